@@ -1,0 +1,73 @@
+"""``geocloud``: the group of commands, and how errors and notices reach people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from geocloud.errors import GeocloudError
+from geocloud_cli.info import info
+from geocloud_cli.mask import mask
+from geocloud_cli.models import models
+from geocloud_cli.tile import tile
+
+
+class _Notices(logging.Handler):
+    """The library's notices, a line each on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"geocloud: note: {record.getMessage()}", err=True)
+
+
+def show_error(error: BaseException) -> None:
+    """One line on stderr."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, GeocloudError):
+        text = f"{type(error).__name__}: {text} (not foreseen; 'geocloud --debug …' shows where)"
+    click.echo(f"geocloud: error: {text}", err=True)
+
+
+class Commands(click.Group):
+    """Turns errors into one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("geocloud: stopped", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.exit(1)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            show_error(error)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(version("geocloud"), prog_name="geocloud")
+@click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr; errors still show.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
+    """Cloud masks for Landsat 8 and its kin.
+
+    Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
+    """
+    ctx.obj = {"debug": debug, "quiet": quiet}
+    logger = logging.getLogger("geocloud")
+    logger.handlers = [_Notices(logging.ERROR if quiet else logging.WARNING)]
+    logger.propagate = False
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+
+
+for command in (mask, info, tile, models):
+    cli.add_command(command)

@@ -1,0 +1,169 @@
+"""``geocloud mask``: scenes in, cloud masks out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geocloud_cli import options
+
+if TYPE_CHECKING:
+    from geocloud.pipeline import MaskResult, Progress
+
+
+@click.command(short_help="Mask the clouds of one or several scenes.")
+@click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT.tif|DIR",
+    help="Where the mask goes: a file, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]",
+)
+@click.option("--polygons", metavar="OUT.gpkg|DIR", help="Also write cloud polygons, as GeoPackage layer 'clouds'.")
+@click.option("--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
+@click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
+@click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]")
+@click.option("--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds, fill smaller holes.")
+@click.option("--buffer", type=float, default=0.0, metavar="METRES", help="Grow clouds by this much, after --min-area.")
+@click.option(
+    "--polygon-min-area",
+    type=float,
+    metavar="M2",
+    help="Smaller clouds and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
+)
+@options.reading
+@click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    help="auto: bfloat16 where the device is fast at it.",
+)
+@click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]")
+@options.tile_size
+@click.option("--overlap", type=int, default=64, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
+@options.overwrite
+@click.option(
+    "--progress",
+    type=click.Choice(["bar", "json", "none"]),
+    default="bar",
+    help="On stderr: a bar on a terminal, or a line of JSON a step.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
+@options.as_json
+@click.pass_context
+def mask(
+    ctx: click.Context,
+    scenes: tuple[str, ...],
+    output: str | None,
+    polygons: str | None,
+    probability: str | None,
+    model: str,
+    progress: str,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Mask the clouds of SCENE: a Landsat folder, .tar, .tar.gz or .zip, any one file of a Landsat folder, a raster with
+    red, green, blue and near-infrared bands, or 38-Cloud patches.
+
+    The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 255 no data.
+
+    \b
+    Examples:
+      geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar
+      geocloud mask scene.tif -o mask.tif --polygons clouds.gpkg --buffer 150
+      geocloud mask archive/*.tar -o masks/
+    """
+    import logging
+
+    from geocloud.errors import GeocloudError, OutputExistsError
+    from geocloud.pipeline import MaskOptions, mask_scene
+    from geocloud.predict import Precision, load_model
+    from geocloud.scene import find_recipe
+    from geocloud_cli.main import show_error
+
+    if quiet or ctx.obj["quiet"]:
+        progress = "none"
+        logging.getLogger("geocloud").handlers[0].setLevel(logging.ERROR)
+    read = options.read_options(given)
+    settings = MaskOptions(**given)
+    many = len(scenes) > 1
+    if many and output is not None and output.lower().endswith((".tif", ".tiff")):
+        raise click.UsageError(f"-o {output}: several scenes need a folder to go to")
+    predictor = load_model(model, settings.device, Precision(settings.precision), settings.batch)
+
+    failed, taken = 0, set[Path]()
+    for scene in scenes:
+        try:
+            recipe = find_recipe(scene, read)
+            destination = _destination(output, many, recipe.name, "_cloudmask.tif") or Path(f"{recipe.name}_cloudmask.tif")
+            if destination in taken:
+                raise OutputExistsError(f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart")
+            taken.add(destination)
+            result = mask_scene(
+                recipe,
+                destination,
+                polygons=_destination(polygons, many, recipe.name, "_clouds.gpkg"),
+                probability=_destination(probability, many, recipe.name, "_probability.tif"),
+                model=predictor,
+                read=read,
+                options=settings,
+                progress=_reporter(progress, recipe.name),
+            )
+        except GeocloudError as error:
+            if not many:
+                raise
+            failed += 1
+            show_error(error)
+            continue
+        click.echo(result.to_json() if as_json else _line(result))
+    if failed:
+        click.echo(f"geocloud: {failed} of {len(scenes)} scenes failed", err=True)
+        sys.exit(1)
+
+
+def _destination(said: str | None, many: bool, name: str, ending: str) -> Path | None:
+    """A file: the one that was said, or one of the scene's name in the folder that was said (and is made)."""
+    if said is None:
+        return None
+    path = Path(said)
+    if many or path.is_dir() or said.endswith("/"):
+        path.mkdir(parents=True, exist_ok=True)
+        return path / f"{name}{ending}"
+    return path
+
+
+def _line(result: MaskResult) -> str:
+    if result.cloud_percent is None:
+        cloud = "cloud none (no valid pixels)"
+    else:
+        cloud = f"cloud {result.cloud_percent:.1f} % of valid pixels, valid {result.valid_percent:.1f} %"
+    place = "" if result.crs else ", no CRS (the source has none)"
+    return f"{result.mask}: {cloud}{place}"
+
+
+def _reporter(kind: str, name: str) -> Progress | None:
+    if kind == "none":
+        return None
+    if kind == "json":
+
+        def report(done: int, total: int) -> None:
+            click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
+
+        return report
+    from tqdm import tqdm
+
+    bar = tqdm(desc=name[:40], unit="row", leave=False, disable=None, file=sys.stderr)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show

@@ -1,0 +1,46 @@
+"""``geocloud models``: the models that come with geocloud."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from geocloud_cli import options
+
+
+@click.command(short_help="List the bundled models.")
+@options.as_json
+def models(as_json: bool) -> None:
+    """List the models that come with geocloud; --model of 'geocloud mask' takes their names.
+
+    Example: geocloud models
+    """
+    from geocloud.model import DEFAULT, bundled_models
+    from geocloud.model.about import read_about
+
+    found = []
+    for name, path in bundled_models().items():
+        about = read_about(path)
+        score = about["training"].get("cross_validation", {})
+        found.append(
+            {
+                "name": name,
+                "default": name == DEFAULT,
+                "architecture": about["architecture"],
+                "bytes": path.stat().st_size,
+                "threshold": about["threshold"],
+                "jaccard": score.get("jaccard"),
+                "accuracy": score.get("accuracy"),
+                "path": str(path),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for model in found:
+        scores = ", ".join(f"{key} {model[key]:.3f}" for key in ("jaccard", "accuracy") if model[key] is not None)
+        scores = f"; cross-validated {scores}" if scores else ""
+        default = " (default)" if model["default"] else ""
+        size = f"{model['bytes'] / 1e6:.1f} MB"  # type: ignore[operator]
+        click.echo(f"{model['name']}{default}: {model['architecture']}, {size}, threshold {model['threshold']:g}{scores}")

@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geocloud.bands import Units
+
+if TYPE_CHECKING:
+    from geocloud.scene import ReadOptions
+
+Command = Callable[..., Any]
+
+
+class FourBands(click.ParamType):
+    """``4,3,2,5``: band numbers of red, green, blue and near-infrared."""
+
+    name = "R,G,B,NIR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 4 or min(numbers) < 1 or len(set(numbers)) < 4:
+            self.fail(f"{value!r}: wanted four different band numbers from 1, such as 4,3,2,5", param, ctx)
+        return numbers
+
+
+_READING = [
+    click.option(
+        "--units",
+        type=click.Choice([str(u) for u in Units]),
+        default=str(Units.AUTO),
+        help="What pixel values are. auto: metadata first, then what leaves no doubt; else it asks.",
+    ),
+    click.option("--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values whose metadata are lost."),
+    click.option("--scale", type=float, help="reflectance = scale · value + offset, in place of --units."),
+    click.option("--offset", type=float, help="See --scale.  [default: 0]"),
+    click.option(
+        "--bands",
+        type=FourBands(),
+        help="Band numbers of red, green, blue and near-infrared: a raster's own, from 1; in a Landsat folder, Landsat's.",
+    ),
+    click.option("--scene-id", metavar="ID", help="The scene to put together from a folder of 38-Cloud patches."),
+]
+
+
+def reading(command: Command) -> Command:
+    """Adds the options that say how a source is read; `read_options` takes them."""
+    for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
+def read_options(given: dict[str, Any]) -> ReadOptions:
+    """Takes the options of `reading` out of a command's parameters."""
+    from geocloud.scene import ReadOptions
+
+    return ReadOptions(
+        units=Units(given.pop("units")),
+        sun_elevation=given.pop("sun_elevation"),
+        scale=given.pop("scale"),
+        offset=given.pop("offset"),
+        bands=given.pop("bands"),
+        scene_id=given.pop("scene_id"),
+    )
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+tile_size = click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")

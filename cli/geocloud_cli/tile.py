@@ -1,0 +1,46 @@
+"""``geocloud tile``: a scene cut into training tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geocloud_cli import options
+
+
+@click.command(short_help="Cut a scene into georeferenced tiles.")
+@click.argument("scene")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the tiles.")
+@click.option("--mask", metavar="MASK.tif", help="Cut this mask too: same grid, cloud above 0, its nodata kept apart.")
+@click.option(
+    "--layout",
+    type=click.Choice(["geotiff", "38-cloud"]),
+    default="geotiff",
+    help="geotiff: one file a tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
+)
+@options.tile_size
+@click.option("--overlap", type=int, default=0, metavar="PIXELS", help="By how much tiles overlap (geotiff only).")
+@options.reading
+@options.overwrite
+def tile(scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, **given: Any) -> None:
+    """Cut SCENE into tiles for training, each a GeoTIFF that lands in its place; tiles without data are left out.
+
+    With --layout 38-cloud the scene is padded, centred, to whole patches, as that data set's authors do, and no patch is
+    left out.
+
+    Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
+    """
+    from geocloud.scene import open_scene
+    from geocloud.tiles import cut_38cloud, cut_geotiffs
+
+    overwrite = given.pop("overwrite")
+    if layout == "38-cloud" and overlap:
+        raise click.UsageError("--overlap: patches of 38-Cloud do not overlap")
+    with open_scene(scene, options.read_options(given)) as opened:
+        if layout == "38-cloud":
+            count = cut_38cloud(opened, output, mask, tile_size, overwrite)
+        else:
+            count = cut_geotiffs(opened, output, mask, tile_size, overlap, overwrite)
+    click.echo(f"{output}: {count} tiles")

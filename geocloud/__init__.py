@@ -1,0 +1,59 @@
+"""geocloud: cloud masks for Landsat 8 and its kin, georeferenced.
+
+    import geocloud
+
+    result = geocloud.mask_scene("scene.tif", "mask.tif")
+    print(result.cloud_percent)
+
+What is listed in ``__all__`` is public. It is loaded on first use, so that ``import geocloud`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geocloud.bands import BANDS, Units
+    from geocloud.errors import GeocloudError
+    from geocloud.pipeline import MaskOptions, MaskResult, mask_scene
+    from geocloud.predict import Predictor, load_model
+    from geocloud.scene import ReadOptions, Scene, open_scene
+
+__all__ = [
+    "BANDS",
+    "GeocloudError",
+    "MaskOptions",
+    "MaskResult",
+    "Predictor",
+    "ReadOptions",
+    "Scene",
+    "Units",
+    "load_model",
+    "mask_scene",
+    "open_scene",
+]
+
+_HOMES = {
+    "BANDS": "bands",
+    "Units": "bands",
+    "GeocloudError": "errors",
+    "MaskOptions": "pipeline",
+    "MaskResult": "pipeline",
+    "mask_scene": "pipeline",
+    "Predictor": "predict",
+    "load_model": "predict",
+    "ReadOptions": "scene",
+    "Scene": "scene",
+    "open_scene": "scene",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geocloud' has no attribute {name!r}")
+    return getattr(import_module(f"geocloud.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

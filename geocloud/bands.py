@@ -1,0 +1,91 @@
+"""The four bands, and what the numbers in a file mean.
+
+Inside the program there is one thing only: reflectance, float32, bands in the order of `BANDS`. A `Conversion` is the
+way there from the numbers on disk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from geocloud.errors import UnitsError
+
+BANDS = ("red", "green", "blue", "nir")
+"""The bands, in the order that every array of the program has them."""
+
+
+class Units(StrEnum):
+    """What pixel values are."""
+
+    AUTO = "auto"
+    REFLECTANCE = "reflectance"
+    LANDSAT_L1 = "landsat-l1"
+    LANDSAT_L2 = "landsat-l2"
+    SENTINEL2 = "sentinel2"
+    SENTINEL2_BASELINE4 = "sentinel2-baseline4"
+    SCALED_8BIT = "scaled-8bit"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """reflectance = scale · value + offset, one scale and offset for each of the four bands."""
+
+    scale: tuple[float, float, float, float]
+    offset: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (*self.scale, *self.offset)) or not all(self.scale):
+            raise UnitsError(f"scale {self.scale} and offset {self.offset}: wanted finite numbers, no scale of zero")
+
+    @classmethod
+    def uniform(cls, scale: float, offset: float = 0.0) -> Conversion:
+        """The same scale and offset for all four bands."""
+        return cls((scale,) * 4, (offset,) * 4)
+
+    def lit_by(self, sun_elevation: float) -> Conversion:
+        """The same, divided by the sine of the sun's elevation (degrees): Landsat Level-1 to TOA reflectance.
+
+        Source: Landsat 8 Data Users Handbook, section 5: ρλ = (Mρ · Qcal + Aρ) / sin(θSE).
+        """
+        if not 0 < sun_elevation <= 90:
+            raise UnitsError(
+                f"sun elevation {sun_elevation:g}°: wanted more than 0 and at most 90 degrees; "
+                "a scene without sunlight shows no clouds in these bands"
+            )
+        sine = math.sin(math.radians(sun_elevation))
+        a, b, c, d = (v / sine for v in self.scale)
+        e, f, g, h = (v / sine for v in self.offset)
+        return Conversion((a, b, c, d), (e, f, g, h))
+
+    def apply(self, values: Any, out: Any) -> Any:
+        """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned."""
+        out[...] = values
+        for band, (scale, offset) in enumerate(zip(self.scale, self.offset, strict=True)):
+            out[band] *= scale
+            out[band] += offset
+        return out
+
+    def invert(self, reflectance: Any) -> Any:
+        """Reflectance ``(4, h, w)`` → the values that were on disk, as floats."""
+        scale = [[[v]] for v in self.scale]
+        offset = [[[v]] for v in self.offset]
+        return (reflectance - offset) / scale
+
+
+LANDSAT_L1 = Conversion.uniform(2.0e-5, -0.1)
+"""Collection 1 and 2, Level 1, before division by the sine of the sun's elevation (Landsat 8 Data Users Handbook)."""
+
+LANDSAT_L2 = Conversion.uniform(2.75e-5, -0.2)
+"""Collection 2, Level 2 surface reflectance (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
+
+CONVERSIONS: dict[Units, Conversion] = {
+    Units.REFLECTANCE: Conversion.uniform(1.0),
+    Units.LANDSAT_L1: LANDSAT_L1,
+    Units.LANDSAT_L2: LANDSAT_L2,
+    Units.SENTINEL2: Conversion.uniform(1e-4),
+    Units.SENTINEL2_BASELINE4: Conversion.uniform(1e-4, -0.1),
+    Units.SCALED_8BIT: Conversion.uniform(1 / 255),
+}

@@ -1,0 +1,77 @@
+"""Every error that geocloud raises on purpose.
+
+GeocloudError
+├── SceneError                     a source cannot be used
+│   ├── SceneNotFoundError         (FileNotFoundError) nothing is there
+│   ├── BandError                  a band is missing, or cannot be told from another
+│   ├── UnitsError                 what the numbers mean cannot be told, or makes no sense
+│   ├── GridError                  bands differ in size, CRS or position
+│   └── SceneReadError             (OSError) damaged or not a raster
+├── ModelError
+│   ├── ModelNotFoundError         no model or file of that name
+│   └── CheckpointError            not a geocloud checkpoint, or damaged
+├── DeviceError                    a device or precision that this machine does not have
+├── OptionError                    (ValueError) an option that makes no sense
+└── OutputError                    (OSError) a result cannot be written
+    └── OutputExistsError          (FileExistsError) it is there already
+
+The message is one line: the file, what was found, what was wanted, what to do next.
+"""
+
+from __future__ import annotations
+
+
+class GeocloudError(Exception):
+    """Root of the tree: catch it to catch them all."""
+
+
+class SceneError(GeocloudError):
+    """A source cannot be used as a scene."""
+
+
+class SceneNotFoundError(SceneError, FileNotFoundError):
+    """Nothing is at the path that was named."""
+
+
+class BandError(SceneError):
+    """One of red, green, blue and nir is missing, or cannot be told from another."""
+
+
+class UnitsError(SceneError):
+    """What the pixel values mean cannot be told, or what was said of them makes no sense."""
+
+
+class GridError(SceneError):
+    """The bands differ in size, CRS or position."""
+
+
+class SceneReadError(SceneError, OSError):
+    """The source is damaged, or is no raster."""
+
+
+class ModelError(GeocloudError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No bundled model and no file has that name."""
+
+
+class CheckpointError(ModelError):
+    """The file is no geocloud checkpoint, or is damaged."""
+
+
+class DeviceError(GeocloudError):
+    """This machine does not have the device or precision that was asked for."""
+
+
+class OptionError(GeocloudError, ValueError):
+    """An option's value makes no sense."""
+
+
+class OutputError(GeocloudError, OSError):
+    """A result cannot be written."""
+
+
+class OutputExistsError(OutputError, FileExistsError):
+    """The result is there already, and nobody said to overwrite it."""

@@ -1,0 +1,165 @@
+"""Where pixels are: a raster's georeferencing, and the tiles it is cut into."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from geocloud.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class GeoBox:
+    """A raster's size and place: height and width in pixels, pixel-to-CRS transform, CRS (None when unknown)."""
+
+    height: int
+    width: int
+    transform: Affine
+    crs: CRS | None
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a grid has at least one pixel, not {self.height}×{self.width}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    def crop(self, window: Window) -> GeoBox:
+        """The grid of a window of this one (which may hang over the edge)."""
+        return GeoBox(
+            int(window.height),
+            int(window.width),
+            self.transform @ Affine.translation(window.col_off, window.row_off),
+            self.crs,
+        )
+
+    def agrees_with(self, other: GeoBox) -> bool:
+        """True when both have the same size and CRS and lie within a hundredth of a pixel of one another."""
+        if self.shape != other.shape or self.crs != other.crs:
+            return False
+        corners = [(0, 0), (self.width, 0), (0, self.height)]
+        return all(math.dist(~self.transform @ (other.transform @ c), c) < 0.01 for c in corners)
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS.
+
+        In a geographic CRS a degree is measured on the WGS 84 ellipsoid's sphere of equal area.
+        """
+        if self.crs is None:
+            return None
+        t = self.transform
+        down, across = math.hypot(t.b, t.e), math.hypot(t.a, t.d)
+        if self.crs.is_geographic:
+            _, latitude = t @ (self.width / 2, self.height / 2)
+            degree = math.radians(1) * 6_371_007.2
+            return down * degree, across * degree * max(math.cos(math.radians(latitude)), 1e-6)
+        try:
+            metre = float(self.crs.linear_units_factor[1])
+        except (TypeError, ValueError, IndexError):  # no linear unit known, as in a local CRS
+            return None
+        return down * metre, across * metre
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile of a `TileGrid`.
+
+    ``read`` is what the model sees; it may hang over the scene's edge. ``write`` lies inside the scene and is final
+    once this tile and all before it are predicted; the write windows of all tiles part the scene exactly.
+    """
+
+    row: int
+    col: int
+    read: Window
+    write: Window
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """Square tiles of ``tile_size`` pixels that overlap their neighbours by ``overlap`` pixels, row by row.
+
+    ``shift`` moves the whole grid that many pixels up and left: the first tiles then hang over the edge too.
+    """
+
+    height: int
+    width: int
+    tile_size: int = 384
+    overlap: int = 64
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tile_size < 32 or self.tile_size % 32:
+            raise OptionError(f"tile size {self.tile_size}: wanted a multiple of 32, 32 or more")
+        if not 0 <= self.overlap <= self.tile_size // 2:
+            raise OptionError(f"overlap {self.overlap}: wanted 0 to {self.tile_size // 2}, half of the tile size")
+        if not 0 <= self.shift < self.step:
+            raise OptionError(f"shift {self.shift}: wanted 0 to {self.step - 1}")
+
+    @property
+    def step(self) -> int:
+        """Pixels from one tile to the next."""
+        return self.tile_size - self.overlap
+
+    @property
+    def rows(self) -> int:
+        """Number of tile rows."""
+        return self._count(self.height)
+
+    @property
+    def cols(self) -> int:
+        """Number of tile columns."""
+        return self._count(self.width)
+
+    def __len__(self) -> int:
+        return self.rows * self.cols
+
+    def __iter__(self) -> Iterator[Tile]:
+        for row in range(self.rows):
+            yield from self.row(row)
+
+    def row(self, row: int) -> list[Tile]:
+        """The tiles of one row, left to right."""
+        top, first, last = self._span(row, self.height)
+        tiles = []
+        for col in range(self.cols):
+            left, start, stop = self._span(col, self.width)
+            read = Window(left, top, self.tile_size, self.tile_size)
+            tiles.append(Tile(row, col, read, Window(start, first, stop - start, last - first)))
+        return tiles
+
+    def row_weights(self, row: int) -> NDArray[np.float32]:
+        """``(tile_size,)``: how much a tile of this row counts in each of its pixel rows; all tiles sum to 1."""
+        return self._weights(row, self.rows)
+
+    def col_weights(self, col: int) -> NDArray[np.float32]:
+        """``(tile_size,)``: how much a tile of this column counts in each of its pixel columns."""
+        return self._weights(col, self.cols)
+
+    def _count(self, length: int) -> int:
+        return max(1, math.ceil((length + self.shift - self.overlap) / self.step))
+
+    def _span(self, index: int, length: int) -> tuple[int, int, int]:
+        """Where a tile starts, and the first and last pixel (exclusive) that is final with it."""
+        start = index * self.step - self.shift
+        stop = length if index == self._count(length) - 1 else min(start + self.step, length)
+        return start, max(start, 0), stop
+
+    def _weights(self, index: int, count: int) -> NDArray[np.float32]:
+        """A ramp over each overlap that a neighbour shares, 1 elsewhere."""
+        weights = np.ones(self.tile_size, "float32")
+        ramp = ((np.arange(self.overlap) + 0.5) / max(self.overlap, 1)).astype("float32")
+        if index > 0:
+            weights[: self.overlap] = ramp
+        if index < count - 1:
+            weights[self.tile_size - self.overlap :] = 1 - ramp
+        return weights

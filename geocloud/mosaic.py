@@ -1,0 +1,223 @@
+"""Strips of pixels in, rasters out: the mask and the probability on disk, refined in bounded memory.
+
+A mask is uint8: 0 clear, 1 cloud, 255 no data. A probability is uint8 per cent, 255 no data.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.features
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geocloud.errors import OptionError, OutputError
+from geocloud.grid import GeoBox
+
+CLEAR, CLOUD, NO_DATA = 0, 1, 255
+
+COG = {
+    "COMPRESS": "DEFLATE",
+    "BLOCKSIZE": 512,
+    "OVERVIEWS": "IGNORE_EXISTING",
+    "BIGTIFF": "IF_SAFER",
+    "STATISTICS": "YES",
+}
+"""Creation options of GDAL's COG driver; predictors and higher levels make masks slower and no smaller."""
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels of a mask."""
+
+    clear: int
+    cloud: int
+    no_data: int
+
+    @property
+    def cloud_percent(self) -> float | None:
+        """Cloud over valid pixels; None where there is no valid pixel."""
+        valid = self.clear + self.cloud
+        return 100 * self.cloud / valid if valid else None
+
+    @property
+    def valid_percent(self) -> float:
+        """Valid pixels over all."""
+        return 100 * (self.clear + self.cloud) / (self.clear + self.cloud + self.no_data)
+
+
+def to_mask(probability: NDArray[np.float32], threshold: float) -> Mask:
+    """Probability, NaN where there is no data → mask: cloud where it is above the threshold."""
+    mask = (probability > threshold).astype("uint8")
+    mask[np.isnan(probability)] = NO_DATA
+    return mask
+
+
+def to_percent(probability: NDArray[np.float32]) -> Mask:
+    """Probability, NaN where there is no data → whole per cent, 255 where there is no data."""
+    missing = np.isnan(probability)
+    percent = np.rint(100 * np.where(missing, 0, probability)).astype("uint8")
+    percent[missing] = NO_DATA
+    return percent
+
+
+class StripWriter:
+    """Writes a raster of one uint8 band, strip after strip; every strip but the last has ``strip`` rows.
+
+    Blocks are the strips themselves, so that none is written twice.
+    """
+
+    def __init__(self, path: Path, grid: GeoBox, strip: int, area_or_point: str | None) -> None:
+        with writing(path):
+            self._dataset = rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                height=grid.height,
+                width=grid.width,
+                count=1,
+                dtype="uint8",
+                nodata=NO_DATA,
+                crs=grid.crs,
+                transform=grid.transform,
+                compress="LZW",
+                blockysize=strip,
+                bigtiff="IF_SAFER",
+            )
+            if area_or_point:
+                self._dataset.update_tags(AREA_OR_POINT=area_or_point)
+        self._path = path
+
+    def write(self, first_row: int, values: Mask) -> None:
+        """Writes whole rows ``(rows, width)``."""
+        with writing(self._path):
+            self._dataset.write(values, 1, window=Window(0, first_row, values.shape[1], values.shape[0]))
+
+    def __enter__(self) -> StripWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with writing(self._path):
+            self._dataset.close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns GDAL's trouble with a file into an OutputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a 38-Cloud mask has no place either
+            yield
+    except (RasterioError, OSError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
+
+
+def strips(path: Path, rows: int) -> Iterator[tuple[int, Mask]]:
+    """Reads a one-band raster from top to bottom: first row and values ``(up to rows, width)``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(path)
+    with dataset:
+        for first in range(0, dataset.height, rows):
+            window = Window(0, first, dataset.width, min(rows, dataset.height - first))
+            yield first, dataset.read(1, window=window)
+
+
+def count(path: Path, rows: int) -> Counts:
+    """Counts the pixels of a mask on disk."""
+    total = np.zeros(256, "int64")
+    for _, mask in strips(path, rows):
+        total += np.bincount(mask.ravel(), minlength=256)
+    return Counts(int(total[CLEAR]), int(total[CLOUD]), int(total[NO_DATA]))
+
+
+def remove_small(
+    source: Path, destination: Path, pixels: int, grid: GeoBox, strip: int, area_or_point: str | None
+) -> None:
+    """Copies a mask without clouds and holes of fewer than so many pixels (joined edge to edge); no data stays.
+
+    Takes a few bytes of memory a pixel: what is joined is known only when all has been seen.
+    """
+    mask = np.concatenate([rows for _, rows in strips(source, strip)])
+    mask = rasterio.features.sieve(mask, pixels, mask=mask != NO_DATA)
+    with StripWriter(destination, grid, strip, area_or_point) as writer:
+        for first in range(0, grid.height, strip):
+            writer.write(first, mask[first : first + strip])
+
+
+def dilate(source: Path, destination: Path, grid: GeoBox, radius: float, strip: int, area_or_point: str | None) -> None:
+    """Copies a mask with cloud wherever a cloud pixel's centre is at most ``radius`` metres away; no data stays.
+
+    Distances are true: Euclidean, pixel height and width apart, and in a geographic CRS those of each strip's own
+    latitude. Raises OptionError without a CRS.
+    """
+    if grid.pixel_size is None:
+        raise OptionError("a buffer in metres needs a scene whose CRS is known, and this one has none")
+    reach = math.floor(radius / grid.pixel_size[0])
+    with warnings.catch_warnings(), rasterio.open(source) as dataset:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with StripWriter(destination, grid, strip, area_or_point) as writer:
+            for first in range(0, grid.height, strip):
+                last = min(first + strip, grid.height)
+                top, bottom = max(first - reach, 0), min(last + reach, grid.height)
+                mask = dataset.read(1, window=Window(0, top, grid.width, bottom - top))
+                size = grid.crop(Window(0, first, grid.width, last - first)).pixel_size
+                assert size is not None
+                near = _near(mask == CLOUD, radius, size, slice(first - top, last - top))
+                out = mask[first - top : last - top]
+                out[near & (out == CLEAR)] = CLOUD
+                writer.write(first, out)
+
+
+def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], rows: slice) -> NDArray[np.bool_]:
+    """``(h, w)`` True for cloud → True in the given rows where cloud is within the radius."""
+    columns = np.arange(cloud.shape[1], dtype="int32")
+    far = np.int32(2 * cloud.shape[1] + 1)
+    left = np.maximum.accumulate(np.where(cloud, columns, -far), axis=1)
+    right = np.minimum.accumulate(np.where(cloud, columns, far)[:, ::-1], axis=1)[:, ::-1]
+    aside = np.minimum(columns - left, right - columns)  # pixels to the nearest cloud in the same row
+    near = np.zeros((rows.stop - rows.start, cloud.shape[1]), bool)
+    reach = math.floor(radius / size[0])
+    for down in range(-reach, reach + 1):
+        first, last = max(rows.start + down, 0), min(rows.stop + down, cloud.shape[0])
+        if first < last:
+            width = math.floor(math.sqrt(max(radius**2 - (down * size[0]) ** 2, 0)) / size[1])
+            near[first - down - rows.start : last - down - rows.start] |= aside[first:last] <= width
+    return near
+
+
+def write_cog(
+    source: Path,
+    destination: Path,
+    *,
+    description: str,
+    tags: Mapping[str, str],
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+    resampling: str = "NEAREST",
+) -> None:
+    """Copies a raster to a Cloud Optimized GeoTIFF with tags, a band description and, given one, a colour table.
+
+    Overviews are made by ``resampling``: NEAREST keeps the share of cloud, MODE shrinks it.
+    """
+    with writing(destination):
+        with rasterio.open(source, "r+") as dataset:
+            dataset.set_band_description(1, description)
+            dataset.update_tags(**tags)
+            if colours:
+                dataset.write_colormap(1, dict(colours))
+        options: dict[str, Any] = {**COG, "OVERVIEW_RESAMPLING": resampling}
+        rasterio.shutil.copy(source, destination, driver="COG", **options)

@@ -1,0 +1,82 @@
+"""Results appear whole or not at all: written in a hidden folder beside their destination, then moved into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from geocloud.errors import OutputError, OutputExistsError
+
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL may have left beside an earlier file of the same name; QGIS's NAME.qml is replaced with it."""
+
+STAGING_PREFIX = ".geocloud-"
+
+
+class Staging:
+    """Where results are made until all of them are whole. Use it in a ``with`` block and end that with `publish`.
+
+    Raises OutputExistsError at once for a destination that is there already, unless ``overwrite``; OutputError for one
+    that cannot be written to.
+    """
+
+    def __init__(self, destinations: list[Path], overwrite: bool = False) -> None:
+        if len({path.resolve() for path in destinations}) < len(destinations):
+            raise OutputError(f"two outputs are the same file: {', '.join(str(p) for p in destinations)}")
+        for path in destinations:
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder, wanted the name of a file to write")
+            if path.exists() and not overwrite:
+                raise OutputExistsError(f"{path}: exists already; give --overwrite to replace it, or another name")
+            if not path.parent.is_dir():
+                raise OutputError(f"{path}: the folder {path.parent} does not exist")
+        self._staged: dict[Path, Path] = {}  # from where a file is made to where it belongs
+        self._folders: dict[Path, Path] = {}
+        try:
+            for path in destinations:
+                self._folder(path.parent)
+        except OSError as error:
+            self.close()
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def place(self, destination: Path) -> Path:
+        """Where to make a file that `publish` will move to ``destination``."""
+        staged = self._folder(destination.parent) / destination.name
+        self._staged[staged] = destination
+        return staged
+
+    def scratch(self, near: Path, name: str) -> Path:
+        """A file for in-between results, on the disk that ``near`` goes to; it is deleted in the end."""
+        return self._folder(near.parent) / f"scratch-{name}"
+
+    def publish(self) -> None:
+        """Moves everything into place, in the order in which it was placed; the last one says that all is there."""
+        try:
+            for staged, destination in self._staged.items():
+                with staged.open("rb") as file:
+                    os.fsync(file.fileno())
+                for suffix in SIDECARS:
+                    stale = destination.with_name(destination.name + suffix)
+                    if stale not in self._staged.values():
+                        stale.unlink(missing_ok=True)
+                os.replace(staged, destination)
+        except OSError as error:
+            raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Deletes whatever was not published."""
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, parent: Path) -> Path:
+        if parent not in self._folders:
+            self._folders[parent] = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
+        return self._folders[parent]

@@ -1,0 +1,151 @@
+"""Cloud polygons: a mask on disk in, a GeoPackage out."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyproj
+import rasterio
+import rasterio.features
+import shapely
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
+
+from geocloud.errors import OutputError
+
+LAYER = "clouds"
+
+_LAYER_STYLES = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
+    f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN,
+    description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
+)
+"""
+
+
+def trace_clouds(
+    mask: Path, probability: Path, *, scene: str, acquired: datetime | None, strip: int
+) -> geopandas.GeoDataFrame:
+    """Polygons of the cloud in a mask: pixels joined edge to edge, the outline along pixel edges.
+
+    Columns: ``id`` from 1, ``area_m2`` (on the ellipsoid where the CRS is geographic; missing without a CRS),
+    ``mean_probability`` in [0, 1] (from ``probability``, whole per cent), ``scene``, ``acquired`` (UTC). All
+    geometries are valid Polygons, in the mask's CRS, and do not overlap: together they are the mask's cloud.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(mask)
+    with dataset:
+        band = rasterio.band(dataset, 1)
+        shapes = rasterio.features.shapes(band, transform=dataset.transform)
+        traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == 1]
+        crs, transform, height, width = dataset.crs, dataset.transform, dataset.height, dataset.width
+    geometry = _valid_polygons(np.array(traced, dtype=object))
+    frame = geopandas.GeoDataFrame(
+        {
+            "id": np.arange(1, len(geometry) + 1, dtype="int64"),
+            "area_m2": _areas(geometry, crs),
+            "mean_probability": _mean_probability(geometry, probability, transform, height, width, strip),
+            "scene": pd.Series([scene] * len(geometry), dtype="str"),
+            "acquired": pd.Series([acquired] * len(geometry), dtype="datetime64[ms, UTC]"),
+        },
+        geometry=geometry,
+        crs=crs,
+    )
+    return frame
+
+
+def write_geopackage(frame: geopandas.GeoDataFrame, path: Path, *, title: str, abstract: str, qml: str) -> None:
+    """Writes the layer ``clouds`` with a title, an abstract, and a style that QGIS applies by itself.
+
+    Read it with ``layer="clouds"``: the style is a table of its own. Raises OutputError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
+            frame.to_file(
+                path,
+                layer=LAYER,
+                driver="GPKG",
+                engine="pyogrio",
+                geometry_type="Polygon",
+                dataset_options={"VERSION": "1.2"},
+                layer_options={"IDENTIFIER": title, "DESCRIPTION": abstract},
+            )
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(_LAYER_STYLES)
+            (geometry_column,) = database.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
+            database.execute(
+                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
+                "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, 'clouds', ?, '', 1, ?, '')",
+                (LAYER, geometry_column, qml, "Outline and light fill"),
+            )
+            database.execute(
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) "
+                "VALUES ('layer_styles', 'attributes', 'layer_styles', 0)"
+            )
+    except (OSError, RuntimeError, sqlite3.Error) as error:
+        raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
+
+
+def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:
+    """Splits rings that touch themselves, which the tracing of pixel edges can make."""
+    if not len(traced):
+        return traced
+    parts = shapely.get_parts(np.where(shapely.is_valid(traced), traced, shapely.make_valid(traced)))
+    polygons: NDArray[Any] = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    return polygons
+
+
+def _areas(geometry: NDArray[Any], crs: Any) -> NDArray[np.float64]:
+    """Square metres."""
+    if crs is None:
+        return np.full(len(geometry), np.nan)
+    if crs.is_geographic:
+        ellipsoid = pyproj.CRS.from_user_input(crs).get_geod() or pyproj.Geod(ellps="WGS84")
+        return np.array([abs(ellipsoid.geometry_area_perimeter(polygon)[0]) for polygon in geometry], "float64")
+    metre = crs.linear_units_factor[1]
+    areas: NDArray[np.float64] = shapely.area(geometry) * metre**2
+    return areas
+
+
+def _mean_probability(
+    geometry: NDArray[Any], probability: Path, transform: Any, height: int, width: int, strip: int
+) -> NDArray[np.float64]:
+    """The mean over each polygon's pixels, strip by strip."""
+    if not len(geometry):
+        return np.empty(0)
+    tree = shapely.STRtree(geometry)
+    sums, pixels = np.zeros(len(geometry) + 1), np.zeros(len(geometry) + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(probability)
+    with dataset:
+        for first in range(0, height, strip):
+            rows = min(strip, height - first)
+            corners = [transform @ corner for corner in ((0, first), (width, first), (width, first + rows), (0, first + rows))]
+            here = tree.query(shapely.Polygon(corners))
+            if not len(here):
+                continue
+            labels = rasterio.features.rasterize(
+                zip(geometry[here], (here + 1).tolist(), strict=True),
+                out_shape=(rows, width),
+                transform=transform @ transform.translation(0, first),
+                dtype="int32",
+            ).ravel()
+            percent = dataset.read(1, window=Window(0, first, width, rows)).ravel()
+            # What was filled in, as a small hole, may have no probability of its own.
+            labels[percent == 255] = 0
+            sums += np.bincount(labels, percent, len(sums))
+            pixels += np.bincount(labels, minlength=len(sums))
+    return (sums / np.maximum(pixels, 1) / 100)[1:]

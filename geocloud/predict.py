@@ -1,0 +1,187 @@
+"""Runs a model: reflectance in, probability of cloud out, on whatever device there is."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from geocloud.blend import TileRow, blend
+from geocloud.errors import DeviceError, OptionError
+from geocloud.grid import TileGrid
+from geocloud.model import DEFAULT, find_model
+from geocloud.model.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+BATCH = {"cuda": 64, "mps": 16, "cpu": 4}
+"""Tiles a batch by kind of device. On a CPU more gain nothing and only take memory."""
+
+
+class Precision(StrEnum):
+    """What the network computes in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Predictor:
+    """A model on a device. Call it with a batch of tiles, or `predict_array` with an image of any size.
+
+    ``threshold`` is the checkpoint's own. ``batch`` is how many tiles it takes at once; it halves itself when the
+    device runs out of memory. Raises DeviceError for a device or precision that is not there.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: Precision = Precision.AUTO,
+        batch: int | None = None,
+    ) -> None:
+        if batch is not None and batch < 1:
+            raise OptionError(f"batch size {batch}: wanted 1 or more")
+        self.checkpoint = checkpoint
+        self.device = find_device(device)
+        self.dtype = find_dtype(self.device, precision)
+        self.batch = batch or BATCH.get(self.device.type, 4)
+        self.threshold = checkpoint.threshold
+        network = fold_batch_norm(checkpoint.network())
+        self.stride = int(network.stride)  # type: ignore[arg-type]
+        self._network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean, self._std = (
+            torch.tensor(values, device=self.device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std)
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.checkpoint.name
+
+    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``.
+
+        H and W must be multiples of the network's stride. Where there is no data the result means nothing.
+        """
+        parts, first = [], 0
+        while first < len(reflectance):
+            part = reflectance[first : first + self.batch]
+            try:
+                parts.append(self._forward(part))
+            except RuntimeError as error:
+                if not _out_of_memory(error) or self.batch == 1:
+                    raise
+                self.batch = max(self.batch // 2, 1)
+                log.warning("out of memory on %s: going on with %d tiles at a time", self.device, self.batch)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            first += len(part)
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = torch.from_numpy(np.ascontiguousarray(reflectance)).to(self.device)
+        x = torch.nan_to_num((x - self._mean) / self._std, nan=0.0)
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        probability: NDArray[np.float32] = self._network(x)[:, 0].float().sigmoid().cpu().numpy()
+        return probability
+
+    def predict_array(
+        self, reflectance: NDArray[Any], valid: NDArray[np.bool_] | None = None, tile_size: int = 384, overlap: int = 64
+    ) -> NDArray[np.float32]:
+        """Probability of cloud ``(h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
+
+        Reflectance is at the top of the atmosphere, bands red, green, blue, nir. ``valid`` is True where there is
+        data; where it is None, every finite pixel is. Raises OptionError for another shape.
+        """
+        if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
+            raise OptionError(f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir")
+        if valid is not None and valid.shape != reflectance.shape[1:]:
+            raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
+        height, width = reflectance.shape[1:]
+        known = np.isfinite(reflectance).all(0)
+        if valid is not None:
+            known &= valid
+        grid = TileGrid(height, width, tile_size, overlap)
+        canvas = np.full(
+            (4, (grid.rows - 1) * grid.step + tile_size, (grid.cols - 1) * grid.step + tile_size), np.nan, "float32"
+        )
+        canvas[:, :height, :width] = np.where(known, reflectance, np.nan)
+        rows = (TileRow(grid.row(r), canvas[:, r * grid.step : r * grid.step + tile_size]) for r in range(grid.rows))
+        return np.concatenate([strip.probability for strip in blend(grid, rows, self, self.batch)])
+
+
+def load_model(
+    model: str | Path = DEFAULT,
+    device: str = "auto",
+    precision: Precision = Precision.AUTO,
+    batch: int | None = None,
+) -> Predictor:
+    """A bundled model by its name, or any checkpoint by its path, ready to predict.
+
+    Raises ModelNotFoundError, CheckpointError, DeviceError.
+    """
+    return Predictor(Checkpoint.load(find_model(model)), device, precision, batch)
+
+
+def find_device(name: str) -> torch.device:
+    """"auto", "cpu", "cuda", "cuda:1" or "mps" → a device that exists. Raises DeviceError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r}: wanted auto, cpu, cuda, cuda:N or mps") from error
+    there = {
+        "cpu": device.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise DeviceError(f"device {name!r}: this machine has none, or this torch cannot use it; try --device auto")
+    return device
+
+
+def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """The type to compute in: by default bfloat16 where the device is fast at it, float32 elsewhere."""
+    if precision is not Precision.AUTO:
+        if precision is Precision.FLOAT16 and device.type == "cpu":
+            raise DeviceError("precision float16: slow and coarse on a CPU; take float32 or bfloat16")
+        dtype: torch.dtype = getattr(torch, precision.value)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    return torch.float32
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy whose batch norms are part of the convolutions before them: the same function, fewer steps."""
+    network = copy.deepcopy(network).eval()
+    for block in network.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for i in range(len(block) - 1):
+            before, after = block[i], block[i + 1]
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                block[i], block[i + 1] = fuse_conv_bn_eval(before, after), nn.Identity()
+    return network
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,0 +1,179 @@
+"""What a scene is: the one thing that every kind of source turns into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geocloud.bands import Conversion, Units
+from geocloud.errors import UnitsError
+from geocloud.grid import GeoBox
+
+Reflectance = NDArray[np.float32]
+Valid = NDArray[np.bool_]
+
+GDAL_OPTIONS = {
+    "GDAL_CACHEMAX": 64,  # megabytes; the default, 5 % of memory, grows with the machine and gains nothing
+    "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL drops NAME.tar.gz.properties beside the source
+}
+"""GDAL's settings wherever geocloud reads or writes rasters."""
+
+
+class Scene(Protocol):
+    """Four bands of one place at one time, and where they are."""
+
+    @property
+    def name(self) -> str:
+        """The product's or file's name, without folders and extension."""
+        ...
+
+    @property
+    def grid(self) -> GeoBox:
+        """Size, transform and CRS."""
+        ...
+
+    @property
+    def acquired(self) -> datetime | None:
+        """When it was taken, where that is known; UTC."""
+        ...
+
+    @property
+    def sun_elevation(self) -> float | None:
+        """Degrees above the horizon, where that is known."""
+        ...
+
+    @property
+    def area_or_point(self) -> str | None:
+        """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
+        ...
+
+    @property
+    def conversion(self) -> Conversion:
+        """How the values on disk became reflectance."""
+        ...
+
+    def read(self, window: Window) -> tuple[Reflectance, Valid]:
+        """Reads a window that lies inside the grid.
+
+        Returns reflectance ``(4, h, w)``, float32, red, green, blue, nir, NaN where there is no data; and valid
+        ``(h, w)``, True where the pixel holds data in all four bands. Raises SceneReadError.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes whatever is open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BandSource:
+    """One band: a path that GDAL can open (or the text of a VRT), the band's number in it, and its name for people."""
+
+    path: str
+    label: str
+    index: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRecipe:
+    """All that is needed to open a scene, here or in another process.
+
+    ``units`` and ``conversion`` are what the metadata say (AUTO and None where they are silent); ``conversion`` does
+    not yet hold the sun's elevation. A pixel with one of the ``fill`` values in any band is no data. ``georeference``
+    stands in where the rasters themselves have none.
+    """
+
+    name: str
+    source: str
+    bands: tuple[BandSource, BandSource, BandSource, BandSource]
+    units: Units = Units.AUTO
+    conversion: Conversion | None = None
+    fill: tuple[int, ...] = ()
+    acquired: datetime | None = None
+    sun_elevation: float | None = None
+    georeference: GeoBox | None = None
+    kind: str = "raster"
+    ignore_alpha: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a user may say of a source. What is None or AUTO is found out.
+
+    ``bands``: band numbers of red, green, blue and nir, counted from 1: of a raster's bands, or Landsat's own numbers
+    for a folder or archive. ``scale`` and ``offset``: reflectance = scale · value + offset, in place of units.
+    ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder.
+    """
+
+    units: Units = Units.AUTO
+    sun_elevation: float | None = None
+    scale: float | None = None
+    offset: float | None = None
+    bands: tuple[int, int, int, int] | None = None
+    scene_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.units is not Units.AUTO:
+            raise UnitsError("give either units or scale and offset, not both")
+        if self.offset is not None and self.scale is None:
+            raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
+
+    def without_bands(self) -> ReadOptions:
+        """The same, with no word about band numbers."""
+        return replace(self, bands=None)
+
+
+def read_filled(scene: Scene, window: Window) -> Reflectance:
+    """Reads a window that may hang over the edge: reflectance ``(4, h, w)``, NaN outside and where there is no data."""
+    grid = scene.grid
+    top, left, height, width = (int(v) for v in (window.row_off, window.col_off, window.height, window.width))
+    first, last = max(top, 0), min(top + height, grid.height)
+    start, stop = max(left, 0), min(left + width, grid.width)
+    out = np.full((4, height, width), np.nan, "float32")
+    if first < last and start < stop:
+        reflectance, _ = scene.read(Window(start, first, stop - start, last - first))
+        out[:, first - top : last - top, start - left : stop - left] = reflectance
+    return out
+
+
+def sample_windows(grid: GeoBox, side: int = 64, count: int = 5) -> Iterator[Window]:
+    """A few small windows spread over a grid, to look at without reading it all."""
+    rows, cols = (
+        sorted({int(i * max(n - side, 0) / max(count - 1, 1)) for i in range(count)}) for n in (grid.height, grid.width)
+    )
+    for row in rows:
+        for col in cols:
+            yield Window(col, row, min(side, grid.width), min(side, grid.height))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Raw values of one band as sampled: the 0.1, 50 and 99.9 percentiles of valid pixels (NaN without any)."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A look at a scene's raw values: one `Observed` a band, and the share of valid pixels in what was looked at."""
+
+    bands: tuple[Observed, ...]
+    valid_share: float = field(default=0.0)
+
+    @property
+    def low(self) -> float:
+        """The lowest of the bands' low values; NaN without any valid pixel."""
+        return min(band.low for band in self.bands)
+
+    @property
+    def high(self) -> float:
+        """The highest of the bands' high values; NaN without any valid pixel."""
+        return max(band.high for band in self.bands)

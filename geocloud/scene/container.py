@@ -1,0 +1,110 @@
+"""Files side by side, in a folder, a tar or a zip: their names, their texts, and paths that GDAL opens in place."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from geocloud.errors import SceneReadError
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+ZIP_SUFFIXES = (".zip",)
+MAX_TEXT = 4 * 1024 * 1024  # no metadata file is near this long
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """``names`` are files by their path inside, with slashes; ``source`` is what the user named."""
+
+    source: str
+    stem: str
+    names: tuple[str, ...]
+    path_of: Callable[[str], str]
+    read_bytes: Callable[[str], bytes]
+
+    def label(self, name: str) -> str:
+        """A file's name for people."""
+        return f"{self.source}/{name}"
+
+    def read_text(self, name: str) -> str:
+        """A text file; what is not UTF-8 is read as Latin-1. Raises SceneReadError."""
+        try:
+            data = self.read_bytes(name)
+        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+            raise SceneReadError(f"{self.label(name)}: cannot be read ({error})") from error
+        if len(data) > MAX_TEXT:
+            raise SceneReadError(f"{self.label(name)}: over {MAX_TEXT} bytes long, that is no metadata file")
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+
+
+def is_archive(path: Path) -> bool:
+    """True for a name that ends like a tar or zip archive."""
+    return path.name.lower().endswith((*TAR_SUFFIXES, *ZIP_SUFFIXES))
+
+
+def open_container(path: Path) -> Container:
+    """A folder or an archive. Raises SceneReadError for a damaged archive."""
+    if path.is_dir():
+        return _folder(path)
+    try:
+        return _zip(path) if path.name.lower().endswith(ZIP_SUFFIXES) else _tar(path)
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise SceneReadError(f"{path}: damaged or cut off, cannot be read as an archive ({error})") from error
+
+
+def _folder(path: Path) -> Container:
+    try:
+        names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
+    except OSError as error:
+        raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
+
+    def read(name: str) -> bytes:
+        with (path / name).open("rb") as file:
+            return file.read(MAX_TEXT + 1)
+
+    return Container(str(path), path.resolve().name, names, lambda name: str(path / name), read)
+
+
+def _tar(path: Path) -> Container:
+    with tarfile.open(path) as archive:
+        # By position, so that a text is read without listing the archive again.
+        members = {_clean(m.name): m for m in archive if m.isreg()}  # no links, no devices
+
+    def read(name: str) -> bytes:
+        with tarfile.open(path) as archive:
+            file = archive.extractfile(members[name])
+            return file.read(MAX_TEXT + 1) if file else b""
+
+    return _archive(path, "vsitar", tuple(members), read)
+
+
+def _zip(path: Path) -> Container:
+    with zipfile.ZipFile(path) as archive:
+        members = {_clean(info.filename): info for info in archive.infolist() if not info.is_dir()}
+
+    def read(name: str) -> bytes:
+        with zipfile.ZipFile(path) as archive, archive.open(members[name]) as file:
+            return file.read(MAX_TEXT + 1)
+
+    return _archive(path, "vsizip", tuple(members), read)
+
+
+def _archive(path: Path, filesystem: str, names: tuple[str, ...], read: Callable[[str], bytes]) -> Container:
+    root = f"/{filesystem}/{{{path.resolve()}}}"  # braces: GDAL then takes any name for the archive
+    safe = tuple(sorted(n for n in names if ".." not in PurePosixPath(n).parts and not n.startswith("/")))
+    stem = path.name
+    for suffix in (*TAR_SUFFIXES, *ZIP_SUFFIXES):
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+            break
+    return Container(str(path), stem, safe, lambda name: f"{root}/{name}", read)
+
+
+def _clean(name: str) -> str:
+    return name.removeprefix("./")

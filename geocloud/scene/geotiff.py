@@ -1,0 +1,129 @@
+"""One raster with several bands: which of them are red, green, blue and near-infrared."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import rasterio
+from rasterio.enums import ColorInterp
+
+from geocloud.bands import BANDS, Units
+from geocloud.errors import BandError
+from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.scene.landsat import OLI, TM, Level, ProductName
+from geocloud.scene.raster import has_alpha, open_raster
+
+log = logging.getLogger(__name__)
+
+Indexes = tuple[int, int, int, int]
+
+NIR_WORDS = ("nir", "nir08", "nir1", "nearinfrared")
+SENTINEL2_ONLY = {"8A", "12"}
+
+
+def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
+    """The recipe of a raster file. Raises BandError where the four bands cannot be told, SceneReadError."""
+    with open_raster(str(path), str(path)) as dataset:
+        name = ProductName.parse(path.stem)
+        indexes = options.bands or _find(dataset, path, name)
+        bad = [i for i in indexes if not 1 <= i <= dataset.count]
+        if bad:
+            raise BandError(f"{path}: no band {bad[0]}, it has {dataset.count}; bands are counted from 1")
+        alpha = has_alpha(dataset, indexes)
+        acquired = name.acquired
+    units, fill = Units.AUTO, ()
+    if name.level is not None:
+        units, fill = (Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2), (0,)
+        with open_raster(str(path), str(path)) as dataset:
+            if not dataset.dtypes[indexes[0] - 1].startswith("uint") or any(s != 1 for s in dataset.scales):
+                units, fill = Units.AUTO, ()  # a product's name, but no longer its numbers
+    red, green, blue, nir = (BandSource(str(path), str(path), i) for i in indexes)
+    return SceneRecipe(
+        name=path.stem,
+        source=str(path),
+        bands=(red, green, blue, nir),
+        units=units,
+        fill=fill,
+        acquired=acquired,
+        kind="raster",
+        ignore_alpha=alpha,
+    )
+
+
+def _find(dataset: rasterio.DatasetReader, path: Path, name: ProductName) -> Indexes:
+    """Looks at descriptions, then at colour interpretation, then at the mere count."""
+    found = _by_description(dataset.descriptions, path, name) or _by_colour(dataset)
+    if found:
+        return found
+    if dataset.count == 4 and not any(dataset.descriptions) and ColorInterp.alpha not in dataset.colorinterp:
+        log.warning("%s: bands have no names, read as red, green, blue, nir; say otherwise with --bands", path)
+        return 1, 2, 3, 4
+    known = ", ".join(
+        f"{i} {description or colour.name}"
+        for i, (description, colour) in enumerate(zip(dataset.descriptions, dataset.colorinterp, strict=True), 1)
+    )
+    if dataset.count < 4:
+        raise BandError(f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed")
+    raise BandError(
+        f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
+        "say --bands with their four numbers"
+    )
+
+
+def _by_description(descriptions: tuple[str | None, ...], path: Path, name: ProductName) -> Indexes | None:
+    words: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    for index, description in enumerate(descriptions, 1):
+        text = (description or "").lower().replace("near infrared", "nearinfrared").replace("near-infrared", "nearinfrared")
+        text = text.replace("near_infrared", "nearinfrared")
+        tokens = re.findall(r"[a-z]+\d*[a-z]?|\d+", text)
+        if "edge" not in tokens and "rededge" not in tokens:
+            for token in tokens:
+                band = "nir" if token in NIR_WORDS else token
+                if band in BANDS:
+                    words.setdefault(band, index)
+        if found := re.search(r"(?:^|[_\- ])(?:sr_)?(?:b|band)[ _]?0?(\d{1,2}a?)(?:$|[_\- :(])", text):
+            numbers.setdefault(found[1].upper(), index)
+    if len(words) == 4:
+        return words["red"], words["green"], words["blue"], words["nir"]
+    return _by_number(numbers, path, name)
+
+
+def _by_number(numbers: dict[str, int], path: Path, name: ProductName) -> Indexes | None:
+    """Landsat's and Sentinel-2's band names, told apart by the file's name or by bands that only one of them has."""
+    present = set(numbers)
+    if name.satellite is not None:
+        wanted = [str(n) for n in (OLI if name.satellite >= 8 else TM)]
+    elif {"2", "3", "4"} <= present and (present & SENTINEL2_ONLY or ("8" in present and "5" not in present)):
+        wanted = ["4", "3", "2", "8" if "8" in present else "8A"]
+    elif {"2", "3", "4", "5"} <= present and "1" in present and not present & {"9", "10", "11"}:
+        raise BandError(
+            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Landsat 4-7's or 8-9's; "
+            "say --bands with the numbers of red, green, blue and near-infrared"
+        )
+    elif {"2", "3", "4", "5"} <= present:
+        wanted = [str(n) for n in OLI]
+    else:
+        wanted = [str(n) for n in TM]
+    if not set(wanted) <= present:
+        return None
+    red, green, blue, nir = (numbers[n] for n in wanted)
+    return red, green, blue, nir
+
+
+def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
+    """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left."""
+    colours: dict[str, int] = {}
+    rest = []
+    for index, colour in enumerate(dataset.colorinterp, 1):
+        if colour.name in ("red", "green", "blue", "nir"):
+            colours.setdefault(colour.name, index)
+        elif colour != ColorInterp.alpha:
+            rest.append(index)
+    if "nir" not in colours and len(rest) == 1:
+        colours["nir"] = rest[0]
+    if len(colours) < 4:
+        return None
+    return colours["red"], colours["green"], colours["blue"], colours["nir"]

@@ -1,0 +1,190 @@
+"""A scene on rasters that GDAL opens: what every recipe turns into."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geocloud.bands import Conversion, Units
+from geocloud.errors import BandError, GridError, SceneReadError
+from geocloud.grid import GeoBox
+from geocloud.scene.base import (
+    GDAL_OPTIONS,
+    BandSource,
+    Observed,
+    ReadOptions,
+    Reflectance,
+    Sample,
+    SceneRecipe,
+    Valid,
+    sample_windows,
+)
+from geocloud.scene.units import resolve
+
+
+def open_raster(path: str, label: str) -> rasterio.DatasetReader:
+    """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # 38-Cloud patches have none, and that is fine
+            return rasterio.open(path)
+    except (RasterioError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).replace(path, label)
+        raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+
+
+class RasterScene:
+    """A scene whose bands are bands of rasters. Open it with a recipe, close it, or use it as a context manager."""
+
+    def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None) -> None:
+        options = options or ReadOptions()
+        self.recipe = recipe
+        self._datasets: dict[str, rasterio.DatasetReader] = {}
+        try:
+            for band in recipe.bands:
+                if band.path not in self._datasets:
+                    self._datasets[band.path] = open_raster(band.path, band.label)
+            self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
+            self._check_bands()
+            self.grid = self._common_grid()
+            self.sample = self._look()
+            self.units, self.conversion = resolve(recipe, options, self.dtype, self._conversion_in_file(), self.sample)
+            self._sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
+        except BaseException:
+            self.close()
+            raise
+
+    name: str = property(lambda self: self.recipe.name)  # type: ignore[assignment]
+    acquired: datetime | None = property(lambda self: self.recipe.acquired)  # type: ignore[assignment]
+    sun_elevation: float | None = property(lambda self: self._sun)  # type: ignore[assignment]
+    units: Units
+    conversion: Conversion
+    grid: GeoBox
+
+    @property
+    def area_or_point(self) -> str | None:
+        """The source's AREA_OR_POINT tag."""
+        tag: str | None = self._readers[0][0].tags().get("AREA_OR_POINT")
+        return tag
+
+    @property
+    def dtype(self) -> str:
+        """The values' type on disk."""
+        dataset, band = self._readers[0]
+        return str(dataset.dtypes[band.index - 1])
+
+    def read(self, window: Window) -> tuple[Reflectance, Valid]:
+        """See `Scene.read`."""
+        values, valid = self._read_raw(window)
+        reflectance = self.conversion.apply(values, np.empty(values.shape, "float32"))
+        reflectance[:, ~valid] = np.nan
+        return reflectance, valid
+
+    def close(self) -> None:
+        """Closes the rasters."""
+        for dataset in self._datasets.values():
+            dataset.close()
+
+    def __enter__(self) -> RasterScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_raw(self, window: Window) -> tuple[NDArray[np.generic], Valid]:
+        """Values as on disk ``(4, h, w)``, and where all four bands hold data ``(h, w)``."""
+        height, width = int(window.height), int(window.width)
+        values = np.empty((4, height, width), np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers)))
+        valid = np.ones((height, width), bool)
+        for position, (dataset, band) in enumerate(self._readers):
+            try:
+                with rasterio.Env(**GDAL_OPTIONS):
+                    values[position] = dataset.read(band.index, window=window)
+                    valid &= self._band_valid(dataset, band, window, values[position])
+            except (RasterioError, OSError) as error:
+                raise SceneReadError(
+                    f"{band.label}: damaged or cut off, rows {int(window.row_off)} to {int(window.row_off) + height - 1} "
+                    "cannot be read; fetch the file again"
+                ) from error
+        for fill in self.recipe.fill:
+            valid &= (values != fill).all(0)
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(0)
+        valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+        return values, valid
+
+    def _band_valid(
+        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
+    ) -> Valid | bool:
+        flags = set(dataset.mask_flag_enums[band.index - 1])
+        if MaskFlags.all_valid in flags or (MaskFlags.alpha in flags and self.recipe.ignore_alpha):
+            return True
+        if flags == {MaskFlags.nodata}:
+            nodata = dataset.nodatavals[band.index - 1]
+            return np.isfinite(values) if np.isnan(nodata) else values != nodata
+        mask: NDArray[np.uint8] = dataset.read_masks(band.index, window=window)
+        return mask > 0
+
+    def _check_bands(self) -> None:
+        for dataset, band in self._readers:
+            if band.index > dataset.count:
+                raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
+            dtype = str(dataset.dtypes[band.index - 1])
+            if dtype.startswith(("complex", "cint", "cfloat")):
+                raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+
+    def _common_grid(self) -> GeoBox:
+        grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]
+        first, label = grids[0], self._readers[0][1].label
+        for grid, (_, band) in zip(grids[1:], self._readers[1:], strict=True):
+            if not grid.agrees_with(first):
+                raise GridError(
+                    f"{band.label}: its grid ({_describe(grid)}) differs from that of {label} ({_describe(first)}); "
+                    "all four bands must cover the same pixels"
+                )
+        own = self.recipe.georeference
+        if own is None or first.crs is not None:
+            return first
+        if not first.transform.is_identity:
+            return GeoBox(first.height, first.width, first.transform, own.crs)
+        return own if own.shape == first.shape else first
+
+    def _conversion_in_file(self) -> Conversion | None:
+        pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]
+        if all(pair == (1, 0) for pair in pairs):
+            return None
+        red, green, blue, nir = pairs
+        return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+
+    def _look(self) -> Sample:
+        """Looks at small windows all over the scene."""
+        seen, looked = [], 0
+        for window in sample_windows(self.grid):
+            values, valid = self._read_raw(window)
+            seen.append(values[:, valid])
+            looked += valid.size
+        pixels = np.concatenate(seen, 1)
+        if not pixels.size:
+            return Sample((Observed(np.nan, np.nan, np.nan),) * 4)
+        low, middle, high = np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), axis=1)
+        observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
+        return Sample(observed, pixels.shape[1] / looked)
+
+
+def has_alpha(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> bool:
+    """True when one of the bands (counted from 1) is said to be an alpha band."""
+    return any(dataset.colorinterp[i - 1] == ColorInterp.alpha for i in indexes if i <= dataset.count)
+
+
+def _describe(grid: GeoBox) -> str:
+    t = grid.transform
+    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:g}, {t.f:g}"
+
+

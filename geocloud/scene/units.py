@@ -1,0 +1,105 @@
+"""What a source's numbers mean: said by the user, by the metadata, or, where they leave no doubt, by the numbers."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from geocloud.bands import CONVERSIONS, Conversion, Units
+from geocloud.errors import UnitsError
+from geocloud.scene.base import ReadOptions, Sample, SceneRecipe
+
+log = logging.getLogger(__name__)
+
+CHOICES = ", ".join(u for u in Units if u is not Units.AUTO)
+
+
+def resolve(
+    recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, sample: Sample
+) -> tuple[Units, Conversion]:
+    """The units of a source and its way to reflectance, the sun included.
+
+    ``in_file`` is the scale and offset that the raster itself carries. Raises UnitsError where nothing tells, or where
+    two things that do contradict each other.
+    """
+    if options.scale is not None:
+        conversion = Conversion.uniform(options.scale, options.offset or 0.0)
+        if options.sun_elevation is not None:
+            conversion = conversion.lit_by(options.sun_elevation)
+        return _checked(recipe, Units.REFLECTANCE, conversion, sample)
+
+    if options.units is not Units.AUTO:
+        units = options.units
+        own = recipe.conversion if recipe.units is units else None
+        conversion = own or CONVERSIONS[units]
+    elif recipe.units is not Units.AUTO:
+        units = recipe.units
+        conversion = recipe.conversion or CONVERSIONS[units]
+    elif in_file is not None:
+        units, conversion = Units.REFLECTANCE, in_file
+    else:
+        units = _from_values(recipe, dtype, sample)
+        conversion = CONVERSIONS[units]
+
+    sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
+    if units is Units.LANDSAT_L1:
+        if sun is not None:
+            conversion = conversion.lit_by(sun)
+        else:
+            log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
+    elif options.sun_elevation is not None:
+        raise UnitsError(
+            f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
+            "leave it out, or say --units landsat-l1"
+        )
+    return _checked(recipe, units, conversion, sample)
+
+
+def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
+    """Units that fit the sampled values and no others; raises UnitsError where several do."""
+    low, high = sample.low, sample.high
+    if math.isnan(low):  # no data at all: any units give the same mask
+        return Units.REFLECTANCE
+    if dtype.startswith("float"):
+        if low >= -0.2 and high <= 2:
+            return Units.REFLECTANCE
+        likely = CHOICES
+    elif dtype == "uint8":
+        likely = str(Units.SCALED_8BIT)
+    elif dtype == "uint16" and 4000 <= low < 6900 and max(band.low for band in sample.bands) > low + 800:
+        # Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is DN 7273), and blue air far above it.
+        return Units.LANDSAT_L1
+    elif 0 <= low < 1000 and high < 20_000:
+        return Units.SENTINEL2
+    elif 2000 <= low < 4000 and high < 20_000:
+        log.warning(
+            "%s: read as sentinel2; should it be of baseline 4 or later, say --units sentinel2-baseline4", recipe.source
+        )
+        return Units.SENTINEL2  # nothing dark in it, cloud or snow all over: 0.1 of reflectance changes little
+    elif low >= 6900:
+        likely = f"{Units.LANDSAT_L1}, {Units.LANDSAT_L2}"
+    elif 1000 <= low < 2000:
+        likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}"
+    else:
+        likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}, {Units.LANDSAT_L1}, {Units.LANDSAT_L2}"
+    raise UnitsError(
+        f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
+        f"say --units {' or '.join(likely.split(', '))}, or --scale and --offset"
+    )
+
+
+def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> tuple[Units, Conversion]:
+    """Warns when the brightest or darkest band cannot be reflectance."""
+    values = [
+        scale * value + offset
+        for band, scale, offset in zip(sample.bands, conversion.scale, conversion.offset, strict=True)
+        for value in (band.low, band.high)
+    ]
+    if min(values) < -0.5 or max(values) > 3:
+        log.warning(
+            "%s: read as %s, reflectance would run from %.2f to %.2f; are the units right?",
+            recipe.source, units, min(values), max(values),
+        )  # fmt: skip
+    elif max(values) < 0.02:
+        log.warning("%s: read as %s, reflectance is never above %.3f; are the units right?", recipe.source, units, max(values))
+    return units, conversion

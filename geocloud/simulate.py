@@ -1,0 +1,161 @@
+"""Simulated clouds and scenes with exact truth: for sample scenes, tests and training composites.
+
+Clouds are fractal: white noise filtered to a 1/f spectrum, cut at a quantile, read as optical thickness τ. Light that
+comes from the ground passes with transmission t = exp(−τ); the cloud adds its own: ρ = surface · t + top · (1 − t).
+A pixel is cloud where t < 0.78, the place where people who draw masks by hand begin to see one.
+
+Nothing here is a measurement; whatever is written from it says "simulated" in its name or tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+CLOUD_TRANSMISSION = 0.78
+"""A pixel with less transmission than this is cloud in the truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """Clouds over a scene: transmission and shadow ``(h, w)`` in [0, 1], top reflectance ``(4, h, w)``.
+
+    ``shadow`` is the share of direct sunlight that is missing on the ground.
+    """
+
+    transmission: Array
+    top: Array
+    shadow: Array
+
+    @property
+    def truth(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where there is cloud."""
+        return self.transmission < CLOUD_TRANSMISSION
+
+    def over(self, surface: Array) -> Array:
+        """Puts the clouds, and their shadows, over a surface: reflectance ``(4, h, w)`` in, the same out."""
+        lit = surface * (1 - np.float32(0.7) * self.shadow)
+        return lit * self.transmission + self.top * (1 - self.transmission)
+
+
+def fractal_noise(shape: tuple[int, int], slope: float, rng: np.random.Generator, stretch: float = 1.0) -> Array:
+    """Noise ``(h, w)`` of zero mean and unit variance whose power falls as 1/f^slope.
+
+    2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 draws it out along a random direction, as wind does.
+    """
+    height, width = shape
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+    angle = rng.uniform(0, np.pi)
+    along = fx * np.cos(angle) + fy * np.sin(angle)
+    across = fy * np.cos(angle) - fx * np.sin(angle)
+    frequency = np.hypot(along * stretch, across)
+    frequency[0, 0] = 1
+    white = rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)
+    spectrum = white * frequency ** (-slope / 2)
+    spectrum[0, 0] = 0
+    noise = np.fft.irfft2(spectrum, s=shape)
+    return (noise / max(noise.std(), 1e-12)).astype("float32")
+
+
+CLOUD_KINDS = ("cumulus", "stratus", "cirrus")
+
+
+def draw_clouds(
+    shape: tuple[int, int], rng: np.random.Generator, kind: str | None = None, cover: float | None = None
+) -> Clouds:
+    """Draws clouds of one kind (any, when None) that cover about the given share of the scene (any, when None)."""
+    kind = kind or str(rng.choice(CLOUD_KINDS))
+    # Drawn on a larger canvas, because the noise is periodic; the margin also holds what throws shadows into view.
+    height, width = shape
+    canvas = (height + height // 3 + 16, width + width // 3 + 16)
+    if kind == "cumulus":
+        slope, stretch, density, share = rng.uniform(2.5, 3.2), 1.0, rng.uniform(2, 8), rng.uniform(0.05, 0.6)
+        brightness = rng.uniform(0.35, 0.95)
+    elif kind == "stratus":
+        slope, stretch, density, share = rng.uniform(3.2, 4.2), rng.uniform(1, 2), rng.uniform(1, 6), rng.uniform(0.3, 1.6)
+        brightness = rng.uniform(0.3, 1.0)
+    else:
+        slope, stretch, density, share = rng.uniform(2.8, 3.8), rng.uniform(2, 5), rng.uniform(0.15, 0.6), rng.uniform(0.2, 0.9)
+        brightness = rng.uniform(0.35, 0.75)
+    share = share if cover is None else cover
+    noise = fractal_noise(canvas, slope, rng, stretch)
+    base = float(np.quantile(noise, np.clip(1 - share, 0, 1))) - max(0.0, share - 1) * 4
+    # Cloud begins where τ reaches −ln 0.78; starting a little below gives it a thin edge.
+    edge = -np.log(CLOUD_TRANSMISSION)
+    thickness = np.clip(density * (noise - base) + edge, 0, 12)
+    if kind != "cirrus":
+        thickness = thickness * np.clip((noise - base) * rng.uniform(3, 12) + 1, 0, 1)
+    transmission = np.exp(-thickness).astype("float32")
+
+    up, left = int(rng.integers(0, canvas[0] - height + 1)), int(rng.integers(0, canvas[1] - width + 1))
+    view = (slice(up, up + height), slice(left, left + width))
+    reach = rng.integers(3, max(4, min(height, width) // 8)) if kind != "stratus" else 0
+    direction = rng.uniform(0, 2 * np.pi)
+    shift = (int(round(reach * np.sin(direction))), int(round(reach * np.cos(direction))))
+    shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9)
+
+    # Thick cloud is a little brighter in the middle; its colour is white, bluish for thin and icy ones.
+    relief = 1 + rng.uniform(0, 0.15) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
+    colour = np.array([1.0, 1.0, 1.0, 1.0]) + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
+    top = brightness * colour[:, None, None] * relief
+    return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"))
+
+
+# Reflectance at the top of the atmosphere: red, green, blue, nir, and how much it varies within one field or slope.
+SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
+    "forest": ((0.05, 0.07, 0.09, 0.28), 0.15),
+    "crops": ((0.09, 0.10, 0.11, 0.36), 0.25),
+    "soil": ((0.20, 0.16, 0.14, 0.28), 0.18),
+    "city": ((0.16, 0.15, 0.16, 0.22), 0.40),
+    "water": ((0.05, 0.07, 0.10, 0.03), 0.10),
+    "sand": ((0.42, 0.34, 0.26, 0.50), 0.10),
+    "snow": ((0.72, 0.75, 0.80, 0.66), 0.20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedScene:
+    """A scene and its exact truth: reflectance ``(4, h, w)``, truth ``(h, w)`` True where there is cloud."""
+
+    reflectance: Array
+    truth: NDArray[np.bool_]
+
+
+def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Sequence[str] = ()) -> Array:
+    """A cloudless surface, reflectance ``(4, h, w)``: the named kinds of `SURFACES` (three of them, when none)."""
+    names = list(kinds) or list(rng.choice(list(SURFACES), 3, replace=False))
+    relief = fractal_noise(shape, 3.0, rng)
+    # Ranks of a smooth field part the scene into regions of equal size with ragged, natural borders.
+    region = fractal_noise(shape, 3.4, rng) + 0.05 * fractal_noise(shape, 1.5, rng)
+    order = np.searchsorted(np.quantile(region, np.linspace(0, 1, len(names) + 1)[1:-1]), region)
+    surface = np.empty((4, *shape), "float32")
+    for index, name in enumerate(names):
+        colour, variation = SURFACES[name]
+        texture = 1 + variation * (0.5 * relief + 0.5 * fractal_noise(shape, 1.8, rng)) * 0.6
+        here = order == index
+        surface[:, here] = (np.array(colour, "float32")[:, None] * np.clip(texture[here], 0.3, 1.8)).astype("float32")
+    return surface
+
+
+def simulate_scene(
+    seed: int,
+    shape: tuple[int, int] = (512, 512),
+    surfaces: Sequence[str] = (),
+    clouds: Sequence[str] = ("cumulus", "cirrus"),
+    cover: float | None = None,
+) -> SimulatedScene:
+    """A Landsat-like scene of named surfaces under named kinds of clouds; the same seed gives the same scene."""
+    rng = np.random.default_rng(seed)
+    reflectance = simulate_surface(shape, rng, surfaces)
+    truth = np.zeros(shape, bool)
+    for kind in clouds:
+        layer = draw_clouds(shape, rng, kind, cover)
+        reflectance = layer.over(reflectance)
+        truth |= layer.truth
+    noise = rng.normal(0, 0.002, reflectance.shape).astype("float32")
+    return SimulatedScene((reflectance + noise).astype("float32"), truth)

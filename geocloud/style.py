@@ -1,0 +1,95 @@
+"""How results look in a GIS: one colour scheme, as colour tables, QGIS styles and names of classes.
+
+Cloud is vermilion, number 6 of Okabe and Ito's set, which people with any colour vision tell from land, sea and snow
+(https://jfly.uni-koeln.de/color/). Clear is transparent, and so is what holds no data.
+"""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import quoteattr
+
+CLOUD_RGB = (213, 94, 0)
+CLASSES = {0: "clear", 1: "cloud"}
+"""Mask values that mean something; 255 is no data."""
+
+COLOURS = {0: (0, 0, 0, 0), 1: (*CLOUD_RGB, 255), 255: (0, 0, 0, 0)}
+"""The mask's colour table, for programs that read no style file."""
+
+RAMP = ((0, (255, 255, 255, 0)), (25, (253, 231, 190, 90)), (50, (246, 170, 95, 150)), (100, (*CLOUD_RGB, 220)))
+"""Probability in per cent → colour."""
+
+_QGIS = '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">\n<qgis version="3.22.0" styleCategories="AllStyleCategories">'
+_PIPE_END = (
+    '<brightnesscontrast brightness="0" contrast="0" gamma="1"/><huesaturation saturation="0" grayscaleMode="0" '
+    'colorizeOn="0"/><rasterresampler maxOversampling="2"/>'
+)
+
+
+def _hex(colour: tuple[int, ...]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour[:3])
+
+
+def mask_qml() -> str:
+    """A QGIS style for a mask: two named classes, clear transparent, cloud half transparent."""
+    alphas = {0: 0, 1: 128}
+    entries = "".join(
+        f'<paletteEntry value="{value}" label="{label}" color="{_hex(COLOURS[value])}" alpha="{alphas[value]}"/>'
+        for value, label in CLASSES.items()
+    )
+    return (
+        f'{_QGIS}<pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">'
+        f"<rasterTransparency/><colorPalette>{entries}</colorPalette></rasterrenderer>{_PIPE_END}</pipe></qgis>\n"
+    )
+
+
+def probability_qml() -> str:
+    """A QGIS style for a probability in per cent: a ramp from transparent to the colour of cloud."""
+    items = "".join(
+        f'<item value="{value}" label="{value} %" color="{_hex(colour)}" alpha="{colour[3]}"/>' for value, colour in RAMP
+    )
+    return (
+        f'{_QGIS}<pipe><rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
+        'classificationMin="0" classificationMax="100" nodataColor=""><rasterTransparency/><rastershader>'
+        '<colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" '
+        f'maximumValue="100" labelPrecision="0">{items}</colorrampshader></rastershader></rasterrenderer>'
+        f"{_PIPE_END}</pipe></qgis>\n"
+    )
+
+
+def polygons_qml() -> str:
+    """A QGIS style for cloud polygons: an outline and a light fill."""
+    red, green, blue = CLOUD_RGB
+    settings = {
+        "color": f"{red},{green},{blue},60",
+        "outline_color": f"{red},{green},{blue},255",
+        "outline_style": "solid",
+        "outline_width": "0.4",
+        "outline_width_unit": "MM",
+        "style": "solid",
+    }
+    options = "".join(f'<Option name="{k}" type="QString" value={quoteattr(v)}/>' for k, v in settings.items())
+    return (
+        f'{_QGIS}<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0"><symbols>'
+        '<symbol name="0" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">'
+        f'<layer class="SimpleFill" enabled="1" locked="0" pass="0"><Option type="Map">{options}</Option></layer>'
+        "</symbol></symbols></renderer-v2></qgis>\n"
+    )
+
+
+def mask_aux_xml() -> str:
+    """GDAL's NAME.tif.aux.xml for a mask: category names and an attribute table."""
+    names = "".join(f"<Category>{label}</Category>" for label in CLASSES.values())
+    columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
+    fields = "".join(
+        f'<FieldDefn index="{i}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
+        for i, (name, kind, usage) in enumerate(columns)
+    )
+    rows = "".join(
+        f'<Row index="{i}">' + "".join(f"<F>{v}</F>" for v in (value, label, *COLOURS[value])) + "</Row>"
+        for i, (value, label) in enumerate(CLASSES.items())
+    )
+    return (
+        f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
+        f'<GDALRasterAttributeTable tableType="thematic">{fields}{rows}</GDALRasterAttributeTable>'
+        "</PAMRasterBand></PAMDataset>\n"
+    )

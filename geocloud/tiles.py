@@ -1,0 +1,177 @@
+"""A scene cut into tiles on disk, to train on: plain GeoTIFFs, or 38-Cloud's folders and names."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
+
+from geocloud.bands import BANDS, LANDSAT_L1
+from geocloud.errors import GridError
+from geocloud.grid import GeoBox, TileGrid
+from geocloud.mosaic import NO_DATA, writing
+from geocloud.output import Staging
+from geocloud.scene import Scene, read_filled
+from geocloud.scene.raster import open_raster
+
+SCALE = 10_000
+MISSING = -32_768
+
+
+def cut_geotiffs(
+    scene: Scene, folder: Path, mask: str | Path | None = None, tile_size: int = 384, overlap: int = 0, overwrite: bool = False
+) -> int:
+    """Writes ``images/NAME_ROW_COL.tif``, and ``masks/`` with the same names where there is a mask.
+
+    Images: int16, reflectance × 10 000 (the scale is in the file), bands named, no data −32768. Masks: uint8, 0 clear,
+    1 cloud, 255 no data. Every tile has its own place in the scene's CRS; those at the edge hang over it and hold no
+    data there. Tiles without any data are left out. Returns how many were written. Raises GridError, OutputError.
+    """
+    grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
+    reader = MaskReader(scene, mask) if mask is not None else None
+    kinds = ("images", "masks") if reader else ("images",)
+    for kind in kinds:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    names = {tile: f"{scene.name}_{tile.row:03d}_{tile.col:03d}.tif" for tile in grid}
+    count = 0
+    with Staging([folder / kind / name for kind in kinds for name in names.values()], overwrite) as staging:
+        for tile, name in names.items():
+            reflectance = read_filled(scene, tile.read)
+            known = ~np.isnan(reflectance[0])
+            if not known.any():
+                continue
+            count += 1
+            place = scene.grid.crop(tile.read)
+            values = np.clip(np.rint(np.where(known, reflectance, 0) * SCALE), MISSING + 1, -MISSING - 1)
+            image = np.where(known, values, MISSING).astype("int16")
+            _write(staging.place(folder / "images" / name), image, place, scene.area_or_point, MISSING, reflectance=True)
+            if reader:
+                cut = reader.read(tile.read)
+                cut[~known] = NO_DATA
+                _write(staging.place(folder / "masks" / name), cut[None], place, scene.area_or_point, NO_DATA)
+        staging.publish()
+    return count
+
+
+def cut_38cloud(
+    scene: Scene, folder: Path, mask: str | Path | None = None, tile_size: int = 384, overwrite: bool = False
+) -> int:
+    """Writes the folders of 38-Cloud's training set: ``train_red/red_patch_1_1_by_1_NAME.TIF`` and so on.
+
+    The scene is padded with zeros, centred, to whole patches, numbered from 1, row by row. Values are uint16 Level-1
+    numbers as they would be on disk, without the sun's elevation; 0 is no data. With a mask also ``train_gt`` ({0, 255})
+    and ``Entire_scene_gts`` ({0, 1}). The lists of patches and scenes (CSV) grow by this scene. Unlike the authors' own
+    patches these keep their georeferencing. Returns how many patches were written. Raises GridError, OutputError.
+    """
+    reader = MaskReader(scene, mask) if mask is not None else None
+    rows, cols = (math.ceil(n / tile_size) for n in scene.grid.shape)
+    top, left = ((n * tile_size - length) // 2 for n, length in zip((rows, cols), scene.grid.shape, strict=True))
+    kinds = [*BANDS, "gt"] if reader else list(BANDS)
+    patches = [
+        (f"patch_{row * cols + col + 1}_{row + 1}_by_{col + 1}_{scene.name}",
+         Window(col * tile_size - left, row * tile_size - top, tile_size, tile_size))
+        for row in range(rows)
+        for col in range(cols)
+    ]  # fmt: skip
+    truth = folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF"
+    for kind in kinds:
+        (folder / f"train_{kind}").mkdir(parents=True, exist_ok=True)
+    wanted = [folder / f"train_{kind}" / f"{kind}_{name}.TIF" for kind in kinds for name, _ in patches]
+    if reader:
+        truth.parent.mkdir(exist_ok=True)
+        wanted.append(truth)
+    light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
+    with Staging(wanted, overwrite) as staging:
+        for name, window in patches:
+            reflectance = read_filled(scene, window)
+            known = ~np.isnan(reflectance[0])
+            numbers = LANDSAT_L1.invert(np.where(known, reflectance, 0) * light)
+            image = np.where(known, np.clip(np.rint(numbers), 1, 65_535), 0).astype("uint16")
+            place = scene.grid.crop(window)
+            for band, values in zip(BANDS, image, strict=True):
+                path = staging.place(folder / f"train_{band}" / f"{band}_{name}.TIF")
+                _write(path, values[None], place, scene.area_or_point, None)
+            if reader:
+                cloud = (reader.read(window) == 1).astype("uint8") * 255
+                path = staging.place(folder / "train_gt" / f"gt_{name}.TIF")
+                _write(path, cloud[None], place, scene.area_or_point, None)
+        if reader:
+            whole = reader.read(Window(0, 0, scene.grid.width, scene.grid.height)) == 1
+            _write(staging.place(truth), whole.astype("uint8")[None], scene.grid, scene.area_or_point, None)
+        staging.publish()
+    _list(folder / "training_patches_38-Cloud.csv", "name", [name for name, _ in patches])
+    _list(folder / "training_sceneids_38-Cloud.csv", "Landsat 8 Collection 1 Level 1 Product SceneID", [scene.name])
+    return len(patches)
+
+
+class MaskReader:
+    """A mask on a scene's grid. Raises GridError where it lies elsewhere; one without a CRS need only be as large."""
+
+    def __init__(self, scene: Scene, path: str | Path) -> None:
+        self._path = str(path)
+        self._grid = scene.grid
+        with open_raster(self._path, self._path) as dataset:
+            own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            self._nodata = dataset.nodata
+        if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
+            raise GridError(f"{path}: its grid is not that of the scene ({own.height}×{own.width}, {own.crs})")
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """A window ``(h, w)`` that may hang over the edge: 0 clear, 1 cloud, 255 no data."""
+        with open_raster(self._path, self._path) as dataset:
+            values = dataset.read(1, window=window, boundless=True, fill_value=0)
+            inside = dataset.read_masks(1, window=window, boundless=True) > 0
+        mask = (values > 0).astype("uint8")
+        mask[~inside] = NO_DATA
+        return mask
+
+
+def _write(
+    path: Path,
+    values: NDArray[np.generic],
+    place: GeoBox,
+    area_or_point: str | None,
+    nodata: float | None,
+    reflectance: bool = False,
+) -> None:
+    with warnings.catch_warnings(), writing(path):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=place.height,
+            width=place.width,
+            count=values.shape[0],
+            dtype=values.dtype,
+            nodata=nodata,
+            crs=place.crs,
+            transform=place.transform,
+            compress="deflate",
+        ) as dataset:
+            if area_or_point:
+                dataset.update_tags(AREA_OR_POINT=area_or_point)
+            if reflectance:
+                dataset.scales, dataset.offsets = (1 / SCALE,) * 4, (0.0,) * 4
+                dataset.descriptions = BANDS
+            dataset.write(values)
+
+
+def _list(path: Path, column: str, names: Iterable[str]) -> None:
+    """Adds names to a one-column CSV, each once."""
+    known: list[str] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = [row[column] for row in csv.DictReader(file)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([column])
+        writer.writerows([name] for name in dict.fromkeys([*known, *names]))

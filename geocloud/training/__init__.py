@@ -1,0 +1,1 @@
+"""Training: chips with labels, augmentation, the loop, and the recipe of the bundled model."""

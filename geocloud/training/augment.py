@@ -1,0 +1,78 @@
+"""Turns a chip into a training sample: a crop, turned and flipped, under other light and, often, other clouds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.simulate import draw_clouds
+from geocloud.training.chips import CLEAR, CLOUD, IGNORE, Chip
+
+Array = NDArray[np.float32]
+
+HAZE = np.array([0.35, 0.6, 1.0, 0.1], "float32")[:, None, None]
+"""How strongly clear air brightens red, green, blue and nir; taking it away is what surface reflectance does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """Chances (0 to 1) of each change, and the side of a sample in pixels."""
+
+    size: int = 192
+    coarsen: float = 0.3
+    clouds: float = 0.5
+    dim: float = 0.5
+    saturate: float = 0.05
+    wedge: float = 0.15
+
+    def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
+        """One sample: reflectance ``(4, size, size)`` with NaN where there is no data, label ``(size, size)``."""
+        image, label = self._crop(chip, rng)
+        turns = int(rng.integers(4))
+        image, label = np.rot90(image, turns, (1, 2)), np.rot90(label, turns)
+        if rng.random() < 0.5:
+            image, label = image[:, :, ::-1], label[:, ::-1]
+        image, label = image.copy(), label.copy()
+
+        if rng.random() < self.clouds:
+            clouds = draw_clouds((self.size, self.size), rng)
+            image = clouds.over(image)
+            label[clouds.truth & (label == CLEAR)] = CLOUD
+        image *= 1 + rng.normal(0, 0.025, (4, 1, 1)).astype("float32")
+        image += HAZE * np.float32(rng.uniform(-0.06, 0.03))
+        if rng.random() < self.dim:
+            image *= np.float32(rng.uniform(0.4, 1.1))
+        image += rng.normal(0, rng.uniform(0.0005, 0.004), image.shape).astype("float32")
+        if rng.random() < self.saturate:
+            image = np.minimum(image, np.float32(rng.uniform(0.5, 1.0)))
+        if rng.random() < self.wedge:
+            self._cut_wedge(image, rng)
+        label[np.isnan(image).any(0)] = IGNORE
+        return image, label
+
+    def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
+        image, label = chip.reflectance, chip.label
+        if min(label.shape) >= 384 and rng.random() < self.coarsen:
+            image, label = _halve(image, label)
+        image_out = np.full((4, self.size, self.size), np.nan, "float32")
+        label_out = np.full((self.size, self.size), IGNORE, "uint8")
+        height, width = (min(self.size, n) for n in label.shape)
+        top, left = (int(rng.integers(0, n - m + 1)) for n, m in zip(label.shape, (height, width), strict=True))
+        image_out[:, :height, :width] = image[:, top : top + height, left : left + width]
+        label_out[:height, :width] = label[top : top + height, left : left + width]
+        return image_out, label_out
+
+    def _cut_wedge(self, image: Array, rng: np.random.Generator) -> None:
+        """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""
+        rows, cols = np.mgrid[: self.size, : self.size] - self.size / 2
+        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(-0.1, 0.65) * self.size
+        image[:, rows * np.sin(angle) + cols * np.cos(angle) > distance] = np.nan
+
+
+def _halve(image: Array, label: NDArray[np.uint8]) -> tuple[Array, NDArray[np.uint8]]:
+    """The same place at half the resolution."""
+    height, width = (n // 2 * 2 for n in label.shape)
+    mean = image[:, :height, :width].reshape(4, height // 2, 2, width // 2, 2).mean((2, 4))
+    return mean, label[:height:2, :width:2]

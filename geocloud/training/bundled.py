@@ -1,0 +1,101 @@
+"""The recipe of the bundled model: which data, in which shares, and how it is scored.
+
+    python -m geocloud.training.bundled DATA --out RUN           trains on everything, writes RUN/fast.safetensors
+    python -m geocloud.training.bundled DATA --out RUN --folds 5  leaves scenes out first, writes RUN/folds.json
+
+DATA holds the folders l8biome, s2_labelled, weak, backgrounds and pairs: four-band GeoTIFFs, reflectance × 10 000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geocloud.metrics import Confusion
+from geocloud.training.chips import CLOUD, IGNORE, L8_BIOME, ZERO_ONE, Chip, read_chip, read_pairs
+from geocloud.training.fit import FitConfig, fit, probabilities
+
+log = logging.getLogger(__name__)
+
+CONFIG = FitConfig(options={"width": 16, "levels": 4})
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
+
+
+def read_biome(data: Path) -> list[Chip]:
+    """The patches that are scored: every one of another scene."""
+    folder = data / "l8biome"
+    return read_pairs((folder / "images").glob("*.tif"), folder / "masks", ".tif", L8_BIOME)
+
+
+def read_others(data: Path) -> list[tuple[float, list[Chip]]]:
+    """Everything else, in groups with their shares of the samples; L8 Biome has a share of 1."""
+    labelled = data / "s2_labelled"
+    weak = data / "weak"
+    clear = sorted((data / "pairs").glob("*_clear.tif"))
+    return [
+        (0.2, read_pairs(labelled.glob("oncloudn_?.tif"), labelled, "_label.tif", ZERO_ONE)),
+        (0.2, read_pairs((p for p in weak.glob("*.tif") if "_label" not in p.name), weak, "_label.tif", ZERO_ONE)),
+        (0.5, [read_chip(path, None, {}) for path in sorted((data / "backgrounds").glob("*.tif"))]),
+        (0.3, [read_chip(path, None, {}) for path in clear]),
+    ]
+
+
+def cross_validate(data: Path, config: FitConfig, folds: int, only: int | None = None) -> dict[str, Any]:
+    """Leaves a fold of L8 Biome scenes out, trains on the rest, scores the fold; pooled over all folds."""
+    biome, others = read_biome(data), read_others(data)
+    order = np.random.default_rng(0).permutation(len(biome))
+    pooled = dict.fromkeys(THRESHOLDS, Confusion())
+    patches: dict[str, Any] = {}
+    for fold in range(folds):
+        if only is not None and fold != only:
+            continue
+        out = {int(i) for i in order[fold::folds]}
+        kept = [chip for i, chip in enumerate(biome) if i not in out]
+        checkpoint = fit([(1.0, kept), *others], replace(config, seed=config.seed + fold), f"fold {fold}")
+        for index in sorted(out):
+            chip = biome[index]
+            probability = probabilities(checkpoint, chip)
+            for threshold in THRESHOLDS:
+                found = Confusion.of(probability > threshold, chip.label == CLOUD, chip.label != IGNORE)
+                pooled[threshold] += found
+                if threshold == config.threshold:
+                    patches[chip.name] = {"fold": fold, "accuracy": round(found.accuracy, 4)}
+                    log.info("fold %d: %s accuracy %.3f", fold, chip.name, found.accuracy)
+        log.info("fold %d: so far %s", fold, {t: round(c.jaccard, 4) for t, c in pooled.items()})
+    scores = ("jaccard", "accuracy", "precision", "recall")
+    return {
+        "folds": folds,
+        "pooled": {str(t): {s: round(getattr(c, s), 4) for s in scores} for t, c in pooled.items()},
+        "patches": patches,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder that holds the data")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--folds", type=int, help="cross-validate in this many folds instead of training on all")
+    parser.add_argument("--only", type=int, help="one fold alone")
+    parser.add_argument("--steps", type=int, default=CONFIG.steps, help="optimizer steps (default %(default)s)")
+    parser.add_argument("--name", default="fast", help="name of the checkpoint (default %(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    config = replace(CONFIG, steps=arguments.steps)
+    if arguments.folds:
+        result = cross_validate(arguments.data, config, arguments.folds, arguments.only)
+        (arguments.out / "folds.json").write_text(json.dumps(result, indent=1))
+    else:
+        groups = [(1.0, read_biome(arguments.data)), *read_others(arguments.data)]
+        fit(groups, config, arguments.name).save(arguments.out / f"{arguments.name}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
