@@ -9,11 +9,18 @@ Nothing here is a measurement; whatever is written from it says "simulated" in i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+
+from geocloud.bands import LANDSAT_L1
+from geocloud.grid import GeoBox
 
 Array = NDArray[np.float32]
 
@@ -117,6 +124,9 @@ SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
     "snow": ((0.72, 0.75, 0.80, 0.66), 0.20),
 }
 
+BLOCKS = {"crops": 14.0, "city": 5.0}
+"""Surfaces of rectangles, and how many pixels those are across."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatedScene:
@@ -136,10 +146,24 @@ def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Se
     surface = np.empty((4, *shape), "float32")
     for index, name in enumerate(names):
         colour, variation = SURFACES[name]
-        texture = 1 + variation * (0.5 * relief + 0.5 * fractal_noise(shape, 1.8, rng)) * 0.6
+        texture = variation * (0.5 * relief + 0.5 * fractal_noise(shape, 1.8, rng)) * 0.6
+        if name in BLOCKS:
+            texture = 0.3 * texture + variation * _blocks(shape, BLOCKS[name], rng)
         here = order == index
-        surface[:, here] = (np.array(colour, "float32")[:, None] * np.clip(texture[here], 0.3, 1.8)).astype("float32")
+        surface[:, here] = np.array(colour, "float32")[:, None] * np.clip(1 + texture[here], 0.3, 1.8)
     return surface
+
+
+def _blocks(shape: tuple[int, int], side: float, rng: np.random.Generator) -> Array:
+    """Fields or city blocks: a turned grid of rectangles ``side`` pixels across, of one brightness each, ``(h, w)``."""
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    angle, far = rng.uniform(0, np.pi), 2 * (shape[0] + shape[1])
+    across = rows * np.sin(angle) + cols * np.cos(angle)
+    along = rows * np.cos(angle) - cols * np.sin(angle)
+    edges = [np.cumsum(rng.uniform(0.4, 1.6, int(2.5 * far / side)) * side) - far for _ in range(2)]
+    i, j = np.searchsorted(edges[0], across), np.searchsorted(edges[1], along)
+    values = rng.normal(0, 1, (len(edges[0]) + 1, len(edges[1]) + 1))
+    return values[i, j].astype("float32")
 
 
 def simulate_scene(
@@ -159,3 +183,85 @@ def simulate_scene(
         truth |= layer.truth
     noise = rng.normal(0, 0.002, reflectance.shape).astype("float32")
     return SimulatedScene((reflectance + noise).astype("float32"), truth)
+
+
+def write_level1(
+    scene: SimulatedScene,
+    folder: Path,
+    name: str,
+    *,
+    grid: GeoBox,
+    sun_elevation: float = 50.0,
+    acquired: datetime = datetime(2024, 7, 1, 10, 0, tzinfo=UTC),
+    fill: NDArray[np.bool_] | None = None,
+) -> None:
+    """Writes a scene as a Landsat 8 Collection 2 Level-1 product: B2 to B5 as GeoTIFFs and an MTL.txt.
+
+    Values are uint16 as the sensor's, ρ = (2e-5 · DN − 0.1) / sin(sun elevation), 0 where ``fill`` is True.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = LANDSAT_L1.invert(scene.reflectance * math.sin(math.radians(sun_elevation)))
+    values = np.clip(np.rint(numbers), 1, 65_535).astype("uint16")
+    if fill is not None:
+        values[:, fill] = 0
+    for number, band in zip((4, 3, 2, 5), values, strict=True):
+        with rasterio.open(
+            folder / f"{name}_B{number}.TIF",
+            "w",
+            driver="GTiff",
+            height=grid.height,
+            width=grid.width,
+            count=1,
+            dtype="uint16",
+            crs=grid.crs,
+            transform=grid.transform,
+            compress="deflate",
+            predictor=2,
+        ) as dataset:
+            dataset.update_tags(AREA_OR_POINT="Point", TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation")
+            dataset.write(band, 1)
+    (folder / f"{name}_MTL.txt").write_text(_metadata(name, grid, sun_elevation, acquired), encoding="utf-8")
+
+
+def _metadata(name: str, grid: GeoBox, sun_elevation: float, acquired: datetime) -> str:
+    """The part of a Collection 2 Level-1 MTL that readers use."""
+    left, top = grid.transform @ (0.5, 0.5)
+    right, bottom = grid.transform @ (grid.width - 0.5, grid.height - 0.5)
+    bands = (2, 3, 4, 5)
+    zone = grid.crs.to_epsg() - 32600 if grid.crs else 0
+    groups: dict[str, dict[str, object]] = {
+        "PRODUCT_CONTENTS": {
+            "ORIGIN": '"Simulated by geocloud, not an observation"',
+            "LANDSAT_PRODUCT_ID": f'"{name}"',
+            "PROCESSING_LEVEL": '"L1TP"',
+            "COLLECTION_NUMBER": "02",
+            **{f"FILE_NAME_BAND_{n}": f'"{name}_B{n}.TIF"' for n in bands},
+        },
+        "IMAGE_ATTRIBUTES": {
+            "SPACECRAFT_ID": '"LANDSAT_8"',
+            "SENSOR_ID": '"OLI_TIRS"',
+            "DATE_ACQUIRED": f"{acquired:%Y-%m-%d}",
+            "SCENE_CENTER_TIME": f'"{acquired:%H:%M:%S}.0000000Z"',
+            "SUN_ELEVATION": f"{sun_elevation:.8f}",
+        },
+        "PROJECTION_ATTRIBUTES": {
+            "MAP_PROJECTION": '"UTM"',
+            "DATUM": '"WGS84"',
+            "UTM_ZONE": zone,
+            "GRID_CELL_SIZE_REFLECTIVE": f"{grid.transform.a:.2f}",
+            "REFLECTIVE_LINES": grid.height,
+            "REFLECTIVE_SAMPLES": grid.width,
+            "CORNER_UL_PROJECTION_X_PRODUCT": f"{left:.3f}",
+            "CORNER_UL_PROJECTION_Y_PRODUCT": f"{top:.3f}",
+            "CORNER_LR_PROJECTION_X_PRODUCT": f"{right:.3f}",
+            "CORNER_LR_PROJECTION_Y_PRODUCT": f"{bottom:.3f}",
+        },
+        "LEVEL1_RADIOMETRIC_RESCALING": {
+            **{f"REFLECTANCE_MULT_BAND_{n}": "2.0000E-05" for n in bands},
+            **{f"REFLECTANCE_ADD_BAND_{n}": "-0.100000" for n in bands},
+        },
+    }
+    lines = ["GROUP = LANDSAT_METADATA_FILE"]
+    for group, entries in groups.items():
+        lines += [f"  GROUP = {group}", *(f"    {key} = {value}" for key, value in entries.items()), f"  END_GROUP = {group}"]
+    return "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -99,7 +99,6 @@ class SceneRecipe:
     sun_elevation: float | None = None
     georeference: GeoBox | None = None
     kind: str = "raster"
-    ignore_alpha: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +122,6 @@ class ReadOptions:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
-
-    def without_bands(self) -> ReadOptions:
-        """The same, with no word about band numbers."""
-        return replace(self, bands=None)
 
 
 def read_filled(scene: Scene, window: Window) -> Reflectance:
@@ -166,7 +161,7 @@ class Sample:
     """A look at a scene's raw values: one `Observed` a band, and the share of valid pixels in what was looked at."""
 
     bands: tuple[Observed, ...]
-    valid_share: float = field(default=0.0)
+    valid_share: float = 0.0
 
     @property
     def low(self) -> float:

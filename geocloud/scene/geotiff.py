@@ -13,7 +13,7 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import OLI, TM, Level, ProductName
-from geocloud.scene.raster import has_alpha, open_raster
+from geocloud.scene.raster import open_raster
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +25,16 @@ SENTINEL2_ONLY = {"8A", "12"}
 
 def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of a raster file. Raises BandError where the four bands cannot be told, SceneReadError."""
+    name = ProductName.parse(path.stem)
+    units, fill = Units.AUTO, ()
     with open_raster(str(path), str(path)) as dataset:
-        name = ProductName.parse(path.stem)
         indexes = options.bands or _find(dataset, path, name)
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
         if bad:
             raise BandError(f"{path}: no band {bad[0]}, it has {dataset.count}; bands are counted from 1")
-        alpha = has_alpha(dataset, indexes)
-        acquired = name.acquired
-    units, fill = Units.AUTO, ()
-    if name.level is not None:
-        units, fill = (Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2), (0,)
-        with open_raster(str(path), str(path)) as dataset:
-            if not dataset.dtypes[indexes[0] - 1].startswith("uint") or any(s != 1 for s in dataset.scales):
-                units, fill = Units.AUTO, ()  # a product's name, but no longer its numbers
+        # A product's name in front of a stack of its own numbers, not of what somebody made of them.
+        if name.level and dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales):
+            units, fill = (Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2), (0,)
     red, green, blue, nir = (BandSource(str(path), str(path), i) for i in indexes)
     return SceneRecipe(
         name=path.stem,
@@ -46,9 +42,7 @@ def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
         bands=(red, green, blue, nir),
         units=units,
         fill=fill,
-        acquired=acquired,
-        kind="raster",
-        ignore_alpha=alpha,
+        acquired=name.acquired,
     )
 
 

@@ -124,7 +124,12 @@ class RasterScene:
         self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
     ) -> Valid | bool:
         flags = set(dataset.mask_flag_enums[band.index - 1])
-        if MaskFlags.all_valid in flags or (MaskFlags.alpha in flags and self.recipe.ignore_alpha):
+        # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
+        alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
+        if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
+            opaque: Valid = dataset.read(alpha[0], window=window) > 0
+            return opaque
+        if alpha or MaskFlags.all_valid in flags:
             return True
         if flags == {MaskFlags.nodata}:
             nodata = dataset.nodatavals[band.index - 1]
@@ -176,11 +181,6 @@ class RasterScene:
         low, middle, high = np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), axis=1)
         observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
         return Sample(observed, pixels.shape[1] / looked)
-
-
-def has_alpha(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> bool:
-    """True when one of the bands (counted from 1) is said to be an alpha band."""
-    return any(dataset.colorinterp[i - 1] == ColorInterp.alpha for i in indexes if i <= dataset.count)
 
 
 def _describe(grid: GeoBox) -> str:

@@ -1,0 +1,97 @@
+"""What tests share: rasters made in code, small and without symmetry, so that a flip or a shift cannot pass."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from geocloud.grid import GeoBox
+from geocloud.simulate import SimulatedScene, write_level1
+
+UTM = CRS.from_epsg(32633)
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "sample_scenes"
+
+
+def geobox(height: int = 90, width: int = 110, crs: CRS | None = UTM) -> GeoBox:
+    """A grid away from the origin, of 30 m pixels."""
+    return GeoBox(height, width, Affine(30, 0, 499_980, 0, -30, 5_400_040), crs)
+
+
+def ramp(height: int = 90, width: int = 110) -> NDArray[np.float32]:
+    """Reflectance (4, h, w) in which every pixel and band differs from every other."""
+    rows, cols = np.mgrid[:height, :width]
+    base = 0.05 + 0.6 * (rows * width + cols) / (height * width)
+    return np.stack([base + 0.05 * band for band in range(4)]).astype("float32")
+
+
+def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **options: Any) -> Path:
+    """Writes (band, row, col) values; ``descriptions``, ``tags`` and creation options by name."""
+    grid = grid or geobox(*values.shape[1:])
+    descriptions, tags = options.pop("descriptions", None), options.pop("tags", None)
+    scales, colours = options.pop("scales", None), options.pop("colorinterp", None)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=grid.height,
+        width=grid.width,
+        count=values.shape[0],
+        dtype=values.dtype,
+        crs=grid.crs,
+        transform=grid.transform,
+        **options,
+    ) as dataset:
+        if colours:
+            dataset.colorinterp = colours
+        if descriptions:
+            dataset.descriptions = descriptions
+        if tags:
+            dataset.update_tags(**tags)
+        if scales:
+            dataset.scales = scales
+        dataset.write(values)
+    return path
+
+
+def level1_numbers(reflectance: NDArray[np.float32], sun: float = 90.0) -> NDArray[np.uint16]:
+    """Landsat Level-1 DN, by the handbook's formula, written out here a second time as an oracle."""
+    return np.rint((reflectance * np.sin(np.radians(sun)) + 0.1) / 2e-5).astype("uint16")
+
+
+def read_tif(path: Path) -> NDArray[Any]:
+    """All bands, (band, row, col)."""
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
+def bright(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A model for tests: what is bright in red is cloud."""
+    return (batch[:, 0] > 0.35).astype("float32")
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    """A Landsat 8 Level-1 folder of the ramp, sun at 50 degrees."""
+    name = "LC08_L1TP_190026_20240701_20240708_02_T1"
+    folder = tmp_path / name
+    scene = SimulatedScene(ramp(), np.zeros((90, 110), bool))
+    write_level1(scene, folder, name, grid=geobox(), sun_elevation=50.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real scenes; tests that need it are skipped where GEOCLOUD_DATA does not name it."""
+    folder = os.environ.get("GEOCLOUD_DATA")
+    if not folder or not Path(folder, "scenes").is_dir():
+        pytest.skip("needs real scenes: set GEOCLOUD_DATA to their folder")
+    return Path(folder)

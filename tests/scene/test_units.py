@@ -1,0 +1,107 @@
+"""What numbers mean: metadata first, then what leaves no doubt, then a refusal that lists the choices."""
+
+import logging
+
+import numpy as np
+import pytest
+from conftest import level1_numbers, ramp, write_tif
+
+from geocloud.bands import Units
+from geocloud.errors import UnitsError
+from geocloud.scene import ReadOptions, open_scene
+
+NAMES = ("red", "green", "blue", "nir")
+
+
+def dark_to_bright(low, high):
+    """Reflectance with the haze of the air in blue: nir is darkest, blue brightest where it is dark."""
+    image = np.stack([ramp()[0]] * 4)
+    image = (image - image.min()) / (image.max() - image.min()) * (high - low) + low
+    image[2] += 0.06
+    return image.astype("float32")
+
+
+def units_of(path, **options):
+    with open_scene(path, ReadOptions(**options)) as scene:
+        return scene.units
+
+
+def save(tmp_path, values, **options):
+    return write_tif(tmp_path / "scene.tif", values, descriptions=NAMES, **options)
+
+
+def test_numbers_that_leave_no_doubt(tmp_path):
+    dark = dark_to_bright(0.01, 0.6)
+    assert units_of(save(tmp_path, dark)) is Units.REFLECTANCE
+    assert units_of(save(tmp_path, level1_numbers(dark))) is Units.LANDSAT_L1
+    assert units_of(save(tmp_path, (dark * 10_000).astype("uint16"))) is Units.SENTINEL2
+    assert units_of(save(tmp_path, (dark * 10_000).astype("int16"))) is Units.SENTINEL2
+
+
+@pytest.mark.parametrize(
+    ("values", "choices"),
+    [
+        (np.rint((dark_to_bright(0.05, 0.6) + 0.2) / 2.75e-5).astype("uint16"), "landsat-l1 or landsat-l2"),
+        ((dark_to_bright(0.02, 0.6) * 10_000 + 1000).astype("uint16"), "sentinel2 or sentinel2-baseline4"),
+        ((dark_to_bright(0.02, 0.9) * 250).astype("uint8"), "scaled-8bit"),
+        (dark_to_bright(10, 400), "reflectance"),
+    ],
+)
+def test_numbers_that_could_be_several_things_are_refused_with_their_range_and_the_choices(tmp_path, values, choices):
+    with pytest.raises(UnitsError) as caught:
+        units_of(save(tmp_path, values))
+    message = str(caught.value)
+    assert "scene.tif" in message
+    assert choices in message
+    assert str(values.dtype) in message
+
+
+def test_what_the_user_says_counts(tmp_path):
+    numbers = (dark_to_bright(0.02, 0.6) * 10_000 + 1000).astype("uint16")
+    path = save(tmp_path, numbers)
+    with open_scene(path, ReadOptions(units=Units.SENTINEL2_BASELINE4)) as scene:
+        middle = scene.conversion.scale[0] * 4000 + scene.conversion.offset[0]
+    assert middle == pytest.approx(0.3)
+    with open_scene(path, ReadOptions(scale=0.001, offset=-0.5)) as scene:
+        assert scene.conversion.scale[3] * 4000 + scene.conversion.offset[3] == pytest.approx(3.5)
+
+
+def test_scales_in_the_file_count(tmp_path):
+    values = (ramp() * 20_000).astype("uint16")
+    path = save(tmp_path, values, scales=(5e-5,) * 4)
+    with open_scene(path) as scene:
+        assert scene.units is Units.REFLECTANCE
+        assert scene.conversion.scale == pytest.approx((5e-5,) * 4)
+
+
+def test_a_sun_elevation_brightens_level1_only(tmp_path, caplog):
+    path = save(tmp_path, level1_numbers(dark_to_bright(0.01, 0.6), 30))
+    with caplog.at_level(logging.WARNING, "geocloud"), open_scene(path) as scene:
+        without = scene.conversion
+    assert "--sun-elevation" in caplog.text
+    with open_scene(path, ReadOptions(sun_elevation=30)) as scene:
+        assert scene.conversion.scale[0] == pytest.approx(2 * without.scale[0])
+        assert scene.sun_elevation == 30
+    with pytest.raises(UnitsError, match="landsat-l1"):
+        open_scene(save(tmp_path, ramp()), ReadOptions(sun_elevation=30))
+    with pytest.raises(UnitsError, match="sun elevation"):
+        open_scene(path, ReadOptions(sun_elevation=-5, units=Units.LANDSAT_L1))
+
+
+def test_units_that_make_no_sense_bring_a_warning(tmp_path, caplog):
+    path = save(tmp_path, level1_numbers(dark_to_bright(0.01, 0.9)))
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        units_of(path, units=Units.SENTINEL2)
+    assert "are the units right?" in caplog.text
+
+
+def test_contradictory_words_are_refused():
+    with pytest.raises(UnitsError, match="not both"):
+        ReadOptions(units=Units.SENTINEL2, scale=1e-4)
+    with pytest.raises(UnitsError, match="needs a scale"):
+        ReadOptions(offset=0.1)
+
+
+def test_a_scene_without_any_data_needs_no_units(tmp_path):
+    path = save(tmp_path, np.zeros((4, 90, 110), "uint16"), nodata=0)
+    assert units_of(path) is Units.REFLECTANCE

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from test_grid import grids
+
+from geocloud.blend import TileRow, blend
+from geocloud.grid import TileGrid
+
+
+def rows_of(grid, image):
+    """Rows of tiles cut from an image in memory, as an oracle for the reading of scenes."""
+    margin = grid.tile_size
+    padded = np.pad(image, ((0, 0), (margin, margin), (margin, margin)), constant_values=np.nan)
+    width = (grid.cols - 1) * grid.step + grid.tile_size
+    for row in range(grid.rows):
+        top, left = row * grid.step - grid.shift + margin, margin - grid.shift
+        yield TileRow(grid.row(row), padded[:, top : top + grid.tile_size, left : left + width])
+
+
+def run(grid, image, predict, batch=3):
+    strips = list(blend(grid, rows_of(grid, image), predict, batch))
+    assert [s.first_row for s in strips] == list(np.cumsum([0, *(s.probability.shape[0] for s in strips)])[:-1])
+    return np.concatenate([s.probability for s in strips])
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids(), st.integers(0, 2**31))
+def test_a_model_that_looks_at_single_pixels_gives_the_same_however_the_scene_is_cut(grid, seed):
+    image = np.random.default_rng(seed).random((4, grid.height, grid.width), "float32")
+    found = run(grid, image, lambda batch: np.nan_to_num(batch[:, 2]))
+    np.testing.assert_allclose(found, image[2], atol=2e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids(), st.integers(0, 2**31))
+def test_no_data_stays_no_data_and_touches_nothing_else(grid, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.random((4, grid.height, grid.width), "float32")
+    missing = rng.random((grid.height, grid.width)) < 0.5
+    image[:, missing] = np.nan
+    found = run(grid, image, lambda batch: np.nan_to_num(batch[:, 0]))
+    assert (np.isnan(found) == missing).all()
+    np.testing.assert_allclose(found[~missing], image[0][~missing], atol=2e-6)
+
+
+def test_tiles_without_any_data_never_reach_the_model():
+    grid = TileGrid(300, 300, 64, 0)
+    image = np.full((4, 300, 300), np.nan, "float32")
+    image[:, 70:75, 130:140] = 0.5  # inside one tile
+    seen = []
+    run(grid, image, lambda batch: seen.append(len(batch)) or batch[:, 0])
+    assert seen == [1]
+
+
+def test_a_model_sees_no_more_tiles_at_a_time_than_asked():
+    seen = []
+    run(TileGrid(100, 500, 64, 0), np.ones((4, 100, 500), "float32"), lambda b: seen.append(len(b)) or b[:, 0], batch=3)
+    assert seen == [3, 3, 2, 3, 3, 2]
+
+
+def test_neighbours_that_disagree_meet_in_a_ramp_and_not_in_a_seam():
+    """Two tiles that answer 0 and 1: the overlap goes from one to the other in even steps."""
+    grid = TileGrid(64, 96, 64, 32)
+    answers = iter([0.0, 1.0])
+    found = run(grid, np.ones((4, 64, 96), "float32"), lambda b: np.full(b[:, 0].shape, next(answers), "float32"), batch=1)
+    assert (np.diff(found, axis=1) <= 1 / 32 + 1e-6).all()
+    assert found[0, 31] == 0
+    assert found[0, 64] == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(arrays("bool", st.tuples(st.integers(1, 90), st.integers(1, 90))))
+def test_masks_survive_blending(cloud):
+    grid = TileGrid(*cloud.shape, 64, 16)
+    image = np.broadcast_to(cloud.astype("float32"), (4, *cloud.shape)).copy()
+    assert ((run(grid, image, lambda b: np.nan_to_num(b[:, 0])) > 0.5) == cloud).all()
+
+
+
+
+@pytest.mark.parametrize("shift", [0, 5, 31])
+def test_a_shifted_grid_covers_the_same_scene(shift):
+    image = np.random.default_rng(0).random((4, 77, 103), "float32")
+    np.testing.assert_allclose(run(TileGrid(77, 103, 64, 32, shift), image, lambda b: np.nan_to_num(b[:, 1])), image[1], atol=1e-6)

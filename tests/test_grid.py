@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import rasterio.transform
+from affine import Affine
+from conftest import geobox
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from geocloud.errors import OptionError
+from geocloud.grid import GeoBox, TileGrid
+
+sizes = st.integers(1, 700)
+tilings = st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(32 * n), st.integers(0, 16 * n)))
+
+
+@st.composite
+def grids(draw):
+    tile, overlap = draw(tilings)
+    shift = draw(st.integers(0, tile - overlap - 1))
+    return TileGrid(draw(sizes), draw(sizes), tile, overlap, shift)
+
+
+@given(grids())
+def test_every_pixel_is_written_exactly_once(grid):
+    written = np.zeros((grid.height, grid.width), int)
+    for tile in grid:
+        rows, cols = tile.write.toslices()
+        assert 0 <= rows.start < rows.stop <= grid.height
+        assert 0 <= cols.start < cols.stop <= grid.width
+        written[rows, cols] += 1
+    assert (written == 1).all()
+
+
+@given(grids())
+def test_what_is_written_was_read_by_that_tile(grid):
+    for tile in grid:
+        assert tile.read.row_off <= tile.write.row_off
+        assert tile.read.col_off <= tile.write.col_off
+        assert tile.write.row_off + tile.write.height <= tile.read.row_off + tile.read.height
+        assert tile.write.col_off + tile.write.width <= tile.read.col_off + tile.read.width
+
+
+@given(grids())
+def test_weights_of_all_tiles_sum_to_one_at_every_pixel(grid):
+    total = np.zeros((grid.height + 2 * grid.tile_size, grid.width + 2 * grid.tile_size))
+    for tile in grid:
+        top, left = int(tile.read.row_off) + grid.tile_size, int(tile.read.col_off) + grid.tile_size
+        weights = np.outer(grid.row_weights(tile.row), grid.col_weights(tile.col))
+        total[top : top + grid.tile_size, left : left + grid.tile_size] += weights
+    inside = slice(grid.tile_size, grid.tile_size + grid.height), slice(grid.tile_size, grid.tile_size + grid.width)
+    np.testing.assert_allclose(total[inside], 1, atol=1e-6)
+
+
+@given(grids())
+def test_a_pixel_is_final_when_its_tile_was_predicted(grid):
+    """No tile after the one that writes a pixel reads it with any weight."""
+    tiles = list(grid)
+    for i, tile in enumerate(tiles[:40]):
+        for later in tiles[i + 1 : i + 40]:
+            apart = (
+                later.read.row_off >= tile.write.row_off + tile.write.height
+                or later.read.col_off >= tile.write.col_off + tile.write.width
+                or later.read.col_off + later.read.width <= tile.write.col_off
+            )
+            assert apart
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"tile_size": 100}, "tile size"), ({"tile_size": 0}, "tile size"), ({"overlap": 200}, "overlap"), ({"overlap": -1}, "overlap")],
+)
+def test_impossible_tilings_are_refused(options, word):
+    with pytest.raises(OptionError, match=word):
+        TileGrid(500, 500, **options)
+
+
+def test_cropping_a_grid_moves_it_as_rasterio_does():
+    grid = geobox()
+    window = Window(17, 5, 30, 20)
+    cropped = grid.crop(window)
+    assert cropped.shape == (20, 30)
+    assert cropped.transform == rasterio.windows.transform(window, grid.transform)
+
+
+def test_pixel_size_is_in_metres_whatever_the_crs():
+    assert geobox().pixel_size == (30, 30)
+    assert GeoBox(5, 5, Affine.identity(), None).pixel_size is None
+    feet = GeoBox(5, 5, Affine(100, 0, 0, 0, -50, 0), CRS.from_epsg(2263))  # New York, US survey feet
+    assert feet.pixel_size == pytest.approx((15.24, 30.48), rel=1e-4)
+    degrees = GeoBox(10, 10, Affine(0.01, 0, 20, 0, -0.01, 60.05), CRS.from_epsg(4326))
+    assert degrees.pixel_size == pytest.approx((1112, 556), rel=2e-3)
+
+
+def test_grids_agree_within_a_hundredth_of_a_pixel():
+    grid = geobox()
+    near = GeoBox(90, 110, grid.transform @ Affine.translation(0.005, 0), grid.crs)
+    far = GeoBox(90, 110, grid.transform @ Affine.translation(0.02, 0), grid.crs)
+    assert grid.agrees_with(near)
+    assert not grid.agrees_with(far)
+    assert not grid.agrees_with(geobox(90, 111))
+    assert not grid.agrees_with(geobox(crs=None))

@@ -1,0 +1,92 @@
+"""Imports point down, never up or across: the order is the program's structure."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import geocloud
+
+PACKAGE = Path(geocloud.__file__).parent
+
+# High to low. A module may import from lower levels, and from its own package.
+LEVELS = [
+    {"training"},
+    {"pipeline", "tiles"},
+    {"scene", "predict", "mosaic", "polygons", "style", "simulate", "output"},
+    {"model"},
+    {"blend"},
+    {"grid", "metrics"},
+    {"bands"},
+    {"errors"},
+]
+RANK = {room: rank for rank, level in enumerate(reversed(LEVELS)) for room in level}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path
+
+
+def test_every_room_has_a_level():
+    assert {room for room, _ in modules()} == set(RANK)
+
+
+def test_imports_point_down():
+    wrong = []
+    for room, path in modules():
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "geocloud" and len(parts) > 1 and parts[1] in RANK and parts[1] != room:
+                if RANK[parts[1]] >= RANK[room]:
+                    wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+            if parts[0] == "geocloud_cli":
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_libraries_stay_in_their_rooms():
+    allowed = {
+        "torch": {"model", "predict", "training"},
+        "click": set(),
+        "tqdm": set(),
+        "geopandas": {"polygons"},
+    }
+    raster_free = {"model", "predict", "metrics", "bands", "blend"}
+    wrong = []
+    for room, path in modules():
+        for name in imports(path):
+            library = name.split(".")[0]
+            if room not in allowed.get(library, {room}) or (library == "rasterio" and room in raster_free):
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_the_library_neither_prints_nor_exits():
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called not in {"print", "sys.exit", "exit"}, path
+
+
+def test_importing_geocloud_loads_nothing_heavy_and_help_neither():
+    code = "import sys, geocloud, geocloud_cli.main; print([m for m in ('torch', 'rasterio', 'numpy', 'geopandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_exist():
+    for name in geocloud.__all__:
+        assert getattr(geocloud, name) is not None
+    assert set(geocloud.__all__) <= set(dir(geocloud))
