@@ -67,7 +67,7 @@ class Staging:
                     stale = destination.with_name(destination.name + suffix)
                     if stale not in self._staged.values():
                         stale.unlink(missing_ok=True)
-                os.replace(staged, destination)
+                staged.replace(destination)
         except OSError as error:
             raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 

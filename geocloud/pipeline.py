@@ -106,9 +106,10 @@ def mask_scene(
 ) -> MaskResult:
     """Masks one scene: writes a cloud mask and, when asked, polygons and the probability.
 
-    ``source`` is whatever `geocloud.open_scene` takes, or a recipe made of it. ``output`` becomes a Cloud Optimized GeoTIFF on the scene's own
-    grid: uint8, 0 clear, 1 cloud, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it. ``polygons`` becomes a
-    GeoPackage with the layer ``clouds``, ``probability`` a Cloud Optimized GeoTIFF in per cent, 255 no data.
+    ``source`` is whatever `geocloud.open_scene` takes, or a recipe made of it. ``output`` becomes a Cloud Optimized
+    GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it.
+    ``polygons`` becomes a GeoPackage with the layer ``clouds``, ``probability`` a Cloud Optimized GeoTIFF in per cent,
+    255 no data.
 
     ``model`` is a bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
     ``(N, 4, H, W)``, NaN where there is no data, to probability ``(N, H, W)``.
@@ -117,7 +118,9 @@ def mask_scene(
     """
     started = time.monotonic()
     options, read = options or MaskOptions(), read or ReadOptions()
-    mask_path, polygon_path, probability_path = (Path(p) if p is not None else None for p in (output, polygons, probability))
+    mask_path, polygon_path, probability_path = (
+        Path(p) if p is not None else None for p in (output, polygons, probability)
+    )
     assert mask_path is not None
     recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
     with rasterio.Env(**GDAL_OPTIONS), RasterScene(recipe, read) as scene:
@@ -217,9 +220,7 @@ def _predict(
                 progress(done, grid.rows)
 
 
-def _refine(
-    staging: Staging, near: Path, scene: RasterScene, grid: TileGrid, options: MaskOptions, mask: Path
-) -> Path:
+def _refine(staging: Staging, near: Path, scene: RasterScene, grid: TileGrid, options: MaskOptions, mask: Path) -> Path:
     """Drops what is small, then grows what is left."""
     if options.min_area:
         pixels = _pixels(options.min_area, scene.grid)
@@ -233,9 +234,7 @@ def _refine(
     return mask
 
 
-def _for_polygons(
-    staging: Staging, near: Path, grid: GeoBox, options: MaskOptions, mask: Path, strip: int
-) -> Path:
+def _for_polygons(staging: Staging, near: Path, grid: GeoBox, options: MaskOptions, mask: Path, strip: int) -> Path:
     """The mask that polygons are traced from: without clouds and holes too small to draw."""
     pixels = POLYGON_PIXELS if options.polygon_min_area is None else _pixels(options.polygon_min_area, grid)
     if pixels <= 1:

@@ -51,7 +51,7 @@ def trace_clouds(
         traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == 1]
         crs, transform, height, width = dataset.crs, dataset.transform, dataset.height, dataset.width
     geometry = _valid_polygons(np.array(traced, dtype=object))
-    frame = geopandas.GeoDataFrame(
+    return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(geometry) + 1, dtype="int64"),
             "area_m2": _areas(geometry, crs),
@@ -62,7 +62,6 @@ def trace_clouds(
         geometry=geometry,
         crs=crs,
     )
-    return frame
 
 
 def write_geopackage(frame: geopandas.GeoDataFrame, path: Path, *, title: str, abstract: str, qml: str) -> None:
@@ -86,8 +85,9 @@ def write_geopackage(frame: geopandas.GeoDataFrame, path: Path, *, title: str, a
             database.execute(_LAYER_STYLES)
             (geometry_column,) = database.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
             database.execute(
-                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
-                "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, ?, 'clouds', ?, '', 1, ?, '')",
+                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, "
+                "styleName, styleQML, styleSLD, useAsDefault, description, owner) "
+                "VALUES ('', '', ?, ?, 'clouds', ?, '', 1, ?, '')",
                 (LAYER, geometry_column, qml, "Outline and light fill"),
             )
             database.execute(
@@ -133,7 +133,9 @@ def _mean_probability(
     with dataset:
         for first in range(0, height, strip):
             rows = min(strip, height - first)
-            corners = [transform @ corner for corner in ((0, first), (width, first), (width, first + rows), (0, first + rows))]
+            corners = [
+                transform @ corner for corner in ((0, first), (width, first), (width, first + rows), (0, first + rows))
+            ]
             here = tree.query(shapely.Polygon(corners))
             if not len(here):
                 continue

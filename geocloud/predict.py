@@ -18,7 +18,7 @@ from geocloud.blend import TileRow, blend
 from geocloud.errors import DeviceError, OptionError
 from geocloud.grid import TileGrid
 from geocloud.model import DEFAULT, find_model
-from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.checkpoint import Checkpoint, normalise
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,13 @@ class Predictor:
             try:
                 parts.append(self._forward(part))
             except RuntimeError as error:
-                if not _out_of_memory(error) or self.batch == 1:
+                if not _out_of_memory(error):
                     raise
-                self.batch = max(self.batch // 2, 1)
+                if len(part) == 1:
+                    raise DeviceError(
+                        f"out of memory on {self.device} with a single tile; try a smaller --tile-size"
+                    ) from error
+                self.batch = (len(part) + 1) // 2
                 log.warning("out of memory on %s: going on with %d tiles at a time", self.device, self.batch)
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -92,8 +96,7 @@ class Predictor:
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.ascontiguousarray(reflectance)).to(self.device)
-        x = torch.nan_to_num((x - self._mean) / self._std, nan=0.0)
-        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = normalise(x, self._mean, self._std).to(self.dtype).contiguous(memory_format=torch.channels_last)
         probability: NDArray[np.float32] = self._network(x)[:, 0].float().sigmoid().cpu().numpy()
         return probability
 
@@ -106,7 +109,9 @@ class Predictor:
         data; where it is None, every finite pixel is. Raises OptionError for another shape.
         """
         if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
-            raise OptionError(f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir")
+            raise OptionError(
+                f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir"
+            )
         if valid is not None and valid.shape != reflectance.shape[1:]:
             raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
         height, width = reflectance.shape[1:]
@@ -136,7 +141,7 @@ def load_model(
 
 
 def find_device(name: str) -> torch.device:
-    """"auto", "cpu", "cuda", "cuda:1" or "mps" → a device that exists. Raises DeviceError."""
+    """ "auto", "cpu", "cuda", "cuda:1" or "mps" → a device that exists. Raises DeviceError."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

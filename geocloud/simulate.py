@@ -69,48 +69,73 @@ def fractal_noise(shape: tuple[int, int], slope: float, rng: np.random.Generator
     return (noise / max(noise.std(), 1e-12)).astype("float32")
 
 
-CLOUD_KINDS = ("cumulus", "stratus", "cirrus")
+@dataclass(frozen=True, slots=True)
+class CloudKind:
+    """Ranges that one kind of cloud is drawn from.
+
+    ``slope`` of the noise's spectrum; ``stretch`` along the wind; ``density``: optical thickness per standard deviation
+    of the noise; ``share`` of the scene that is covered (over 1: overcast); ``brightness`` of the top; ``height``:
+    length of the shadows, as a share of the scene's side; ``sharp``: how abruptly a cloud begins.
+    """
+
+    slope: tuple[float, float]
+    stretch: tuple[float, float]
+    density: tuple[float, float]
+    share: tuple[float, float]
+    brightness: tuple[float, float]
+    height: tuple[float, float]
+    sharp: tuple[float, float]
+
+
+CLOUD_KINDS = {
+    "cumulus": CloudKind((2.5, 3.2), (1, 1), (2, 8), (0.05, 0.6), (0.35, 0.95), (0.01, 0.12), (3, 12)),
+    "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8)),
+    "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.7), (0.2, 1.3), (0.3, 0.7), (0, 0), (20, 40)),
+    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.6), (0.2, 0.9), (0.35, 0.75), (0, 0.1), (20, 40)),
+    "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.5, 2), (0.2, 0.9), (0.3, 0.7), (0, 0.05), (2, 8)),
+}
 
 
 def draw_clouds(
     shape: tuple[int, int], rng: np.random.Generator, kind: str | None = None, cover: float | None = None
 ) -> Clouds:
     """Draws clouds of one kind (any, when None) that cover about the given share of the scene (any, when None)."""
-    kind = kind or str(rng.choice(CLOUD_KINDS))
-    # Drawn on a larger canvas, because the noise is periodic; the margin also holds what throws shadows into view.
+    name = kind or str(rng.choice(list(CLOUD_KINDS)))
+    ranges = CLOUD_KINDS[name]
+    # Drawn on a larger canvas, because the noise is periodic.
     height, width = shape
     canvas = (height + height // 3 + 16, width + width // 3 + 16)
-    if kind == "cumulus":
-        slope, stretch, density, share = rng.uniform(2.5, 3.2), 1.0, rng.uniform(2, 8), rng.uniform(0.05, 0.6)
-        brightness = rng.uniform(0.35, 0.95)
-    elif kind == "stratus":
-        slope, stretch, density, share = rng.uniform(3.2, 4.2), rng.uniform(1, 2), rng.uniform(1, 6), rng.uniform(0.3, 1.6)
-        brightness = rng.uniform(0.3, 1.0)
-    else:
-        slope, stretch, density, share = rng.uniform(2.8, 3.8), rng.uniform(2, 5), rng.uniform(0.15, 0.6), rng.uniform(0.2, 0.9)
-        brightness = rng.uniform(0.35, 0.75)
-    share = share if cover is None else cover
-    noise = fractal_noise(canvas, slope, rng, stretch)
-    base = float(np.quantile(noise, np.clip(1 - share, 0, 1))) - max(0.0, share - 1) * 4
+    noise = fractal_noise(canvas, rng.uniform(*ranges.slope), rng, rng.uniform(*ranges.stretch))
+    share = rng.uniform(*ranges.share) if cover is None else cover
+    above = noise - float(np.quantile(noise, np.clip(1 - share, 0, 1))) + max(0.0, share - 1) * 4
     # Cloud begins where τ reaches −ln 0.78; starting a little below gives it a thin edge.
     edge = -np.log(CLOUD_TRANSMISSION)
-    thickness = np.clip(density * (noise - base) + edge, 0, 12)
-    if kind != "cirrus":
-        thickness = thickness * np.clip((noise - base) * rng.uniform(3, 12) + 1, 0, 1)
+    thickness = np.clip(rng.uniform(*ranges.density) * above + edge, 0, 12)
+    thickness *= np.clip(above * rng.uniform(*ranges.sharp) + 1, 0, 1)
+    if name == "altocumulus":  # a veil of small puffs
+        puffs = _puffs(canvas, rng.uniform(4, 14), rng)
+        thickness *= np.clip(1 + rng.uniform(0.3, 0.8) * puffs, 0.15, None)
     transmission = np.exp(-thickness).astype("float32")
 
     up, left = int(rng.integers(0, canvas[0] - height + 1)), int(rng.integers(0, canvas[1] - width + 1))
     view = (slice(up, up + height), slice(left, left + width))
-    reach = rng.integers(3, max(4, min(height, width) // 8)) if kind != "stratus" else 0
-    direction = rng.uniform(0, 2 * np.pi)
-    shift = (int(round(reach * np.sin(direction))), int(round(reach * np.cos(direction))))
-    shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9)
+    reach, direction = rng.uniform(*ranges.height) * min(height, width), rng.uniform(0, 2 * np.pi)
+    shift = (round(reach * np.sin(direction)), round(reach * np.cos(direction)))
+    shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9) * bool(reach)
 
-    # Thick cloud is a little brighter in the middle; its colour is white, bluish for thin and icy ones.
+    # Thick cloud has relief; its colour is white, a little bluish or yellowish.
     relief = 1 + rng.uniform(0, 0.15) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
-    colour = np.array([1.0, 1.0, 1.0, 1.0]) + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
-    top = brightness * colour[:, None, None] * relief
+    colour = 1 + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
+    top = rng.uniform(*ranges.brightness) * colour[:, None, None] * relief
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"))
+
+
+def _puffs(shape: tuple[int, int], size: float, rng: np.random.Generator) -> Array:
+    """Noise ``(h, w)`` of unit variance whose blobs are all about ``size`` pixels across."""
+    fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
+    band = np.exp(-(((np.hypot(fy, fx) * size - 0.7) / 0.35) ** 2))
+    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * band, s=shape)
+    return (noise / max(noise.std(), 1e-12)).astype("float32")
 
 
 # Reflectance at the top of the atmosphere: red, green, blue, nir, and how much it varies within one field or slope.
@@ -148,13 +173,13 @@ def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Se
         colour, variation = SURFACES[name]
         texture = variation * (0.5 * relief + 0.5 * fractal_noise(shape, 1.8, rng)) * 0.6
         if name in BLOCKS:
-            texture = 0.3 * texture + variation * _blocks(shape, BLOCKS[name], rng)
+            texture = 0.3 * texture + variation * blocks(shape, BLOCKS[name], rng)
         here = order == index
         surface[:, here] = np.array(colour, "float32")[:, None] * np.clip(1 + texture[here], 0.3, 1.8)
     return surface
 
 
-def _blocks(shape: tuple[int, int], side: float, rng: np.random.Generator) -> Array:
+def blocks(shape: tuple[int, int], side: float, rng: np.random.Generator) -> Array:
     """Fields or city blocks: a turned grid of rectangles ``side`` pixels across, of one brightness each, ``(h, w)``."""
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     angle, far = rng.uniform(0, np.pi), 2 * (shape[0] + shape[1])
@@ -218,7 +243,9 @@ def write_level1(
             compress="deflate",
             predictor=2,
         ) as dataset:
-            dataset.update_tags(AREA_OR_POINT="Point", TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation")
+            dataset.update_tags(
+                AREA_OR_POINT="Point", TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation"
+            )
             dataset.write(band, 1)
     (folder / f"{name}_MTL.txt").write_text(_metadata(name, grid, sun_elevation, acquired), encoding="utf-8")
 
@@ -263,5 +290,9 @@ def _metadata(name: str, grid: GeoBox, sun_elevation: float, acquired: datetime)
     }
     lines = ["GROUP = LANDSAT_METADATA_FILE"]
     for group, entries in groups.items():
-        lines += [f"  GROUP = {group}", *(f"    {key} = {value}" for key, value in entries.items()), f"  END_GROUP = {group}"]
+        lines += [
+            f"  GROUP = {group}",
+            *(f"    {key} = {value}" for key, value in entries.items()),
+            f"  END_GROUP = {group}",
+        ]
     return "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""])

@@ -18,7 +18,10 @@ COLOURS = {0: (0, 0, 0, 0), 1: (*CLOUD_RGB, 255), 255: (0, 0, 0, 0)}
 RAMP = ((0, (255, 255, 255, 0)), (25, (253, 231, 190, 90)), (50, (246, 170, 95, 150)), (100, (*CLOUD_RGB, 220)))
 """Probability in per cent → colour."""
 
-_QGIS = '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">\n<qgis version="3.22.0" styleCategories="AllStyleCategories">'
+_QGIS = (
+    '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">\n'
+    '<qgis version="3.22.0" styleCategories="AllStyleCategories">'
+)
 _PIPE_END = (
     '<brightnesscontrast brightness="0" contrast="0" gamma="1"/><huesaturation saturation="0" grayscaleMode="0" '
     'colorizeOn="0"/><rasterresampler maxOversampling="2"/>'
@@ -45,7 +48,8 @@ def mask_qml() -> str:
 def probability_qml() -> str:
     """A QGIS style for a probability in per cent: a ramp from transparent to the colour of cloud."""
     items = "".join(
-        f'<item value="{value}" label="{value} %" color="{_hex(colour)}" alpha="{colour[3]}"/>' for value, colour in RAMP
+        f'<item value="{value}" label="{value} %" color="{_hex(colour)}" alpha="{colour[3]}"/>'
+        for value, colour in RAMP
     )
     return (
         f'{_QGIS}<pipe><rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '

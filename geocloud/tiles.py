@@ -27,7 +27,12 @@ MISSING = -32_768
 
 
 def cut_geotiffs(
-    scene: Scene, folder: Path, mask: str | Path | None = None, tile_size: int = 384, overlap: int = 0, overwrite: bool = False
+    scene: Scene,
+    folder: Path,
+    mask: str | Path | None = None,
+    tile_size: int = 384,
+    overlap: int = 0,
+    overwrite: bool = False,
 ) -> int:
     """Writes ``images/NAME_ROW_COL.tif``, and ``masks/`` with the same names where there is a mask.
 
@@ -52,7 +57,9 @@ def cut_geotiffs(
             place = scene.grid.crop(tile.read)
             values = np.clip(np.rint(np.where(known, reflectance, 0) * SCALE), MISSING + 1, -MISSING - 1)
             image = np.where(known, values, MISSING).astype("int16")
-            _write(staging.place(folder / "images" / name), image, place, scene.area_or_point, MISSING, reflectance=True)
+            _write(
+                staging.place(folder / "images" / name), image, place, scene.area_or_point, MISSING, reflectance=True
+            )
             if reader:
                 cut = reader.read(tile.read)
                 cut[~known] = NO_DATA
@@ -67,9 +74,10 @@ def cut_38cloud(
     """Writes the folders of 38-Cloud's training set: ``train_red/red_patch_1_1_by_1_NAME.TIF`` and so on.
 
     The scene is padded with zeros, centred, to whole patches, numbered from 1, row by row. Values are uint16 Level-1
-    numbers as they would be on disk, without the sun's elevation; 0 is no data. With a mask also ``train_gt`` ({0, 255})
-    and ``Entire_scene_gts`` ({0, 1}). The lists of patches and scenes (CSV) grow by this scene. Unlike the authors' own
-    patches these keep their georeferencing. Returns how many patches were written. Raises GridError, OutputError.
+    numbers as they would be on disk, without the sun's elevation; 0 is no data. With a mask also ``train_gt``
+    ({0, 255}) and ``Entire_scene_gts`` ({0, 1}). The lists of patches and scenes (CSV) grow by this scene. Unlike the
+    authors' own patches these keep their georeferencing. Returns how many patches were written. Raises GridError,
+    OutputError.
     """
     reader = MaskReader(scene, mask) if mask is not None else None
     rows, cols = (math.ceil(n / tile_size) for n in scene.grid.shape)

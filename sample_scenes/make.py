@@ -1,6 +1,6 @@
 """Makes the sample scenes beside this file, from seeds: simulated, not observed.
 
-    python sample_scenes/make.py
+python sample_scenes/make.py
 """
 
 from __future__ import annotations
@@ -41,9 +41,21 @@ def write_truth(scene: SimulatedScene, fill: NDArray[np.bool_] | None, place: Ge
     truth = scene.truth.astype("uint8")
     if fill is not None:
         truth[fill] = 255
-    profile = {"driver": "GTiff", "height": place.height, "width": place.width, "count": 1, "dtype": "uint8", "nodata": 255}
+    profile = {
+        "driver": "GTiff",
+        "height": place.height,
+        "width": place.width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": 255,
+    }
     with rasterio.open(
-        HERE / "truth" / f"{name}_truth.tif", "w", crs=place.crs, transform=place.transform, compress="deflate", **profile
+        HERE / "truth" / f"{name}_truth.tif",
+        "w",
+        crs=place.crs,
+        transform=place.transform,
+        compress="deflate",
+        **profile,
     ) as dataset:
         dataset.write(truth, 1)
 
@@ -82,7 +94,12 @@ def main() -> None:
     scene = simulate_scene(5, (size, size), ("sand", "soil", "city"), ("cumulus",), cover=0.2)
     with tempfile.TemporaryDirectory() as folder, tarfile.open(HERE / f"{DESERT}.tar", "w") as archive:
         write_level1(
-            scene, Path(folder), DESERT, grid=place, sun_elevation=66.5, acquired=datetime(2024, 7, 15, 8, 20, tzinfo=UTC)
+            scene,
+            Path(folder),
+            DESERT,
+            grid=place,
+            sun_elevation=66.5,
+            acquired=datetime(2024, 7, 15, 8, 20, tzinfo=UTC),
         )
         for path in sorted(Path(folder).iterdir()):
             info = archive.gettarinfo(path, path.name)

@@ -64,7 +64,9 @@ def test_neighbours_that_disagree_meet_in_a_ramp_and_not_in_a_seam():
     """Two tiles that answer 0 and 1: the overlap goes from one to the other in even steps."""
     grid = TileGrid(64, 96, 64, 32)
     answers = iter([0.0, 1.0])
-    found = run(grid, np.ones((4, 64, 96), "float32"), lambda b: np.full(b[:, 0].shape, next(answers), "float32"), batch=1)
+    found = run(
+        grid, np.ones((4, 64, 96), "float32"), lambda b: np.full(b[:, 0].shape, next(answers), "float32"), batch=1
+    )
     assert (np.diff(found, axis=1) <= 1 / 32 + 1e-6).all()
     assert found[0, 31] == 0
     assert found[0, 64] == 1
@@ -78,9 +80,9 @@ def test_masks_survive_blending(cloud):
     assert ((run(grid, image, lambda b: np.nan_to_num(b[:, 0])) > 0.5) == cloud).all()
 
 
-
-
 @pytest.mark.parametrize("shift", [0, 5, 31])
 def test_a_shifted_grid_covers_the_same_scene(shift):
     image = np.random.default_rng(0).random((4, 77, 103), "float32")
-    np.testing.assert_allclose(run(TileGrid(77, 103, 64, 32, shift), image, lambda b: np.nan_to_num(b[:, 1])), image[1], atol=1e-6)
+    np.testing.assert_allclose(
+        run(TileGrid(77, 103, 64, 32, shift), image, lambda b: np.nan_to_num(b[:, 1])), image[1], atol=1e-6
+    )

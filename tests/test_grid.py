@@ -69,7 +69,12 @@ def test_a_pixel_is_final_when_its_tile_was_predicted(grid):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"tile_size": 100}, "tile size"), ({"tile_size": 0}, "tile size"), ({"overlap": 200}, "overlap"), ({"overlap": -1}, "overlap")],
+    [
+        ({"tile_size": 100}, "tile size"),
+        ({"tile_size": 0}, "tile size"),
+        ({"overlap": 200}, "overlap"),
+        ({"overlap": -1}, "overlap"),
+    ],
 )
 def test_impossible_tilings_are_refused(options, word):
     with pytest.raises(OptionError, match=word):

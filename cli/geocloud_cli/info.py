@@ -34,7 +34,9 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
             for band in value:
                 low, high = band["observed"]
                 seen = "no valid pixel" if low is None else f"{low:g} to {high:g}"
-                click.echo(f"{band['name']:<14} {seen}; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}")
+                click.echo(
+                    f"{band['name']:<14} {seen}; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}"
+                )
                 click.echo(f"{'':<14} {band['file']}, band {band['index']}")
         else:
             click.echo(f"{key.replace('_', ' '):<14} {'unknown' if value is None else value}")

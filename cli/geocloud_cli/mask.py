@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def mask(
     ctx: click.Context,
+    /,
     scenes: tuple[str, ...],
     output: str | None,
     polygons: str | None,
@@ -68,8 +69,8 @@ def mask(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Mask the clouds of SCENE: a Landsat folder, .tar, .tar.gz or .zip, any one file of a Landsat folder, a raster with
-    red, green, blue and near-infrared bands, or 38-Cloud patches.
+    """Mask the clouds of SCENE: a Landsat folder, .tar, .tar.gz or .zip, any one file of a Landsat folder, a raster
+    with red, green, blue and near-infrared bands, or 38-Cloud patches.
 
     The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 255 no data.
 
@@ -101,9 +102,13 @@ def mask(
     for scene in scenes:
         try:
             recipe = find_recipe(scene, read)
-            destination = _destination(output, many, recipe.name, "_cloudmask.tif") or Path(f"{recipe.name}_cloudmask.tif")
+            destination = _destination(output, many, recipe.name, "_cloudmask.tif") or Path(
+                f"{recipe.name}_cloudmask.tif"
+            )
             if destination in taken:
-                raise OutputExistsError(f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart")
+                raise OutputExistsError(
+                    f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart"
+                )
             taken.add(destination)
             result = mask_scene(
                 recipe,

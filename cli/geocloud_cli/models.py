@@ -42,5 +42,7 @@ def models(as_json: bool) -> None:
         scores = ", ".join(f"{key} {model[key]:.3f}" for key in ("jaccard", "accuracy") if model[key] is not None)
         scores = f"; cross-validated {scores}" if scores else ""
         default = " (default)" if model["default"] else ""
-        size = f"{model['bytes'] / 1e6:.1f} MB"  # type: ignore[operator]
-        click.echo(f"{model['name']}{default}: {model['architecture']}, {size}, threshold {model['threshold']:g}{scores}")
+        size = f"{model['bytes'] / 1e6:.1f} MB"
+        click.echo(
+            f"{model['name']}{default}: {model['architecture']}, {size}, threshold {model['threshold']:g}{scores}"
+        )

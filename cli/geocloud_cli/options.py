@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 
 
-class FourBands(click.ParamType):
+class FourBands(click.ParamType[tuple[int, ...]]):
     """``4,3,2,5``: band numbers of red, green, blue and near-infrared."""
 
     name = "R,G,B,NIR"
@@ -43,7 +43,7 @@ _READING = [
     click.option(
         "--bands",
         type=FourBands(),
-        help="Band numbers of red, green, blue and near-infrared: a raster's own, from 1; in a Landsat folder, Landsat's.",
+        help="Band numbers of red, green, blue, near-infrared: a raster's own, from 1; in a Landsat folder, Landsat's.",
     ),
     click.option("--scene-id", metavar="ID", help="The scene to put together from a folder of 38-Cloud patches."),
 ]

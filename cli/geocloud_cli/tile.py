@@ -12,7 +12,9 @@ from geocloud_cli import options
 
 @click.command(short_help="Cut a scene into georeferenced tiles.")
 @click.argument("scene")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the tiles.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the tiles."
+)
 @click.option("--mask", metavar="MASK.tif", help="Cut this mask too: same grid, cloud above 0, its nodata kept apart.")
 @click.option(
     "--layout",
@@ -27,8 +29,8 @@ from geocloud_cli import options
 def tile(scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, **given: Any) -> None:
     """Cut SCENE into tiles for training, each a GeoTIFF that lands in its place; tiles without data are left out.
 
-    With --layout 38-cloud the scene is padded, centred, to whole patches, as that data set's authors do, and no patch is
-    left out.
+    With --layout 38-cloud the scene is padded, centred, to whole patches, as that data set's authors do, and no patch
+    is left out.
 
     Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from geocloud.bands import BANDS
@@ -37,12 +38,25 @@ def build_network(architecture: str, **options: Any) -> nn.Module:
     return network
 
 
+def normalise(reflectance: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """What networks are fed: (reflectance − mean) / std, band by band, ``(N, 4, H, W)``.
+
+    Where there is no data (NaN) each band holds its mean over the rest of the tile, so that an edge of the data looks
+    like nothing: a fixed value would be bright beside the sea and dark beside snow.
+    """
+    x = (reflectance - mean) / std
+    known = ~torch.isnan(x)
+    x = torch.where(known, x, 0)
+    average = x.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
+    return torch.where(known, x, average)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """Weights, architecture, bands, normalisation, threshold and where they come from.
 
-    The network is fed (reflectance − mean) / std, band by band, and 0 where there is no data; a pixel is cloud where
-    its probability is above ``threshold``. ``training`` tells how the weights came to be and what they score.
+    The network is fed what `normalise` makes of reflectance; a pixel is cloud where its probability is above
+    ``threshold``. ``training`` tells how the weights came to be and what they score.
     """
 
     name: str

@@ -56,7 +56,8 @@ def find_patches(folder: Path) -> Iterator[Patch]:
 def _patch_folders(folder: Path) -> Iterator[Path]:
     yield folder
     below = [path for path in folder.iterdir() if path.is_dir()]
-    for path in (*below, *(deeper for path in below for deeper in path.iterdir() if deeper.is_dir())):
+    deeper = [path for parent in below for path in parent.iterdir() if path.is_dir()]
+    for path in (*below, *deeper):
         if any(band in path.name.lower() for band in BANDS):
             yield path
 
@@ -68,7 +69,9 @@ def patch_recipe(path: Path) -> SceneRecipe:
     files = [_sibling(path, patch.band, band) for band in BANDS]
     missing = [band for band, file in zip(BANDS, files, strict=True) if file is None]
     if missing:
-        raise BandError(f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own")
+        raise BandError(
+            f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
+        )
     red, green, blue, nir = (BandSource(str(file), str(file)) for file in files)
     return _recipe(patch.name, str(path), patch.scene, (red, green, blue, nir), str(files[0]))
 
@@ -142,13 +145,17 @@ def _recipe(
 
 
 def _sibling(path: Path, band: str, other: str) -> Path | None:
-    """The file of another band: beside this one, or in a folder named after that band as this one's is after its own."""
+    """The file of another band: beside this one, or in a folder named after that band as this one is after its own."""
     rest = path.name[len(band) :]
     folders = [path.parent]
     if band in path.parent.name:
         folders.append(path.parent.with_name(path.parent.name.replace(band, other, 1)))
     for folder in folders:
-        for candidate in (folder / f"{other}{rest}", folder / f"{other.upper()}{rest}", folder / f"{other.title()}{rest}"):
+        for candidate in (
+            folder / f"{other}{rest}",
+            folder / f"{other.upper()}{rest}",
+            folder / f"{other.title()}{rest}",
+        ):
             if candidate.is_file():
                 return candidate
     return None

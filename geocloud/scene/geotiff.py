@@ -26,7 +26,7 @@ SENTINEL2_ONLY = {"8A", "12"}
 def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of a raster file. Raises BandError where the four bands cannot be told, SceneReadError."""
     name = ProductName.parse(path.stem)
-    units, fill = Units.AUTO, ()
+    units, fill = Units.AUTO, tuple[int, ...]()
     with open_raster(str(path), str(path)) as dataset:
         indexes = options.bands or _find(dataset, path, name)
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
@@ -70,7 +70,12 @@ def _by_description(descriptions: tuple[str | None, ...], path: Path, name: Prod
     words: dict[str, int] = {}
     numbers: dict[str, int] = {}
     for index, description in enumerate(descriptions, 1):
-        text = (description or "").lower().replace("near infrared", "nearinfrared").replace("near-infrared", "nearinfrared")
+        text = (
+            (description or "")
+            .lower()
+            .replace("near infrared", "nearinfrared")
+            .replace("near-infrared", "nearinfrared")
+        )
         text = text.replace("near_infrared", "nearinfrared")
         tokens = re.findall(r"[a-z]+\d*[a-z]?|\d+", text)
         if "edge" not in tokens and "rededge" not in tokens:

@@ -28,7 +28,8 @@ SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[4-9])\d{6}(?P<year>\d{4})(?P<day>
 """A scene id from before collections, such as LC80200392015216LGN00."""
 
 BAND_FILE = re.compile(
-    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<surface>SR_|sr_)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?\.(?:tiff?|jp2|img)",
+    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<surface>SR_)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
+    r"\.(?:tiff?|jp2|img)",
     re.IGNORECASE,
 )
 METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json)", re.IGNORECASE)

@@ -27,7 +27,7 @@ LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
 
 @dataclass(frozen=True, slots=True)
 class Mtl:
-    """The groups of one file: group name → key → value, all as text. Where a group or key stands twice the first counts."""
+    """The groups of one file: group name → key → value, all as text. Of two equal groups or keys the first counts."""
 
     label: str
     groups: dict[str, dict[str, str]]

@@ -109,9 +109,10 @@ class RasterScene:
                     values[position] = dataset.read(band.index, window=window)
                     valid &= self._band_valid(dataset, band, window, values[position])
             except (RasterioError, OSError) as error:
+                first = int(window.row_off)
                 raise SceneReadError(
-                    f"{band.label}: damaged or cut off, rows {int(window.row_off)} to {int(window.row_off) + height - 1} "
-                    "cannot be read; fetch the file again"
+                    f"{band.label}: damaged or cut off, rows {first} to {first + height - 1} cannot be read; "
+                    "fetch the file again"
                 ) from error
         for fill in self.recipe.fill:
             valid &= (values != fill).all(0)
@@ -186,5 +187,3 @@ class RasterScene:
 def _describe(grid: GeoBox) -> str:
     t = grid.transform
     return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:g}, {t.f:g}"
-
-

@@ -29,7 +29,7 @@ def resolve(
         return _checked(recipe, Units.REFLECTANCE, conversion, sample)
 
     if options.units is not Units.AUTO:
-        units = options.units
+        units: Units = options.units
         own = recipe.conversion if recipe.units is units else None
         conversion = own or CONVERSIONS[units]
     elif recipe.units is not Units.AUTO:
@@ -46,7 +46,9 @@ def resolve(
         if sun is not None:
             conversion = conversion.lit_by(sun)
         else:
-            log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
+            log.warning(
+                "%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source
+            )
     elif options.sun_elevation is not None:
         raise UnitsError(
             f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
@@ -101,5 +103,7 @@ def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: 
             recipe.source, units, min(values), max(values),
         )  # fmt: skip
     elif max(values) < 0.02:
-        log.warning("%s: read as %s, reflectance is never above %.3f; are the units right?", recipe.source, units, max(values))
+        log.warning(
+            "%s: read as %s, reflectance is never above %.3f; are the units right?", recipe.source, units, max(values)
+        )
     return units, conversion

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.simulate import draw_clouds
+from geocloud.simulate import blocks, draw_clouds, fractal_noise
 from geocloud.training.chips import CLEAR, CLOUD, IGNORE, Chip
 
 Array = NDArray[np.float32]
@@ -22,6 +22,7 @@ class Augment:
 
     size: int = 192
     coarsen: float = 0.3
+    roofs: float = 0.15
     clouds: float = 0.5
     dim: float = 0.5
     saturate: float = 0.05
@@ -36,6 +37,8 @@ class Augment:
             image, label = image[:, :, ::-1], label[:, ::-1]
         image, label = image.copy(), label.copy()
 
+        if rng.random() < self.roofs:
+            self._build(image, label, rng)
         if rng.random() < self.clouds:
             clouds = draw_clouds((self.size, self.size), rng)
             image = clouds.over(image)
@@ -63,6 +66,18 @@ class Augment:
         image_out[:, :height, :width] = image[:, top : top + height, left : left + width]
         label_out[:height, :width] = label[top : top + height, left : left + width]
         return image_out, label_out
+
+    def _build(self, image: Array, label: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Puts roofs on clear ground: small rectangles, now and then a very bright one, in the shape of a town."""
+        shape = (self.size, self.size)
+        town = fractal_noise(shape, 3.2, rng)
+        town = (town > np.quantile(town, 1 - rng.uniform(0.02, 0.3))) & (label == CLEAR)
+        brightness = np.clip(
+            rng.uniform(0.1, 0.35) + rng.uniform(0.05, 0.25) * blocks(shape, rng.uniform(2, 9), rng), 0, 1.1
+        )
+        built = town & (brightness > rng.uniform(0.05, 0.3))
+        colour = 1 + rng.normal(0, 0.08, (4, 1)).astype("float32")
+        image[:, built] = (0.2 * image[:, built] + 0.8 * brightness[built] * colour).astype("float32")
 
     def _cut_wedge(self, image: Array, rng: np.random.Generator) -> None:
         """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""

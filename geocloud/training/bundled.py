@@ -1,7 +1,9 @@
 """The recipe of the bundled model: which data, in which shares, and how it is scored.
 
-    python -m geocloud.training.bundled DATA --out RUN           trains on everything, writes RUN/fast.safetensors
-    python -m geocloud.training.bundled DATA --out RUN --folds 5  leaves scenes out first, writes RUN/folds.json
+    python -m geocloud.training.bundled DATA --out RUN --folds 5  leaves scenes out, writes RUN/folds.json
+    python -m geocloud.training.bundled DATA --out RUN            trains on everything, writes RUN/fast.safetensors
+
+Once both are there, the checkpoint holds the scores.
 
 DATA holds the folders l8biome, s2_labelled, weak, backgrounds and pairs: four-band GeoTIFFs, reflectance × 10 000.
 """
@@ -18,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from geocloud.metrics import Confusion
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.training.chips import CLOUD, IGNORE, L8_BIOME, ZERO_ONE, Chip, read_chip, read_pairs
 from geocloud.training.fit import FitConfig, fit, probabilities
 
 log = logging.getLogger(__name__)
 
-CONFIG = FitConfig(options={"width": 16, "levels": 4})
+CONFIG = FitConfig(threshold=0.35, options={"width": 16, "levels": 4})
 
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
+THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.5)
 
 
 def read_biome(data: Path) -> list[Chip]:
@@ -72,6 +75,7 @@ def cross_validate(data: Path, config: FitConfig, folds: int, only: int | None =
     scores = ("jaccard", "accuracy", "precision", "recall")
     return {
         "folds": folds,
+        "steps": config.steps,
         "pooled": {str(t): {s: round(getattr(c, s), 4) for s in scores} for t, c in pooled.items()},
         "patches": patches,
     }
@@ -95,6 +99,18 @@ def main() -> None:
     else:
         groups = [(1.0, read_biome(arguments.data)), *read_others(arguments.data)]
         fit(groups, config, arguments.name).save(arguments.out / f"{arguments.name}.safetensors")
+    record_scores(arguments.out / f"{arguments.name}.safetensors", arguments.out / "folds.json")
+
+
+def record_scores(checkpoint: Path, folds: Path) -> None:
+    """Writes the cross-validation's scores at the checkpoint's threshold into it, where both files are there."""
+    if not (checkpoint.exists() and folds.exists()):
+        return
+    model, found = Checkpoint.load(checkpoint), json.loads(folds.read_text())
+    scores = {**found["pooled"][str(model.threshold)], "folds": found["folds"], "steps": found["steps"]}
+    replace(model, training={**model.training, "cross_validation": {**scores, "patches": found["patches"]}}).save(
+        checkpoint
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from geocloud.metrics import Confusion
-from geocloud.model.checkpoint import Checkpoint, build_network
+from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.training.augment import Augment
 from geocloud.training.chips import CLOUD, IGNORE, Chip
 
@@ -29,7 +29,7 @@ class FitConfig:
 
     architecture: str = "fast"
     options: dict[str, Any] = field(default_factory=dict)
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
@@ -54,8 +54,7 @@ class Samples(IterableDataset[tuple[Tensor, Tensor]]):
         shares = np.array([share for share, _ in self.groups])
         while True:
             _, chips = self.groups[rng.choice(len(shares), p=shares / shares.sum())]
-            image, label = self.config.augment.sample(chips[rng.integers(len(chips))], rng)
-            image = np.nan_to_num((image - self.config.mean) / self.config.std, nan=0.0)
+            image, label = self.config.augment.sample(chips[int(rng.integers(len(chips)))], rng)
             yield torch.from_numpy(image), torch.from_numpy(label)
 
 
@@ -86,12 +85,14 @@ def fit(groups: Sequence[tuple[float, Sequence[Chip]]], config: FitConfig, name:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     loader = DataLoader(Samples(groups, config), batch_size=config.batch, num_workers=1, prefetch_factor=8)
     started, running = time.monotonic(), 0.0
+    mean, std = torch.tensor(config.mean), torch.tensor(config.std)
     for step, (image, label) in enumerate(loader, 1):
+        image = normalise(image, mean, std)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(image.to(memory_format=torch.channels_last))
         value = loss(logits, label)
         optimizer.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -125,9 +126,10 @@ def probabilities(checkpoint: Checkpoint, chip: Chip) -> np.ndarray[Any, np.dtyp
     network = checkpoint.network()
     stride = int(network.stride)  # type: ignore[arg-type]
     height, width = chip.label.shape
-    padded = np.zeros((4, -(-height // stride) * stride, -(-width // stride) * stride), "float32")
-    padded[:, :height, :width] = np.nan_to_num((chip.reflectance - checkpoint.mean[0]) / checkpoint.std[0], nan=0.0)
-    logits = network(torch.from_numpy(padded)[None])[0, 0, :height, :width]
+    padded = torch.full((1, 4, -(-height // stride) * stride, -(-width // stride) * stride), torch.nan)
+    padded[0, :, :height, :width] = torch.from_numpy(chip.reflectance)
+    mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+    logits = network(normalise(padded, mean, std))[0, 0, :height, :width]
     return logits.sigmoid().numpy()
 
 

@@ -111,7 +111,9 @@ def test_what_is_not_valid(tmp_path):
     image[3, 20, 21] = np.inf
     image[:, 30, 31] = 0
     image[2, 40, 41] = 0
-    found, valid = read(write_tif(tmp_path / "scene.tif", image, nodata=-9999, descriptions=("red", "green", "blue", "nir")))
+    found, valid = read(
+        write_tif(tmp_path / "scene.tif", image, nodata=-9999, descriptions=("red", "green", "blue", "nir"))
+    )
     lost = {(3, 4), (10, 11), (20, 21), (30, 31)}
     assert {tuple(p) for p in np.argwhere(~valid).tolist()} == lost
     assert (np.isnan(found).all(0) == ~valid).all()
@@ -123,7 +125,11 @@ def test_an_alpha_band_hides_pixels(tmp_path):
     image[4, :7, :] = 0
     colours = (*[ColorInterp.undefined] * 4, ColorInterp.alpha)
     path = write_tif(
-        tmp_path / "a.tif", image, colorinterp=colours, descriptions=("red", "green", "blue", "nir", "alpha"), alpha="yes"
+        tmp_path / "a.tif",
+        image,
+        colorinterp=colours,
+        descriptions=("red", "green", "blue", "nir", "alpha"),
+        alpha="yes",
     )
     _, valid = read(path)
     assert (valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()

@@ -59,7 +59,13 @@ def pack_tar(product, path, mode, prefix=""):
 
 @pytest.mark.parametrize(
     ("name", "mode", "prefix"),
-    [("a.tar", "w", ""), ("a.tar.gz", "w:gz", ""), ("a.tgz", "w:gz", "inside/"), ("a b'c.tar", "w", "./"), ("a.zip", "", "")],
+    [
+        ("a.tar", "w", ""),
+        ("a.tar.gz", "w:gz", ""),
+        ("a.tgz", "w:gz", "inside/"),
+        ("a b'c.tar", "w", "./"),
+        ("a.zip", "", ""),
+    ],
 )
 def test_archives_are_read_in_place_and_nothing_is_left_beside_them(product, tmp_path, name, mode, prefix):
     folder = tmp_path / "archives"
@@ -155,7 +161,9 @@ def test_landsat_7_has_other_numbers(tmp_path):
     np.testing.assert_allclose(reflectance(folder), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("pattern", ["LC08_L1TP_190026_20240701_B{}.TIF", "l8_B{}.tif", "L8-B{}-Elkton.tiff", "B{}.TIF"])
+@pytest.mark.parametrize(
+    "pattern", ["LC08_L1TP_190026_20240701_B{}.TIF", "l8_B{}.tif", "L8-B{}-Elkton.tiff", "B{}.TIF"]
+)
 def test_short_and_missing_product_ids(tmp_path, pattern, caplog):
     folder = bare_bands(tmp_path / "somewhere", pattern, level1_numbers(hazy()))
     with caplog.at_level(logging.WARNING, "geocloud"):

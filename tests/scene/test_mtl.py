@@ -105,4 +105,7 @@ def test_numbers_that_are_none():
 
 
 def test_the_first_of_two_equal_keys_counts():
-    assert parse_mtl(C1.replace("SUN_ELEVATION = 41.5", "SUN_ELEVATION = 41.5\n SUN_ELEVATION = 2"), "m").sun_elevation == 41.5
+    assert (
+        parse_mtl(C1.replace("SUN_ELEVATION = 41.5", "SUN_ELEVATION = 41.5\n SUN_ELEVATION = 2"), "m").sun_elevation
+        == 41.5
+    )

@@ -1,0 +1,182 @@
+"""The command line, as users run it: a process of its own, what it prints where, and how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from conftest import SAMPLES, level1_numbers, ramp, read_tif, write_tif
+
+FARMLAND = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
+NAMES = ("red", "green", "blue", "nir")
+
+
+def run(*words, cwd=None, **environment):
+    command = [sys.executable, "-m", "geocloud_cli", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=120, check=False
+    )
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line]
+
+
+def test_masking_a_sample_scene(tmp_path):
+    done = run("mask", FARMLAND, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / f"{FARMLAND.name}_cloudmask.tif"
+    mask = read_tif(out)[0]
+    share = 100 * (mask == 1).sum() / (mask != 255).sum()
+    assert done.stdout == f"{out.name}: cloud {share:.1f} % of valid pixels, valid {100 * (mask != 255).mean():.1f} %\n"
+    assert done.stderr == ""  # no terminal, no bar
+    truth = read_tif(SAMPLES / "truth" / f"{FARMLAND.name}_truth.tif")[0]
+    np.testing.assert_array_equal(mask == 255, truth == 255)
+
+
+def test_everything_at_once_as_json(tmp_path):
+    done = run(
+        "mask", FARMLAND / f"{FARMLAND.name}_MTL.txt", "-o", "a.tif", "--polygons", "a.gpkg", "--probability", "p.tif",
+        "--json", "--progress", "json", "--buffer", 100, "--min-area", 5000, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["mask"] == "a.tif"
+    assert result["crs"] == "EPSG:32633"
+    assert result["model"] == "fast"
+    assert [json.loads(line) for line in lines(done.stderr)][-1] == {"scene": FARMLAND.name, "done": 2, "total": 2}
+    frame = geopandas.read_file(tmp_path / "a.gpkg", layer="clouds")
+    assert len(frame) == result["polygon_count"] > 0
+    area = (read_tif(tmp_path / "a.tif") == 1).sum() * 900
+    assert frame.area_m2.sum() == pytest.approx(area, rel=0.1)
+
+
+def test_several_scenes_go_to_a_folder_and_one_that_fails_stops_no_other(tmp_path):
+    broken = tmp_path / "broken.tif"
+    broken.write_text("no raster")
+    desert = next(SAMPLES.glob("*.tar"))
+    done = run("mask", FARMLAND, broken, desert, "-o", tmp_path / "masks", "--polygons", tmp_path / "polygons")
+    assert done.returncode == 1
+    assert len(lines(done.stdout)) == 2
+    assert "broken.tif" in lines(done.stderr)[0]
+    assert "1 of 3 scenes failed" in lines(done.stderr)[-1]
+    assert {p.name for p in (tmp_path / "masks").glob("*.tif")} == {
+        f"{FARMLAND.name}_cloudmask.tif",
+        f"{desert.stem}_cloudmask.tif",
+    }
+    assert len(list((tmp_path / "polygons").glob("*_clouds.gpkg"))) == 2
+
+
+def test_two_scenes_of_one_name_do_not_overwrite_each_other(tmp_path):
+    done = run("mask", FARMLAND, f"{FARMLAND}/", "-o", tmp_path / "m", "--overwrite")
+    assert done.returncode == 1
+    assert "earlier scene" in done.stderr
+    assert len(lines(done.stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["mask", "gone.tif"], 1, "gone.tif"),
+        (["mask", "text.tif"], 1, "text.tif"),
+        (["mask", FARMLAND, "--model", "nonsense"], 1, "nonsense"),
+        (["mask", FARMLAND, "--device", "cuda:77"], 1, "cuda:77"),
+        (["mask", FARMLAND, "--threshold", "7"], 1, "threshold"),
+        (["mask", FARMLAND, "--overlap", "300"], 1, "overlap"),
+        (["mask", FARMLAND, "-o", "there.tif"], 1, "--overwrite"),
+        (["mask", FARMLAND, "-o", "no/such/folder.tif"], 1, "does not exist"),
+        (["mask", FARMLAND, "--bands", "1,2,3"], 2, "--bands"),
+        (["mask", FARMLAND, "--units", "furlongs"], 2, "--units"),
+        (["mask", FARMLAND, FARMLAND, "-o", "one.tif"], 2, "folder"),
+        (["mask"], 2, "SCENE"),
+        (["info", "text.tif"], 1, "text.tif"),
+        (["tile", FARMLAND, "-o", "t", "--tile-size", "100"], 1, "tile size"),
+        (["tile", FARMLAND, "-o", "t", "--layout", "38-cloud", "--overlap", "8"], 2, "--overlap"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(tmp_path, words, code, message):
+    (tmp_path / "text.tif").write_text("no raster")
+    (tmp_path / "there.tif").write_text("mine")
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        assert len(lines(done.stderr)) == 1
+        assert done.stderr.startswith("geocloud: error: ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["text.tif", "there.tif"]
+    assert (tmp_path / "there.tif").read_text() == "mine"
+
+
+def test_debug_shows_where_it_happened(tmp_path):
+    assert "Traceback" in run("--debug", "mask", tmp_path / "gone.tif").stderr
+
+
+def test_notes_go_to_stderr_and_quiet_silences_them(tmp_path):
+    path = write_tif(tmp_path / "s.tif", ramp())
+    done = run("mask", path, "-o", tmp_path / "a.tif")
+    assert done.stderr.startswith("geocloud: note: ")
+    assert len(lines(done.stdout)) == 1
+    assert run("mask", path, "-o", tmp_path / "b.tif", "--quiet").stderr == ""
+    assert run("--quiet", "mask", path, "-o", tmp_path / "c.tif").stderr == ""
+
+
+def test_info_tells_what_is_seen():
+    done = run("info", FARMLAND, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["units"] == "landsat-l1"
+    assert facts["crs"] == "EPSG:32633"
+    assert facts["sun_elevation"] == 58.2
+    assert facts["acquired"] == "2024-07-01T10:00:00+00:00"
+    assert [band["name"] for band in facts["bands"]] == list(NAMES)
+    text = run("info", FARMLAND).stdout
+    for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF"):
+        assert word in text
+
+
+def test_models_lists_the_default():
+    models = json.loads(run("models", "--json").stdout)
+    assert [m["name"] for m in models if m["default"]] == ["fast"]
+    assert "fast (default)" in run("models").stdout
+
+
+def test_tiles_of_a_scene_with_its_mask(tmp_path):
+    truth = SAMPLES / "truth" / f"{FARMLAND.name}_truth.tif"
+    done = run("tile", FARMLAND, "-o", tmp_path / "t", "--mask", truth, "--tile-size", 256)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "t" / "images").iterdir())) == 4
+    assert len(list((tmp_path / "t" / "masks").iterdir())) == 4
+    done = run("tile", FARMLAND, "-o", tmp_path / "c", "--mask", truth, "--layout", "38-cloud")
+    assert done.returncode == 0, done.stderr
+    done = run("mask", tmp_path / "c", "--scene-id", FARMLAND.name, "--sun-elevation", 58.2, "-o", tmp_path / "a.tif")
+    assert done.returncode == 0, done.stderr
+    run("mask", FARMLAND, "-o", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "a.tif") as patches, rasterio.open(tmp_path / "b.tif") as scene:
+        # As many patches wide as the scene, yet cut from another corner: a few pixels of 100 000 may fall otherwise.
+        assert (patches.read(1) == scene.read(1)).mean() > 0.999
+
+
+def test_units_said_on_the_command_line(tmp_path):
+    path = write_tif(tmp_path / "s.tif", level1_numbers(ramp(), 30), descriptions=NAMES)
+    done = run("info", path, "--units", "landsat-l1", "--sun-elevation", 30, "--json")
+    assert json.loads(done.stdout)["bands"][0]["scale"] == pytest.approx(4e-5)
+    done = run("info", path, "--scale", "1e-5", "--bands", "4,3,2,1", "--json")
+    assert [band["index"] for band in json.loads(done.stdout)["bands"]] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("command", [[], ["mask"], ["info"], ["tile"], ["models"]])
+def test_every_command_has_help_with_an_example(command):
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+
+
+def test_the_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert version("geocloud") in run("--version").stdout

@@ -1,0 +1,112 @@
+"""Refining of masks, held against scipy, and what is written, held against rio-cogeo."""
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from conftest import geobox, read_tif, write_tif
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rio_cogeo.cogeo import cog_validate
+from scipy import ndimage
+
+from geocloud import style
+from geocloud.errors import OptionError
+from geocloud.grid import GeoBox
+from geocloud.mosaic import StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
+
+
+def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
+    """A mask of clumps, with some no data in a corner."""
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), 1.5)
+    mask = (noise > np.quantile(noise, 1 - share)).astype("uint8")
+    mask[: int(height * missing)] = 255
+    return mask
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(1, 700), st.sampled_from([(30, 30), (30, 10), (12.5, 40)]), st.integers(7, 60))
+def test_a_buffer_is_the_euclidean_distance(tmp_path_factory, seed, radius, size, strip):
+    folder = tmp_path_factory.mktemp("d")
+    mask = blobs(seed=seed, share=0.02, missing=0.1)
+    grid = GeoBox(90, 110, Affine(size[1], 0, 5e5, 0, -size[0], 5e6), CRS.from_epsg(32633))
+    source = write_tif(folder / "a.tif", mask[None], grid, nodata=255)
+    dilate(source, folder / "b.tif", grid, radius, strip, None)
+    distance = ndimage.distance_transform_edt(mask != 1, sampling=size)
+    expected = np.where(mask == 255, 255, distance <= radius).astype("uint8")
+    np.testing.assert_array_equal(read_tif(folder / "b.tif")[0], expected)
+
+
+def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer(tmp_path):
+    grid = GeoBox(41, 41, Affine(0.001, 0, 20, 0, -0.001, 60.02), CRS.from_epsg(4326))
+    mask = np.zeros((41, 41), "uint8")
+    mask[20, 20] = 1
+    dilate(write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255), tmp_path / "b.tif", grid, 500, 16, None)
+    found = read_tif(tmp_path / "b.tif")[0] == 1
+    assert found[:, 20].sum() == 2 * 4 + 1  # 111 m a step
+    assert found[20].sum() == 2 * 8 + 1  # 56 m a step
+
+
+def test_a_buffer_needs_a_crs(tmp_path):
+    with pytest.raises(OptionError, match="CRS"):
+        dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), 100, 32, None)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 30))
+def test_no_small_cloud_and_no_small_hole_is_left(tmp_path_factory, seed, pixels):
+    folder = tmp_path_factory.mktemp("s")
+    mask = blobs(seed=seed, share=0.4, missing=0.2)
+    source = write_tif(folder / "a.tif", mask[None], nodata=255)
+    remove_small(source, folder / "b.tif", pixels, geobox(), 32, None)
+    found = read_tif(folder / "b.tif")[0]
+    np.testing.assert_array_equal(found == 255, mask == 255)
+    for value in (0, 1):
+        labels, n = ndimage.label(found == value)
+        assert n == 0 or np.bincount(labels.ravel())[1:].min() >= pixels
+        old, _ = ndimage.label(mask == value)
+        large = np.bincount(old.ravel()) >= 3 * pixels + 60  # what is large stays, but for what it swallows
+        large[0] = False
+        assert (found[large[old]] == value).mean() > 0.9 if large.any() else True
+
+
+def test_threshold_and_per_cent():
+    probability = np.array([[0.2, 0.5, 0.51, np.nan, 1.0]], "float32")
+    assert to_mask(probability, 0.5).tolist() == [[0, 0, 1, 255, 1]]
+    assert to_percent(probability).tolist() == [[20, 50, 51, 255, 100]]
+
+
+def write_strips(path, mask, grid, strip=32):
+    with StripWriter(path, grid, strip, "Point") as writer:
+        for first in range(0, grid.height, strip):
+            writer.write(first, mask[first : first + strip])
+
+
+@pytest.mark.parametrize("shape", [(90, 110), (1, 1), (1, 2000), (1300, 1100)])
+def test_a_cog_is_valid_and_on_the_grid(tmp_path, shape):
+    mask, grid = blobs(*shape, missing=0.1), geobox(*shape)
+    write_strips(tmp_path / "a.tif", mask, grid)
+    write_cog(tmp_path / "a.tif", tmp_path / "b.tif", description="d", tags={"A": "b"}, colours=style.COLOURS)
+    valid, errors, warnings = cog_validate(tmp_path / "b.tif", strict=True)
+    assert valid, (errors, warnings)
+    with rasterio.open(tmp_path / "b.tif") as dataset:
+        assert GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs) == grid
+        assert dataset.nodata == 255
+        assert dataset.tags()["AREA_OR_POINT"] == "Point"
+        assert dataset.tags()["A"] == "b"
+        assert dataset.descriptions == ("d",)
+        assert dataset.colormap(1)[1] == (213, 94, 0, 255)
+        np.testing.assert_array_equal(dataset.read(1), mask)
+        if min(shape) > 512:
+            small = dataset.read(1, out_shape=(shape[0] // 2, shape[1] // 2))
+            assert abs((small == 1).mean() - (mask == 1).mean()) < 0.01  # overviews keep the share of cloud
+
+
+def test_counts(tmp_path):
+    mask = blobs(missing=0.25)
+    write_strips(tmp_path / "a.tif", mask, geobox())
+    found = count(tmp_path / "a.tif", 32)
+    assert (found.clear, found.cloud, found.no_data) == ((mask == 0).sum(), (mask == 1).sum(), (mask == 255).sum())
+    assert found.cloud_percent == pytest.approx(100 * (mask == 1).sum() / (mask != 255).sum())

@@ -1,0 +1,49 @@
+import pytest
+
+from geocloud.errors import OutputError, OutputExistsError
+from geocloud.output import Staging
+
+
+def test_nothing_appears_before_everything_is_there(tmp_path):
+    first, second = tmp_path / "a.tif", tmp_path / "b.gpkg"
+    with Staging([first, second]) as staging:
+        staging.place(first).write_text("1")
+        staging.place(second).write_text("2")
+        staging.scratch(first, "x").write_text("in between")
+        assert not first.exists()
+        assert not second.exists()
+        staging.publish()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.gpkg"]
+
+
+def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    old = tmp_path / "a.tif"
+    old.write_text("old")
+    with pytest.raises(RuntimeError, match="on the way"), Staging([old], overwrite=True) as staging:
+        staging.place(old).write_text("half")
+        raise RuntimeError("on the way")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    assert old.read_text() == "old"
+
+
+def test_what_is_there_is_refused_unless_told(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("old")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        Staging([path])
+    stale = tmp_path / "a.tif.ovr"
+    stale.write_text("overviews of the old one")
+    with Staging([path], overwrite=True) as staging:
+        staging.place(path).write_text("new")
+        staging.publish()
+    assert path.read_text() == "new"
+    assert not stale.exists()
+
+
+def test_impossible_destinations(tmp_path):
+    with pytest.raises(OutputError, match="is a folder"):
+        Staging([tmp_path])
+    with pytest.raises(OutputError, match="does not exist"):
+        Staging([tmp_path / "no" / "a.tif"])
+    with pytest.raises(OutputError, match="same file"):
+        Staging([tmp_path / "a.tif", tmp_path / "x" / ".." / "a.tif"])

@@ -1,0 +1,143 @@
+"""The predictor: same numbers however it is run, and no device that is not there."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import ramp
+from small import checkpoint
+
+from geocloud.errors import DeviceError, OptionError
+from geocloud.predict import Precision, Predictor, find_device, find_dtype, fold_batch_norm, load_model
+from geocloud.simulate import simulate_scene
+
+NETWORKS = ["fast", "unet", "attention-unet"]
+
+
+def tiles(n=5, size=64):
+    return np.random.default_rng(0).random((n, 4, size, size), "float32")
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_folding_batch_norms_changes_nothing_but_the_number_of_steps(architecture):
+    network = checkpoint(architecture).network()
+    for module in network.modules():  # as after training, not as at birth
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.normal_(0, 0.2)
+    folded = fold_batch_norm(network)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    image = torch.from_numpy(tiles(2))
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(image), network(image), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_batch_size_does_not_change_the_result(architecture):
+    by_one = Predictor(checkpoint(architecture), "cpu", Precision.FLOAT32, 1)(tiles())
+    by_four = Predictor(checkpoint(architecture), "cpu", Precision.FLOAT32, 4)(tiles())
+    np.testing.assert_allclose(by_one, by_four, atol=1e-5)
+    assert by_one.shape == (5, 64, 64)
+    assert by_one.dtype == np.float32
+    assert ((by_one >= 0) & (by_one <= 1)).all()
+
+
+def test_bfloat16_is_close_to_float32():
+    image = simulate_scene(3, (384, 384)).reflectance[None]
+    full = load_model(device="cpu", precision=Precision.FLOAT32)(image)
+    half = load_model(device="cpu", precision=Precision.BFLOAT16)(image)
+    assert ((full > 0.5) == (half > 0.5)).mean() > 0.99
+
+
+def test_out_of_memory_halves_the_batch_and_loses_no_tile(monkeypatch):
+    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32, 8)
+    expected = predictor(tiles(7))
+    forward, sizes = Predictor._forward, []
+
+    def short_of_memory(self, batch):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Predictor, "_forward", short_of_memory)
+    np.testing.assert_allclose(predictor(tiles(7)), expected, atol=1e-5)
+    assert sizes == [7, 4, 2, 2, 2, 1]
+    assert predictor.batch == 2
+
+
+def test_out_of_memory_with_one_tile_is_an_error(monkeypatch):
+    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32, 1)
+
+    def never(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Predictor, "_forward", never)
+    with pytest.raises(DeviceError, match="memory"):
+        predictor(tiles(1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (50, 30), (384, 384), (500, 390)])
+def test_arrays_of_any_size(shape):
+    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
+    image = ramp(*shape)
+    found = predictor.predict_array(image)
+    assert found.shape == shape
+    assert np.isfinite(found).all()
+    valid = np.ones(shape, bool)
+    valid[0, 0] = False
+    assert np.isnan(predictor.predict_array(image, valid)).sum() == 1
+    image[2, -1, -1] = np.nan
+    assert np.isnan(predictor.predict_array(image)).sum() == 1
+
+
+def test_an_array_is_masked_as_a_file_is(tmp_path):
+    from conftest import write_tif
+
+    from geocloud.pipeline import mask_scene
+    from geocloud.scene import open_scene, read_filled
+
+    scene = simulate_scene(8, (500, 450))
+    path = write_tif(tmp_path / "s.tif", scene.reflectance, descriptions=("red", "green", "blue", "nir"))
+    predictor = load_model(device="cpu", precision=Precision.FLOAT32)
+    mask_scene(path, tmp_path / "m.tif", model=predictor)
+    import rasterio
+
+    with rasterio.open(tmp_path / "m.tif") as dataset, open_scene(path) as opened:
+        image = read_filled(opened, rasterio.windows.Window(0, 0, 450, 500))
+        found = predictor.predict_array(image) > predictor.threshold
+        np.testing.assert_array_equal(dataset.read(1) == 1, found)
+
+
+def test_arrays_of_the_wrong_shape_are_refused():
+    predictor = Predictor(checkpoint(), "cpu")
+    for shape in ((3, 10, 10), (10, 10), (4, 0, 10)):
+        with pytest.raises(OptionError, match="wanted"):
+            predictor.predict_array(np.zeros(shape, "float32"))
+    with pytest.raises(OptionError, match="valid"):
+        predictor.predict_array(np.zeros((4, 9, 9), "float32"), np.ones((9, 8), bool))
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "cpu:3", ""])
+def test_devices_that_are_not_there(name):
+    with pytest.raises(DeviceError, match="device"):
+        find_device(name)
+
+
+def test_the_device_and_its_precision():
+    assert find_device("cpu").type == "cpu"
+    assert find_device("auto").type in {"cpu", "cuda", "mps"}
+    assert find_dtype(torch.device("cpu"), Precision.FLOAT32) is torch.float32
+    with pytest.raises(DeviceError, match="float16"):
+        find_dtype(torch.device("cpu"), Precision.FLOAT16)
+    with pytest.raises(OptionError, match="batch"):
+        Predictor(checkpoint(), "cpu", batch=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu():
+    image = simulate_scene(3, (384, 384)).reflectance[None]
+    on_cpu = load_model(device="cpu", precision=Precision.FLOAT32)(image)
+    on_cuda = load_model(device="cuda")(image)
+    assert ((on_cpu > 0.5) == (on_cuda > 0.5)).mean() > 0.99
