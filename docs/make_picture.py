@@ -1,6 +1,6 @@
 """Makes the README's picture: a sample scene beside its mask.
 
-    python docs/make_picture.py
+python docs/make_picture.py
 """
 
 from __future__ import annotations

@@ -32,17 +32,24 @@ CLOUD_TRANSMISSION = 0.78
 class Clouds:
     """Clouds over a scene: transmission and shadow ``(h, w)`` in [0, 1], top reflectance ``(4, h, w)``.
 
-    ``shadow`` is the share of direct sunlight that is missing on the ground.
+    ``shadow`` is the share of direct sunlight that is missing on the ground. ``limit``: with less transmission than
+    this there is cloud; higher for kinds whose texture gives away what is thin.
     """
 
     transmission: Array
     top: Array
     shadow: Array
+    limit: float = CLOUD_TRANSMISSION
 
     @property
     def truth(self) -> NDArray[np.bool_]:
         """``(h, w)``, True where there is cloud."""
-        return self.transmission < CLOUD_TRANSMISSION
+        return self.transmission < self.limit
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where it is so thin that some who draw masks would call it cloud, and others not."""
+        return (self.transmission >= self.limit) & (self.transmission < 0.4 * self.limit + 0.6)
 
     def over(self, surface: Array) -> Array:
         """Puts the clouds, and their shadows, over a surface: reflectance ``(4, h, w)`` in, the same out."""
@@ -85,6 +92,7 @@ class CloudKind:
     brightness: tuple[float, float]
     height: tuple[float, float]
     sharp: tuple[float, float]
+    limit: float = CLOUD_TRANSMISSION
 
 
 CLOUD_KINDS = {
@@ -92,7 +100,7 @@ CLOUD_KINDS = {
     "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8)),
     "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.7), (0.2, 1.3), (0.3, 0.7), (0, 0), (20, 40)),
     "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.6), (0.2, 0.9), (0.35, 0.75), (0, 0.1), (20, 40)),
-    "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.5, 2), (0.2, 0.9), (0.3, 0.7), (0, 0.05), (2, 8)),
+    "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.05, 0.5), (0.2, 0.9), (0.3, 0.7), (0, 0.05), (2, 8), 0.88),
 }
 
 
@@ -108,13 +116,12 @@ def draw_clouds(
     noise = fractal_noise(canvas, rng.uniform(*ranges.slope), rng, rng.uniform(*ranges.stretch))
     share = rng.uniform(*ranges.share) if cover is None else cover
     above = noise - float(np.quantile(noise, np.clip(1 - share, 0, 1))) + max(0.0, share - 1) * 4
-    # Cloud begins where τ reaches −ln 0.78; starting a little below gives it a thin edge.
-    edge = -np.log(CLOUD_TRANSMISSION)
+    edge = -np.log(ranges.limit)  # cloud begins where τ reaches this; below it the edge is thin
     thickness = np.clip(rng.uniform(*ranges.density) * above + edge, 0, 12)
     thickness *= np.clip(above * rng.uniform(*ranges.sharp) + 1, 0, 1)
     if name == "altocumulus":  # a veil of small puffs
-        puffs = _puffs(canvas, rng.uniform(4, 14), rng)
-        thickness *= np.clip(1 + rng.uniform(0.3, 0.8) * puffs, 0.15, None)
+        puffs = _puffs(canvas, rng.uniform(5, 30), rng)
+        thickness *= np.clip(1 + rng.uniform(0.4, 1.0) * puffs, 0.1, None)
     transmission = np.exp(-thickness).astype("float32")
 
     up, left = int(rng.integers(0, canvas[0] - height + 1)), int(rng.integers(0, canvas[1] - width + 1))
@@ -127,7 +134,7 @@ def draw_clouds(
     relief = 1 + rng.uniform(0, 0.15) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
     colour = 1 + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
     top = rng.uniform(*ranges.brightness) * colour[:, None, None] * relief
-    return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"))
+    return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
 
 
 def _puffs(shape: tuple[int, int], size: float, rng: np.random.Generator) -> Array:

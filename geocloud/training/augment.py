@@ -22,7 +22,7 @@ class Augment:
 
     size: int = 192
     coarsen: float = 0.3
-    roofs: float = 0.15
+    roofs: float = 0.2
     clouds: float = 0.5
     dim: float = 0.5
     saturate: float = 0.05
@@ -42,6 +42,7 @@ class Augment:
         if rng.random() < self.clouds:
             clouds = draw_clouds((self.size, self.size), rng)
             image = clouds.over(image)
+            label[clouds.unsure & (label == CLEAR)] = IGNORE
             label[clouds.truth & (label == CLEAR)] = CLOUD
         image *= 1 + rng.normal(0, 0.025, (4, 1, 1)).astype("float32")
         image += HAZE * np.float32(rng.uniform(-0.06, 0.03))
@@ -73,7 +74,7 @@ class Augment:
         town = fractal_noise(shape, 3.2, rng)
         town = (town > np.quantile(town, 1 - rng.uniform(0.02, 0.3))) & (label == CLEAR)
         brightness = np.clip(
-            rng.uniform(0.1, 0.35) + rng.uniform(0.05, 0.25) * blocks(shape, rng.uniform(2, 9), rng), 0, 1.1
+            rng.uniform(0.1, 0.35) + rng.uniform(0.05, 0.25) * blocks(shape, rng.uniform(2, 16), rng), 0, 1.1
         )
         built = town & (brightness > rng.uniform(0.05, 0.3))
         colour = 1 + rng.normal(0, 0.08, (4, 1)).astype("float32")

@@ -29,7 +29,7 @@ class FitConfig:
 
     architecture: str = "fast"
     options: dict[str, Any] = field(default_factory=dict)
-    steps: int = 4000
+    steps: int = 4500
     batch: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3

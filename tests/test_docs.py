@@ -1,0 +1,94 @@
+"""What the README and the model card show is run, and what they say is true."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import ROOT
+from geocloud_cli.main import cli
+
+from geocloud.model import bundled_models
+from geocloud.model.about import read_about
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CARD = (ROOT / "geocloud" / "weights" / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"(<!-- command: \w+ -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def shell_lines():
+    """Every command shown, but for the two that set everything up, which .ci/run runs."""
+    return [line for mark, kind, text in BLOCKS if kind == "sh" and not mark for line in text.splitlines() if line]
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "sample_scenes").symlink_to(ROOT / "sample_scenes")
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_commands_in_the_readme_run(place, line):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_python_in_the_readme_runs(place):
+    (text,) = [text for _, kind, text in BLOCKS if kind == "python"]
+    done = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(400, 400) EPSG:32632" in done.stdout
+
+
+def test_the_two_commands_stand_on_the_first_screen():
+    marks = [mark.split()[2] for mark, _, _ in BLOCKS if mark]
+    assert marks == ["try", "test"]
+    assert README.index("<!-- command: test -->") < README.index("\n## ")
+    assert README.count("\n", 0, README.index("<!-- command: test -->")) < 45
+
+
+def test_every_command_and_shared_option_is_in_the_readme():
+    for name, command in cli.commands.items():
+        assert f"geocloud {name}" in README
+        assert isinstance(command, click.Command)
+    for parameter in cli.commands["mask"].params:
+        if isinstance(parameter, click.Option) and parameter.name not in {"scale", "offset", "batch"}:
+            assert any(f"{option}" in README for option in parameter.opts), parameter.name
+
+
+def test_pictures_and_files_that_are_linked_exist():
+    for text, folder in ((README, ROOT), (CARD, ROOT / "geocloud" / "weights")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_scores_in_the_docs_are_those_in_the_checkpoint():
+    for name, path in bundled_models().items():
+        about = read_about(path)
+        scores = about["training"]["cross_validation"]
+        for text in (README, CARD):
+            assert f"Jaccard {scores['jaccard']:.3f}" in text, name
+            assert f"accuracy {scores['accuracy']:.3f}" in text, name
+        assert f"threshold {about['threshold']:g}" in CARD
+        for patch, result in scores["patches"].items():
+            assert re.search(rf"\| {patch} \|.*\| {result['accuracy']:.3f} \|", CARD), patch
+
+
+def test_the_sample_scenes_say_that_they_are_simulated():
+    import rasterio
+
+    text = (ROOT / "sample_scenes" / "README.md").read_text(encoding="utf-8")
+    assert "simulated, not observed" in text
+    for path in (ROOT / "sample_scenes").rglob("*.[tT][iI][fF]"):
+        if "truth" not in path.name:
+            with rasterio.open(path) as dataset:
+                assert "Simulated" in dataset.tags()["TIFFTAG_IMAGEDESCRIPTION"]
+    size = sum(p.stat().st_size for p in (ROOT / "sample_scenes").rglob("*") if p.is_file())
+    assert size < 8_000_000

@@ -1,0 +1,172 @@
+"""Real scenes, where they are at hand: the whole program with the bundled model."""
+
+import shutil
+import subprocess
+import sys
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from conftest import read_tif
+
+from geocloud.errors import BandError
+from geocloud.grid import GeoBox, TileGrid
+from geocloud.mosaic import to_mask
+from geocloud.pipeline import MaskOptions, blend, mask_scene, tile_rows
+from geocloud.predict import Precision, load_model
+from geocloud.scene import ReadOptions, find_recipe, open_scene
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load_model()
+
+
+def grid_of(path):
+    with rasterio.open(path) as dataset:
+        return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs), dataset.tags().get(
+            "AREA_OR_POINT"
+        )
+
+
+def test_a_cloudy_landsat_folder_keeps_its_grid(data, tmp_path, predictor):
+    folder = data / "scenes" / "landsat8_bands_cloudy"
+    common = {"model": predictor, "options": MaskOptions(polygon_min_area=0)}
+    result = mask_scene(
+        folder, tmp_path / "a.tif", polygons=tmp_path / "a.gpkg", probability=tmp_path / "p.tif", **common
+    )
+    assert grid_of(tmp_path / "a.tif") == grid_of(folder / "l8_B4.tif")
+    assert grid_of(tmp_path / "p.tif") == grid_of(folder / "l8_B4.tif")
+    assert result.cloud_percent > 5
+    area = (read_tif(tmp_path / "a.tif") == 1).sum() * 900
+    exact = geopandas.read_file(tmp_path / "a.gpkg", layer="clouds")
+    assert exact.area_m2.sum() == pytest.approx(area)
+    assert exact.geometry.is_valid.all()
+    mask_scene(folder, tmp_path / "b.tif", polygons=tmp_path / "b.gpkg", model=predictor)
+    assert geopandas.read_file(tmp_path / "b.gpkg", layer="clouds").area_m2.sum() == pytest.approx(area, rel=0.1)
+
+
+def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_path, predictor):
+    folder = data / "scenes" / "landsat_c2_archives"
+    refused = {}
+    for path in sorted(folder.glob("*.tar.gz")):
+        try:
+            result = mask_scene(path, tmp_path / f"{path.stem}.tif", model=predictor)
+        except BandError as error:
+            refused[path.name[:22]] = str(error)
+            continue
+        assert result.crs.startswith("EPSG:326")
+        assert result.cloud_percent < 10  # all of them are nearly clear, as a look at them shows
+    assert set(refused) == {"LC08_L1TP_204023_20200", "LC08_L2SP_232056_20151"}
+    assert "no red (B4)" in refused["LC08_L1TP_204023_20200"]
+    assert "no nir (SR_B5)" in refused["LC08_L2SP_232056_20151"]
+    assert not [p for p in folder.iterdir() if not p.name.endswith(".tar.gz")]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("100301", 50, 75), ("100909", 97, 100), ("101429", 45, 75), ("101657", 0, 8), ("102871", 25, 60)],
+)
+def test_sentinel_2_scenes(data, tmp_path, predictor, name, low, high):
+    """Bounds from looking at the scenes."""
+    path = data / "scenes" / "sentinel2_4band" / f"{name}.tif"
+    result = mask_scene(path, tmp_path / "a.tif", model=predictor)
+    assert low <= result.cloud_percent <= high
+    assert grid_of(tmp_path / "a.tif") == grid_of(path)
+
+
+def test_floats_and_38_cloud_patches(data, tmp_path, predictor):
+    toa = mask_scene(data / "scenes" / "landsat8_toa_float32", tmp_path / "a.tif", model=predictor)
+    assert 80 < toa.valid_percent < 95
+    assert 0.5 < toa.cloud_percent < 30
+    for number, path in enumerate(sorted((data / "scenes" / "38cloud_patches").glob("red*.TIF"))):
+        result = mask_scene(path, tmp_path / f"{number}.tif", model=predictor)
+        assert result.crs is None
+        assert result.cloud_percent > 1
+
+
+def seams(source, size=384, overlap=64):
+    """A mask, the mask of the same grid moved by half a tile, and how far each pixel is from an edge of the first."""
+    predictor = load_model(precision=Precision.FLOAT32)
+    with open_scene(source) as scene:
+        height, width = scene.grid.shape
+        masks = []
+        for shift in (0, size // 2):
+            grid = TileGrid(height, width, size, overlap, shift)
+            strips = blend(grid, tile_rows(scene, grid), predictor, 4)
+            masks.append(np.concatenate([to_mask(s.probability, predictor.threshold) for s in strips]))
+    grid = TileGrid(height, width, size, overlap)
+    near = np.zeros((height, width), bool)
+    for start in (t * grid.step + o for t in range(max(grid.rows, grid.cols)) for o in (0, overlap)):
+        near[max(start - 4, 0) : start + 4] = True
+        near[:, max(start - 4, 0) : start + 4] = True
+    return masks[0], masks[1], near
+
+
+def test_no_seam_shows(data, tmp_path):
+    """A large cloudy scene: real crops, mirrored at their joints, as one raster of several tiles."""
+    folder = data / "scenes" / "landsat8_bands_cloudy"
+    mosaic = tmp_path / "m"
+    mosaic.mkdir()
+    for number in (2, 3, 4, 5):
+        with rasterio.open(folder / f"l8_B{number}.tif") as source:
+            band, profile = source.read(1), source.profile
+        wide = np.concatenate([band, band[:, ::-1]], 1)
+        tall = np.concatenate([wide, wide[::-1]], 0)
+        profile.update(height=tall.shape[0], width=tall.shape[1])
+        with rasterio.open(mosaic / f"l8_B{number}.tif", "w", **profile) as out:
+            out.write(tall, 1)
+    shutil.copy(folder / "l8_MTL.txt", mosaic)
+    one, other, near = seams(mosaic)
+    differ = one != other
+    assert 0.02 < (one == 1).mean() < 0.98
+    assert differ.mean() < 0.002
+    assert differ[near].mean() < 3 * differ.mean() + 1e-4
+
+
+def test_level_1_read_without_its_sun_gives_nearly_the_same(data, tmp_path, predictor):
+    folder = data / "scenes" / "landsat8_bands_cloudy"
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for number in (2, 3, 4, 5):
+        shutil.copy(folder / f"l8_B{number}.tif", bare)
+    mask_scene(folder, tmp_path / "with.tif", model=predictor)
+    mask_scene(bare, tmp_path / "without.tif", model=predictor, read=ReadOptions(units="landsat-l1"))
+    assert (read_tif(tmp_path / "with.tif") == read_tif(tmp_path / "without.tif")).mean() > 0.9
+
+
+def test_memory_stays_bounded_on_a_full_size_scene(data, tmp_path):
+    """Four strips as high, the same peak: memory does not grow with the scene's height."""
+    source = data / "scenes" / "landsat8_bands_cloudy"
+    peaks = []
+    for repeats in (2, 8):
+        folder = tmp_path / f"x{repeats}"
+        folder.mkdir()
+        for number in (2, 3, 4, 5):
+            with rasterio.open(source / f"l8_B{number}.tif") as dataset:
+                band, profile = dataset.read(1), dataset.profile
+            profile.update(height=603 * repeats, width=627 * 4, tiled=True, blockxsize=512, blockysize=512)
+            profile.update(compress="deflate")
+            with rasterio.open(folder / f"l8_B{number}.tif", "w", **profile) as out:
+                out.write(np.tile(band, (repeats, 4)), 1)
+        shutil.copy(source / "l8_MTL.txt", folder)
+        code = (
+            "import resource, sys, geocloud; geocloud.mask_scene(sys.argv[1], sys.argv[2]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        )
+        command = [sys.executable, "-c", code, str(folder), str(folder / "mask.tif")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] < peaks[0] + 60
+    assert peaks[1] < 800
+
+
+def test_recipes_of_all_small_products(data):
+    folders = sorted((data / "scenes" / "landsat8_l1_folders_3km").iterdir())
+    assert len(folders) == 19
+    for folder in folders:
+        recipe = find_recipe(folder)
+        assert recipe.name in folder.name
+        assert recipe.acquired is not None
