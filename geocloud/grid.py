@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -32,6 +33,11 @@ class GeoBox:
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
         return self.height, self.width
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What `rasterio.open` wants to know of the place of a raster that it makes."""
+        return {"height": self.height, "width": self.width, "transform": self.transform, "crs": self.crs}
 
     def crop(self, window: Window) -> GeoBox:
         """The grid of a window of this one (which may hang over the edge)."""

@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geocloud.errors import OptionError, OutputError
+from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
 
 CLEAR, CLOUD, NO_DATA = 0, 1, 255
@@ -81,20 +82,17 @@ class StripWriter:
 
     def __init__(self, path: Path, grid: GeoBox, strip: int, area_or_point: str | None) -> None:
         with writing(path):
-            self._dataset = rasterio.open(
+            self._dataset = open_quietly(
                 path,
                 "w",
                 driver="GTiff",
-                height=grid.height,
-                width=grid.width,
                 count=1,
                 dtype="uint8",
                 nodata=NO_DATA,
-                crs=grid.crs,
-                transform=grid.transform,
                 compress="LZW",
                 blockysize=strip,
                 bigtiff="IF_SAFER",
+                **grid.profile,
             )
             if area_or_point:
                 self._dataset.update_tags(AREA_OR_POINT=area_or_point)
@@ -128,10 +126,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def strips(path: Path, rows: int) -> Iterator[tuple[int, Mask]]:
     """Reads a one-band raster from top to bottom: first row and values ``(up to rows, width)``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path)
-    with dataset:
+    with open_quietly(path) as dataset:
         for first in range(0, dataset.height, rows):
             window = Window(0, first, dataset.width, min(rows, dataset.height - first))
             yield first, dataset.read(1, window=window)
@@ -168,19 +163,17 @@ def dilate(source: Path, destination: Path, grid: GeoBox, radius: float, strip: 
     if grid.pixel_size is None:
         raise OptionError("a buffer in metres needs a scene whose CRS is known, and this one has none")
     reach = math.floor(radius / grid.pixel_size[0])
-    with warnings.catch_warnings(), rasterio.open(source) as dataset:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with StripWriter(destination, grid, strip, area_or_point) as writer:
-            for first in range(0, grid.height, strip):
-                last = min(first + strip, grid.height)
-                top, bottom = max(first - reach, 0), min(last + reach, grid.height)
-                mask = dataset.read(1, window=Window(0, top, grid.width, bottom - top))
-                size = grid.crop(Window(0, first, grid.width, last - first)).pixel_size
-                assert size is not None
-                near = _near(mask == CLOUD, radius, size, slice(first - top, last - top))
-                out = mask[first - top : last - top]
-                out[near & (out == CLEAR)] = CLOUD
-                writer.write(first, out)
+    with open_quietly(source) as dataset, StripWriter(destination, grid, strip, area_or_point) as writer:
+        for first in range(0, grid.height, strip):
+            last = min(first + strip, grid.height)
+            top, bottom = max(first - reach, 0), min(last + reach, grid.height)
+            mask = dataset.read(1, window=Window(0, top, grid.width, bottom - top))
+            size = grid.crop(Window(0, first, grid.width, last - first)).pixel_size
+            assert size is not None
+            near = _near(mask == CLOUD, radius, size, slice(first - top, last - top))
+            out = mask[first - top : last - top]
+            out[near & (out == CLEAR)] = CLOUD
+            writer.write(first, out)
 
 
 def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], rows: slice) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from rasterio.windows import Window
 
-from geocloud import style
+from geocloud import gdal, style
 from geocloud.blend import Predict, TileRow, blend
 from geocloud.errors import OptionError, OutputError
 from geocloud.grid import GeoBox, TileGrid
@@ -24,7 +24,6 @@ from geocloud.model import DEFAULT
 from geocloud.mosaic import Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
 from geocloud.output import Staging
 from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe, read_filled
-from geocloud.scene.base import GDAL_OPTIONS
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -123,10 +122,11 @@ def mask_scene(
     )
     assert mask_path is not None
     recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
-    with rasterio.Env(**GDAL_OPTIONS), RasterScene(recipe, read) as scene:
+    with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
         _refuse_source(scene, [mask_path, polygon_path, probability_path])
         wanted = [p for p in (mask_path, polygon_path, probability_path) if p is not None]
-        with Staging(wanted, options.overwrite) as staging:
+        styles = {p: p.with_suffix(".qml") for p in (mask_path, probability_path) if p is not None}
+        with Staging([*wanted, *styles.values()], options.overwrite) as staging:
             _check_metres(scene.grid, options)
             predict, name, threshold = _model(model, options)
             grid = TileGrid(scene.grid.height, scene.grid.width, options.tile_size, options.overlap)
@@ -156,7 +156,7 @@ def mask_scene(
                 )
             if probability_path:
                 assert percent is not None
-                _place_text(staging, probability_path.with_suffix(".qml"), style.probability_qml())
+                _place_text(staging, styles[probability_path], style.probability_qml())
                 write_cog(
                     percent,
                     staging.place(probability_path),
@@ -164,7 +164,7 @@ def mask_scene(
                     tags=tags,
                     resampling="AVERAGE",
                 )
-            _place_text(staging, mask_path.with_suffix(".qml"), style.mask_qml())
+            _place_text(staging, styles[mask_path], style.mask_qml())
             _place_text(staging, mask_path.with_name(mask_path.name + ".aux.xml"), style.mask_aux_xml())
             write_cog(mask, staging.place(mask_path), description="cloud mask", tags=tags, colours=style.COLOURS)
             staging.publish()

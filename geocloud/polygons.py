@@ -17,10 +17,10 @@ import rasterio
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from geocloud.errors import OutputError
+from geocloud.gdal import open_quietly
 
 LAYER = "clouds"
 
@@ -42,10 +42,7 @@ def trace_clouds(
     ``mean_probability`` in [0, 1] (from ``probability``, whole per cent), ``scene``, ``acquired`` (UTC). All
     geometries are valid Polygons, in the mask's CRS, and do not overlap: together they are the mask's cloud.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(mask)
-    with dataset:
+    with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
         shapes = rasterio.features.shapes(band, transform=dataset.transform)
         traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == 1]
@@ -127,10 +124,7 @@ def _mean_probability(
         return np.empty(0)
     tree = shapely.STRtree(geometry)
     sums, pixels = np.zeros(len(geometry) + 1), np.zeros(len(geometry) + 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(probability)
-    with dataset:
+    with open_quietly(probability) as dataset:
         for first in range(0, height, strip):
             rows = min(strip, height - first)
             corners = [

@@ -237,19 +237,8 @@ def write_level1(
     if fill is not None:
         values[:, fill] = 0
     for number, band in zip((4, 3, 2, 5), values, strict=True):
-        with rasterio.open(
-            folder / f"{name}_B{number}.TIF",
-            "w",
-            driver="GTiff",
-            height=grid.height,
-            width=grid.width,
-            count=1,
-            dtype="uint16",
-            crs=grid.crs,
-            transform=grid.transform,
-            compress="deflate",
-            predictor=2,
-        ) as dataset:
+        options = {"count": 1, "dtype": "uint16", "compress": "deflate", "predictor": 2}
+        with rasterio.open(folder / f"{name}_B{number}.TIF", "w", driver="GTiff", **options, **grid.profile) as dataset:
             dataset.update_tags(
                 AREA_OR_POINT="Point", TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation"
             )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import GridError
+from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.mosaic import NO_DATA, writing
 from geocloud.output import Staging
@@ -150,27 +148,14 @@ def _write(
     nodata: float | None,
     reflectance: bool = False,
 ) -> None:
-    with warnings.catch_warnings(), writing(path):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=place.height,
-            width=place.width,
-            count=values.shape[0],
-            dtype=values.dtype,
-            nodata=nodata,
-            crs=place.crs,
-            transform=place.transform,
-            compress="deflate",
-        ) as dataset:
-            if area_or_point:
-                dataset.update_tags(AREA_OR_POINT=area_or_point)
-            if reflectance:
-                dataset.scales, dataset.offsets = (1 / SCALE,) * 4, (0.0,) * 4
-                dataset.descriptions = BANDS
-            dataset.write(values)
+    options = {"count": values.shape[0], "dtype": values.dtype, "nodata": nodata, "compress": "deflate"}
+    with writing(path), open_quietly(path, "w", driver="GTiff", **options, **place.profile) as dataset:
+        if area_or_point:
+            dataset.update_tags(AREA_OR_POINT=area_or_point)
+        if reflectance:
+            dataset.scales, dataset.offsets = (1 / SCALE,) * 4, (0.0,) * 4
+            dataset.descriptions = BANDS
+        dataset.write(values)
 
 
 def _list(path: Path, column: str, names: Iterable[str]) -> None:

@@ -41,22 +41,9 @@ def write_truth(scene: SimulatedScene, fill: NDArray[np.bool_] | None, place: Ge
     truth = scene.truth.astype("uint8")
     if fill is not None:
         truth[fill] = 255
-    profile = {
-        "driver": "GTiff",
-        "height": place.height,
-        "width": place.width,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": 255,
-    }
-    with rasterio.open(
-        HERE / "truth" / f"{name}_truth.tif",
-        "w",
-        crs=place.crs,
-        transform=place.transform,
-        compress="deflate",
-        **profile,
-    ) as dataset:
+    path = HERE / "truth" / f"{name}_truth.tif"
+    options = {"count": 1, "dtype": "uint8", "nodata": 255, "compress": "deflate"}
+    with rasterio.open(path, "w", driver="GTiff", **options, **place.profile) as dataset:
         dataset.write(truth, 1)
 
 
@@ -70,20 +57,8 @@ def main() -> None:
 
     size, place = 400, grid(400, 32, 600_015, 5_100_015)
     scene = simulate_scene(23, (size, size), ("snow", "forest", "soil"), ("cumulus", "stratus"), cover=0.25)
-    with rasterio.open(
-        HERE / "simulated_mountains.tif",
-        "w",
-        driver="GTiff",
-        height=size,
-        width=size,
-        count=4,
-        dtype="uint16",
-        crs=place.crs,
-        transform=place.transform,
-        compress="deflate",
-        predictor=2,
-        nodata=65_535,
-    ) as dataset:
+    options = {"count": 4, "dtype": "uint16", "nodata": 65_535, "compress": "deflate", "predictor": 2}
+    with rasterio.open(HERE / "simulated_mountains.tif", "w", driver="GTiff", **options, **place.profile) as dataset:
         dataset.descriptions = BANDS
         dataset.scales = (1e-4,) * 4
         dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation")

@@ -42,12 +42,9 @@ def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **op
         path,
         "w",
         driver="GTiff",
-        height=grid.height,
-        width=grid.width,
         count=values.shape[0],
         dtype=values.dtype,
-        crs=grid.crs,
-        transform=grid.transform,
+        **grid.profile,
         **options,
     ) as dataset:
         if colours:

@@ -1,8 +1,7 @@
-"""``geocloud``: the group of commands, and how errors and notices reach people."""
+"""``geocloud``: the group of commands, and how it ends when something goes wrong."""
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from importlib.metadata import version
@@ -10,26 +9,11 @@ from typing import Any
 
 import click
 
-from geocloud.errors import GeocloudError
 from geocloud_cli.info import info
 from geocloud_cli.mask import mask
+from geocloud_cli.messages import show_error, show_notices
 from geocloud_cli.models import models
 from geocloud_cli.tile import tile
-
-
-class _Notices(logging.Handler):
-    """The library's notices, a line each on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"geocloud: note: {record.getMessage()}", err=True)
-
-
-def show_error(error: BaseException) -> None:
-    """One line on stderr."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, GeocloudError):
-        text = f"{type(error).__name__}: {text} (not foreseen; 'geocloud --debug …' shows where)"
-    click.echo(f"geocloud: error: {text}", err=True)
 
 
 class Commands(click.Group):
@@ -63,10 +47,7 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
     """
     ctx.obj = {"debug": debug, "quiet": quiet}
-    logger = logging.getLogger("geocloud")
-    logger.handlers = [_Notices(logging.ERROR if quiet else logging.WARNING)]
-    logger.propagate = False
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+    show_notices(quiet)
 
 
 for command in (mask, info, tile, models):

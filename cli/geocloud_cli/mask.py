@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.messages import show_error, show_notices
 
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult, Progress
@@ -80,17 +81,14 @@ def mask(
       geocloud mask scene.tif -o mask.tif --polygons clouds.gpkg --buffer 150
       geocloud mask archive/*.tar -o masks/
     """
-    import logging
-
     from geocloud.errors import GeocloudError, OutputExistsError
     from geocloud.pipeline import MaskOptions, mask_scene
     from geocloud.predict import Precision, load_model
     from geocloud.scene import find_recipe
-    from geocloud_cli.main import show_error
 
     if quiet or ctx.obj["quiet"]:
         progress = "none"
-        logging.getLogger("geocloud").handlers[0].setLevel(logging.ERROR)
+        show_notices(quiet=True)
     read = options.read_options(given)
     settings = MaskOptions(**given)
     many = len(scenes) > 1
@@ -149,7 +147,9 @@ def _line(result: MaskResult) -> str:
     else:
         cloud = f"cloud {result.cloud_percent:.1f} % of valid pixels, valid {result.valid_percent:.1f} %"
     place = "" if result.crs else ", no CRS (the source has none)"
-    return f"{result.mask}: {cloud}{place}"
+    more = f", {result.polygon_count} polygons in {result.polygons}" if result.polygons else ""
+    more += f", probability in {result.probability}" if result.probability else ""
+    return f"{result.mask}: {cloud}{more}{place}"
 
 
 def _reporter(kind: str, name: str) -> Progress | None:

@@ -18,12 +18,6 @@ from geocloud.grid import GeoBox
 Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]
 
-GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 64,  # megabytes; the default, 5 % of memory, grows with the machine and gains nothing
-    "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL drops NAME.tar.gz.properties beside the source
-}
-"""GDAL's settings wherever geocloud reads or writes rasters."""
-
 
 class Scene(Protocol):
     """Four bands of one place at one time, and where they are."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from datetime import datetime
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geocloud import gdal
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.scene.base import (
-    GDAL_OPTIONS,
     BandSource,
     Observed,
     ReadOptions,
@@ -32,9 +31,8 @@ from geocloud.scene.units import resolve
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
     try:
-        with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # 38-Cloud patches have none, and that is fine
-            return rasterio.open(path)
+        with rasterio.Env(**gdal.OPTIONS):
+            return gdal.open_quietly(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
@@ -105,7 +103,7 @@ class RasterScene:
         valid = np.ones((height, width), bool)
         for position, (dataset, band) in enumerate(self._readers):
             try:
-                with rasterio.Env(**GDAL_OPTIONS):
+                with rasterio.Env(**gdal.OPTIONS):
                     values[position] = dataset.read(band.index, window=window)
                     valid &= self._band_valid(dataset, band, window, values[position])
             except (RasterioError, OSError) as error:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 CONFIG = FitConfig(threshold=0.35, options={"width": 16, "levels": 4})
 
+NAME = "fast"
+SCORES = ("jaccard", "accuracy", "precision", "recall")
 THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.5)
 
 
@@ -50,35 +52,53 @@ def read_others(data: Path) -> list[tuple[float, list[Chip]]]:
     ]
 
 
-def cross_validate(data: Path, config: FitConfig, folds: int, only: int | None = None) -> dict[str, Any]:
+def cross_validate(data: Path, config: FitConfig, folds: int) -> dict[str, Any]:
     """Leaves a fold of L8 Biome scenes out, trains on the rest, scores the fold; pooled over all folds."""
     biome, others = read_biome(data), read_others(data)
     order = np.random.default_rng(0).permutation(len(biome))
     pooled = dict.fromkeys(THRESHOLDS, Confusion())
     patches: dict[str, Any] = {}
     for fold in range(folds):
-        if only is not None and fold != only:
-            continue
         out = {int(i) for i in order[fold::folds]}
         kept = [chip for i, chip in enumerate(biome) if i not in out]
         checkpoint = fit([(1.0, kept), *others], replace(config, seed=config.seed + fold), f"fold {fold}")
         for index in sorted(out):
             chip = biome[index]
             probability = probabilities(checkpoint, chip)
-            for threshold in THRESHOLDS:
-                found = Confusion.of(probability > threshold, chip.label == CLOUD, chip.label != IGNORE)
-                pooled[threshold] += found
-                if threshold == config.threshold:
-                    patches[chip.name] = {"fold": fold, "accuracy": round(found.accuracy, 4)}
-                    log.info("fold %d: %s accuracy %.3f", fold, chip.name, found.accuracy)
+            truth, known = chip.label == CLOUD, chip.label != IGNORE
+            found = {t: Confusion.of(probability > t, truth, known) for t in THRESHOLDS}
+            pooled = {t: pooled[t] + found[t] for t in THRESHOLDS}
+            accuracy = found[config.threshold].accuracy
+            patches[chip.name] = {"cloud": round(float(truth[known].mean()), 4), "accuracy": round(accuracy, 4)}
+            log.info("fold %d: %s accuracy %.3f", fold, chip.name, accuracy)
         log.info("fold %d: so far %s", fold, {t: round(c.jaccard, 4) for t, c in pooled.items()})
-    scores = ("jaccard", "accuracy", "precision", "recall")
     return {
         "folds": folds,
         "steps": config.steps,
-        "pooled": {str(t): {s: round(getattr(c, s), 4) for s in scores} for t, c in pooled.items()},
+        "pooled": {str(t): {s: round(getattr(c, s), 4) for s in SCORES} for t, c in pooled.items()},
         "patches": patches,
     }
+
+
+def record_scores(checkpoint: Path, folds: Path) -> None:
+    """Where both files are there: writes the scores at the checkpoint's threshold into it, and all of them beside it."""
+    if not (checkpoint.exists() and folds.exists()):
+        return
+    model, found = Checkpoint.load(checkpoint), json.loads(folds.read_text())
+    scores = {k: v for k, v in found.items() if k != "pooled"} | found["pooled"][str(model.threshold)]
+    replace(model, training={**model.training, "cross_validation": scores}).save(checkpoint)
+    checkpoint.with_suffix(".md").write_text(tables(found), encoding="utf-8")
+
+
+def tables(found: dict[str, Any]) -> str:
+    """The scores of a cross-validation in Markdown, for the model card."""
+    lines = ["| threshold | Jaccard | accuracy | precision | recall |", "|---|---|---|---|---|"]
+    for threshold, scores in found["pooled"].items():
+        lines.append(f"| {threshold} | " + " | ".join(f"{scores[name]:.3f}" for name in SCORES) + " |")
+    lines += ["", "| patch | cloud | accuracy |", "|---|---|---|"]
+    for name, patch in sorted(found["patches"].items()):
+        lines.append(f"| {name} | {100 * patch['cloud']:.0f} % | {patch['accuracy']:.3f} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -86,31 +106,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder that holds the data")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--folds", type=int, help="cross-validate in this many folds instead of training on all")
-    parser.add_argument("--only", type=int, help="one fold alone")
     parser.add_argument("--steps", type=int, default=CONFIG.steps, help="optimizer steps (default %(default)s)")
-    parser.add_argument("--name", default="fast", help="name of the checkpoint (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)
     config = replace(CONFIG, steps=arguments.steps)
+    checkpoint, folds = arguments.out / f"{NAME}.safetensors", arguments.out / "folds.json"
     if arguments.folds:
-        result = cross_validate(arguments.data, config, arguments.folds, arguments.only)
-        (arguments.out / "folds.json").write_text(json.dumps(result, indent=1))
+        folds.write_text(json.dumps(cross_validate(arguments.data, config, arguments.folds), indent=1))
     else:
-        groups = [(1.0, read_biome(arguments.data)), *read_others(arguments.data)]
-        fit(groups, config, arguments.name).save(arguments.out / f"{arguments.name}.safetensors")
-    record_scores(arguments.out / f"{arguments.name}.safetensors", arguments.out / "folds.json")
-
-
-def record_scores(checkpoint: Path, folds: Path) -> None:
-    """Writes the cross-validation's scores at the checkpoint's threshold into it, where both files are there."""
-    if not (checkpoint.exists() and folds.exists()):
-        return
-    model, found = Checkpoint.load(checkpoint), json.loads(folds.read_text())
-    scores = {**found["pooled"][str(model.threshold)], "folds": found["folds"], "steps": found["steps"]}
-    replace(model, training={**model.training, "cross_validation": {**scores, "patches": found["patches"]}}).save(
-        checkpoint
-    )
+        fit([(1.0, read_biome(arguments.data)), *read_others(arguments.data)], config, NAME).save(checkpoint)
+    record_scores(checkpoint, folds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""How rasters are opened everywhere: GDAL's settings, and no warning for what has no place."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+OPTIONS = {
+    "GDAL_CACHEMAX": 64,  # megabytes; the default, 5 % of memory, grows with the machine and gains nothing
+    "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL drops NAME.tar.gz.properties beside the source
+}
+"""GDAL's settings wherever geocloud reads or writes rasters."""
+
+
+def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
+    """`rasterio.open` without the warning about missing georeferencing: 38-Cloud has none, and its masks neither."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **profile)
