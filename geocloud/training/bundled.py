@@ -81,7 +81,7 @@ def cross_validate(data: Path, config: FitConfig, folds: int) -> dict[str, Any]:
 
 
 def record_scores(checkpoint: Path, folds: Path) -> None:
-    """Where both files are there: writes the scores at the checkpoint's threshold into it, and all of them beside it."""
+    """Where both files are there: writes the scores into the checkpoint, and a Markdown of them beside it."""
     if not (checkpoint.exists() and folds.exists()):
         return
     model, found = Checkpoint.load(checkpoint), json.loads(folds.read_text())
