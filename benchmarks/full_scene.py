@@ -3,8 +3,8 @@
     python benchmarks/full_scene.py [FOLDER] [--rows 7600] [--cols 7700]
 
 FOLDER is a Landsat Level-1 folder (a sample scene, when none is named); its bands are repeated, mirrored at the joints,
-to the full size: tiled, deflated GeoTIFFs in a temporary folder. Printed are wall time, CPU seconds a megapixel and peak
-memory of one ``geocloud mask`` process; its options go after ``--``.
+to the full size: tiled, deflated GeoTIFFs in a temporary folder. Printed are wall time, CPU seconds a megapixel and
+peak memory of one ``geocloud mask`` process; its options go after ``--``.
 """
 
 from __future__ import annotations
