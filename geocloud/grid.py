@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import rasterio.warp
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import Geod
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.windows import Window
 
 from geocloud.errors import OptionError
@@ -57,23 +60,34 @@ class GeoBox:
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
-        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS.
+        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS or its unit.
 
-        In a geographic CRS a degree is measured on the WGS 84 ellipsoid's sphere of equal area.
+        In a projection that keeps lengths within one per cent there, as UTM does, it is what the transform says; in a
+        geographic CRS, or one that stretches as Web Mercator does, it is measured on the ellipsoid.
         """
         if self.crs is None:
             return None
         t = self.transform
-        down, across = math.hypot(t.b, t.e), math.hypot(t.a, t.d)
-        if self.crs.is_geographic:
-            _, latitude = t @ (self.width / 2, self.height / 2)
-            degree = math.radians(1) * 6_371_007.2
-            return down * degree, across * degree * max(math.cos(math.radians(latitude)), 1e-6)
-        try:
-            metre = float(self.crs.linear_units_factor[1])
-        except (TypeError, ValueError, IndexError):  # no linear unit known, as in a local CRS
-            return None
-        return down * metre, across * metre
+        said = None
+        if not self.crs.is_geographic:
+            try:
+                metre = float(self.crs.linear_units_factor[1])
+            except CRSError:  # a local CRS without units
+                return None
+            said = math.hypot(t.b, t.e) * metre, math.hypot(t.a, t.d) * metre
+        middle = self.height / 2, self.width / 2
+        true = self._distance(middle, 1, 0), self._distance(middle, 0, 1)
+        if said is None:
+            return true
+        stretched = any(abs(one / other - 1) > 0.01 for one, other in zip(said, true, strict=True) if other > 0)
+        return true if stretched else said
+
+    def _distance(self, middle: tuple[float, float], rows: int, cols: int) -> float:
+        """Metres on the ellipsoid across so many rows and columns around a place (row, col)."""
+        row, col = middle
+        ends = [self.transform @ (col - cols / 2, row - rows / 2), self.transform @ (col + cols / 2, row + rows / 2)]
+        x, y = rasterio.warp.transform(self.crs, CRS.from_epsg(4326), [e[0] for e in ends], [e[1] for e in ends])
+        return float(Geod(ellps="WGS84").inv(x[0], y[0], x[1], y[1])[2])
 
 
 @dataclass(frozen=True, slots=True)

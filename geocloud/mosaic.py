@@ -145,10 +145,12 @@ def remove_small(
 ) -> None:
     """Copies a mask without clouds and holes of fewer than so many pixels (joined edge to edge); no data stays.
 
-    Takes a few bytes of memory a pixel: what is joined is known only when all has been seen.
+    What is small joins its largest neighbour; where no neighbour is large enough, it stays. Takes a few bytes of memory
+    a pixel: what is joined is known only when all has been seen.
     """
     mask = np.concatenate([rows for _, rows in strips(source, strip)])
-    mask = rasterio.features.sieve(mask, pixels, mask=mask != NO_DATA)
+    if mask.size > 1:
+        mask = rasterio.features.sieve(mask, min(pixels, mask.size - 1), mask=mask != NO_DATA)
     with StripWriter(destination, grid, strip, area_or_point) as writer:
         for first in range(0, grid.height, strip):
             writer.write(first, mask[first : first + strip])

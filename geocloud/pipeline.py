@@ -113,7 +113,8 @@ def mask_scene(
     ``model`` is a bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
     ``(N, 4, H, W)``, NaN where there is no data, to probability ``(N, H, W)``.
 
-    Either all files appear, whole, or none. Raises a `geocloud.errors.GeocloudError`.
+    Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made. Raises a
+    `geocloud.errors.GeocloudError`.
     """
     started = time.monotonic()
     options, read = options or MaskOptions(), read or ReadOptions()
@@ -261,13 +262,9 @@ def _model(model: str | Path | Predictor | Predict, options: MaskOptions) -> tup
     """A model as a function, with its name and the threshold to use."""
     predict: Any = model
     if isinstance(model, (str, Path)):
-        from geocloud.predict import Precision, load_model  # torch: seconds, and gigabytes for some
+        from geocloud.predict import load_model  # torch: seconds to load
 
-        try:
-            precision = Precision(options.precision)
-        except ValueError as error:
-            raise OptionError(f"precision {options.precision!r}: wanted {', '.join(Precision)}") from error
-        predict = load_model(model, options.device, precision, options.batch)
+        predict = load_model(model, options.device, options.precision, options.batch)
     threshold = options.threshold if options.threshold is not None else float(getattr(predict, "threshold", 0.5))
     return predict, str(getattr(predict, "name", "custom")), threshold
 

@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import OutputError
 from geocloud.gdal import open_quietly
+from geocloud.grid import GeoBox
 
 LAYER = "clouds"
 
@@ -46,18 +47,18 @@ def trace_clouds(
         band = rasterio.band(dataset, 1)
         shapes = rasterio.features.shapes(band, transform=dataset.transform)
         traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == 1]
-        crs, transform, height, width = dataset.crs, dataset.transform, dataset.height, dataset.width
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
     geometry = _valid_polygons(np.array(traced, dtype=object))
     return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(geometry) + 1, dtype="int64"),
-            "area_m2": _areas(geometry, crs),
-            "mean_probability": _mean_probability(geometry, probability, transform, height, width, strip),
+            "area_m2": _areas(geometry, grid),
+            "mean_probability": _mean_probability(geometry, probability, grid, strip),
             "scene": pd.Series([scene] * len(geometry), dtype="str"),
             "acquired": pd.Series([acquired] * len(geometry), dtype="datetime64[ms, UTC]"),
         },
         geometry=geometry,
-        crs=crs,
+        crs=grid.crs,
     )
 
 
@@ -104,44 +105,39 @@ def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:
     return polygons
 
 
-def _areas(geometry: NDArray[Any], crs: Any) -> NDArray[np.float64]:
-    """Square metres."""
-    if crs is None:
+def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
+    """Square metres: on the ellipsoid in a geographic CRS, else in the plane, corrected for how the grid stretches."""
+    if grid.pixel_size is None or grid.crs is None:
         return np.full(len(geometry), np.nan)
-    if crs.is_geographic:
-        ellipsoid = pyproj.CRS.from_user_input(crs).get_geod() or pyproj.Geod(ellps="WGS84")
+    if grid.crs.is_geographic:
+        ellipsoid = pyproj.CRS.from_user_input(grid.crs).get_geod() or pyproj.Geod(ellps="WGS84")
         return np.array([abs(ellipsoid.geometry_area_perimeter(polygon)[0]) for polygon in geometry], "float64")
-    metre = crs.linear_units_factor[1]
-    areas: NDArray[np.float64] = shapely.area(geometry) * metre**2
+    true = grid.pixel_size[0] * grid.pixel_size[1]
+    areas: NDArray[np.float64] = shapely.area(geometry) * (true / abs(grid.transform.determinant))
     return areas
 
 
-def _mean_probability(
-    geometry: NDArray[Any], probability: Path, transform: Any, height: int, width: int, strip: int
-) -> NDArray[np.float64]:
+def _mean_probability(geometry: NDArray[Any], probability: Path, grid: GeoBox, strip: int) -> NDArray[np.float64]:
     """The mean over each polygon's pixels, strip by strip."""
     if not len(geometry):
         return np.empty(0)
     tree = shapely.STRtree(geometry)
     sums, pixels = np.zeros(len(geometry) + 1), np.zeros(len(geometry) + 1)
     with open_quietly(probability) as dataset:
-        for first in range(0, height, strip):
-            rows = min(strip, height - first)
-            corners = [
-                transform @ corner for corner in ((0, first), (width, first), (width, first + rows), (0, first + rows))
-            ]
-            here = tree.query(shapely.Polygon(corners))
+        for first in range(0, grid.height, strip):
+            window = Window(0, first, grid.width, min(strip, grid.height - first))
+            place = grid.crop(window)
+            corners = ((0, 0), (place.width, 0), (place.width, place.height), (0, place.height))
+            here = tree.query(shapely.Polygon([place.transform @ corner for corner in corners]))
             if not len(here):
                 continue
             labels = rasterio.features.rasterize(
                 zip(geometry[here], (here + 1).tolist(), strict=True),
-                out_shape=(rows, width),
-                transform=transform @ transform.translation(0, first),
+                out_shape=place.shape,
+                transform=place.transform,
                 dtype="int32",
             ).ravel()
-            percent = dataset.read(1, window=Window(0, first, width, rows)).ravel()
-            # What was filled in, as a small hole, may have no probability of its own.
-            labels[percent == 255] = 0
+            percent = dataset.read(1, window=window).ravel()
             sums += np.bincount(labels, percent, len(sums))
             pixels += np.bincount(labels, minlength=len(sums))
     return (sums / np.maximum(pixels, 1) / 100)[1:]

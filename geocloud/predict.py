@@ -46,14 +46,16 @@ class Predictor:
         self,
         checkpoint: Checkpoint,
         device: str = "auto",
-        precision: Precision = Precision.AUTO,
+        precision: str = Precision.AUTO,
         batch: int | None = None,
     ) -> None:
+        if precision not in list(Precision):
+            raise OptionError(f"precision {precision!r}: wanted {', '.join(Precision)}")
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
         self.checkpoint = checkpoint
         self.device = find_device(device)
-        self.dtype = find_dtype(self.device, precision)
+        self.dtype = find_dtype(self.device, Precision(precision))
         self.batch = batch or BATCH.get(self.device.type, 4)
         self.threshold = checkpoint.threshold
         network = fold_batch_norm(checkpoint.network())
@@ -130,12 +132,12 @@ class Predictor:
 def load_model(
     model: str | Path = DEFAULT,
     device: str = "auto",
-    precision: Precision = Precision.AUTO,
+    precision: str = Precision.AUTO,
     batch: int | None = None,
 ) -> Predictor:
     """A bundled model by its name, or any checkpoint by its path, ready to predict.
 
-    Raises ModelNotFoundError, CheckpointError, DeviceError.
+    Raises ModelNotFoundError, CheckpointError, DeviceError, OptionError.
     """
     return Predictor(Checkpoint.load(find_model(model)), device, precision, batch)
 
@@ -189,4 +191,6 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """CUDA says so by type; the CPU's allocator in words, others on each system."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

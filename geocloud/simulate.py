@@ -57,20 +57,26 @@ class Clouds:
         return lit * self.transmission + self.top * (1 - self.transmission)
 
 
-def fractal_noise(shape: tuple[int, int], slope: float, rng: np.random.Generator, stretch: float = 1.0) -> Array:
+def fractal_noise(
+    shape: tuple[int, int], slope: float, rng: np.random.Generator, stretch: float = 1.0, largest: float = np.inf
+) -> Array:
     """Noise ``(h, w)`` of zero mean and unit variance whose power falls as 1/f^slope.
 
-    2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 draws it out along a random direction, as wind does.
+    2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 draws it out along a random direction, as wind does. Nothing
+    in it is larger than ``largest`` pixels.
     """
     height, width = shape
-    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    angle = rng.uniform(0, np.pi)
+    fy = np.fft.fftfreq(height).astype("float32")[:, None]
+    fx = np.fft.rfftfreq(width).astype("float32")[None, :]
+    angle = np.float32(rng.uniform(0, np.pi))
     along = fx * np.cos(angle) + fy * np.sin(angle)
     across = fy * np.cos(angle) - fx * np.sin(angle)
-    frequency = np.hypot(along * stretch, across)
+    frequency = np.hypot(along * np.float32(stretch), across)
     frequency[0, 0] = 1
-    white = rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)
-    spectrum = white * frequency ** (-slope / 2)
+    white = rng.standard_normal((*frequency.shape, 2), "float32").view("complex64")[..., 0]
+    spectrum = white * frequency ** np.float32(-slope / 2)
+    if np.isfinite(largest):
+        spectrum *= 1 - np.exp(-((frequency * np.float32(largest)) ** 4))
     spectrum[0, 0] = 0
     noise = np.fft.irfft2(spectrum, s=shape)
     return (noise / max(noise.std(), 1e-12)).astype("float32")
@@ -82,7 +88,8 @@ class CloudKind:
 
     ``slope`` of the noise's spectrum; ``stretch`` along the wind; ``density``: optical thickness per standard deviation
     of the noise; ``share`` of the scene that is covered (over 1: overcast); ``brightness`` of the top; ``height``:
-    length of the shadows, as a share of the scene's side; ``sharp``: how abruptly a cloud begins.
+    length of the shadows, as a share of the scene's side; ``sharp``: how abruptly a cloud begins. ``limit``: see
+    `Clouds`. ``frequent``: how often it is drawn when any kind will do.
     """
 
     slope: tuple[float, float]
@@ -93,6 +100,7 @@ class CloudKind:
     height: tuple[float, float]
     sharp: tuple[float, float]
     limit: float = CLOUD_TRANSMISSION
+    frequent: float = 1
 
 
 CLOUD_KINDS = {
@@ -100,7 +108,7 @@ CLOUD_KINDS = {
     "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8)),
     "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.7), (0.2, 1.3), (0.3, 0.7), (0, 0), (20, 40)),
     "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.6), (0.2, 0.9), (0.35, 0.75), (0, 0.1), (20, 40)),
-    "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.05, 0.5), (0.2, 0.9), (0.3, 0.7), (0, 0.05), (2, 8), 0.88),
+    "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.08, 0.6), (0.2, 1.0), (0.3, 0.7), (0, 0.05), (0, 0), 0.88, 2),
 }
 
 
@@ -108,20 +116,22 @@ def draw_clouds(
     shape: tuple[int, int], rng: np.random.Generator, kind: str | None = None, cover: float | None = None
 ) -> Clouds:
     """Draws clouds of one kind (any, when None) that cover about the given share of the scene (any, when None)."""
-    name = kind or str(rng.choice(list(CLOUD_KINDS)))
+    often = np.array([ranges.frequent for ranges in CLOUD_KINDS.values()])
+    name = kind or str(rng.choice(list(CLOUD_KINDS), p=often / often.sum()))
     ranges = CLOUD_KINDS[name]
-    # Drawn on a larger canvas, because the noise is periodic.
     height, width = shape
-    canvas = (height + height // 3 + 16, width + width // 3 + 16)
+    canvas = (4 * height // 3, 4 * width // 3)  # larger, because the noise is periodic
     noise = fractal_noise(canvas, rng.uniform(*ranges.slope), rng, rng.uniform(*ranges.stretch))
     share = rng.uniform(*ranges.share) if cover is None else cover
     above = noise - float(np.quantile(noise, np.clip(1 - share, 0, 1))) + max(0.0, share - 1) * 4
     edge = -np.log(ranges.limit)  # cloud begins where τ reaches this; below it the edge is thin
-    thickness = np.clip(rng.uniform(*ranges.density) * above + edge, 0, 12)
-    thickness *= np.clip(above * rng.uniform(*ranges.sharp) + 1, 0, 1)
-    if name == "altocumulus":  # a veil of small puffs
-        puffs = _puffs(canvas, rng.uniform(5, 30), rng)
-        thickness *= np.clip(1 + rng.uniform(0.4, 1.0) * puffs, 0.1, None)
+    density = rng.uniform(*ranges.density)
+    if name == "altocumulus":  # small puffs, thick where the veil is
+        puffs = fractal_noise(canvas, rng.uniform(3, 5), rng, rng.uniform(1, 1.6), rng.uniform(8, 40))
+        thickness = density * np.clip(above + 0.5, 0, 1.5) * np.clip(rng.uniform(0, 1.8) + puffs, 0, 4)
+    else:
+        thickness = np.clip(density * above + edge, 0, 12)
+        thickness *= np.clip(above * rng.uniform(*ranges.sharp) + 1, 0, 1)
     transmission = np.exp(-thickness).astype("float32")
 
     up, left = int(rng.integers(0, canvas[0] - height + 1)), int(rng.integers(0, canvas[1] - width + 1))
@@ -135,14 +145,6 @@ def draw_clouds(
     colour = 1 + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
     top = rng.uniform(*ranges.brightness) * colour[:, None, None] * relief
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
-
-
-def _puffs(shape: tuple[int, int], size: float, rng: np.random.Generator) -> Array:
-    """Noise ``(h, w)`` of unit variance whose blobs are all about ``size`` pixels across."""
-    fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
-    band = np.exp(-(((np.hypot(fy, fx) * size - 0.7) / 0.35) ** 2))
-    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * band, s=shape)
-    return (noise / max(noise.std(), 1e-12)).astype("float32")
 
 
 # Reflectance at the top of the atmosphere: red, green, blue, nir, and how much it varies within one field or slope.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geocloud.bands import BANDS, LANDSAT_L1
-from geocloud.errors import GridError
+from geocloud.errors import GridError, OptionError, OutputError, OutputExistsError
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.mosaic import NO_DATA, writing
 from geocloud.output import Staging
 from geocloud.scene import Scene, read_filled
+from geocloud.scene.cloud38 import find_patches
 from geocloud.scene.raster import open_raster
 
 SCALE = 10_000
@@ -41,8 +43,7 @@ def cut_geotiffs(
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
     reader = MaskReader(scene, mask) if mask is not None else None
     kinds = ("images", "masks") if reader else ("images",)
-    for kind in kinds:
-        (folder / kind).mkdir(parents=True, exist_ok=True)
+    _make_folders([folder / kind for kind in kinds])
     names = {tile: f"{scene.name}_{tile.row:03d}_{tile.col:03d}.tif" for tile in grid}
     count = 0
     with Staging([folder / kind / name for kind in kinds for name in names.values()], overwrite) as staging:
@@ -77,6 +78,8 @@ def cut_38cloud(
     authors' own patches these keep their georeferencing. Returns how many patches were written. Raises GridError,
     OutputError.
     """
+    if tile_size < 1:
+        raise OptionError(f"tile size {tile_size}: wanted 1 or more")
     reader = MaskReader(scene, mask) if mask is not None else None
     rows, cols = (math.ceil(n / tile_size) for n in scene.grid.shape)
     top, left = ((n * tile_size - length) // 2 for n, length in zip((rows, cols), scene.grid.shape, strict=True))
@@ -88,12 +91,20 @@ def cut_38cloud(
         for col in range(cols)
     ]  # fmt: skip
     truth = folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF"
-    for kind in kinds:
-        (folder / f"train_{kind}").mkdir(parents=True, exist_ok=True)
     wanted = [folder / f"train_{kind}" / f"{kind}_{name}.TIF" for kind in kinds for name, _ in patches]
     if reader:
-        truth.parent.mkdir(exist_ok=True)
         wanted.append(truth)
+    _make_folders([folder, *{path.parent for path in wanted}])
+    strange = {p.path.name for p in find_patches(folder) if p.scene == scene.name} - {path.name for path in wanted}
+    if strange:
+        raise OutputExistsError(
+            f"{folder}: holds patches of {scene.name} cut otherwise ({min(strange)}); delete them first"
+        )
+    patch_list, scene_list = folder / "training_patches_38-Cloud.csv", folder / "training_sceneids_38-Cloud.csv"
+    lists = {
+        patch_list: _grown_list(patch_list, "name", [name for name, _ in patches]),
+        scene_list: _grown_list(scene_list, "Landsat 8 Collection 1 Level 1 Product SceneID", [scene.name]),
+    }
     light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
     with Staging(wanted, overwrite) as staging:
         for name, window in patches:
@@ -112,9 +123,9 @@ def cut_38cloud(
         if reader:
             whole = reader.read(Window(0, 0, scene.grid.width, scene.grid.height)) == 1
             _write(staging.place(truth), whole.astype("uint8")[None], scene.grid, scene.area_or_point, None)
+        for path, text in lists.items():
+            staging.place(path).write_text(text, encoding="utf-8", newline="")
         staging.publish()
-    _list(folder / "training_patches_38-Cloud.csv", "name", [name for name, _ in patches])
-    _list(folder / "training_sceneids_38-Cloud.csv", "Landsat 8 Collection 1 Level 1 Product SceneID", [scene.name])
     return len(patches)
 
 
@@ -126,7 +137,6 @@ class MaskReader:
         self._grid = scene.grid
         with open_raster(self._path, self._path) as dataset:
             own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-            self._nodata = dataset.nodata
         if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
             raise GridError(f"{path}: its grid is not that of the scene ({own.height}×{own.width}, {own.crs})")
 
@@ -158,13 +168,27 @@ def _write(
         dataset.write(values)
 
 
-def _list(path: Path, column: str, names: Iterable[str]) -> None:
-    """Adds names to a one-column CSV, each once."""
+def _make_folders(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+
+
+def _grown_list(path: Path, column: str, names: Iterable[str]) -> str:
+    """The text of a one-column CSV with further names, each once."""
     known: list[str] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            known = [row[column] for row in csv.DictReader(file)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([column])
-        writer.writerows([name] for name in dict.fromkeys([*known, *names]))
+            rows = csv.DictReader(file)
+            if column not in (rows.fieldnames or []):
+                raise OutputExistsError(
+                    f"{path}: has no column {column!r}; it is no list of 38-Cloud's, choose another folder"
+                )
+            known = [row[column] for row in rows]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([column])
+    writer.writerows([name] for name in dict.fromkeys([*known, *names]))
+    return text.getvalue()

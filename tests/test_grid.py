@@ -95,7 +95,9 @@ def test_pixel_size_is_in_metres_whatever_the_crs():
     feet = GeoBox(5, 5, Affine(100, 0, 0, 0, -50, 0), CRS.from_epsg(2263))  # New York, US survey feet
     assert feet.pixel_size == pytest.approx((15.24, 30.48), rel=1e-4)
     degrees = GeoBox(10, 10, Affine(0.01, 0, 20, 0, -0.01, 60.05), CRS.from_epsg(4326))
-    assert degrees.pixel_size == pytest.approx((1112, 556), rel=2e-3)
+    assert degrees.pixel_size == pytest.approx((1114, 558), rel=2e-3)
+    mercator = GeoBox(10, 10, Affine(30, 0, 2e6, 0, -30, 8.4e6), CRS.from_epsg(3857))  # 60° north: stretched twofold
+    assert mercator.pixel_size == pytest.approx((15, 15), rel=0.01)
 
 
 def test_grids_agree_within_a_hundredth_of_a_pixel():

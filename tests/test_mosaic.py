@@ -72,6 +72,14 @@ def test_no_small_cloud_and_no_small_hole_is_left(tmp_path_factory, seed, pixels
         assert (found[large[old]] == value).mean() > 0.9 if large.any() else True
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (30, 40)])
+def test_with_a_minimum_larger_than_the_scene_nothing_has_a_larger_neighbour_to_join(tmp_path, shape):
+    mask = blobs(*shape)
+    source = write_tif(tmp_path / "a.tif", mask[None], geobox(*shape), nodata=255)
+    remove_small(source, tmp_path / "b.tif", 5000, geobox(*shape), 32, None)
+    np.testing.assert_array_equal(read_tif(tmp_path / "b.tif")[0], mask)
+
+
 def test_threshold_and_per_cent():
     probability = np.array([[0.2, 0.5, 0.51, np.nan, 1.0]], "float32")
     assert to_mask(probability, 0.5).tolist() == [[0, 0, 1, 255, 1]]

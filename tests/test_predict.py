@@ -67,6 +67,19 @@ def test_out_of_memory_halves_the_batch_and_loses_no_tile(monkeypatch):
     assert predictor.batch == 2
 
 
+def test_a_cpu_says_in_words_that_it_is_out_of_memory(monkeypatch):
+    predictor = Predictor(checkpoint(), "cpu", "float32", 4)
+    forward = Predictor._forward
+
+    def short_of_memory(self, batch):
+        if len(batch) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Predictor, "_forward", short_of_memory)
+    assert predictor(tiles(4)).shape == (4, 64, 64)
+
+
 def test_out_of_memory_with_one_tile_is_an_error(monkeypatch):
     predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32, 1)
 
@@ -131,6 +144,8 @@ def test_the_device_and_its_precision():
     assert find_dtype(torch.device("cpu"), Precision.FLOAT32) is torch.float32
     with pytest.raises(DeviceError, match="float16"):
         find_dtype(torch.device("cpu"), Precision.FLOAT16)
+    with pytest.raises(OptionError, match="float8"):
+        Predictor(checkpoint(), "cpu", "float8")
     with pytest.raises(OptionError, match="batch"):
         Predictor(checkpoint(), "cpu", batch=0)
 

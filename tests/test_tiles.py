@@ -87,6 +87,17 @@ def test_the_lists_of_38cloud_grow(product, tmp_path):
     assert (root / "training_sceneids_38-Cloud.csv").read_text().splitlines()[1:] == [product.name, "other"]
 
 
+def test_patches_of_two_sizes_do_not_mix(product, tmp_path):
+    with open_scene(product) as scene:
+        cut_38cloud(scene, tmp_path / "t", tile_size=32)
+        with pytest.raises(OutputExistsError, match="cut otherwise"):
+            cut_38cloud(scene, tmp_path / "t", tile_size=64, overwrite=True)
+    (tmp_path / "u").mkdir()
+    (tmp_path / "u" / "training_patches_38-Cloud.csv").write_text("mine\n1\n")
+    with open_scene(product) as scene, pytest.raises(OutputExistsError, match="no column 'name'"):
+        cut_38cloud(scene, tmp_path / "u", tile_size=32)
+
+
 def test_a_mask_from_elsewhere_is_refused(product, tmp_path):
     grid = geobox()
     moved = type(grid)(90, 110, grid.transform @ grid.transform.translation(1, 0), grid.crs)

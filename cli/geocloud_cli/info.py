@@ -22,43 +22,43 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
-    from geocloud.scene import open_scene
+    from geocloud.scene import RasterScene, find_recipe
 
-    with open_scene(scene, options.read_options(given)) as opened:
+    read = options.read_options(given)
+    with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
         facts = _facts(opened)
     if as_json:
         click.echo(json.dumps(facts))
         return
-    for key, value in facts.items():
-        if key == "bands":
-            for band in value:
-                low, high = band["observed"]
-                seen = "no valid pixel" if low is None else f"{low:g} to {high:g}"
-                click.echo(
-                    f"{band['name']:<14} {seen}; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}"
-                )
-                click.echo(f"{'':<14} {band['file']}, band {band['index']}")
-        else:
-            click.echo(f"{key.replace('_', ' '):<14} {'unknown' if value is None else value}")
+    for key, value in _words(facts).items():
+        click.echo(f"{key:<14} {value}")
+    for band in facts["bands"]:
+        low, high = band["observed"]
+        seen = "no valid pixel" if low is None else f"{low:g} to {high:g}"
+        if not facts["problem"]:
+            seen += f"; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}"
+        click.echo(f"{band['name']:<14} {seen}")
+        click.echo(f"{'':<14} {band['file']}, band {band['index']}")
 
 
 def _facts(scene: Any) -> dict[str, Any]:
     from geocloud.bands import BANDS
 
     grid, recipe = scene.grid, scene.recipe
-    size = grid.pixel_size
     return {
         "name": scene.name,
         "kind": recipe.kind,
-        "size": f"{grid.height} rows, {grid.width} columns",
+        "height": grid.height,
+        "width": grid.width,
         "crs": grid.crs.to_string() if grid.crs else None,
-        "pixel": f"{size[0]:g} m high, {size[1]:g} m wide" if size else None,
+        "pixel_size_m": grid.pixel_size,
         "transform": list(grid.transform)[:6],
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
         "sun_elevation": scene.sun_elevation,
-        "units": str(scene.units),
+        "units": None if scene.problem else str(scene.units),
+        "problem": scene.problem,
         "data_type": scene.dtype,
-        "valid_share": f"about {100 * scene.sample.valid_share:.0f} %",
+        "valid_percent": 100 * scene.sample.valid_share,
         "bands": [
             {
                 "name": name,
@@ -72,4 +72,22 @@ def _facts(scene: Any) -> dict[str, Any]:
                 BANDS, recipe.bands, scene.sample.bands, scene.conversion.scale, scene.conversion.offset, strict=True
             )
         ],
+    }
+
+
+def _words(facts: dict[str, Any]) -> dict[str, str]:
+    size = facts["pixel_size_m"]
+    left, top = facts["transform"][2], facts["transform"][5]
+    return {
+        "name": facts["name"],
+        "kind": facts["kind"],
+        "size": f"{facts['height']} rows, {facts['width']} columns",
+        "crs": facts["crs"] or "none",
+        "pixel": f"{size[0]:g} m high, {size[1]:g} m wide" if size else "unknown",
+        "upper left": f"{left:.10g}, {top:.10g}",
+        "acquired": facts["acquired"] or "unknown",
+        "sun elevation": "unknown" if facts["sun_elevation"] is None else f"{facts['sun_elevation']:g}°",
+        "units": facts["units"] or f"unknown: {facts['problem']}",
+        "data type": facts["data_type"],
+        "valid": f"about {facts['valid_percent']:.0f} %",
     }

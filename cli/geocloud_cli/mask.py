@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from geocloud_cli.messages import show_error, show_notices
 
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult, Progress
+
+FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 
 
 @click.command(short_help="Mask the clouds of one or several scenes.")
@@ -81,9 +84,9 @@ def mask(
       geocloud mask scene.tif -o mask.tif --polygons clouds.gpkg --buffer 150
       geocloud mask archive/*.tar -o masks/
     """
-    from geocloud.errors import GeocloudError, OutputExistsError
+    from geocloud.errors import OutputExistsError
     from geocloud.pipeline import MaskOptions, mask_scene
-    from geocloud.predict import Precision, load_model
+    from geocloud.predict import load_model
     from geocloud.scene import find_recipe
 
     if quiet or ctx.obj["quiet"]:
@@ -92,17 +95,20 @@ def mask(
     read = options.read_options(given)
     settings = MaskOptions(**given)
     many = len(scenes) > 1
-    if many and output is not None and output.lower().endswith((".tif", ".tiff")):
-        raise click.UsageError(f"-o {output}: several scenes need a folder to go to")
-    predictor = load_model(model, settings.device, Precision(settings.precision), settings.batch)
+    for said in (output, polygons, probability):
+        if many and said is not None and Path(said).suffix.lower() in FILE_SUFFIXES:
+            raise click.UsageError(f"{said}: several scenes need a folder to go to")
+    if settings.polygon_min_area is not None and polygons is None:
+        raise click.UsageError("--polygon-min-area does nothing without --polygons")
+    predictor = load_model(model, settings.device, settings.precision, settings.batch)
 
     failed, taken = 0, set[Path]()
+    fresh = [Path(said) for said in (output, polygons, probability) if said and not Path(said).exists()]
     for scene in scenes:
         try:
             recipe = find_recipe(scene, read)
-            destination = _destination(output, many, recipe.name, "_cloudmask.tif") or Path(
-                f"{recipe.name}_cloudmask.tif"
-            )
+            destination = _destination(output or "", many, recipe.name, "_cloudmask.tif")
+            assert destination is not None
             if destination in taken:
                 raise OutputExistsError(
                     f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart"
@@ -118,8 +124,11 @@ def mask(
                 options=settings,
                 progress=_reporter(progress, recipe.name),
             )
-        except GeocloudError as error:
-            if not many:
+        except Exception as error:
+            for folder in fresh:
+                with suppress(OSError):
+                    folder.rmdir()  # made for nothing
+            if not many or ctx.obj["debug"]:
                 raise
             failed += 1
             show_error(error)
@@ -131,14 +140,19 @@ def mask(
 
 
 def _destination(said: str | None, many: bool, name: str, ending: str) -> Path | None:
-    """A file: the one that was said, or one of the scene's name in the folder that was said (and is made)."""
+    """The file that was said; or one with the scene's name in the folder that was said ("": here), which is made."""
+    from geocloud.errors import OutputError
+
     if said is None:
         return None
     path = Path(said)
-    if many or path.is_dir() or said.endswith("/"):
+    if not many and path.suffix and not path.is_dir() and not said.endswith("/"):
+        return path
+    try:
         path.mkdir(parents=True, exist_ok=True)
-        return path / f"{name}{ending}"
-    return path
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder ({error.strerror})") from error
+    return path / f"{name}{ending}"
 
 
 def _line(result: MaskResult) -> str:

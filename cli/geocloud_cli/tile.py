@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from geocloud_cli import options
 @click.option("--overlap", type=int, default=0, metavar="PIXELS", help="By how much tiles overlap (geotiff only).")
 @options.reading
 @options.overwrite
-def tile(scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, **given: Any) -> None:
+@options.as_json
+def tile(
+    scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, as_json: bool, **given: Any
+) -> None:
     """Cut SCENE into tiles for training, each a GeoTIFF that lands in its place; tiles without data are left out.
 
     With --layout 38-cloud the scene is padded, centred, to whole patches, as that data set's authors do, and no patch
@@ -45,4 +49,4 @@ def tile(scene: str, output: Path, mask: str | None, layout: str, tile_size: int
             count = cut_38cloud(opened, output, mask, tile_size, overwrite)
         else:
             count = cut_geotiffs(opened, output, mask, tile_size, overlap, overwrite)
-    click.echo(f"{output}: {count} tiles")
+    click.echo(json.dumps({"folder": str(output), "tiles": count}) if as_json else f"{output}: {count} tiles")

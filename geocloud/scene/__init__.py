@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geocloud.errors import BandError, SceneNotFoundError
+from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.geotiff import geotiff_recipe
-from geocloud.scene.landsat import is_band_file, is_metadata_file, landsat_recipe
+from geocloud.scene.landsat import belongs_to_product, landsat_recipe
 from geocloud.scene.raster import RasterScene, open_raster
 
 __all__ = ["RasterScene", "ReadOptions", "Scene", "SceneRecipe", "find_recipe", "open_scene", "read_filled"]
@@ -34,9 +34,11 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     if is_archive(path):
         return _product(path, options)
     if parse_patch(path):
-        return patch_recipe(path)
-    if is_metadata_file(path.name) or (is_band_file(path.name) and _has_one_band(path)):
-        return landsat_recipe(open_container(path.parent), options, path.name)
+        return patch_recipe(path, options)
+    if not _has_many_bands(path):
+        folder = open_container(path.parent)
+        if belongs_to_product(path.name, folder.names):
+            return landsat_recipe(folder, options, path.name)
     return geotiff_recipe(path, options)
 
 
@@ -53,6 +55,10 @@ def _product(path: Path, options: ReadOptions) -> SceneRecipe:
     return landsat_recipe(container, options)
 
 
-def _has_one_band(path: Path) -> bool:
-    with open_raster(str(path), str(path)) as dataset:
-        return bool(dataset.count == 1)
+def _has_many_bands(path: Path) -> bool:
+    """False for a single band, and for what is no raster: a text beside bands, for example."""
+    try:
+        with open_raster(str(path), str(path)) as dataset:
+            return bool(dataset.count > 1)
+    except SceneReadError:
+        return False

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import UnitsError
+from geocloud.errors import BandError, UnitsError
 from geocloud.grid import GeoBox
 
 Reflectance = NDArray[np.float32]
@@ -47,11 +47,6 @@ class Scene(Protocol):
         """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
         ...
 
-    @property
-    def conversion(self) -> Conversion:
-        """How the values on disk became reflectance."""
-        ...
-
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """Reads a window that lies inside the grid.
 
@@ -79,7 +74,7 @@ class SceneRecipe:
     """All that is needed to open a scene, here or in another process.
 
     ``units`` and ``conversion`` are what the metadata say (AUTO and None where they are silent); ``conversion`` does
-    not yet hold the sun's elevation. A pixel with one of the ``fill`` values in any band is no data. ``georeference``
+    not yet hold the sun's elevation. A pixel with the ``fill`` value in any band is no data. ``georeference``
     stands in where the rasters themselves have none.
     """
 
@@ -88,7 +83,7 @@ class SceneRecipe:
     bands: tuple[BandSource, BandSource, BandSource, BandSource]
     units: Units = Units.AUTO
     conversion: Conversion | None = None
-    fill: tuple[int, ...] = ()
+    fill: int | None = None
     acquired: datetime | None = None
     sun_elevation: float | None = None
     georeference: GeoBox | None = None
@@ -112,6 +107,12 @@ class ReadOptions:
     scene_id: str | None = None
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "units", Units(self.units))
+        except ValueError as error:
+            raise UnitsError(f"units {self.units!r}: wanted one of {', '.join(Units)}") from error
+        if self.bands is not None and (len(self.bands) != 4 or len(set(self.bands)) != 4 or min(self.bands) < 1):
+            raise BandError(f"bands {self.bands}: wanted four different numbers from 1, of red, green, blue and nir")
         if self.scale is not None and self.units is not Units.AUTO:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:

@@ -62,8 +62,9 @@ def _patch_folders(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def patch_recipe(path: Path) -> SceneRecipe:
+def patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of the patch that a file of any band belongs to. Raises BandError."""
+    _refuse_bands(path, options)
     patch = parse_patch(path)
     assert patch is not None
     files = [_sibling(path, patch.band, band) for band in BANDS]
@@ -82,6 +83,7 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     Where the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
     scene's own size; else it keeps the padding, as no data.
     """
+    _refuse_bands(folder, options)
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
     if options.scene_id is None and len(scenes) == 1:
@@ -125,6 +127,11 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     return _recipe(scene, str(folder), scene, (red, green, blue, nir), str(sample))
 
 
+def _refuse_bands(path: Path, options: ReadOptions) -> None:
+    if options.bands:
+        raise BandError(f"{path}: 38-Cloud patches name their bands; leave --bands out")
+
+
 def _recipe(
     name: str, source: str, scene: str, bands: tuple[BandSource, BandSource, BandSource, BandSource], sample: str
 ) -> SceneRecipe:
@@ -138,7 +145,6 @@ def _recipe(
         bands=bands,
         units=Units.LANDSAT_L1,
         conversion=full,
-        fill=(0,),
         acquired=ProductName.parse(scene).acquired,
         kind="38-Cloud",
     )
@@ -163,7 +169,9 @@ def _sibling(path: Path, band: str, other: str) -> Path | None:
 
 def _truth_size(folder: Path, scene: str) -> tuple[int, int] | None:
     for pattern in ("", "*/", "*/*/"):
-        for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.*"):
+        for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.[tT][iI][fF]*"):
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                continue  # GDAL's .aux.xml
             with open_raster(str(path), str(path)) as dataset:
                 return dataset.height, dataset.width
     return None

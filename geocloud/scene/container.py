@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +14,8 @@ from geocloud.errors import SceneReadError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIXES = (".zip",)
+DAMAGE = (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What Python's readers of archives raise for damaged, encrypted and unknown contents."""
 MAX_TEXT = 4 * 1024 * 1024  # no metadata file is near this long
 
 
@@ -33,7 +37,7 @@ class Container:
         """A text file; what is not UTF-8 is read as Latin-1. Raises SceneReadError."""
         try:
             data = self.read_bytes(name)
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        except DAMAGE as error:
             raise SceneReadError(f"{self.label(name)}: cannot be read ({error})") from error
         if len(data) > MAX_TEXT:
             raise SceneReadError(f"{self.label(name)}: over {MAX_TEXT} bytes long, that is no metadata file")
@@ -54,7 +58,7 @@ def open_container(path: Path) -> Container:
         return _folder(path)
     try:
         return _zip(path) if path.name.lower().endswith(ZIP_SUFFIXES) else _tar(path)
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except DAMAGE as error:
         raise SceneReadError(f"{path}: damaged or cut off, cannot be read as an archive ({error})") from error
 
 

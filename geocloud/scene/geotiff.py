@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 Indexes = tuple[int, int, int, int]
 
-NIR_WORDS = ("nir", "nir08", "nir1", "nearinfrared")
+NIR_WORDS = ("nir", "nir08", "nir1")
 SENTINEL2_ONLY = {"8A", "12"}
 
 
 def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of a raster file. Raises BandError where the four bands cannot be told, SceneReadError."""
     name = ProductName.parse(path.stem)
-    units, fill = Units.AUTO, tuple[int, ...]()
+    units = Units.AUTO
     with open_raster(str(path), str(path)) as dataset:
         indexes = options.bands or _find(dataset, path, name)
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
@@ -34,14 +34,13 @@ def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
             raise BandError(f"{path}: no band {bad[0]}, it has {dataset.count}; bands are counted from 1")
         # A product's name in front of a stack of its own numbers, not of what somebody made of them.
         if name.level and dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales):
-            units, fill = (Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2), (0,)
+            units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
     red, green, blue, nir = (BandSource(str(path), str(path), i) for i in indexes)
     return SceneRecipe(
         name=path.stem,
         source=str(path),
         bands=(red, green, blue, nir),
         units=units,
-        fill=fill,
         acquired=name.acquired,
     )
 
@@ -51,7 +50,8 @@ def _find(dataset: rasterio.DatasetReader, path: Path, name: ProductName) -> Ind
     found = _by_description(dataset.descriptions, path, name) or _by_colour(dataset)
     if found:
         return found
-    if dataset.count == 4 and not any(dataset.descriptions) and ColorInterp.alpha not in dataset.colorinterp:
+    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in dataset.descriptions)
+    if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
         log.warning("%s: bands have no names, read as red, green, blue, nir; say otherwise with --bands", path)
         return 1, 2, 3, 4
     known = ", ".join(
@@ -67,27 +67,27 @@ def _find(dataset: rasterio.DatasetReader, path: Path, name: ProductName) -> Ind
 
 
 def _by_description(descriptions: tuple[str | None, ...], path: Path, name: ProductName) -> Indexes | None:
+    """Descriptions that are a band's name, then those that hold one, then those that hold a band's number."""
+    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", (description or "").lower()) for description in descriptions]
     words: dict[str, int] = {}
-    numbers: dict[str, int] = {}
-    for index, description in enumerate(descriptions, 1):
-        text = (
-            (description or "")
-            .lower()
-            .replace("near infrared", "nearinfrared")
-            .replace("near-infrared", "nearinfrared")
-        )
-        text = text.replace("near_infrared", "nearinfrared")
+    for index, text in enumerate(texts, 1):
+        words.setdefault(_band_word(text.strip()), index)
+    for index, text in enumerate(texts, 1):
         tokens = re.findall(r"[a-z]+\d*[a-z]?|\d+", text)
-        if "edge" not in tokens and "rededge" not in tokens:
+        if not {"edge", "rededge"} & set(tokens):
             for token in tokens:
-                band = "nir" if token in NIR_WORDS else token
-                if band in BANDS:
-                    words.setdefault(band, index)
+                words.setdefault(_band_word(token), index)
+    if all(band in words for band in BANDS):
+        return words["red"], words["green"], words["blue"], words["nir"]
+    numbers: dict[str, int] = {}
+    for index, text in enumerate(texts, 1):
         if found := re.search(r"(?:^|[_\- ])(?:sr_)?(?:b|band)[ _]?0?(\d{1,2}a?)(?:$|[_\- :(])", text):
             numbers.setdefault(found[1].upper(), index)
-    if len(words) == 4:
-        return words["red"], words["green"], words["blue"], words["nir"]
     return _by_number(numbers, path, name)
+
+
+def _band_word(word: str) -> str:
+    return "nir" if word in NIR_WORDS else word
 
 
 def _by_number(numbers: dict[str, int], path: Path, name: ProductName) -> Indexes | None:
@@ -105,7 +105,7 @@ def _by_number(numbers: dict[str, int], path: Path, name: ProductName) -> Indexe
     elif {"2", "3", "4", "5"} <= present:
         wanted = [str(n) for n in OLI]
     else:
-        wanted = [str(n) for n in TM]
+        return None
     if not set(wanted) <= present:
         return None
     red, green, blue, nir = (numbers[n] for n in wanted)

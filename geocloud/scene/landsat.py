@@ -6,7 +6,7 @@ import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from geocloud.bands import BANDS, Conversion, Units
@@ -71,7 +71,7 @@ class ProductName:
 
 def _date(text: str, form: str) -> datetime | None:
     try:
-        return datetime.strptime(text, form).replace(tzinfo=UTC) + timedelta(0)
+        return datetime.strptime(text, form).replace(tzinfo=UTC)
     except ValueError:
         return None
 
@@ -85,14 +85,9 @@ class BandFiles:
     files: dict[int, str]
 
 
-def is_band_file(name: str) -> bool:
-    """True for a name such as LC08_…_B4.TIF, l8_B4.tif or landsat_b4.tif."""
-    return BAND_FILE.fullmatch(name) is not None
-
-
-def is_metadata_file(name: str) -> bool:
-    """True for a name that ends in MTL.txt or MTL.json."""
-    return METADATA_FILE.fullmatch(name) is not None
+def belongs_to_product(name: str, names: tuple[str, ...]) -> bool:
+    """True for a file that belongs to band files among its neighbours: a band, the MTL, a quality band, and so on."""
+    return bool(_belonging(find_products(names), name))
 
 
 def find_products(names: tuple[str, ...]) -> list[BandFiles]:
@@ -100,7 +95,11 @@ def find_products(names: tuple[str, ...]) -> list[BandFiles]:
     groups: dict[tuple[str, Level, str], dict[int, str]] = defaultdict(dict)
     for name in names:
         folder, _, base = name.rpartition("/")
+        if base.startswith("._"):
+            continue  # what macOS adds to archives
         if found := BAND_FILE.fullmatch(base):
+            if found["prefix"].upper().endswith("_ST"):
+                continue  # surface temperature
             level = Level.L1
             if found["surface"]:
                 level = Level.SR_C1 if found["word"].lower() == "band" else Level.SR
@@ -132,12 +131,12 @@ def landsat_recipe(container: Container, options: ReadOptions, member: str | Non
     red, green, blue, nir = (
         BandSource(container.path_of(product.files[n]), container.label(product.files[n])) for n in numbers
     )
-    units, conversion, fill, kind = Units.LANDSAT_L1, None, (0,), f"Landsat {product.level}"
+    units, conversion, fill, kind = Units.LANDSAT_L1, None, None, f"Landsat {product.level}"
     if product.level is Level.SR:
         units, conversion = Units.LANDSAT_L2, mtl.conversion(numbers, LEVEL2_GROUPS) if mtl else None
     elif product.level is Level.SR_C1:
         # Landsat 8 Collection 1 Surface Reflectance Code Product Guide: scale 0.0001, fill −9999.
-        units, conversion, fill = Units.LANDSAT_L2, Conversion.uniform(1e-4), (-9999,)
+        units, conversion, fill = Units.LANDSAT_L2, Conversion.uniform(1e-4), -9999
     elif mtl:
         conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
     elif name.level is not Level.L1:  # bare bands, which may hold anything
@@ -166,6 +165,7 @@ def _choose(container: Container, options: ReadOptions, member: str | None) -> B
         products = [p for p in products if p.level in wanted]
     if not products:
         raise BandError(f"{container.source}: no Landsat band files (such as …_B4.TIF or …_SR_B4.TIF) in it")
+    products = [p for p in products if set(p.files) & {1, 2, 3, 4, 5}] or products
     if len(products) == 1:
         return products[0]
     # Files of other resolutions or kinds may stand beside the bands: what is whole counts.
@@ -190,15 +190,16 @@ def _belonging(products: list[BandFiles], member: str) -> list[BandFiles]:
     holding = [p for p in products if member in p.files.values()]
     if holding:
         return holding
-    found = METADATA_FILE.fullmatch(member.rpartition("/")[2])
-    prefix = found["prefix"].lower() if found else ""
-    same = [p for p in products if p.prefix.rpartition("/")[2].lower().rstrip("_-. ") == prefix]
-    return same or products
+    stems = {id(p): p.prefix.lower().rstrip("_-. ") for p in products}
+    named = [p for p in products if stems[id(p)] and member.lower().startswith(stems[id(p)])]
+    longest = max((len(stems[id(p)]) for p in named), default=0)
+    bare = METADATA_FILE.fullmatch(member) or BAND_FILE.fullmatch(member)  # MTL.txt beside B4.TIF
+    return [p for p in named if len(stems[id(p)]) == longest] or [p for p in products if bare and not stems[id(p)]]
 
 
 def _metadata(container: Container, prefix: str, member: str | None) -> Mtl | None:
     """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
-    if member is not None and is_metadata_file(member):
+    if member is not None and METADATA_FILE.fullmatch(member):
         return parse_mtl(container.read_text(member), container.label(member))
     folder, _, stem = prefix.rpartition("/")
     candidates = []
@@ -209,11 +210,17 @@ def _metadata(container: Container, prefix: str, member: str | None) -> Mtl | No
     stem = stem.lower().rstrip("_-. ")
     same = [name for candidate, name in candidates if candidate == stem]
     if not same and len({candidate for candidate, _ in candidates}) == 1:
-        same = [name for _, name in candidates]
+        same = [name for candidate, name in candidates if not _contradict(candidate, stem)]
     if not same:
         return None
     name = sorted(same)[-1]  # .txt before .json, when both are there
     return parse_mtl(container.read_text(name), container.label(name))
+
+
+def _contradict(one: str, other: str) -> bool:
+    """True when two names hold product ids of different acquisitions."""
+    ids = [re.search(r"l[cotem]0\d_l\w{3}_(\d{6}_\d{8})", name, re.IGNORECASE) for name in (one, other)]
+    return all(ids) and len({found[1] for found in ids if found}) == 2
 
 
 def _product_name(container: Container, prefix: str) -> ProductName:

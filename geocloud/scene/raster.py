@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from geocloud import gdal
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError, GridError, SceneReadError
+from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.scene.base import (
     BandSource,
@@ -39,9 +39,15 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
 
 
 class RasterScene:
-    """A scene whose bands are bands of rasters. Open it with a recipe, close it, or use it as a context manager."""
+    """A scene whose bands are bands of rasters. Open it with a recipe, close it, or use it as a context manager.
 
-    def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None) -> None:
+    ``need_units=False`` opens what nothing tells the units of, too: ``units`` is then AUTO, ``conversion`` leaves
+    values as they are, and ``problem`` says why.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
         options = options or ReadOptions()
         self.recipe = recipe
         self._datasets: dict[str, rasterio.DatasetReader] = {}
@@ -52,8 +58,17 @@ class RasterScene:
             self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
             self._check_bands()
             self.grid = self._common_grid()
+            self._fill = recipe.fill
             self.sample = self._look()
-            self.units, self.conversion = resolve(recipe, options, self.dtype, self._conversion_in_file(), self.sample)
+            try:
+                in_file = self._conversion_in_file()
+                self.units, self.conversion = resolve(recipe, options, self.dtype, in_file, self.sample)
+            except UnitsError as error:
+                if need_units:
+                    raise
+                self.units, self.conversion, self.problem = Units.AUTO, Conversion.uniform(1), str(error)
+            if self._fill is None and self.units in (Units.LANDSAT_L1, Units.LANDSAT_L2) and "int" in self.dtype:
+                self._fill = 0
             self._sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
         except BaseException:
             self.close()
@@ -112,8 +127,8 @@ class RasterScene:
                     f"{band.label}: damaged or cut off, rows {first} to {first + height - 1} cannot be read; "
                     "fetch the file again"
                 ) from error
-        for fill in self.recipe.fill:
-            valid &= (values != fill).all(0)
+        if self._fill is not None:
+            valid &= (values != self._fill).all(0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
         valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
@@ -123,18 +138,17 @@ class RasterScene:
         self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
     ) -> Valid | bool:
         flags = set(dataset.mask_flag_enums[band.index - 1])
+        valid: Valid | bool = True
+        nodata = dataset.nodatavals[band.index - 1]
+        if flags == {MaskFlags.nodata}:
+            valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
+        elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
+            valid = dataset.read_masks(band.index, window=window) > 0
         # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
         if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
-            opaque: Valid = dataset.read(alpha[0], window=window) > 0
-            return opaque
-        if alpha or MaskFlags.all_valid in flags:
-            return True
-        if flags == {MaskFlags.nodata}:
-            nodata = dataset.nodatavals[band.index - 1]
-            return np.isfinite(values) if np.isnan(nodata) else values != nodata
-        mask: NDArray[np.uint8] = dataset.read_masks(band.index, window=window)
-        return mask > 0
+            valid = valid & (dataset.read(alpha[0], window=window) > 0)
+        return valid
 
     def _check_bands(self) -> None:
         for dataset, band in self._readers:
@@ -168,18 +182,27 @@ class RasterScene:
         return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
 
     def _look(self) -> Sample:
-        """Looks at small windows all over the scene."""
+        """Looks at small windows all over the scene; where those hold no data, at all of it until some is found."""
         seen, looked = [], 0
         for window in sample_windows(self.grid):
             values, valid = self._read_raw(window)
             seen.append(values[:, valid])
             looked += valid.size
+        share = sum(pixels.shape[1] for pixels in seen) / looked
+        first = 0
+        while not any(pixels.size for pixels in seen) and first < self.grid.height:
+            rows = min(256, self.grid.height - first)
+            values, valid = self._read_raw(Window(0, first, self.grid.width, rows))
+            seen.append(values[:, valid])
+            first += rows
         pixels = np.concatenate(seen, 1)
         if not pixels.size:
             return Sample((Observed(np.nan, np.nan, np.nan),) * 4)
+        inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
+        pixels = pixels[:, inside] if inside.any() else pixels
         low, middle, high = np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), axis=1)
         observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
-        return Sample(observed, pixels.shape[1] / looked)
+        return Sample(observed, share)
 
 
 def _describe(grid: GeoBox) -> str:

@@ -41,6 +41,11 @@ def resolve(
         units = _from_values(recipe, dtype, sample)
         conversion = CONVERSIONS[units]
 
+    if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is CONVERSIONS[units]:
+        raise UnitsError(
+            f"{recipe.source}: 8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; "
+            "put it beside the bands, or say --scale and --offset"
+        )
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:

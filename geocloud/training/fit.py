@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.training.augment import Augment
 from geocloud.training.chips import CLOUD, IGNORE, Chip
@@ -29,7 +28,7 @@ class FitConfig:
 
     architecture: str = "fast"
     options: dict[str, Any] = field(default_factory=dict)
-    steps: int = 4500
+    steps: int = 12_000
     batch: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
@@ -131,12 +130,3 @@ def probabilities(checkpoint: Checkpoint, chip: Chip) -> np.ndarray[Any, np.dtyp
     mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     logits = network(normalise(padded, mean, std))[0, 0, :height, :width]
     return logits.sigmoid().numpy()
-
-
-def score(checkpoint: Checkpoint, chips: Sequence[Chip], threshold: float) -> Confusion:
-    """Pooled counts over whole chips; pixels without a label do not count."""
-    total = Confusion()
-    for chip in chips:
-        cloud = probabilities(checkpoint, chip) > threshold
-        total += Confusion.of(cloud, chip.label == CLOUD, chip.label != IGNORE)
-    return total

@@ -92,6 +92,12 @@ def test_two_scenes_of_one_name_do_not_overwrite_each_other(tmp_path):
         (["mask", FARMLAND, "--bands", "1,2,3"], 2, "--bands"),
         (["mask", FARMLAND, "--units", "furlongs"], 2, "--units"),
         (["mask", FARMLAND, FARMLAND, "-o", "one.tif"], 2, "folder"),
+        (["mask", FARMLAND, FARMLAND, "-o", "m", "--polygons", "one.gpkg"], 2, "folder"),
+        (["mask", FARMLAND, "--polygon-min-area", "5"], 2, "--polygons"),
+        (["mask", "gone.tif", "-o", "new_folder"], 1, "gone.tif"),
+        (["mask", "text.tif", "-o", "new_folder/"], 1, "text.tif"),
+        (["tile", FARMLAND, "-o", "t", "--layout", "38-cloud", "--tile-size", "0"], 1, "tile size"),
+        (["tile", FARMLAND, "-o", "text.tif/below"], 1, "text.tif"),
         (["mask"], 2, "SCENE"),
         (["info", "text.tif"], 1, "text.tif"),
         (["tile", FARMLAND, "-o", "t", "--tile-size", "100"], 1, "tile size"),
@@ -132,11 +138,22 @@ def test_info_tells_what_is_seen():
     assert facts["units"] == "landsat-l1"
     assert facts["crs"] == "EPSG:32633"
     assert facts["sun_elevation"] == 58.2
+    assert (facts["height"], facts["width"], facts["pixel_size_m"]) == (512, 512, [30, 30])
+    assert facts["problem"] is None
     assert facts["acquired"] == "2024-07-01T10:00:00+00:00"
     assert [band["name"] for band in facts["bands"]] == list(NAMES)
     text = run("info", FARMLAND).stdout
     for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF"):
         assert word in text
+
+
+def test_info_shows_what_mask_refuses(tmp_path):
+    path = write_tif(tmp_path / "s.tif", level1_numbers(ramp()), descriptions=NAMES)
+    assert run("mask", path, "-o", tmp_path / "a.tif").returncode == 1
+    done = run("info", path)
+    assert done.returncode == 0
+    assert "landsat-l1 or landsat-l2" in done.stdout
+    assert json.loads(run("info", path, "--json").stdout)["units"] is None
 
 
 def test_models_lists_the_default():

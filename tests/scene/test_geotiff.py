@@ -57,14 +57,23 @@ def test_red_edge_is_not_red(tmp_path):
     np.testing.assert_array_equal(read(path)[0], image)
 
 
+def test_a_name_counts_more_than_a_word_in_one(tmp_path):
+    names = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
+    stack = np.resize(ramp(), (8, 90, 110))
+    with open_scene(write_tif(tmp_path / "a.tif", stack, descriptions=names)) as scene:
+        assert [band.index for band in scene.recipe.bands] == [6, 4, 2, 8]
+
+
 def test_bands_are_found_by_colour(tmp_path):
     colours = (ColorInterp.undefined, ColorInterp.blue, ColorInterp.green, ColorInterp.red)
     path = write_tif(tmp_path / "scene.tif", ramp()[[N, B, G, R]], colorinterp=colours, photometric="minisblack")
     np.testing.assert_array_equal(read(path)[0], ramp())
 
 
-def test_four_nameless_bands_are_taken_as_rgbn_with_a_notice(tmp_path, caplog):
-    path = write_tif(tmp_path / "scene.tif", ramp())
+@pytest.mark.parametrize("pattern", [None, "Band {}", "Band_{}", "layer {}"])
+def test_four_nameless_bands_are_taken_as_rgbn_with_a_notice(tmp_path, caplog, pattern):
+    names = [pattern.format(i) for i in (1, 2, 3, 4)] if pattern else None
+    path = write_tif(tmp_path / "scene.tif", ramp(), descriptions=names)
     with caplog.at_level(logging.WARNING, "geocloud"):
         found, _ = read(path)
     np.testing.assert_array_equal(found, ramp())
@@ -133,6 +142,19 @@ def test_an_alpha_band_hides_pixels(tmp_path):
     )
     _, valid = read(path)
     assert (valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_nodata_counts_beside_alpha(tmp_path, extra):
+    image = (ramp() * 10_000).astype("uint16")
+    image[:, 60:] = 65_535
+    stack = np.concatenate([image, np.full((extra, 90, 110), 255, "uint16")])
+    names = ("red", "green", "blue", "nir", "alpha")[: 4 + extra]
+    colours = (*[ColorInterp.undefined] * (3 + extra), ColorInterp.alpha)
+    path = write_tif(tmp_path / "a.tif", stack, descriptions=names, nodata=65_535, colorinterp=colours, alpha="yes")
+    _, valid = read(path, scale=1e-4)
+    assert valid[:60].all()
+    assert not valid[60:].any()
 
 
 def test_a_mask_band_hides_pixels(tmp_path):

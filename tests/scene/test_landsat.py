@@ -45,8 +45,12 @@ def test_a_folder_with_metadata(product):
     np.testing.assert_allclose(reflectance(product), ramp(), atol=3e-5)
 
 
-@pytest.mark.parametrize("ending", ["_MTL.txt", "_B4.TIF", "_B5.TIF"])
+@pytest.mark.parametrize("ending", ["_MTL.txt", "_B4.TIF", "_B5.TIF", "_QA_PIXEL.TIF", "_ANG.txt", "_ST_B10.TIF"])
 def test_any_file_of_a_product_stands_for_it(product, ending):
+    if ending.startswith(("_QA", "_ST")):
+        write_tif(product / f"{L1}{ending}", np.ones((1, 90, 110), "uint16"))
+    elif ending == "_ANG.txt":
+        (product / f"{L1}{ending}").write_text("angles")
     np.testing.assert_allclose(reflectance(product / f"{L1}{ending}"), ramp(), atol=3e-5)
 
 
@@ -159,6 +163,45 @@ def test_landsat_7_has_other_numbers(tmp_path):
     (folder / f"{name}_MTL.json").write_text(metadata(groups))
     expected = values * np.array([3e-3, 2e-3, 1e-3, 4e-3])[:, None, None] - 0.01
     np.testing.assert_allclose(reflectance(folder), expected, atol=1e-6)
+
+
+def test_landsat_7_level_1_means_nothing_without_its_metadata(tmp_path):
+    name = "LE07_L1TP_190026_20030506_20200915_02_T1"
+    values = np.linspace(1, 254, 4 * 90 * 110).reshape(4, 90, 110).astype("uint8")
+    folder = bare_bands(tmp_path / name, name + "_B{}.TIF", values, (3, 2, 1, 4))
+    with pytest.raises(UnitsError, match="MTL"):
+        open_scene(folder)
+
+
+def test_the_metadata_of_another_product_are_not_used(product):
+    other = L1.replace("20240701_20240708", "20240717_20240722")
+    for number in (4, 3, 2, 5):
+        shutil.copy(product / f"{L1}_B{number}.TIF", product / f"{other}_B{number}.TIF")
+    with open_scene(product / f"{other}_B4.TIF") as scene:
+        assert scene.sun_elevation is None
+        assert scene.acquired.date().isoformat() == "2024-07-17"
+
+
+def test_a_zip_made_on_a_mac(product, tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in product.iterdir():
+            archive.write(file, file.name)
+            archive.writestr(f"__MACOSX/._{file.name}", b"junk")
+    np.testing.assert_array_equal(reflectance(path), reflectance(product))
+
+
+def test_metadata_that_cannot_be_unpacked(product, tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in product.iterdir():
+            archive.write(file, file.name)
+        place = archive.getinfo(f"{L1}_MTL.txt").header_offset
+    data = bytearray(path.read_bytes())
+    data[place + 100 : place + 200] = b"\xff" * 100
+    path.write_bytes(data)
+    with pytest.raises(SceneReadError, match=r"_MTL\.txt"):
+        open_scene(path)
 
 
 @pytest.mark.parametrize(

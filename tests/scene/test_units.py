@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 from conftest import level1_numbers, ramp, write_tif
+from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import UnitsError
@@ -105,3 +106,26 @@ def test_contradictory_words_are_refused():
 def test_a_scene_without_any_data_needs_no_units(tmp_path):
     path = save(tmp_path, np.zeros((4, 90, 110), "uint16"), nodata=0)
     assert units_of(path) is Units.REFLECTANCE
+
+
+def test_a_little_data_in_a_large_scene_is_found(tmp_path):
+    values = np.zeros((4, 600, 700), "uint16")
+    values[:, 210:240, 300:330] = (dark_to_bright(0.01, 0.6)[:, :30, :30] * 10_000).astype("uint16")
+    assert units_of(save(tmp_path, values, nodata=0)) is Units.SENTINEL2
+
+
+def test_units_as_plain_words(tmp_path):
+    path = save(tmp_path, level1_numbers(dark_to_bright(0.01, 0.6), 30))
+    with open_scene(path, ReadOptions(units="landsat-l1", sun_elevation=30)) as scene:
+        assert scene.units is Units.LANDSAT_L1
+        assert scene.conversion.scale[0] == pytest.approx(4e-5)
+    with pytest.raises(UnitsError, match="furlongs"):
+        ReadOptions(units="furlongs")
+
+
+def test_level_1_fill_is_zero_in_any_band_of_a_stack_too(tmp_path):
+    values = level1_numbers(dark_to_bright(0.01, 0.6))
+    values[1, 5, 6] = 0
+    with open_scene(save(tmp_path, values), ReadOptions(units="landsat-l1")) as scene:
+        valid = scene.read(Window(0, 0, 110, 90))[1]
+    assert np.argwhere(~valid).tolist() == [[5, 6]]
