@@ -169,19 +169,19 @@ def _choose(container: Container, options: ReadOptions, member: str | None) -> B
     if len(products) == 1:
         return products[0]
     # Files of other resolutions or kinds may stand beside the bands: what is whole counts.
-    whole = [p for p in products if set(OLI) <= set(p.files) or set(TM) <= set(p.files)] or products
+    whole = [p for p in products if set(OLI) <= set(p.files) or set(TM) <= set(p.files)]
+    if not whole and len({p.level for p in products}) > 1:
+        parts = "; ".join(f"{p.level}: " + ", ".join(f"B{n}" for n in sorted(p.files)) for p in products)
+        raise BandError(f"{container.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
+    whole = whole or products
     prefixes = sorted({p.prefix for p in whole})
-    if len(prefixes) > 1:
+    levels = {p.level: p for p in whole}
+    if len(prefixes) > 2 or (len(prefixes) == 2 and (len(levels) == 1 or _contradict(*prefixes))):
         shown = ", ".join(p.rstrip("_-. ") for p in prefixes[:4]) + (" …" if len(prefixes) > 4 else "")
         raise BandError(f"{container.source}: {len(prefixes)} products in one place ({shown}); name one file of one")
-    levels = {p.level: p for p in whole}
     if len(levels) < len(whole):
         raise BandError(f"{container.source}: several files for the same band; name one file of the ones that you mean")
     if len(levels) > 1:
-        complete = [p for p in whole if set(OLI) <= set(p.files) or set(TM) <= set(p.files)]
-        if not complete:
-            parts = "; ".join(f"{p.level}: " + ", ".join(f"B{n}" for n in sorted(p.files)) for p in whole)
-            raise BandError(f"{container.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
         log.warning("%s: holds Level-1 and surface reflectance bands; Level-1 is used", container.source)
     return levels.get(Level.L1) or whole[0]
 
