@@ -13,6 +13,7 @@ import rasterio
 from rasterio.windows import Window
 
 import geocloud
+from geocloud import gdal
 from geocloud.scene import read_filled
 from geocloud.style import CLOUD_RGB
 
@@ -36,7 +37,7 @@ def main() -> None:
     gap = np.ones((3, mask.shape[0], 12))
     picture = (np.concatenate([left, gap, right], 2) * 255).astype("uint8")
     out = ROOT / "docs" / "images" / "sample.png"
-    with rasterio.open(
+    with gdal.open_quietly(
         out, "w", driver="PNG", count=3, dtype="uint8", height=picture.shape[1], width=picture.shape[2]
     ) as dataset:
         dataset.write(picture)

@@ -114,7 +114,7 @@ class TileGrid:
     height: int
     width: int
     tile_size: int = 384
-    overlap: int = 64
+    overlap: int = 128
     shift: int = 0
 
     def __post_init__(self) -> None:
@@ -175,9 +175,10 @@ class TileGrid:
         return start, max(start, 0), stop
 
     def _weights(self, index: int, count: int) -> NDArray[np.float32]:
-        """A ramp over each overlap that a neighbour shares, 1 elsewhere."""
+        """Over each overlap that a neighbour shares: 0 near the tile's edge, where it sees too little, then a ramp."""
         weights = np.ones(self.tile_size, "float32")
-        ramp = ((np.arange(self.overlap) + 0.5) / max(self.overlap, 1)).astype("float32")
+        trimmed = 3 * self.overlap // 8
+        ramp = np.clip((np.arange(self.overlap) + 0.5 - trimmed) / max(self.overlap - 2 * trimmed, 1), 0, 1)
         if index > 0:
             weights[: self.overlap] = ramp
         if index < count - 1:

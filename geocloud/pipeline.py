@@ -17,13 +17,13 @@ import rasterio
 from rasterio.windows import Window
 
 from geocloud import gdal, style
-from geocloud.blend import Predict, TileRow, blend
+from geocloud.blend import Predict, TileRow, blend, mirror
 from geocloud.errors import OptionError, OutputError
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.model import DEFAULT
 from geocloud.mosaic import Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
 from geocloud.output import Staging
-from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe, read_filled
+from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -52,7 +52,7 @@ class MaskOptions:
     buffer: float = 0.0
     polygon_min_area: float | None = None
     tile_size: int = 384
-    overlap: int = 64
+    overlap: int = 128
     device: str = "auto"
     precision: str = "auto"
     batch: int | None = None
@@ -190,11 +190,11 @@ def mask_scene(
 
 def tile_rows(scene: Scene, grid: TileGrid) -> Iterator[TileRow]:
     """Reads a scene one row of tiles at a time."""
-    width = (grid.cols - 1) * grid.step + grid.tile_size
     for row in range(grid.rows):
-        tiles = grid.row(row)
-        window = Window(tiles[0].read.col_off, tiles[0].read.row_off, width, grid.tile_size)
-        yield TileRow(tiles, read_filled(scene, window))
+        top = int(grid.row(row)[0].read.row_off)
+        first, last = max(top, 0), min(top + grid.tile_size, grid.height)
+        reflectance, _ = scene.read(Window(0, first, grid.width, last - first))
+        yield mirror(grid, row, reflectance)
 
 
 def _predict(

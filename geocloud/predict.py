@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geocloud.blend import TileRow, blend
+from geocloud.blend import blend, mirror
 from geocloud.errors import DeviceError, OptionError
 from geocloud.grid import TileGrid
 from geocloud.model import DEFAULT, find_model
@@ -103,7 +103,11 @@ class Predictor:
         return probability
 
     def predict_array(
-        self, reflectance: NDArray[Any], valid: NDArray[np.bool_] | None = None, tile_size: int = 384, overlap: int = 64
+        self,
+        reflectance: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        tile_size: int = 384,
+        overlap: int = 128,
     ) -> NDArray[np.float32]:
         """Probability of cloud ``(h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
 
@@ -121,11 +125,8 @@ class Predictor:
         if valid is not None:
             known &= valid
         grid = TileGrid(height, width, tile_size, overlap)
-        canvas = np.full(
-            (4, (grid.rows - 1) * grid.step + tile_size, (grid.cols - 1) * grid.step + tile_size), np.nan, "float32"
-        )
-        canvas[:, :height, :width] = np.where(known, reflectance, np.nan)
-        rows = (TileRow(grid.row(r), canvas[:, r * grid.step : r * grid.step + tile_size]) for r in range(grid.rows))
+        image = np.where(known, reflectance, np.nan).astype("float32")
+        rows = (mirror(grid, r, image[:, r * grid.step : r * grid.step + tile_size]) for r in range(grid.rows))
         return np.concatenate([strip.probability for strip in blend(grid, rows, self, self.batch)])
 
 

@@ -5,18 +5,34 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_grid import grids
 
-from geocloud.blend import TileRow, blend
+from geocloud.blend import blend, mirror
 from geocloud.grid import TileGrid
 
 
 def rows_of(grid, image):
-    """Rows of tiles cut from an image in memory, as an oracle for the reading of scenes."""
-    margin = grid.tile_size
-    padded = np.pad(image, ((0, 0), (margin, margin), (margin, margin)), constant_values=np.nan)
-    width = (grid.cols - 1) * grid.step + grid.tile_size
+    """Rows of tiles cut from an image in memory."""
     for row in range(grid.rows):
-        top, left = row * grid.step - grid.shift + margin, margin - grid.shift
-        yield TileRow(grid.row(row), padded[:, top : top + grid.tile_size, left : left + width])
+        top = row * grid.step - grid.shift
+        yield mirror(grid, row, image[:, max(top, 0) : top + grid.tile_size])
+
+
+@given(grids())
+def test_beyond_the_edges_a_row_of_tiles_is_mirrored(grid):
+    image = np.arange(4 * grid.height * grid.width, dtype="float32").reshape(4, grid.height, grid.width)
+    for row, found in enumerate(rows_of(grid, image)):
+        top = row * grid.step - grid.shift
+        width = (grid.cols - 1) * grid.step + grid.tile_size
+        assert found.reflectance.shape == (4, grid.tile_size, width)
+        rows = np.arange(max(top, 0), min(top + grid.tile_size, grid.height))
+        inside = found.reflectance[:, rows - top, grid.shift : grid.shift + grid.width]
+        np.testing.assert_array_equal(inside, image[:, rows])
+        if grid.shift:
+            np.testing.assert_array_equal(found.reflectance[:, rows - top, grid.shift - 1], image[:, rows, 0])
+        if grid.shift + grid.width < width:
+            np.testing.assert_array_equal(found.reflectance[:, rows - top, grid.shift + grid.width], image[:, rows, -1])
+        if top + grid.tile_size > grid.height:
+            beyond = found.reflectance[:, grid.height - top, grid.shift : grid.shift + grid.width]
+            np.testing.assert_array_equal(beyond, image[:, -1])
 
 
 def run(grid, image, predict, batch=3):
@@ -67,9 +83,9 @@ def test_neighbours_that_disagree_meet_in_a_ramp_and_not_in_a_seam():
     found = run(
         grid, np.ones((4, 64, 96), "float32"), lambda b: np.full(b[:, 0].shape, next(answers), "float32"), batch=1
     )
-    assert (np.diff(found, axis=1) <= 1 / 32 + 1e-6).all()
-    assert found[0, 31] == 0
-    assert found[0, 64] == 1
+    assert (np.diff(found, axis=1) <= 1 / 8 + 1e-6).all()
+    assert (found[0, : 32 + 12] == 0).all()  # the right tile's first pixels do not count
+    assert (found[0, 64 - 12 :] == 1).all()
 
 
 @settings(max_examples=20, deadline=None)
