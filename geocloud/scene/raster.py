@@ -97,7 +97,8 @@ class RasterScene:
         """See `Scene.read`."""
         values, valid = self._read_raw(window)
         reflectance = self.conversion.apply(values, np.empty(values.shape, "float32"))
-        reflectance[:, ~valid] = np.nan
+        for band in reflectance:
+            band[~valid] = np.nan
         return reflectance, valid
 
     def close(self) -> None:
