@@ -95,7 +95,7 @@ def fit(groups: Sequence[tuple[float, Sequence[Chip]]], config: FitConfig, name:
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        running += float(value)
+        running += float(value.detach())
         with torch.no_grad():
             decay = min(config.average, step / (step + 10))
             for slow, fast in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
