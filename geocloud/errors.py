@@ -7,10 +7,12 @@ GeocloudError
 │   ├── UnitsError                 what the numbers mean cannot be told, or makes no sense
 │   ├── GridError                  bands differ in size, CRS or position
 │   └── SceneReadError             (OSError) damaged or not a raster
+├── DatasetError                   training or test data are missing, incomplete or not what they should be
 ├── ModelError
 │   ├── ModelNotFoundError         no model or file of that name
 │   └── CheckpointError            not a geocloud checkpoint, or damaged
 ├── DeviceError                    a device or precision that this machine does not have
+├── DependencyError                (ImportError) an optional part of geocloud is not installed
 ├── OptionError                    (ValueError) an option that makes no sense
 └── OutputError                    (OSError) a result cannot be written
     └── OutputExistsError          (FileExistsError) it is there already
@@ -49,6 +51,10 @@ class SceneReadError(SceneError, OSError):
     """The source is damaged, or is no raster."""
 
 
+class DatasetError(GeocloudError):
+    """Training or test data are missing, incomplete, or not what they should be."""
+
+
 class ModelError(GeocloudError):
     """A model cannot be used."""
 
@@ -63,6 +69,10 @@ class CheckpointError(ModelError):
 
 class DeviceError(GeocloudError):
     """This machine does not have the device or precision that was asked for."""
+
+
+class DependencyError(GeocloudError, ImportError):
+    """An optional part of geocloud is not installed."""
 
 
 class OptionError(GeocloudError, ValueError):

@@ -98,7 +98,7 @@ class Predictor:
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.ascontiguousarray(reflectance)).to(self.device)
-        x = normalise(x, self._mean, self._std).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = normalise(x, self._mean, self._std).contiguous(memory_format=torch.channels_last)
         probability: NDArray[np.float32] = self._network(x)[:, 0].float().sigmoid().cpu().numpy()
         return probability
 

@@ -24,6 +24,13 @@ from geocloud.grid import GeoBox
 
 Array = NDArray[np.float32]
 
+HAZE = np.array([0.35, 0.6, 1.0, 0.1], "float32")[:, None, None]
+"""How strongly clear air brightens dark ground in red, green, blue and nir, ``(4, 1, 1)``."""
+
+CLOUD_COLOUR = ((1.0, 0.966, 1.0, 1.075), (0.0, 0.012, 0.02, 0.03))
+"""Mean and deviation of thick cloud's red, green, blue and nir over its red, as Landsat 8 sees it. Snow's nir is less
+than its red, cloud's is more: the one colour by which the two differ."""
+
 CLOUD_TRANSMISSION = 0.78
 """A pixel with less transmission than this is cloud in the truth."""
 
@@ -106,8 +113,8 @@ class CloudKind:
 CLOUD_KINDS = {
     "cumulus": CloudKind((2.5, 3.2), (1, 1), (2, 8), (0.05, 0.6), (0.35, 0.95), (0.01, 0.12), (3, 12)),
     "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8)),
-    "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.7), (0.2, 1.3), (0.3, 0.7), (0, 0), (20, 40)),
-    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.6), (0.2, 0.9), (0.35, 0.75), (0, 0.1), (20, 40)),
+    "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.9), (0.15, 0.8), (0.3, 0.7), (0, 0), (20, 40), 0.72),
+    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.8), (0.15, 0.8), (0.35, 0.75), (0, 0.1), (20, 40), 0.74),
     "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.08, 0.6), (0.2, 1.0), (0.3, 0.7), (0, 0.05), (0, 0), 0.88, 2),
 }
 
@@ -140,10 +147,10 @@ def draw_clouds(
     shift = (round(reach * np.sin(direction)), round(reach * np.cos(direction)))
     shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9) * bool(reach)
 
-    # Thick cloud has relief; its colour is white, a little bluish or yellowish.
+    # Thick cloud has relief; the air above it adds a little blue.
     relief = 1 + rng.uniform(0, 0.15) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
-    colour = 1 + rng.normal(0, 0.04, 4) + rng.uniform(0, 0.06) * np.array([-0.3, 0, 1, -0.5])
-    top = rng.uniform(*ranges.brightness) * colour[:, None, None] * relief
+    colour = rng.normal(*CLOUD_COLOUR)[:, None, None]
+    top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
 
 
@@ -155,7 +162,7 @@ SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
     "city": ((0.13, 0.12, 0.13, 0.19), 0.25),
     "water": ((0.05, 0.07, 0.10, 0.03), 0.10),
     "sand": ((0.34, 0.25, 0.19, 0.41), 0.06),
-    "snow": ((0.72, 0.75, 0.80, 0.66), 0.20),
+    "snow": ((0.72, 0.70, 0.75, 0.66), 0.20),
 }
 
 BLOCKS = {"crops": 14.0, "city": 5.0}

@@ -25,6 +25,9 @@ from geocloud.scene.raster import open_raster
 SCALE = 10_000
 MISSING = -32_768
 
+PATCH_COLUMN, SCENE_COLUMN = "name", "Landsat 8 Collection 1 Level 1 Product SceneID"
+"""Columns of 38-Cloud's lists."""
+
 
 def cut_geotiffs(
     scene: Scene,
@@ -81,15 +84,8 @@ def cut_38cloud(
     if tile_size < 1:
         raise OptionError(f"tile size {tile_size}: wanted 1 or more")
     reader = MaskReader(scene, mask) if mask is not None else None
-    rows, cols = (math.ceil(n / tile_size) for n in scene.grid.shape)
-    top, left = ((n * tile_size - length) // 2 for n, length in zip((rows, cols), scene.grid.shape, strict=True))
     kinds = [*BANDS, "gt"] if reader else list(BANDS)
-    patches = [
-        (f"patch_{row * cols + col + 1}_{row + 1}_by_{col + 1}_{scene.name}",
-         Window(col * tile_size - left, row * tile_size - top, tile_size, tile_size))
-        for row in range(rows)
-        for col in range(cols)
-    ]  # fmt: skip
+    patches = cloud38_windows(scene.name, scene.grid.shape, tile_size)
     truth = folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF"
     wanted = [folder / f"train_{kind}" / f"{kind}_{name}.TIF" for kind in kinds for name, _ in patches]
     if reader:
@@ -102,8 +98,8 @@ def cut_38cloud(
         )
     patch_list, scene_list = folder / "training_patches_38-Cloud.csv", folder / "training_sceneids_38-Cloud.csv"
     lists = {
-        patch_list: _grown_list(patch_list, "name", [name for name, _ in patches]),
-        scene_list: _grown_list(scene_list, "Landsat 8 Collection 1 Level 1 Product SceneID", [scene.name]),
+        patch_list: grown_list(patch_list, PATCH_COLUMN, [name for name, _ in patches]),
+        scene_list: grown_list(scene_list, SCENE_COLUMN, [scene.name]),
     }
     light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
     with Staging(wanted, overwrite) as staging:
@@ -127,6 +123,20 @@ def cut_38cloud(
             staging.place(path).write_text(text, encoding="utf-8", newline="")
         staging.publish()
     return len(patches)
+
+
+def cloud38_windows(name: str, shape: tuple[int, int], side: int = 384) -> list[tuple[str, Window]]:
+    """The patches of a scene as 38-Cloud's authors cut it, padded around the centre: names and windows, row by row."""
+    rows, cols = (math.ceil(n / side) for n in shape)
+    top, left = ((n * side - length) // 2 for n, length in zip((rows, cols), shape, strict=True))
+    return [
+        (
+            f"patch_{row * cols + col + 1}_{row + 1}_by_{col + 1}_{name}",
+            Window(col * side - left, row * side - top, side, side),
+        )
+        for row in range(rows)
+        for col in range(cols)
+    ]
 
 
 class MaskReader:
@@ -176,7 +186,7 @@ def _make_folders(folders: Iterable[Path]) -> None:
             raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
 
 
-def _grown_list(path: Path, column: str, names: Iterable[str]) -> str:
+def grown_list(path: Path, column: str, names: Iterable[str]) -> str:
     """The text of a one-column CSV with further names, each once."""
     known: list[str] = []
     if path.exists():

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
-from geocloud.simulate import SimulatedScene, write_level1
+from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
+from geocloud.training.chips import Chip
+from geocloud.training.synthetic import write_38cloud
 
 UTM = CRS.from_epsg(32633)
 ROOT = Path(__file__).parent.parent
@@ -38,7 +40,7 @@ def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **op
     grid = grid or geobox(*values.shape[1:])
     descriptions, tags = options.pop("descriptions", None), options.pop("tags", None)
     scales, colours = options.pop("scales", None), options.pop("colorinterp", None)
-    with rasterio.open(
+    with open_quietly(
         path,
         "w",
         driver="GTiff",
@@ -66,7 +68,7 @@ def level1_numbers(reflectance: NDArray[np.float32], sun: float = 90.0) -> NDArr
 
 def read_tif(path: Path) -> NDArray[Any]:
     """All bands, (band, row, col)."""
-    with rasterio.open(path) as dataset:
+    with open_quietly(path) as dataset:
         return dataset.read()
 
 
@@ -92,3 +94,17 @@ def data() -> Path:
     if not folder or not Path(folder, "scenes").is_dir():
         pytest.skip("needs real scenes: set GEOCLOUD_DATA to their folder")
     return Path(folder)
+
+
+def simulated_chip(seed: int = 0, size: int = 96) -> Chip:
+    """A small chip of forest and water under cumulus."""
+    scene = simulate_scene(seed, (size, size), ("forest", "water"), ("cumulus",), 0.4)
+    return Chip(f"s{seed}", scene.reflectance, scene.truth.astype("uint8"))
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated 38-Cloud: three training scenes and two test scenes, each of 1×2 patches. Not to be changed."""
+    root = tmp_path_factory.mktemp("toy") / "38-Cloud"
+    write_38cloud(root, training=3, testing=2, size=(1, 2))
+    return root

@@ -9,11 +9,14 @@ from typing import Any
 
 import click
 
+from geocloud_cli.dataset import dataset
+from geocloud_cli.evaluate import evaluate
 from geocloud_cli.info import info
 from geocloud_cli.mask import mask
 from geocloud_cli.messages import show_error, show_notices
 from geocloud_cli.models import models
 from geocloud_cli.tile import tile
+from geocloud_cli.train import train
 
 
 class Commands(click.Group):
@@ -50,5 +53,5 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     show_notices(quiet)
 
 
-for command in (mask, info, tile, models):
+for command in (mask, info, tile, models, dataset, train, evaluate):
     cli.add_command(command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.messages import show_error, show_notices
+from geocloud_cli.messages import progress_bar, show_error, show_notices
 
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult, Progress
@@ -29,7 +29,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 )
 @click.option("--polygons", metavar="OUT.gpkg|DIR", help="Also write cloud polygons, as GeoPackage layer 'clouds'.")
 @click.option("--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
-@click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
+@options.model
 @click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]")
 @click.option("--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds, fill smaller holes.")
 @click.option("--buffer", type=float, default=0.0, metavar="METRES", help="Grow clouds by this much, after --min-area.")
@@ -40,7 +40,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
     help="Smaller clouds and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
 )
 @options.reading
-@click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs.")
+@options.device
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -175,14 +175,4 @@ def _reporter(kind: str, name: str) -> Progress | None:
             click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
 
         return report
-    from tqdm import tqdm
-
-    bar = tqdm(desc=name[:40], unit="row", leave=False, disable=None, file=sys.stderr)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show
+    return progress_bar(name, "row")

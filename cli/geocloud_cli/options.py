@@ -70,6 +70,24 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
     )
 
 
+model = click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
+device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs.")
+classes = click.option(
+    "--classes",
+    metavar="NAME|V=M,…",
+    help="For images with masks, what mask values mean: geocloud (0 clear, 1 cloud), l8-biome, sparcs, or pairs such "
+    "as 0=clear,128=cloud,255=ignore.  [default: geocloud]",
+)
+
+
+def label_map(given: dict[str, Any]) -> dict[int, int] | None:
+    """Takes the option `classes` out of a command's parameters."""
+    from geocloud.training.chips import parse_classes
+
+    text = given.pop("classes")
+    return None if text is None else parse_classes(text)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
 tile_size = click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")

@@ -74,6 +74,7 @@ class UNet(nn.Module):
         self.gate1 = AttentionGate(c1) if attention else None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.head.weight.dtype)
         half = self.contract1(x)  # (N, c1, H/2, W/2)
         quarter = self.contract2(half)  # (N, c2, H/4, W/4)
         eighth = self.contract3(quarter)  # (N, c3, H/8, W/8)

@@ -1,1 +1,8 @@
-"""Training: chips with labels, augmentation, the loop, and the recipe of the bundled model."""
+"""Training and evaluation: data sets, augmentation, the loop, the official scores, and the bundled models' recipe."""
+
+from importlib.util import find_spec
+
+from geocloud.errors import DependencyError
+
+if lost := [name for name in ("matplotlib", "tomli_w") if find_spec(name) is None]:
+    raise DependencyError(f"training and evaluation need {' and '.join(lost)}: pip install 'geocloud[train]'")

@@ -7,23 +7,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.simulate import blocks, draw_clouds, fractal_noise
+from geocloud.simulate import HAZE, blocks, draw_clouds, fractal_noise
 from geocloud.training.chips import CLEAR, CLOUD, IGNORE, Chip
 
 Array = NDArray[np.float32]
 
-HAZE = np.array([0.35, 0.6, 1.0, 0.1], "float32")[:, None, None]
-"""How strongly clear air brightens red, green, blue and nir; taking it away is what surface reflectance does."""
+
+OZONE = np.array([0.0171, 0.0312, 0.0060, 0.0003], "float32")[:, None, None]
+"""Optical depth of 0.3 atm-cm of ozone in red, green, blue and nir. Under a low sun the way through it is long: snow
+and cloud alike lose green and red, and their near-infrared over red is higher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Bright ground: ranges of its red reflectance, and of red, green, blue and nir over red."""
+
+    brightness: tuple[float, float]
+    colour: tuple[tuple[float, float], ...]
+
+
+WOOD = np.array([0.06, 0.065, 0.085, 0.17], "float32")[:, None, None]
+"""Bare and evergreen trees in winter."""
+
+SNOW = Ground((0.3, 1.0), ((1, 1), (0.94, 0.99), (0.98, 1.07), (0.82, 1.02)))
+ROCK = Ground((0.2, 0.6), ((1, 1), (0.75, 0.93), (0.5, 0.88), (1.0, 1.25)))
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
     """Chances (0 to 1) of each change, and the side of a sample in pixels."""
 
-    size: int = 192
+    size: int = 128
     coarsen: float = 0.3
+    tint: float = 0.5
     roofs: float = 0.2
+    snow: float = 0.25
+    rock: float = 0.07
     clouds: float = 0.5
+    low_sun: float = 0.4
     dim: float = 0.5
     saturate: float = 0.05
     wedge: float = 0.15
@@ -37,15 +58,26 @@ class Augment:
             image, label = image[:, :, ::-1], label[:, ::-1]
         image, label = image.copy(), label.copy()
 
+        if rng.random() < self.tint and not (label == CLOUD).any() and np.nan_to_num(image[0]).mean() < 0.3:
+            image *= 1 + rng.normal(0, 0.12, (4, 1, 1)).astype("float32")  # soil and plants of other colours
         if rng.random() < self.roofs:
             self._build(image, label, rng)
+        if rng.random() < self.snow:
+            self._cover(image, label, SNOW, rng)
+        elif rng.random() < self.rock:
+            self._cover(image, label, ROCK, rng)
         if rng.random() < self.clouds:
             clouds = draw_clouds((self.size, self.size), rng)
             image = clouds.over(image)
             label[clouds.unsure & (label == CLEAR)] = IGNORE
             label[clouds.truth & (label == CLEAR)] = CLOUD
-        image *= 1 + rng.normal(0, 0.025, (4, 1, 1)).astype("float32")
-        image += HAZE * np.float32(rng.uniform(-0.06, 0.03))
+        image *= 1 + rng.normal(0, 0.008, (4, 1, 1)).astype("float32")
+        # Air hides nothing of what is as bright as itself; taking it away is what surface reflectance does.
+        image += HAZE * np.float32(rng.uniform(-0.06, 0.03)) * np.clip(1 - image, 0, 1)
+        if rng.random() < self.low_sun:
+            air = float(rng.uniform(-0.4, 5))  # masses of air beyond those under the usual sun
+            image *= np.exp(-OZONE * np.float32(air))
+            image += HAZE * np.float32(0.03 * max(air, 0.0)) * np.clip(1 - image, 0, 1)
         if rng.random() < self.dim:
             image *= np.float32(rng.uniform(0.4, 1.1))
         image += rng.normal(0, rng.uniform(0.0005, 0.004), image.shape).astype("float32")
@@ -79,6 +111,26 @@ class Augment:
         built = town & (brightness > rng.uniform(0.05, 0.3))
         colour = 1 + rng.normal(0, 0.08, (4, 1)).astype("float32")
         image[:, built] = (0.2 * image[:, built] + 0.8 * brightness[built] * colour).astype("float32")
+
+    def _cover(self, image: Array, label: NDArray[np.uint8], ground: Ground, rng: np.random.Generator) -> None:
+        """Puts snow or bright rock on clear ground: whole, in patches like lakes and ridges, or between trees."""
+        shape = (self.size, self.size)
+        region = fractal_noise(shape, rng.uniform(2.4, 3.6), rng)
+        share = 1.0 if rng.random() < 0.45 else rng.uniform(0.05, 0.7)
+        weight = np.clip((region - np.quantile(region, 1 - share)) * rng.uniform(8, 60), 0, 1)
+        weight = np.ones(shape, "float32") if share == 1 else weight
+        if rng.random() < 0.4:
+            trees = fractal_noise(shape, rng.uniform(0.8, 2.8), rng)
+            weight *= np.clip(rng.uniform(0, 0.9) + rng.uniform(0.1, 0.6) * trees, 0, 1)
+            wood = np.where(label == CLEAR, rng.uniform(0, 1), 0) * (WOOD * rng.uniform(0.7, 1.6) - image)
+            image += wood.astype("float32")
+        rough = rng.choice([rng.uniform(0, 0.01), rng.uniform(0.01, 0.1), rng.uniform(0.1, 0.45)])
+        shade = np.clip(1 + rough * fractal_noise(shape, rng.uniform(1.2, 3.6), rng), 0.15, 1.3)
+        colour = np.array([rng.uniform(*span) for span in ground.colour])[:, None, None]
+        blue = np.array([0, 0.05, 0.15, 0])[:, None, None] * np.clip(1 - shade, 0, 1)
+        cover = rng.uniform(*ground.brightness) * shade * (colour + blue) + rng.uniform(0, 0.03) * HAZE
+        weight = np.where(label == CLEAR, weight, 0)
+        image += (weight * (cover - image)).astype("float32")
 
     def _cut_wedge(self, image: Array, rng: np.random.Generator) -> None:
         """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""

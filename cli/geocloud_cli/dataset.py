@@ -1,0 +1,94 @@
+"""``geocloud dataset``: a look at training data, and simulated ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geocloud_cli import options
+from geocloud_cli.messages import progress_bar
+
+
+@click.group(short_help="Check training data, or simulate some.")
+def dataset() -> None:
+    """Check a data set before training on it, or write a small simulated one.
+
+    Example: geocloud dataset check 38-Cloud
+    """
+
+
+@dataset.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@options.classes
+@options.reading
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Read only N patches, evenly spread.  [default: all]"
+)
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), metavar="FILE.png", help="Some patches beside their labels."
+)
+@options.as_json
+@click.pass_context
+def check(
+    ctx: click.Context, /, root: Path, limit: int | None, pictures: Path | None, as_json: bool, **given: Any
+) -> None:
+    """Report what ROOT holds: counts, missing files, empty patches, class balance, statistics of each band.
+
+    ROOT is 38-Cloud or 95-Cloud as their authors distribute them, or a folder with images/ and masks/ of the same
+    names. Exit code 1 where something is missing or cannot be read.
+
+    Example: geocloud dataset check 38-Cloud --pictures look.png
+    """
+    from geocloud.training.check import check as look
+    from geocloud.training.layout import open_dataset
+
+    found = open_dataset(root, options.label_map(given), options.read_options(given))
+    report = look(found, limit, pictures, progress_bar("reading", "patch", ctx.obj["quiet"]))
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        click.echo(f"{root}: {report.kind}")
+        click.echo(f"training: {report.chips} patches of {report.scenes} scenes")
+        if report.informative is not None:
+            click.echo(f"          {report.informative} on the list of informative ones")
+        if report.test_scenes:
+            click.echo(f"test: {report.test_patches} patches of {report.test_scenes} scenes with a truth")
+        click.echo(f"read: {report.looked_at}, of which without data {report.empty}")
+        click.echo(f"cloud: {_percent(report.cloud_share)} of labelled pixels, {_percent(report.known_share)} labelled")
+        click.echo(f"       {report.cloudless} patches without any cloud, {report.overcast} all cloud")
+        click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
+        for band, numbers in report.statistics.items():
+            click.echo(f"{band:<12}" + "".join(f"{numbers[key]:8.3f}" for key in ("mean", "std", "min", "max")))
+        if pictures:
+            click.echo(f"pictures: {pictures}")
+    for problem in report.problems:
+        click.echo(f"geocloud: problem: {problem}", err=True)
+    if report.problems:
+        ctx.exit(1)
+
+
+def _percent(share: float) -> str:
+    return "none" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+@dataset.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--training", type=click.IntRange(0), default=4, metavar="N", help="Training scenes.")
+@click.option("--test", "testing", type=click.IntRange(0), default=2, metavar="N", help="Test scenes.")
+@click.option("--rows", type=click.IntRange(1), default=2, metavar="N", help="Rows of patches in a scene.")
+@click.option("--cols", type=click.IntRange(1), default=3, metavar="N", help="Columns of patches in a scene.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="The same seed gives the same data set.")
+@options.as_json
+def simulate(root: Path, training: int, testing: int, rows: int, cols: int, seed: int, as_json: bool) -> None:
+    """Write a small simulated data set to ROOT in 38-Cloud's exact layout, to try training and evaluation in minutes.
+
+    Example: geocloud dataset simulate toy-38-Cloud
+    """
+    from geocloud.training.synthetic import write_38cloud
+
+    count = write_38cloud(root, training, testing, (rows, cols), seed)
+    click.echo(json.dumps({"folder": str(root), "patches": count}) if as_json else f"{root}: {count} simulated patches")

@@ -1,0 +1,109 @@
+"""``geocloud evaluate``: how good a model is on scenes with a truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geocloud_cli import options
+from geocloud_cli.messages import progress_bar
+
+if TYPE_CHECKING:
+    from geocloud.training.evaluate import Evaluation
+
+
+@click.command(short_help="Score a model, or somebody's predictions.")
+@click.argument("root", type=click.Path(path_type=Path))
+@options.model
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Score predicted patches in this folder instead of a model: files named as 38-Cloud's patches are.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["official", "whole"]),
+    help="official: as 38-Cloud's authors do, patch by patch, cloud above 12/255, black margins counted. whole: as "
+    "'geocloud mask' works, the model's own threshold, pixels without data left out.  [default: official where there "
+    "are test scenes]",
+)
+@click.option("--threshold", type=float, metavar="P", help="Cloud is what is above it.  [default: the protocol's]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Error maps, threshold sweep, precision over recall, calibration.",
+)
+@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="The table as CSV.")
+@options.device
+@options.classes
+@options.reading
+@options.as_json
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    root: Path,
+    model: str,
+    predictions: Path | None,
+    protocol: str | None,
+    threshold: float | None,
+    out: Path | None,
+    table: Path | None,
+    device: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Score a model on ROOT: 38-Cloud's test scenes, or a folder with images/ and masks/.
+
+    One result, several views, for they differ much: the mean over scenes (38-Cloud's official figure), all pixels
+    pooled, the median over scenes, and each scene.
+
+    Example: geocloud evaluate 38-Cloud --model run1/best.safetensors --out report
+    """
+    from geocloud.training import report
+    from geocloud.training.evaluate import evaluate as score
+    from geocloud.training.layout import open_dataset
+
+    if predictions is not None and ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError("give --model or --predictions, not both")
+    dataset = open_dataset(root, options.label_map(given), options.read_options(given))
+    predictor = None
+    if predictions is None:
+        from geocloud.predict import load_model
+
+        predictor = load_model(model, device)
+    total = len(dataset.testing) or len(dataset.training)
+    bar = progress_bar("scoring", "scene", ctx.obj["quiet"])
+    for done, (picture, found) in enumerate(score(dataset, predictor, predictions, protocol, threshold), 1):
+        if out is not None:
+            report.write_map(picture, found.threshold, out)
+        bar(done, total)
+    if out is not None:
+        report.write_plots(found, out)
+    if table is not None:
+        report.write_csv(found, table)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(found)))
+    else:
+        _show(found)
+
+
+def _show(found: Evaluation) -> None:
+    from geocloud.training.evaluate import SCORES
+
+    views = found.views()
+    width = max(len(name) for name in views) + 2
+    click.echo(f"protocol {found.protocol}, cloud above {found.threshold:.3f}, {len(found.scenes)} scenes; per cent")
+    click.echo(" " * width + "".join(f"{score:>13}" for score in SCORES))
+    for name, scores in views.items():
+        values = ("–" if math.isnan(scores[s]) else f"{100 * scores[s]:.3f}" for s in SCORES)
+        click.echo(f"{name:<{width}}" + "".join(f"{value:>13}" for value in values))
+    for score in SCORES:
+        if lost := len(found.scenes) - len(found.defined(score)):
+            click.echo(f"{score}: undefined (0/0) in {lost} scenes, which the mean and the median leave out")

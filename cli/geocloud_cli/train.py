@@ -1,0 +1,167 @@
+"""``geocloud train``: a model from labelled data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geocloud_cli import options
+from geocloud_cli.messages import training_bar
+
+if TYPE_CHECKING:
+    from geocloud.training.config import TrainConfig
+
+SETTINGS = (
+    "steps",
+    "batch",
+    "loss",
+    "learning_rate",
+    "seed",
+    "workers",
+    "precision",
+    "compile",
+    "split",
+    "val_patches",
+)
+
+
+@click.command(short_help="Train a model.")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Folder of the run.")
+@click.option(
+    "--arch",
+    type=click.Choice(["fast", "unet", "attention-unet"]),
+    help="Architecture.  [default: fast, or --config's]",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here go before it.",
+)
+@click.option("--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
+@click.option("--batch", type=int, metavar="N", help="Samples a step.  [default: 8]")
+@click.option(
+    "--loss",
+    metavar="SUM",
+    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+jaccard]",
+)
+@click.option("--learning-rate", type=float, metavar="RATE", help="Its highest value.  [default: 0.003]")
+@click.option("--val-patches", type=int, metavar="N", help="About how many patches are held out.  [default: 1000]")
+@click.option(
+    "--split",
+    type=click.Choice(["scenes", "patches"]),
+    help="Hold out whole scenes, or single patches as the seed project did: patches of one scene are nearly the same "
+    "picture, so that scores on single ones flatter.  [default: scenes]",
+)
+@click.option("--workers", type=int, metavar="N", help="Processes that make samples.  [default: 1]")
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="What to compute in.  [default: auto]"
+)
+@click.option("--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
+@click.option("--seed", type=int, help="The same seed gives the same run.  [default: 0]")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--pack",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Pack all patches there first, once, to read them faster.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN, exactly where it was.")
+@click.option("--recipe", type=click.Choice(["bundled"]), help="Train as the bundled models were; ROOT is their data.")
+@click.option("--folds", type=click.IntRange(2), metavar="N", help="With --recipe: cross-validate in N folds instead.")
+@click.option("--fold", type=click.IntRange(0), metavar="K", help="With --folds: train the one fold K, from 0.")
+@options.classes
+@options.reading
+@options.as_json
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    root: Path,
+    out: Path,
+    arch: str | None,
+    config: Path | None,
+    device: str,
+    pack: Path | None,
+    resume: bool,
+    recipe: str | None,
+    folds: int | None,
+    fold: int | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train a model on ROOT: 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/.
+
+    RUN receives config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard),
+    last.safetensors, and what --resume needs. 'geocloud mask --model RUN/best.safetensors' uses the result. On many
+    GPUs: torchrun --nproc-per-node 4 -m geocloud_cli train ….
+
+    Example: geocloud train 38-Cloud --arch fast --out run1
+    """
+    if fold is not None and folds is None:
+        raise click.UsageError("--fold is one of the folds of --folds")
+    if fold is not None and folds is not None and fold >= folds:
+        raise click.UsageError(f"--fold {fold}: wanted 0 to {folds - 1}")
+    if folds is not None and recipe is None:
+        raise click.UsageError("--folds goes with --recipe")
+    if recipe is not None and pack is not None:
+        raise click.UsageError("--pack: the recipe holds its data in memory")
+    changes = {name: given.pop(name) for name in SETTINGS if given[name] is not None or given.pop(name)}
+    from geocloud.training.config import TrainConfig, update
+
+    if config is not None:
+        settings = TrainConfig.load(config)
+    elif recipe is not None:
+        from geocloud.training.recipe import CONFIGS
+
+        settings = CONFIGS[arch or "fast"]
+    else:
+        settings = TrainConfig()
+    if arch is not None and arch != settings.architecture:
+        changes |= {"architecture": arch, "options": {}}
+    settings = update(settings, changes, "options")
+    report = training_bar(ctx.obj["quiet"])
+    if recipe is not None:
+        result = _by_recipe(root, out, settings, folds, fold, resume, report)
+    else:
+        result = _on_dataset(root, out, settings, device, pack, resume, given, report)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        for key, value in result.items():
+            click.echo(f"{key}: {value}")
+
+
+def _on_dataset(
+    root: Path,
+    out: Path,
+    settings: TrainConfig,
+    device: str,
+    pack: Path | None,
+    resume: bool,
+    given: dict[str, Any],
+    report: Any,
+) -> dict[str, Any]:
+    from geocloud.training.layout import open_dataset
+    from geocloud.training.run import train_on
+
+    dataset = open_dataset(root, options.label_map(given), options.read_options(given))
+    done = train_on(dataset, settings, out, device=device, pack=pack, resume=resume, report=report)
+    return {"model": str(done.model), "trained on": done.training, "held out": done.validation, "jaccard": done.jaccard}
+
+
+def _by_recipe(
+    root: Path, out: Path, settings: TrainConfig, folds: int | None, fold: int | None, resume: bool, report: Any
+) -> dict[str, Any]:
+    from geocloud.training.recipe import cross_validate, train_all
+
+    name = settings.architecture
+    if folds is None:
+        train_all(root, out, name, settings, resume, report)
+        return {"model": str(out / f"{name}.safetensors")}
+    scores = cross_validate(root, out, name, settings, folds, fold, resume, report)
+    return {"scores": scores["pooled"] if scores else f"folds are still missing in {out}"}

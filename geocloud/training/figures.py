@@ -1,0 +1,123 @@
+"""Pictures of runs, data sets and evaluations, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from geocloud.metrics import Confusion
+from geocloud.training.chips import CLOUD, IGNORE, Chip
+
+Mask = NDArray[np.bool_]
+
+HIT, MISS, FALSE_ALARM = (255, 255, 255), (214, 39, 40), (255, 191, 0)
+"""Colours of error maps: cloud that was found, cloud that was missed, clear ground called cloud."""
+
+
+def natural(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Red, green and blue ``(h, w, 3)`` in [0, 1] for looking at; black where there is no data."""
+    shown = np.nan_to_num(reflectance[:3]).transpose(1, 2, 0)
+    bright = float(np.quantile(shown, 0.99)) if shown.size else 0.0
+    return np.clip(shown / max(bright, 0.15), 0, 1) ** np.float32(0.7)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Loss and validation scores over steps."""
+    figure = Figure((8, 4))
+    axes = figure.subplots()
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [row["loss"] for row in rows], "0.5", label="loss")
+    for score in ("jaccard", "accuracy"):
+        if score in rows[-1]:
+            axes.plot(steps, [row[score] for row in rows], label=f"validation {score}")
+    axes.set(xlabel="step", ylim=(0, max(1.0, *(row["loss"] for row in rows))))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float, path: Path) -> None:
+    """Chips, their labels and what a model makes of them, a column each."""
+    figure = Figure((2 * len(found), 6.4))
+    axes = figure.subplots(3, len(found), squeeze=False)
+    for column, (chip, probability) in zip(axes.T, found, strict=True):
+        column[0].imshow(natural(chip.reflectance))
+        column[0].set_title(chip.name[:18], fontsize=7)
+        column[1].imshow(np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD), cmap="gray", vmin=0, vmax=1)
+        column[2].imshow(error_map(probability > threshold, chip.label == CLOUD, chip.label != IGNORE))
+        for axis in column:
+            axis.set_axis_off()
+    _save(figure, path)
+
+
+def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
+    """Chips beside their labels, to see at a glance whether the two belong together."""
+    rows = -(-len(shown) // columns)
+    figure = Figure((2 * columns, 4.4 * rows))
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for index, chip in enumerate(shown):
+        row, column = divmod(index, columns)
+        axes[2 * row, column].imshow(natural(chip.reflectance))
+        axes[2 * row, column].set_title(chip.name[:18], fontsize=7)
+        label = np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD)
+        axes[2 * row + 1, column].imshow(label, cmap="gray", vmin=0, vmax=1)
+    _save(figure, path)
+
+
+def error_map(found: Mask, truth: Mask, known: Mask | None = None) -> NDArray[np.uint8]:
+    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey where nothing is known."""
+    picture = np.zeros((*truth.shape, 3), "uint8")
+    picture[found & truth], picture[~found & truth], picture[found & ~truth] = HIT, MISS, FALSE_ALARM
+    if known is not None:
+        picture[~known] = 96
+    return picture
+
+
+def write_picture(picture: NDArray[np.uint8], path: Path, largest: int = 2000) -> None:
+    """Writes ``(h, w, 3)`` as PNG, thinned out to at most ``largest`` pixels a side."""
+    from matplotlib.image import imsave
+
+    step = -(-max(picture.shape[:2]) // largest)
+    imsave(path, picture[::step, ::step])
+
+
+def sweep(found: dict[float, Confusion], path: Path) -> None:
+    """Scores over thresholds, and precision over recall."""
+    figure = Figure((10, 4))
+    left, right = figure.subplots(1, 2)
+    for score in ("jaccard", "accuracy", "precision", "recall"):
+        left.plot(list(found), [getattr(c, score) for c in found.values()], label=score)
+    left.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
+    left.legend()
+    right.plot([c.recall for c in found.values()], [c.precision for c in found.values()], ".-")
+    right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def calibration(
+    predicted: NDArray[np.float64], observed: NDArray[np.float64], pixels: NDArray[np.int64], path: Path
+) -> None:
+    """How often there is cloud where the model says a probability; on the diagonal it is right."""
+    figure = Figure((5, 5))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "0.7")
+    axes.plot(predicted, observed, ".-")
+    weight = pixels / max(pixels.max(initial=1), 1)
+    axes.bar(predicted, 0.2 * weight, width=0.04, color="0.85", label="share of pixels (not to scale)")
+    axes.set(xlabel="probability said", ylabel="share that is cloud", xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)

@@ -1,0 +1,97 @@
+"""Chips packed once into two memory-mapped arrays, from which a disk feeds a GPU: no decoding, no file to open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from geocloud.errors import DatasetError, OutputError
+from geocloud.training.chips import Chip, ChipSource
+
+IMAGES, LABELS, INDEX = "images.npy", "labels.npy", "index.json"
+SCALE, MISSING = 10_000, -32_768
+
+
+class PackedChips(Sequence[Chip]):
+    """Chips from a folder that `pack` wrote: reflectance to the nearest 0.0001. Opened anew in each process."""
+
+    def __init__(self, folder: Path, chosen: Sequence[int]) -> None:
+        self.folder, self.chosen = folder, chosen
+        self._arrays: tuple[Any, Any] | None = None
+        self._names: list[str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["names"]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Chip: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedChips: ...
+    def __getitem__(self, index: int | slice) -> Chip | PackedChips:
+        if isinstance(index, slice):
+            return PackedChips(self.folder, self.chosen[index])
+        if self._arrays is None:
+            self._arrays = np.load(self.folder / IMAGES, mmap_mode="r"), np.load(self.folder / LABELS, mmap_mode="r")
+        images, labels = self._arrays
+        place = self.chosen[index]
+        values = np.asarray(images[place])
+        reflectance = np.where(values == MISSING, np.float32(np.nan), values.astype("float32") / SCALE)
+        return Chip(self._names[place], reflectance, np.array(labels[place]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_arrays": None}  # an open map does not cross to another process
+
+
+def pack(
+    sources: Sequence[ChipSource], folder: Path, report: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Reads every chip once and writes the arrays; a pack of the very same files is left as it is.
+
+    Raises DatasetError where chips differ in size, SceneError, OutputError.
+    """
+    index = {"names": [s.name for s in sources], "files": [_fingerprint(s) for s in sources]}
+    if (folder / INDEX).exists() and json.loads((folder / INDEX).read_text(encoding="utf-8")) == index:
+        return
+    first = sources[0].read()
+    height, width = first.label.shape
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDEX).unlink(missing_ok=True)  # written last, it says that the rest is whole
+        images = _create(folder / IMAGES, "int16", (len(sources), 4, height, width))
+        labels = _create(folder / LABELS, "uint8", (len(sources), height, width))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be packed into ({error.strerror})") from error
+    for place, source in enumerate(sources):
+        chip = source.read()
+        if chip.label.shape != (height, width):
+            raise DatasetError(
+                f"{source.image}: {chip.label.shape[0]}×{chip.label.shape[1]} pixels, wanted {height}×{width} as "
+                f"{sources[0].image.name} has; chips of different sizes cannot be packed, leave --pack out"
+            )
+        values = np.clip(np.rint(np.nan_to_num(chip.reflectance) * SCALE), MISSING + 1, -MISSING - 1)
+        images[place] = np.where(np.isnan(chip.reflectance), MISSING, values)
+        labels[place] = chip.label
+        report(place + 1, len(sources))
+    images.flush()
+    labels.flush()
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def packed(folder: Path, sources: Sequence[ChipSource]) -> PackedChips:
+    """The chips of these sources from a pack that holds them."""
+    places = {name: i for i, name in enumerate(json.loads((folder / INDEX).read_text(encoding="utf-8"))["names"])}
+    return PackedChips(folder, [places[source.name] for source in sources])
+
+
+def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _fingerprint(source: ChipSource) -> list[object]:
+    """What changes when a chip does."""
+    stats = [path.stat() for path in (source.image, source.mask) if path is not None]
+    return [str(source.image), [[s.st_size, s.st_mtime_ns] for s in stats], repr((source.classes, source.options))]

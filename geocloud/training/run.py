@@ -1,0 +1,64 @@
+"""A data set and a configuration in, a trained model and its scores out: the whole story of `geocloud train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geocloud.errors import DatasetError
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.training.chips import Chip, ChipSource, LazyChips
+from geocloud.training.config import TrainConfig
+from geocloud.training.layout import DataSet
+from geocloud.training.pack import pack as write_pack
+from geocloud.training.pack import packed
+from geocloud.training.split import hold_out
+from geocloud.training.train import BEST, Progress, Team, train
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a run: the best model by validation Jaccard, and how many patches were trained on and held out."""
+
+    model: Path
+    training: int
+    validation: int
+    jaccard: float
+
+
+def train_on(
+    dataset: DataSet,
+    config: TrainConfig,
+    out: Path,
+    *,
+    device: str = "auto",
+    pack: Path | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Holds scenes out, trains on the rest, keeps the best. ``pack``: a folder to pack all patches into first.
+
+    No more than a fifth of the patches is held out.
+    Raises DatasetError, OptionError, OutputExistsError, CheckpointError, DeviceError, SceneError.
+    """
+    sources = dataset.worth_training() if config.informative else dataset.training
+    if not sources:
+        raise DatasetError(
+            f"{dataset.root}: none of its {len(dataset.training)} training patches is fit to train on "
+            "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' tells what is there"
+        )
+    kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
+    chips: Callable[[Sequence[ChipSource]], Sequence[Chip]] = LazyChips
+    if pack is not None:
+        folder, team = pack, Team.join()
+        if team.first:
+            write_pack(sources, folder)
+        team.wait()
+
+        def chips(chosen: Sequence[ChipSource]) -> Sequence[Chip]:
+            return packed(folder, chosen)
+
+    train([(1.0, chips(kept))], chips(held), config, out, name=out.name, device=device, resume=resume, report=report)
+    best = Checkpoint.load(out / BEST)
+    return Trained(out / BEST, len(kept), len(held), best.training["validation"]["jaccard"])

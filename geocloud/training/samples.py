@@ -1,0 +1,53 @@
+"""What the training loop is fed: augmented samples, each of which depends on its number and the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from geocloud.training.augment import Augment
+from geocloud.training.chips import Chip
+
+Group = tuple[float, Sequence[Chip]]
+"""Chips, and their share of the samples."""
+
+
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """Sample ``i`` is the same whoever asks for it and when: runs go on after a kill as if nothing had happened.
+
+    Reflectance ``(4, size, size)`` with NaN where there is no data, label ``(size, size)``. A group's chips are drawn
+    at random by the share of the group.
+    """
+
+    def __init__(self, groups: Sequence[Group], augment: Augment, seed: int) -> None:
+        self.groups = [(share, chips) for share, chips in groups if len(chips)]
+        self.augment = augment
+        self.seed = seed
+        shares = np.array([share for share, _ in self.groups])
+        self.shares = shares / shares.sum()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, index])
+        _, chips = self.groups[rng.choice(len(self.shares), p=self.shares)]
+        image, label = self.augment.sample(chips[int(rng.integers(len(chips)))], rng)
+        return torch.from_numpy(image), torch.from_numpy(label)
+
+
+class Batches:
+    """The numbers of the samples in each batch, from a step on; several processes share the samples of a step."""
+
+    def __init__(self, first: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> None:
+        self.steps = range(first, steps)
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            start = (step * self.world + self.rank) * self.batch
+            yield list(range(start, start + self.batch))

@@ -1,0 +1,43 @@
+"""What is held out of training to watch it by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from geocloud.errors import DatasetError, OptionError
+from geocloud.training.chips import ChipSource
+
+SPLITS = ("scenes", "patches")
+
+
+def hold_out(
+    sources: Sequence[ChipSource], count: int, by: str = "scenes", seed: int = 0
+) -> tuple[list[ChipSource], list[ChipSource]]:
+    """Training and validation chips. Whole scenes, drawn at random, go out until about ``count`` chips are out.
+
+    ``by="patches"`` draws single chips, as the seed project did: since patches of one scene are nearly the same
+    picture, scores on them flatter. At least one scene stays on each side. Raises DatasetError, OptionError.
+    """
+    if by not in SPLITS:
+        raise OptionError(f"split {by!r}: wanted {' or '.join(SPLITS)}")
+    if not 0 < count < len(sources):
+        raise OptionError(f"validation patches {count}: wanted more than 0 and fewer than the {len(sources)} there are")
+    rng = np.random.default_rng(seed)
+    if by == "patches":
+        out = {int(i) for i in rng.permutation(len(sources))[:count]}
+    else:
+        scenes = sorted({source.scene for source in sources})
+        if len(scenes) < 2:
+            raise DatasetError(
+                f"all {len(sources)} patches are of one scene ({scenes[0]}): none can be held out whole; "
+                "add scenes, or split by patches"
+            )
+        held: set[str] = set()
+        for index in rng.permutation(len(scenes))[:-1]:
+            if sum(source.scene in held for source in sources) >= count:
+                break
+            held.add(scenes[int(index)])
+        out = {i for i, source in enumerate(sources) if source.scene in held}
+    return [s for i, s in enumerate(sources) if i not in out], [s for i, s in enumerate(sources) if i in out]

@@ -1,0 +1,94 @@
+"""All that a run needs to go on exactly where it was: one safetensors file, so that nothing in it can run code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geocloud.errors import CheckpointError
+
+NETWORK, AVERAGE, OPTIMIZER = "network", "average", "optimizer"
+
+
+@dataclass(slots=True)
+class RunState:
+    """The parts of a run that change: network, running mean, optimizer, schedule, and where it is."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    step: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, path: Path, config: dict[str, Any]) -> None:
+        """Writes the state; a file of that name is replaced at once or not at all."""
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in ((NETWORK, self.network), (AVERAGE, self.average)):
+            tensors |= {f"{prefix}/{key}": value for key, value in module.state_dict().items()}
+        state = self.optimizer.state_dict()
+        for index, entries in state["state"].items():
+            tensors |= {f"{OPTIMIZER}/{index}/{key}": value for key, value in entries.items()}
+        about = {
+            "config": config,
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "rows": self.rows,
+            "optimizer": state["param_groups"],
+            "schedule": {k: v for k, v in self.schedule.state_dict().items() if _plain(v)},
+        }
+        staged = path.with_name(f".{path.name}")
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(tensors, staged, metadata={"run": json.dumps(about)})
+        staged.replace(path)
+
+    def load(self, path: Path, config: dict[str, Any]) -> None:
+        """Takes everything over from a file. Raises CheckpointError where it is of another configuration."""
+        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import load_file
+
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["run"])
+            tensors = load_file(path)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: no state of a training run ({error}); start anew in another folder"
+            ) from error
+        different = sorted(key for key in config if json.dumps(config[key]) != json.dumps(about["config"].get(key)))
+        if different:
+            raise CheckpointError(
+                f"{path}: the run in this folder had another {', '.join(different)}; "
+                "go on with its own config.toml, or start anew in another folder"
+            )
+        for prefix, module in ((NETWORK, self.network), (AVERAGE, self.average)):
+            module.load_state_dict(
+                {k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(OPTIMIZER):
+                _, index, name = key.split("/")
+                entries.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": entries, "param_groups": about["optimizer"]})
+        self.schedule.load_state_dict(about["schedule"])
+        self.step, self.best, self.seconds, self.rows = (about[k] for k in ("step", "best", "seconds", "rows"))
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON can hold it: a schedule also lists its own functions."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

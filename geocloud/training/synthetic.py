@@ -1,0 +1,105 @@
+"""A small simulated data set in 38-Cloud's exact layout: names, lists, padding, numbers, truths.
+
+For tests, and to try training and evaluation in minutes. Nothing in it is an observation: the files say "simulated",
+and the scenes lie on path 999, which no satellite flies. The authors' false-colour previews are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.bands import BANDS, LANDSAT_L1
+from geocloud.errors import OptionError, OutputExistsError
+from geocloud.gdal import open_quietly
+from geocloud.simulate import simulate_scene
+from geocloud.tiles import PATCH_COLUMN, SCENE_COLUMN, cloud38_windows, grown_list
+
+SIDE = 384
+INFORMATIVE = 0.8
+
+
+def write_38cloud(
+    root: Path, training: int = 4, testing: int = 2, size: tuple[int, int] = (2, 3), seed: int = 0
+) -> int:
+    """Writes ``training`` and ``testing`` scenes of about ``size`` patches and returns the number of patches.
+
+    Raises OptionError, OutputExistsError.
+    """
+    if min(training, testing) < 0 or training + testing < 1 or min(size) < 1:
+        raise OptionError(
+            f"{training} training and {testing} test scenes of {size} patches: wanted at least one of each"
+        )
+    if root.exists() and any(root.iterdir()):
+        raise OutputExistsError(f"{root}: is not empty; name a new folder")
+    count = 0
+    for part, scenes in (("training", training), ("test", testing)):
+        for number in range(scenes):
+            draw = seed * 1000 + number + (500 if part == "test" else 0)
+            count += _write_scene(root / f"38-Cloud_{part}", part, draw, size)
+    return count
+
+
+def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> int:
+    rng = np.random.default_rng(draw)
+    shape = (size[0] * SIDE - int(rng.integers(5, 40)), size[1] * SIDE - int(rng.integers(5, 40)))
+    kinds = [["cumulus", "cirrus"], ["stratus"], ["cumulus", "haze"]][draw % 3]
+    scene = simulate_scene(draw, shape, clouds=kinds)
+    name = f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1"
+    light = math.sin(math.radians(rng.uniform(30, 65)))
+    known = ~_collar(shape)
+    numbers = np.clip(np.rint(LANDSAT_L1.invert(scene.reflectance * light)), 1, 65_535)
+    numbers = np.where(known, numbers, 0).astype("uint16")
+    truth = scene.truth & known
+    prefix = "train" if part == "training" else "test"
+    patches = cloud38_windows(name, shape, SIDE)
+    informative = []
+    for patch, window in patches:
+        top, left = int(window.row_off), int(window.col_off)
+        cut = _cut(np.concatenate([numbers, truth[None] * np.uint16(255)]), top, left)
+        for band, values in zip(BANDS, cut, strict=False):
+            _write(folder / f"{prefix}_{band}" / f"{band}_{patch}.TIF", values)
+        if part == "training":
+            _write(folder / "train_gt" / f"gt_{patch}.TIF", cut[4].astype("uint8"))
+            if np.count_nonzero(cut[0]) > INFORMATIVE * SIDE**2:
+                informative.append(patch)
+    _write(folder / "Entire_scene_gts" / f"edited_corrected_gts_{name}.TIF", truth.astype("uint8"))
+    lists = {f"{part}_patches_38-Cloud.csv": [patch for patch, _ in patches]}
+    if part == "training":
+        lists["training_patches_38-cloud_nonempty.csv"] = informative
+    for file, names in lists.items():
+        _append(folder / file, PATCH_COLUMN, names)
+    _append(folder / f"{part}_sceneids_38-Cloud.csv", SCENE_COLUMN, [name])
+    return len(patches)
+
+
+def _append(path: Path, column: str, names: list[str]) -> None:
+    path.write_text(grown_list(path, column, names), encoding="utf-8", newline="")
+
+
+def _collar(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """True outside the slanted frame that a Landsat scene fills, ``(h, w)``."""
+    rows, cols = (np.linspace(-1, 1, n)[s] for n, s in zip(shape, (np.s_[:, None], np.s_[None, :]), strict=True))
+    return (np.abs(rows + 0.05 * cols) > 1) | (np.abs(cols - 0.05 * rows) > 1)
+
+
+def _cut(values: NDArray[np.uint16], top: int, left: int) -> NDArray[np.uint16]:
+    """One patch, zero where it hangs over the scene."""
+    patch = np.zeros((len(values), SIDE, SIDE), "uint16")
+    height, width = values.shape[1:]
+    rows, cols = slice(max(top, 0), min(top + SIDE, height)), slice(max(left, 0), min(left + SIDE, width))
+    patch[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = values[:, rows, cols]
+    return patch
+
+
+def _write(path: Path, values: NDArray[np.generic]) -> None:
+    """As the authors' files: one band, PackBits, no georeferencing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = values.shape
+    options = {"count": 1, "dtype": values.dtype, "height": height, "width": width, "compress": "packbits"}
+    with open_quietly(path, "w", driver="GTiff", **options) as dataset:
+        dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION="Simulated by geocloud, not an observation")
+        dataset.write(values, 1)

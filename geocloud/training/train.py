@@ -1,0 +1,293 @@
+"""The training loop: chips and a configuration in, weights out, on one device or on many."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from geocloud.errors import DatasetError, OutputExistsError
+from geocloud.metrics import Confusion
+from geocloud.model.checkpoint import Checkpoint, build_network, normalise
+from geocloud.predict import Precision, find_device, find_dtype
+from geocloud.training.chips import CLOUD, IGNORE, Chip
+from geocloud.training.config import TrainConfig
+from geocloud.training.losses import parse_loss
+from geocloud.training.samples import Batches, Group, Samples
+from geocloud.training.state import RunState
+
+log = logging.getLogger(__name__)
+
+CONFIG, METRICS, STATE = "config.toml", "metrics.csv", "state.safetensors"
+BEST, LAST = "best.safetensors", "last.safetensors"
+SCORES = ("jaccard", "accuracy", "precision", "recall")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: steps done and in all, mean loss since the last report, last validation Jaccard if any."""
+
+    step: int
+    steps: int
+    loss: float
+    jaccard: float | None
+
+
+def train(
+    groups: Sequence[Group],
+    validation: Sequence[Chip],
+    config: TrainConfig,
+    out: Path | None = None,
+    *,
+    name: str = "model",
+    device: str = "auto",
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Checkpoint:
+    """Trains a network and returns the running mean of its weights after the last step.
+
+    Into the folder ``out`` go config.toml, metrics.csv, the state to resume from, last.safetensors and, by validation
+    Jaccard, best.safetensors, curves.png and samples.png. Without validation chips there is no best. Under torchrun
+    every process calls this, and the first alone writes. On a CPU a resumed run ends in the very weights of one that
+    was never stopped. Raises DatasetError, OutputExistsError, CheckpointError, DeviceError.
+    """
+    if not sum(len(chips) for _, chips in groups):
+        raise DatasetError("nothing to train on: no chips")
+    team = Team.join()
+    place = find_device(
+        device if team.local is None or device != "auto" or not torch.cuda.is_available() else f"cuda:{team.local}"
+    )
+    run = _start(config, place)
+    settings = asdict(config)
+    if out is not None and team.first:
+        _prepare(out, config, resume)
+    team.wait()
+    if out is not None and resume and (out / STATE).exists():
+        run.load(out / STATE, settings)
+    network: nn.Module = run.network
+    if team.size > 1:
+        network = nn.parallel.DistributedDataParallel(network)
+    if config.compile:
+        network.compile()
+    loader = DataLoader(
+        Samples(groups, config.augment, config.seed),
+        batch_sampler=Batches(run.step, config.steps, config.batch, team.rank, team.size),
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        pin_memory=place.type == "cuda",
+    )
+    dtype = find_dtype(place, Precision(config.precision))
+    dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need its gradients scaled
+    mean, std = torch.tensor(config.mean, device=place), torch.tensor(config.std, device=place)
+    loss = parse_loss(config.loss)
+    started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
+    for image, label in loader:
+        image, label = image.to(place, non_blocking=True), label.to(place, non_blocking=True)
+        image = normalise(image, mean, std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
+            logits = network(image)
+        value = loss(logits, label)
+        run.optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+        run.optimizer.step()
+        run.step += 1
+        if config.schedule == "cosine":
+            run.schedule.step()
+        _average(run, config.average)
+        since, count = since + value.detach(), count + 1
+        if run.step % config.validate_every and run.step < config.steps:
+            if run.step % 20 == 0:
+                report(Progress(run.step, config.steps, float(since) / count, _last(run, "jaccard")))
+            continue
+        run.seconds = time.monotonic() - started
+        row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
+        checkpoint = _checkpoint(run, config, name)
+        if team.first and len(validation):
+            found = validate(checkpoint, validation, place)
+            scores = {score: getattr(found, score) for score in SCORES}
+            row |= scores
+            checkpoint = replace(checkpoint, training={**checkpoint.training, "validation": scores})
+        if config.schedule == "plateau":
+            run.schedule.step(team.share(row.get("jaccard", -row["loss"])))  # type: ignore[arg-type]
+        run.rows.append(row | {"seconds": round(run.seconds, 1)})
+        log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
+        report(Progress(run.step, config.steps, row["loss"], row.get("jaccard")))
+        since, count = torch.zeros((), device=place), 0
+        if team.first and out is not None:
+            _save(run, checkpoint, out, settings, validation, place)
+    return _checkpoint(run, config, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """The processes of one run, as torchrun starts them; one alone where it did not."""
+
+    rank: int = 0
+    size: int = 1
+    local: int | None = None
+
+    @classmethod
+    def join(cls) -> Team:
+        if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+            return cls()
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", 0)))
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def share(self, value: float) -> float:
+        """The first process's value, in every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box)
+        return box[0]
+
+
+def _start(config: TrainConfig, place: torch.device) -> RunState:
+    torch.manual_seed(config.seed)
+    network = build_network(config.architecture, **config.options).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+
+    def rate(step: int) -> float:
+        """Warm-up, then half a cosine down to nothing: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983."""
+        rest = (step - config.warmup) / max(config.steps - config.warmup, 1)
+        return min((step + 1) / config.warmup, 0.5 + 0.5 * math.cos(math.pi * min(max(rest, 0), 1)))
+
+    schedule: Any
+    if config.schedule == "cosine":
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    else:
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", 0.5, patience=4)
+    return RunState(network, copy.deepcopy(network), optimizer, schedule)
+
+
+@torch.no_grad()
+def _average(run: RunState, keep: float) -> None:
+    """The running mean of weights and statistics; young means forget faster."""
+    keep = min(keep, run.step / (run.step + 10))
+    for slow, fast in zip(run.average.state_dict().values(), run.network.state_dict().values(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(fast, 1 - keep)
+
+
+def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
+    return Checkpoint(
+        name=name,
+        architecture=config.architecture,
+        weights={key: value.clone() for key, value in run.average.state_dict().items()},
+        mean=(config.mean,) * 4,
+        std=(config.std,) * 4,
+        threshold=config.threshold,
+        options=config.options,
+        training={"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)},
+    )
+
+
+def _last(run: RunState, score: str) -> float | None:
+    return run.rows[-1].get(score) if run.rows else None
+
+
+def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume and (out / STATE).exists():
+        raise OutputExistsError(
+            f"{out}: holds a training run already; --resume goes on with it, or name another folder"
+        )
+    if not (out / STATE).exists():
+        config.save(out / CONFIG)
+
+
+def _save(
+    run: RunState,
+    checkpoint: Checkpoint,
+    out: Path,
+    settings: dict[str, Any],
+    validation: Sequence[Chip],
+    place: torch.device,
+) -> None:
+    """Everything a run leaves behind; the state last, so that it never promises what is not there."""
+    from geocloud.training import figures
+
+    checkpoint.save(out / LAST)
+    jaccard = run.rows[-1].get("jaccard", math.nan)
+    if jaccard > run.best:
+        run.best = jaccard
+        checkpoint.save(out / BEST)
+    with (out / METRICS).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(run.rows[-1]))
+        writer.writeheader()
+        writer.writerows(run.rows)
+    figures.curves(run.rows, out / "curves.png")
+    if len(validation):
+        shown = [validation[int(i)] for i in np.linspace(0, len(validation) - 1, min(8, len(validation)))]
+        figures.samples(
+            [(chip, probabilities(checkpoint, chip, place)) for chip in shown],
+            checkpoint.threshold,
+            out / "samples.png",
+        )
+    _tensorboard(run, out)
+    run.save(out / STATE, settings)
+
+
+def _tensorboard(run: RunState, out: Path) -> None:
+    """The same numbers for TensorBoard, where that is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(str(out / "tensorboard")) as writer:
+        row = run.rows[-1]
+        for key, value in row.items():
+            writer.add_scalar(key, value, row["step"])
+
+
+def validate(checkpoint: Checkpoint, chips: Sequence[Chip], device: torch.device) -> Confusion:
+    """Counts over whole chips, pooled, at the checkpoint's threshold."""
+    network = checkpoint.network().to(device)
+    total = Confusion()
+    for index in range(len(chips)):
+        chip = chips[index]
+        found = _probabilities(network, checkpoint, chip, device) > checkpoint.threshold
+        total += Confusion.of(found, chip.label == CLOUD, chip.label != IGNORE)
+    return total
+
+
+def probabilities(checkpoint: Checkpoint, chip: Chip, device: torch.device | None = None) -> NDArray[np.float32]:
+    """The cloud probability ``(h, w)`` of one whole chip."""
+    device = device or torch.device("cpu")
+    return _probabilities(checkpoint.network().to(device), checkpoint, chip, device)
+
+
+@torch.inference_mode()
+def _probabilities(network: nn.Module, checkpoint: Checkpoint, chip: Chip, device: torch.device) -> NDArray[np.float32]:
+    stride = int(network.stride)  # type: ignore[arg-type]
+    height, width = chip.label.shape
+    padded = torch.full((1, 4, -(-height // stride) * stride, -(-width // stride) * stride), torch.nan)
+    padded[0, :, :height, :width] = torch.from_numpy(chip.reflectance)
+    mean, std = (torch.tensor(values, device=device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+    logits: Tensor = network(normalise(padded.to(device), mean, std))[0, 0, :height, :width]
+    return logits.sigmoid().cpu().numpy()

@@ -1,0 +1,133 @@
+"""dataset, train and evaluate, as users run them, on a small simulated 38-Cloud."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import geobox, read_tif, write_tif
+from test_cli import run
+
+QUICK = "steps = 4\nbatch = 2\nwarmup = 1\nvalidate_every = 2\nworkers = 0\n[options]\nwidth = 4\nlevels = 3\n"
+
+
+@pytest.fixture(scope="module")
+def trained(toy, tmp_path_factory):
+    """A run of a few steps, of the command itself."""
+    place = tmp_path_factory.mktemp("trained")
+    (place / "quick.toml").write_text(QUICK)
+    done = run("train", toy, "--out", "run", "--config", "quick.toml", "--loss", "dice+bce", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place, json.loads(done.stdout)
+
+
+def test_from_simulated_patches_to_a_mask(toy, trained):
+    place, result = trained
+    assert result["model"] == "run/best.safetensors"
+    assert (result["trained on"], result["held out"]) == (4, 2)
+    assert 'loss = "dice+bce"' in (place / "run" / "config.toml").read_text()
+    assert len((place / "run" / "metrics.csv").read_text().splitlines()) == 3
+    scene = sorted((toy / "38-Cloud_test" / "Entire_scene_gts").iterdir())[0].stem.removeprefix("edited_corrected_gts_")
+    done = run("mask", toy / "38-Cloud_test", "--scene-id", scene, "--model", result["model"], "-o", "m.tif", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert set(np.unique(read_tif(place / "m.tif"))) <= {0, 1, 255}
+    again = run("train", toy, "--out", "run", "--config", "quick.toml", cwd=place)
+    assert again.returncode == 1
+    assert again.stderr == (
+        "geocloud: error: run: holds a training run already; --resume goes on with it, or name another folder\n"
+    )
+    done = run("train", toy, "--out", "run", "--config", "run/config.toml", "--resume", cwd=place)
+    assert done.returncode == 0, done.stderr
+
+
+def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
+    place, result = trained
+    model = place / result["model"]
+    done = run("evaluate", toy, "--model", model, "--out", "out", "--csv", "scores.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "protocol official, cloud above 0.047, 2 scenes; per cent"
+    assert lines[1].split() == ["precision", "recall", "specificity", "jaccard", "accuracy"]
+    assert [line[:18].strip() for line in lines[2:5]] == [
+        "mean over scenes",
+        "pooled over pixels",
+        "median over scenes",
+    ]
+    rows = list(csv.reader((tmp_path / "scores.csv").read_text().splitlines()))
+    scenes = np.array([[float(v) for v in row[1:]] for row in rows[4:]])
+    np.testing.assert_allclose([float(v) for v in rows[1][1:]], scenes.mean(0))
+    assert float(lines[2].split()[-1]) == pytest.approx(100 * scenes[:, 4].mean(), abs=1e-3)
+    for name in ("thresholds.png", "calibration.png", "scores.csv", f"errors_{rows[4][0]}.png"):
+        assert (tmp_path / "out" / name).exists()
+    whole = run("evaluate", toy, "--model", model, "--protocol", "whole", "--threshold", 0.5, "--json", cwd=tmp_path)
+    found = json.loads(whole.stdout)
+    assert (found["protocol"], found["threshold"], len(found["scenes"])) == ("whole", 0.5, 2)
+
+
+def test_other_peoples_predictions(toy, tmp_path):
+    """The truth itself as a prediction scores one hundred."""
+    for part in sorted(toy.glob("38-Cloud_test/Entire_scene_gts/*")):
+        scene, truth = part.stem.removeprefix("edited_corrected_gts_"), read_tif(part)[0]
+        canvas = np.zeros((384, 768), "uint8")
+        top, left = (384 - truth.shape[0]) // 2, (768 - truth.shape[1]) // 2
+        canvas[top : top + truth.shape[0], left : left + truth.shape[1]] = truth
+        for col in range(2):
+            path = tmp_path / f"patch_{col + 1}_1_by_{col + 1}_{scene}.TIF"
+            write_tif(path, canvas[None, :, col * 384 : (col + 1) * 384] * 255, geobox(384, 384, None))
+    done = run("evaluate", toy, "--predictions", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mean_over_scenes"]["jaccard"] == 1
+
+
+def test_a_check_tells_what_is_there_and_fails_where_something_is_not(toy, tmp_path):
+    done = run("dataset", "check", toy, "--pictures", "look.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "training: 6 patches of 3 scenes" in done.stdout
+    assert (tmp_path / "look.png").exists()
+    done = run("dataset", "simulate", "new", "--training", 1, "--test", 0, "--rows", 1, "--cols", 1, cwd=tmp_path)
+    assert done.stdout == "new: 1 simulated patches\n"
+    next((tmp_path / "new").rglob("nir_*")).unlink()
+    done = run("dataset", "check", "new", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "neither 38-Cloud's folders" in done.stderr
+
+
+def test_image_and_mask_folders_with_classes(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for seed in range(2):
+        values = np.random.default_rng(seed).uniform(0, 0.5, (4, 64, 64)).astype("float32")
+        write_tif(
+            tmp_path / "images" / f"s{seed}.tif", values, geobox(64, 64), descriptions=("red", "green", "blue", "nir")
+        )
+        write_tif(
+            tmp_path / "masks" / f"s{seed}.tif", np.where(values[:1] > 0.3, 255, 128).astype("uint8"), geobox(64, 64)
+        )
+    done = run("dataset", "check", tmp_path, "--classes", "l8-biome", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cloud_share"] == pytest.approx(0.4, abs=0.03)
+    done = run("evaluate", tmp_path, "--classes", "128=clear,255=cloud", "--json")
+    assert json.loads(done.stdout)["protocol"] == "whole", done.stderr
+    done = run("dataset", "check", tmp_path, "--classes", "biome")
+    assert done.returncode == 1
+    assert "classes 'biome': wanted geocloud, 38-cloud, l8-biome, sparcs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", ".", "--out", "r", "--folds", "5"], 2, "--folds goes with --recipe"),
+        (["train", ".", "--out", "r", "--fold", "1"], 2, "--fold is one of the folds"),
+        (["train", ".", "--out", "r", "--loss", "iou"], 1, "loss 'iou': wanted bce"),
+        (["train", ".", "--out", "r"], 1, "neither 38-Cloud's folders"),
+        (["train", ".", "--out", "r", "--recipe", "bundled"], 1, "no l8biome/images"),
+        (["evaluate", "."], 1, "neither 38-Cloud's folders"),
+        (["evaluate", ".", "--predictions", ".", "--model", "fast"], 2, "not both"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, words, code, message):
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()

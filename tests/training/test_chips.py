@@ -1,0 +1,46 @@
+"""Chips from disk, and what mask values mean."""
+
+import numpy as np
+import pytest
+from conftest import geobox, write_tif
+
+from geocloud.errors import GridError, OptionError
+from geocloud.scene import ReadOptions
+from geocloud.training.chips import CLASSES, CLEAR, CLOUD, IGNORE, ChipSource, LazyChips, parse_classes
+
+OPTIONS = ReadOptions(scale=1e-4, bands=(1, 2, 3, 4))
+
+
+@pytest.fixture
+def image(tmp_path):
+    values = np.full((4, 3, 5), 2500, "uint16")
+    values[1, 0, 0] = 65535
+    return write_tif(tmp_path / "a.tif", values, geobox(3, 5), nodata=65535)
+
+
+def test_chips_and_the_meaning_of_mask_values(tmp_path, image):
+    codes = np.array([[64, 128, 192, 255, 0], [64] * 5, [7] * 5], "uint8")
+    mask = write_tif(tmp_path / "mask.tif", codes[None], geobox(3, 5))
+    source = ChipSource("a", "a", image, mask, CLASSES["l8-biome"], OPTIONS)
+    (found,) = LazyChips([source])
+    assert found.label.tolist() == [[IGNORE, CLEAR, CLOUD, CLOUD, IGNORE], [CLEAR] * 5, [IGNORE] * 5]
+    assert np.isnan(found.reflectance[:, 0, 0]).all()
+    assert found.reflectance[0, 1, 1] == 0.25
+    assert (ChipSource("a", "a", image, options=OPTIONS).read().label[1:] == CLEAR).all()
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path, image):
+    mask = write_tif(tmp_path / "mask.tif", np.zeros((1, 3, 4), "uint8"), geobox(3, 4))
+    with pytest.raises(GridError, match=r"mask.tif: 3×4 pixels, wanted 3×5 as .*a.tif has"):
+        ChipSource("a", "a", image, mask, options=OPTIONS).read()
+
+
+def test_classes_by_name_and_by_pairs():
+    assert parse_classes("sparcs")[5] == CLOUD
+    assert {value for value, meaning in parse_classes("sparcs").items() if meaning == CLEAR} == {0, 1, 2, 3, 4, 6}
+    assert parse_classes("0=clear,128=cloud, 255=ignore") == {0: CLEAR, 128: CLOUD, 255: IGNORE}
+    for wrong in ("biome", "0=clear,1=clouds", "x=cloud", ""):
+        with pytest.raises(OptionError, match="l8-biome"):
+            parse_classes(wrong)
+    with pytest.raises(OptionError, match="no value means cloud"):
+        parse_classes("0=clear")

@@ -1,0 +1,142 @@
+"""Runs of a few steps: they learn, they stop and go on, they leave behind what they promise."""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import simulated_chip as chip
+
+from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
+from geocloud.metrics import Confusion
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.training.augment import Augment
+from geocloud.training.chips import CLOUD
+from geocloud.training.config import TrainConfig
+from geocloud.training.layout import open_dataset
+from geocloud.training.run import train_on
+from geocloud.training.train import BEST, LAST, STATE, probabilities, train
+
+QUIET = Augment(size=64, coarsen=0, tint=0, roofs=0, snow=0, rock=0, clouds=0, low_sun=0, dim=0, saturate=0, wedge=0)
+SMALL = TrainConfig(
+    options={"width": 4, "levels": 3}, steps=12, batch=2, warmup=2, validate_every=4, workers=0, augment=QUIET
+)
+CHIPS = [chip(seed) for seed in range(4)]
+
+
+def metrics(run):
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+def same(one, other):
+    assert one.weights.keys() == other.weights.keys()
+    return all(torch.equal(value, other.weights[key]) for key, value in one.weights.items())
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking a loader beside OpenMP's threads
+def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
+    config = dataclasses.replace(SMALL, steps=60, batch=4, warmup=5, average=0.9, validate_every=60)
+    first, second = (train([(1.0, CHIPS)], [], dataclasses.replace(config, workers=n)) for n in (0, 1))
+    assert same(first, second), "whoever makes the samples"
+    unseen = chip(9)
+    assert Confusion.of(probabilities(first, unseen) > 0.5, unseen.label == CLOUD).jaccard > 0.5
+    assert first.training["config"]["steps"] == 60
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path, schedule):
+    config = dataclasses.replace(SMALL, schedule=schedule)
+    whole = train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "whole")
+
+    def kill(progress):
+        if progress.step == 8 and progress.jaccard is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run", report=kill)
+    with pytest.raises(OutputExistsError, match="--resume goes on with it"):
+        train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run")
+    steps = []
+    again = train(
+        [(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run", resume=True, report=lambda p: steps.append(p.step)
+    )
+    assert steps[0] > 4, "what was saved is not done again"
+    assert same(whole, again)
+    assert same(Checkpoint.load(tmp_path / "run" / LAST), Checkpoint.load(tmp_path / "whole" / LAST))
+    rows = [metrics(tmp_path / run) for run in ("whole", "run")]
+    assert [[r["step"] for r in found] for found in rows] == [["4", "8", "12"]] * 2
+    assert [r["jaccard"] for r in rows[0]] == [r["jaccard"] for r in rows[1]]
+    finished = train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run", resume=True)
+    assert same(whole, finished), "a finished run stays as it is"
+
+
+def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_path):
+    train([(1.0, CHIPS)], [], SMALL, tmp_path / "run")
+    with pytest.raises(CheckpointError, match="the run in this folder had another batch, seed"):
+        train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, batch=3, seed=1), tmp_path / "run", resume=True)
+    assert TrainConfig.load(tmp_path / "run" / "config.toml") == SMALL, "and the run's own settings stay"
+    (tmp_path / "run" / STATE).write_bytes(b"something else")
+    with pytest.raises(CheckpointError, match=f"{STATE}: no state of a training run"):
+        train([(1.0, CHIPS)], [], SMALL, tmp_path / "run", resume=True)
+    with pytest.raises(DatasetError, match="nothing to train on"):
+        train([(1.0, [])], [], SMALL)
+
+
+def test_what_a_run_leaves_behind(tmp_path, toy):
+    config = dataclasses.replace(SMALL, loss="dice+0.5*focal", augment=dataclasses.replace(Augment(), size=64))
+    done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack")
+    assert (done.training, done.validation) == (4, 2)
+    best = Checkpoint.load(tmp_path / "run" / BEST)
+    assert best.training["validation"]["jaccard"] == done.jaccard
+    assert best.training["config"]["loss"] == "dice+0.5*focal"
+    assert best.name == "run"
+    for name in ("curves.png", "samples.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+    scores = [
+        float(row["jaccard"]) for row in csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
+    ]
+    assert done.jaccard == pytest.approx(max(scores))
+    plain = train_on(open_dataset(toy), config, tmp_path / "other")
+    assert plain.jaccard == pytest.approx(done.jaccard, abs=0.02), "a pack is the same data"
+
+
+@pytest.mark.parametrize("architecture", ["unet", "attention-unet"])
+def test_every_architecture_trains(architecture):
+    config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
+    made = train([(1.0, CHIPS)], [], config)
+    assert made.architecture == architecture
+    assert probabilities(made, CHIPS[0]).shape == (96, 96)
+
+
+def test_two_processes_train_one_model(tmp_path):
+    """Under torchrun the gradients of both are averaged, so that two halves of a batch are one whole."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, dataclasses\nsys.path[:0] = [sys.argv[1], sys.argv[1] + '/training']\n"
+        "from test_train import *\n"
+        "config = dataclasses.replace(SMALL, steps=3, batch=1, validate_every=3, precision='float32')\n"
+        "train([(1.0, CHIPS)], CHIPS[:1], config, __import__('pathlib').Path(sys.argv[2]), device='cpu')\n"
+        "torch.distributed.destroy_process_group()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"]
+    done = subprocess.run(
+        [*command, script, Path(__file__).parent.parent, tmp_path / "run"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    two = Checkpoint.load(tmp_path / "run" / LAST)
+    assert two.training["step"] == 3
+    rows = metrics(tmp_path / "run")
+    assert len(rows) == 1
+    assert json.loads(json.dumps(two.training["config"]))["batch"] == 1
+    alone = train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, steps=3, batch=1, precision="float32"))
+    assert not same(two, alone), "each process had samples of its own"
