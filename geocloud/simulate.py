@@ -112,7 +112,7 @@ class CloudKind:
 
 CLOUD_KINDS = {
     "cumulus": CloudKind((2.5, 3.2), (1, 1), (2, 8), (0.05, 0.6), (0.35, 0.95), (0.01, 0.12), (3, 12)),
-    "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8)),
+    "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8), frequent=2),
     "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.9), (0.15, 0.8), (0.3, 0.7), (0, 0), (20, 40), 0.72),
     "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.8), (0.15, 0.8), (0.35, 0.75), (0, 0.1), (20, 40), 0.74),
     "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.08, 0.6), (0.2, 1.0), (0.3, 0.7), (0, 0.05), (0, 0), 0.88, 2),
@@ -148,7 +148,7 @@ def draw_clouds(
     shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9) * bool(reach)
 
     # Thick cloud has relief; the air above it adds a little blue.
-    relief = 1 + rng.uniform(0, 0.15) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
+    relief = 1 + rng.uniform(0, 0.2) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
     colour = rng.normal(*CLOUD_COLOUR)[:, None, None]
     top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)

@@ -129,6 +129,12 @@ def train(
         result = _by_recipe(root, out, settings, folds, fold, resume, report)
     else:
         result = _on_dataset(root, out, settings, device, pack, resume, given, report)
+    from geocloud.training.train import Team
+
+    first = Team.join().first
+    Team.leave()
+    if not first:
+        return
     if as_json:
         click.echo(json.dumps(result))
     else:

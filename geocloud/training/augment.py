@@ -40,6 +40,7 @@ class Augment:
     size: int = 128
     coarsen: float = 0.3
     tint: float = 0.5
+    bleach: float = 0.35
     roofs: float = 0.2
     snow: float = 0.25
     rock: float = 0.07
@@ -58,8 +59,11 @@ class Augment:
             image, label = image[:, :, ::-1], label[:, ::-1]
         image, label = image.copy(), label.copy()
 
-        if rng.random() < self.tint and not (label == CLOUD).any() and np.nan_to_num(image[0]).mean() < 0.3:
-            image *= 1 + rng.normal(0, 0.12, (4, 1, 1)).astype("float32")  # soil and plants of other colours
+        if not (label == CLOUD).any() and np.nan_to_num(image[0]).mean() < 0.3:
+            if rng.random() < self.tint:
+                image *= 1 + rng.normal(0, 0.12, (4, 1, 1)).astype("float32")  # soil and plants of other colours
+            if rng.random() < self.bleach:
+                self._bleach(image, rng)
         if rng.random() < self.roofs:
             self._build(image, label, rng)
         if rng.random() < self.snow:
@@ -99,6 +103,18 @@ class Augment:
         image_out[:, :height, :width] = image[:, top : top + height, left : left + width]
         label_out[:height, :width] = label[top : top + height, left : left + width]
         return image_out, label_out
+
+    def _bleach(self, image: Array, rng: np.random.Generator) -> None:
+        """Gives real ground, with its fields, roads and ridges, the colour of cloud: towns, winter, snow."""
+        light = image[:3].mean(0)
+        usual = np.median(light[np.isfinite(light)]) if np.isfinite(light).any() else 0
+        if usual <= 0.01 or np.nanstd(light) < 0.06 * usual:
+            return  # what shows nothing but its colour must keep that
+        near_infrared = rng.uniform(0.82, 1.3)
+        bright = rng.uniform(0.08, 0.35 if near_infrared > 1.02 else 0.9)
+        grey = np.clip(bright * np.clip(light / usual, 0.05, 4) ** rng.uniform(0.3, 1.2), 0, 1.1)
+        colour = np.array([1, rng.uniform(0.93, 1.0), rng.uniform(0.9, 1.12), near_infrared])[:, None, None]
+        image += (rng.uniform(0.5, 1) * (grey * colour - image)).astype("float32")
 
     def _build(self, image: Array, label: NDArray[np.uint8], rng: np.random.Generator) -> None:
         """Puts roofs on clear ground: small rectangles, now and then a very bright one, in the shape of a town."""

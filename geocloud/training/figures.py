@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float,
     axes = figure.subplots(3, len(found), squeeze=False)
     for column, (chip, probability) in zip(axes.T, found, strict=True):
         column[0].imshow(natural(chip.reflectance))
-        column[0].set_title(chip.name[:18], fontsize=7)
+        column[0].set_title(fill(chip.name, 24), fontsize=6)
         column[1].imshow(np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD), cmap="gray", vmin=0, vmax=1)
         column[2].imshow(error_map(probability > threshold, chip.label == CLOUD, chip.label != IGNORE))
         for axis in column:
@@ -69,7 +70,7 @@ def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
     for index, chip in enumerate(shown):
         row, column = divmod(index, columns)
         axes[2 * row, column].imshow(natural(chip.reflectance))
-        axes[2 * row, column].set_title(chip.name[:18], fontsize=7)
+        axes[2 * row, column].set_title(fill(chip.name, 24), fontsize=6)
         label = np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD)
         axes[2 * row + 1, column].imshow(label, cmap="gray", vmin=0, vmax=1)
     _save(figure, path)

@@ -20,6 +20,7 @@ import numpy as np
 from geocloud.errors import DatasetError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint
+from geocloud.predict import Predictor
 from geocloud.scene import ReadOptions
 from geocloud.simulate import SURFACES, simulate_surface
 from geocloud.training.chips import CLASSES, CLEAR, CLOUD, IGNORE, Chip, ChipSource
@@ -165,10 +166,10 @@ def cross_validate(
     patches: dict[str, Any] = {}
     grounds: dict[str, Confusion] = {}
     for fold, run in enumerate(runs):
-        checkpoint = Checkpoint.load(run / f"{name}.safetensors")
+        predictor = Predictor(Checkpoint.load(run / f"{name}.safetensors"), "cpu", "float32")
         for index in sorted(int(i) for i in scenes[fold::folds]):
             chip = material.biome[index]
-            probability = probabilities(checkpoint, chip)
+            probability = probabilities(predictor, chip)
             truth, known = chip.label == CLOUD, chip.label != IGNORE
             found = {t: Confusion.of(probability > t, truth, known) for t in THRESHOLDS}
             pooled = {t: pooled[t] + found[t] for t in THRESHOLDS}
@@ -176,7 +177,7 @@ def cross_validate(
             patches[chip.name] = {"cloud": round(float(truth[known].mean()), 4), "accuracy": round(accuracy, 4)}
         for place in places[fold::folds]:
             for chip in material.places[place]:
-                alarms = probabilities(checkpoint, chip) > config.threshold
+                alarms = probabilities(predictor, chip) > config.threshold
                 counted = Confusion.of(alarms, np.zeros_like(alarms), chip.label != IGNORE)
                 for key in (surface(place), f"{surface(place)}: {place}"):
                     grounds[key] = grounds.get(key, Confusion()) + counted

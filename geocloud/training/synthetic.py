@@ -47,7 +47,7 @@ def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> i
     rng = np.random.default_rng(draw)
     shape = (size[0] * SIDE - int(rng.integers(5, 40)), size[1] * SIDE - int(rng.integers(5, 40)))
     kinds = [["cumulus", "cirrus"], ["stratus"], ["cumulus", "haze"]][draw % 3]
-    scene = simulate_scene(draw, shape, clouds=kinds)
+    scene = simulate_scene(draw, shape, clouds=kinds, cover=rng.uniform(0.1, 0.6))
     name = f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1"
     light = math.sin(math.radians(rng.uniform(30, 65)))
     known = ~_collar(shape)

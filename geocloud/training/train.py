@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from geocloud.errors import DatasetError, OutputExistsError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
-from geocloud.predict import Precision, find_device, find_dtype
+from geocloud.predict import Precision, Predictor, find_device, find_dtype
 from geocloud.training.chips import CLOUD, IGNORE, Chip
 from geocloud.training.config import TrainConfig
 from geocloud.training.losses import parse_loss
@@ -67,9 +67,9 @@ def train(
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
     team = Team.join()
-    place = find_device(
-        device if team.local is None or device != "auto" or not torch.cuda.is_available() else f"cuda:{team.local}"
-    )
+    if team.local is not None and device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{team.local}"
+    place = find_device(device)
     run = _start(config, place)
     settings = asdict(config)
     if out is not None and team.first:
@@ -117,7 +117,7 @@ def train(
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
         checkpoint = _checkpoint(run, config, name)
         if team.first and len(validation):
-            found = validate(checkpoint, validation, place)
+            found = validate(Predictor(checkpoint, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
             row |= scores
             checkpoint = replace(checkpoint, training={**checkpoint.training, "validation": scores})
@@ -147,6 +147,12 @@ class Team:
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", 0)))
+
+    @staticmethod
+    def leave() -> None:
+        """Ends the connections of a distributed run."""
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     @property
     def first(self) -> bool:
@@ -244,11 +250,9 @@ def _save(
     figures.curves(run.rows, out / "curves.png")
     if len(validation):
         shown = [validation[int(i)] for i in np.linspace(0, len(validation) - 1, min(8, len(validation)))]
-        figures.samples(
-            [(chip, probabilities(checkpoint, chip, place)) for chip in shown],
-            checkpoint.threshold,
-            out / "samples.png",
-        )
+        predictor = Predictor(checkpoint, str(place))
+        found = [(chip, probabilities(predictor, chip)) for chip in shown]
+        figures.samples(found, checkpoint.threshold, out / "samples.png")
     _tensorboard(run, out)
     run.save(out / STATE, settings)
 
@@ -265,29 +269,17 @@ def _tensorboard(run: RunState, out: Path) -> None:
             writer.add_scalar(key, value, row["step"])
 
 
-def validate(checkpoint: Checkpoint, chips: Sequence[Chip], device: torch.device) -> Confusion:
-    """Counts over whole chips, pooled, at the checkpoint's threshold."""
-    network = checkpoint.network().to(device)
+def validate(predictor: Predictor, chips: Sequence[Chip]) -> Confusion:
+    """Counts over whole chips, pooled, at the model's threshold."""
     total = Confusion()
-    for index in range(len(chips)):
-        chip = chips[index]
-        found = _probabilities(network, checkpoint, chip, device) > checkpoint.threshold
+    for chip in chips:
+        found = probabilities(predictor, chip) > predictor.threshold
         total += Confusion.of(found, chip.label == CLOUD, chip.label != IGNORE)
     return total
 
 
-def probabilities(checkpoint: Checkpoint, chip: Chip, device: torch.device | None = None) -> NDArray[np.float32]:
-    """The cloud probability ``(h, w)`` of one whole chip."""
-    device = device or torch.device("cpu")
-    return _probabilities(checkpoint.network().to(device), checkpoint, chip, device)
-
-
-@torch.inference_mode()
-def _probabilities(network: nn.Module, checkpoint: Checkpoint, chip: Chip, device: torch.device) -> NDArray[np.float32]:
-    stride = int(network.stride)  # type: ignore[arg-type]
+def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:
+    """The cloud probability ``(h, w)`` of one whole chip, predicted at once."""
     height, width = chip.label.shape
-    padded = torch.full((1, 4, -(-height // stride) * stride, -(-width // stride) * stride), torch.nan)
-    padded[0, :, :height, :width] = torch.from_numpy(chip.reflectance)
-    mean, std = (torch.tensor(values, device=device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
-    logits: Tensor = network(normalise(padded.to(device), mean, std))[0, 0, :height, :width]
-    return logits.sigmoid().cpu().numpy()
+    padded = [(0, 0), *((0, -n % predictor.stride) for n in (height, width))]
+    return predictor(np.pad(chip.reflectance, padded, constant_values=np.nan)[None])[0, :height, :width]

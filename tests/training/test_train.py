@@ -15,6 +15,7 @@ from conftest import simulated_chip as chip
 from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint
+from geocloud.predict import Predictor
 from geocloud.training.augment import Augment
 from geocloud.training.chips import CLOUD
 from geocloud.training.config import TrainConfig
@@ -44,7 +45,10 @@ def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
     first, second = (train([(1.0, CHIPS)], [], dataclasses.replace(config, workers=n)) for n in (0, 1))
     assert same(first, second), "whoever makes the samples"
     unseen = chip(9)
-    assert Confusion.of(probabilities(first, unseen) > 0.5, unseen.label == CLOUD).jaccard > 0.5
+    assert (
+        Confusion.of(probabilities(Predictor(first, "cpu", "float32"), unseen) > 0.5, unseen.label == CLOUD).jaccard
+        > 0.5
+    )
     assert first.training["config"]["steps"] == 60
 
 
@@ -110,7 +114,7 @@ def test_every_architecture_trains(architecture):
     config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
     made = train([(1.0, CHIPS)], [], config)
     assert made.architecture == architecture
-    assert probabilities(made, CHIPS[0]).shape == (96, 96)
+    assert probabilities(Predictor(made), CHIPS[0]).shape == (96, 96)
 
 
 def test_two_processes_train_one_model(tmp_path):
