@@ -27,7 +27,7 @@ Array = NDArray[np.float32]
 HAZE = np.array([0.35, 0.6, 1.0, 0.1], "float32")[:, None, None]
 """How strongly clear air brightens dark ground in red, green, blue and nir, ``(4, 1, 1)``."""
 
-CLOUD_COLOUR = ((1.0, 0.966, 1.0, 1.075), (0.0, 0.012, 0.02, 0.03))
+CLOUD_COLOUR = ((1.0, 0.966, 1.005, 1.065), (0.0, 0.012, 0.022, 0.03))
 """Mean and deviation of thick cloud's red, green, blue and nir over its red, as Landsat 8 sees it. Snow's nir is less
 than its red, cloud's is more: the one colour by which the two differ."""
 
@@ -114,7 +114,7 @@ CLOUD_KINDS = {
     "cumulus": CloudKind((2.5, 3.2), (1, 1), (2, 8), (0.05, 0.6), (0.35, 0.95), (0.01, 0.12), (3, 12)),
     "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8), frequent=2),
     "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.9), (0.15, 0.8), (0.3, 0.7), (0, 0), (20, 40), 0.72),
-    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.8), (0.15, 0.8), (0.35, 0.75), (0, 0.1), (20, 40), 0.74),
+    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.8), (0.15, 0.8), (0.35, 0.75), (0, 0.1), (20, 40)),
     "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.08, 0.6), (0.2, 1.0), (0.3, 0.7), (0, 0.05), (0, 0), 0.88, 2),
 }
 
@@ -148,7 +148,7 @@ def draw_clouds(
     shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9) * bool(reach)
 
     # Thick cloud has relief; the air above it adds a little blue.
-    relief = 1 + rng.uniform(0, 0.2) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
+    relief = 1 + rng.uniform(0, 0.25) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
     colour = rng.normal(*CLOUD_COLOUR)[:, None, None]
     top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from geocloud_cli.main import cli
 
-from geocloud.model import bundled_models
+from geocloud.model import DEFAULT, bundled_models
 from geocloud.model.about import read_about
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,9 +19,9 @@ CARD = (ROOT / "geocloud" / "weights" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(<!-- command: \w+ -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
-def shell_lines():
-    """Every command shown, but for the two that set everything up, which .ci/run runs."""
-    return [line for mark, kind, text in BLOCKS if kind == "sh" and not mark for line in text.splitlines() if line]
+def shell_blocks():
+    """Every block of commands shown, but for the two that set everything up, which .ci/run runs."""
+    return [text.strip() for mark, kind, text in BLOCKS if kind == "sh" and not mark]
 
 
 @pytest.fixture
@@ -30,11 +30,17 @@ def place(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("line", shell_lines())
-def test_commands_in_the_readme_run(place, line):
+@pytest.mark.parametrize("block", shell_blocks())
+def test_commands_in_the_readme_run(place, block):
+    """Line by line, in one folder, each building on those before it in its block."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", line], cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        ["bash", "-euc", block],
+        cwd=place,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -72,13 +78,22 @@ def test_pictures_and_files_that_are_linked_exist():
 def test_scores_in_the_docs_are_those_in_the_checkpoint():
     for name, path in bundled_models().items():
         about = read_about(path)
-        scores = about["training"]["cross_validation"]
-        for text in (README, CARD):
-            assert f"Jaccard {scores['jaccard']:.3f}" in text, name
-            assert f"accuracy {scores['accuracy']:.3f}" in text, name
-        assert f"threshold {about['threshold']:g}" in CARD
-        for patch, result in scores["patches"].items():
-            assert re.search(rf"\| {patch} \|.*\| {result['accuracy']:.3f} \|", CARD), patch
+        training = about["training"]
+        scores = training["cross_validation"]
+        row = f"| `{name}` | {scores['jaccard']:.3f} | {scores['accuracy']:.3f} | {scores['precision']:.3f} "
+        row += f"| {scores['recall']:.3f} | {scores['steps']} | {training['step']} | {training['minutes']:.0f} |"
+        assert row in CARD, row
+        if name == DEFAULT:
+            assert f"Jaccard {scores['jaccard']:.3f} and accuracy {scores['accuracy']:.3f}" in README
+            assert f"threshold {about['threshold']:g}" in CARD
+            for patch, result in scores["patches"].items():
+                assert re.search(rf"\| {patch} \|.*\| {result['accuracy']:.3f} \|", CARD), patch
+            for ground, share in scores["false_alarms"].items():
+                assert f"| {ground} | {100 * share:.2f} % |" in CARD, ground
+
+
+def test_bundled_files_stay_small():
+    assert sum(path.stat().st_size for path in bundled_models().values()) < 25e6
 
 
 def test_the_sample_scenes_say_that_they_are_simulated():

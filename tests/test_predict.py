@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ramp
+from scipy.ndimage import distance_transform_edt
 from small import checkpoint
 
 from geocloud.errors import DeviceError, OptionError
@@ -156,3 +157,17 @@ def test_cuda_agrees_with_the_cpu():
     on_cpu = load_model(device="cpu", precision=Precision.FLOAT32)(image)
     on_cuda = load_model(device="cuda")(image)
     assert ((on_cpu > 0.5) == (on_cuda > 0.5)).mean() > 0.99
+
+
+def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it():
+    """The bundled network sees no further than that, and what stands in for the margin is only seen near it."""
+    image = simulate_scene(11, (500, 620), ("forest", "snow"), ("cumulus", "cirrus"), 0.3).reflectance
+    rows, cols = np.mgrid[:500, :620]
+    margin = cols < 150 - 0.2 * rows
+    predictor = load_model(device="cpu", precision="float32")
+    whole = predictor.predict_array(image)
+    cut = predictor.predict_array(np.where(margin, np.nan, image))
+    far = distance_transform_edt(~margin) > 128
+    assert far.mean() > 0.4
+    np.testing.assert_allclose(cut[far], whole[far], atol=1e-3)
+    assert np.isnan(cut[margin]).all()

@@ -108,9 +108,11 @@ def train(
         raise click.UsageError(f"--fold {fold}: wanted 0 to {folds - 1}")
     if folds is not None and recipe is None:
         raise click.UsageError("--folds goes with --recipe")
-    if recipe is not None and pack is not None:
-        raise click.UsageError("--pack: the recipe holds its data in memory")
-    changes = {name: given.pop(name) for name in SETTINGS if given[name] is not None or given.pop(name)}
+    for name in ("pack", *given) if recipe else ():
+        if name not in SETTINGS and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')}: the recipe reads its data in its own way")
+    said = {name: given.pop(name) for name in SETTINGS}
+    changes = {name: value for name, value in said.items() if value is not None}
     from geocloud.training.config import TrainConfig, update
 
     if config is not None:
@@ -126,7 +128,7 @@ def train(
     settings = update(settings, changes, "options")
     report = training_bar(ctx.obj["quiet"])
     if recipe is not None:
-        result = _by_recipe(root, out, settings, folds, fold, resume, report)
+        result = _by_recipe(root, out, settings, device, folds, fold, resume, report)
     else:
         result = _on_dataset(root, out, settings, device, pack, resume, given, report)
     from geocloud.training.train import Team
@@ -161,13 +163,20 @@ def _on_dataset(
 
 
 def _by_recipe(
-    root: Path, out: Path, settings: TrainConfig, folds: int | None, fold: int | None, resume: bool, report: Any
+    root: Path,
+    out: Path,
+    settings: TrainConfig,
+    device: str,
+    folds: int | None,
+    fold: int | None,
+    resume: bool,
+    report: Any,
 ) -> dict[str, Any]:
     from geocloud.training.recipe import cross_validate, train_all
 
     name = settings.architecture
     if folds is None:
-        train_all(root, out, name, settings, resume, report)
+        train_all(root, out, name, settings, device=device, resume=resume, report=report)
         return {"model": str(out / f"{name}.safetensors")}
-    scores = cross_validate(root, out, name, settings, folds, fold, resume, report)
+    scores = cross_validate(root, out, name, settings, folds, fold, device=device, resume=resume, report=report)
     return {"scores": scores["pooled"] if scores else f"folds are still missing in {out}"}

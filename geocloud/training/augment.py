@@ -45,9 +45,9 @@ class Augment:
     snow: float = 0.25
     rock: float = 0.07
     clouds: float = 0.5
-    low_sun: float = 0.4
+    low_sun: float = 0.25
     dim: float = 0.5
-    saturate: float = 0.05
+    saturate: float = 0.12
     wedge: float = 0.15
 
     def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
@@ -66,7 +66,8 @@ class Augment:
                 self._bleach(image, rng)
         if rng.random() < self.roofs:
             self._build(image, label, rng)
-        if rng.random() < self.snow:
+        snowy = rng.random() < self.snow
+        if snowy:
             self._cover(image, label, SNOW, rng)
         elif rng.random() < self.rock:
             self._cover(image, label, ROCK, rng)
@@ -78,7 +79,7 @@ class Augment:
         image *= 1 + rng.normal(0, 0.008, (4, 1, 1)).astype("float32")
         # Air hides nothing of what is as bright as itself; taking it away is what surface reflectance does.
         image += HAZE * np.float32(rng.uniform(-0.06, 0.03)) * np.clip(1 - image, 0, 1)
-        if rng.random() < self.low_sun:
+        if rng.random() < self.low_sun * (3 if snowy else 1):  # snow lies where and when the sun is low
             air = float(rng.uniform(-0.4, 5))  # masses of air beyond those under the usual sun
             image *= np.exp(-OZONE * np.float32(air))
             image += HAZE * np.float32(0.03 * max(air, 0.0)) * np.clip(1 - image, 0, 1)
@@ -144,6 +145,8 @@ class Augment:
         shade = np.clip(1 + rough * fractal_noise(shape, rng.uniform(1.2, 3.6), rng), 0.15, 1.3)
         colour = np.array([rng.uniform(*span) for span in ground.colour])[:, None, None]
         blue = np.array([0, 0.05, 0.15, 0])[:, None, None] * np.clip(1 - shade, 0, 1)
+        if ground is SNOW and rng.random() < 0.4:
+            colour[3] = rng.normal(0.985, 0.02)  # dry and fine, as on ice sheets
         cover = rng.uniform(*ground.brightness) * shade * (colour + blue) + rng.uniform(0, 0.03) * HAZE
         weight = np.where(label == CLEAR, weight, 0)
         image += (weight * (cover - image)).astype("float32")

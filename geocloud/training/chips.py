@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,14 @@ class ChipSource:
         return Chip(self.name, reflectance, label)
 
 
-class LazyChips(Sequence[Chip]):
+class Chips(Protocol):
+    """Chips by number: a list of them, or something that reads each one when it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Chip: ...
+
+
+class LazyChips:
     """Chips that are read each time they are asked for."""
 
     def __init__(self, sources: Sequence[ChipSource]) -> None:
@@ -102,13 +109,7 @@ class LazyChips(Sequence[Chip]):
     def __len__(self) -> int:
         return len(self.sources)
 
-    @overload
-    def __getitem__(self, index: int) -> Chip: ...
-    @overload
-    def __getitem__(self, index: slice) -> LazyChips: ...
-    def __getitem__(self, index: int | slice) -> Chip | LazyChips:
-        if isinstance(index, slice):
-            return LazyChips(self.sources[index])
+    def __getitem__(self, index: int, /) -> Chip:
         return self.sources[index].read()
 
 

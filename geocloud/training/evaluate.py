@@ -21,7 +21,7 @@ from geocloud.errors import DatasetError, OptionError
 from geocloud.metrics import Confusion
 from geocloud.predict import Predictor
 from geocloud.scene.raster import open_raster
-from geocloud.training.chips import CLOUD, IGNORE, ChipSource, LazyChips, read_codes
+from geocloud.training.chips import CLOUD, IGNORE, ChipSource, read_codes
 from geocloud.training.layout import DataSet, TestScene
 
 Probability = NDArray[np.float32]
@@ -193,7 +193,8 @@ def whole(dataset: DataSet, predictor: Predictor, threshold: float) -> Iterator[
     """Evaluates as `geocloud mask` works: scenes in overlapping tiles, blended; pixels without data left out."""
     evaluation = Evaluation("whole", threshold)
     sources = [_as_one(scene) for scene in dataset.testing] or list(dataset.training)
-    for chip in LazyChips(sources):
+    for source in sources:
+        chip = source.read()
         probability = predictor.predict_array(chip.reflectance)
         picture = Picture(chip.name, probability, chip.label == CLOUD, chip.label != IGNORE)
         evaluation = evaluation.with_scene(picture)

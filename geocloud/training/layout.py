@@ -72,6 +72,10 @@ def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptio
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; wanted 38-Cloud, 95-Cloud, or images with masks")
     folders = _band_folders(root)
+    if folders and (classes is not None or (options or ReadOptions()) != ReadOptions()):
+        raise DatasetError(
+            f"{root}: 38-Cloud's own layout tells what its values mean; leave classes, units and such out"
+        )
     found = _cloud38(root, folders) if folders else _pairs(root, classes or CLASSES["geocloud"], options)
     if not found.training and not found.testing:
         raise DatasetError(

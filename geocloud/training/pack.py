@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ IMAGES, LABELS, INDEX = "images.npy", "labels.npy", "index.json"
 SCALE, MISSING = 10_000, -32_768
 
 
-class PackedChips(Sequence[Chip]):
+class PackedChips:
     """Chips from a folder that `pack` wrote: reflectance to the nearest 0.0001. Opened anew in each process."""
 
     def __init__(self, folder: Path, chosen: Sequence[int]) -> None:
@@ -27,13 +27,7 @@ class PackedChips(Sequence[Chip]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @overload
-    def __getitem__(self, index: int) -> Chip: ...
-    @overload
-    def __getitem__(self, index: slice) -> PackedChips: ...
-    def __getitem__(self, index: int | slice) -> Chip | PackedChips:
-        if isinstance(index, slice):
-            return PackedChips(self.folder, self.chosen[index])
+    def __getitem__(self, index: int, /) -> Chip:
         if self._arrays is None:
             self._arrays = np.load(self.folder / IMAGES, mmap_mode="r"), np.load(self.folder / LABELS, mmap_mode="r")
         images, labels = self._arrays

@@ -53,14 +53,16 @@ class Material:
     """Chips of the recipe: scored ones, each of its own scene; others with labels; clear ground, simulated and real."""
 
     biome: list[Chip]
-    labelled: list[Group]
-    simulated: Group
+    labelled: list[tuple[float, list[Chip]]]
+    simulated: tuple[float, list[Chip]]
     clear: list[tuple[float, dict[str, list[Chip]]]]
 
     @classmethod
     def read(cls, data: Path) -> Material:
         """Reads everything into memory. Raises DatasetError, SceneError."""
         biome, labelled, weak = data / "l8biome", data / "s2_labelled", data / "weak"
+        backgrounds = _by_place(_read((data / "backgrounds").glob("*.tif")))
+        pairs = _by_place(_read((data / "pairs").glob("*_clear.tif")))
         found = cls(
             _read((biome / "images").glob("*.tif"), biome / "masks", ".tif", "l8-biome"),
             [
@@ -69,8 +71,9 @@ class Material:
             ],
             (0.2, [_simulate(seed) for seed in range(80)]),
             [
-                (0.5, _by_place(_read((data / "backgrounds").glob("*.tif")))),
-                (0.3, _by_place(_read((data / "pairs").glob("*_clear.tif")))),
+                (0.4, _some(backgrounds, snow=False)),
+                (0.25, _some(pairs, snow=False)),
+                (0.3, _some(backgrounds, snow=True) | _some(pairs, snow=True)),
             ],
         )
         if not found.biome:
@@ -118,17 +121,29 @@ def _by_place(chips: Sequence[Chip]) -> dict[str, list[Chip]]:
     return found
 
 
+def _some(places: dict[str, list[Chip]], snow: bool) -> dict[str, list[Chip]]:
+    """The places that show snow, or those that do not: it is rare here, and the hardest to tell from cloud."""
+    return {place: chips for place, chips in places.items() if (surface(place) == "snow") == snow}
+
+
 def surface(place: str) -> str:
     """What a clear place shows."""
     return next((name for name, starts in GROUNDS.items() if place.startswith(starts)), "other")
 
 
 def train_all(
-    data: Path, out: Path, name: str, config: TrainConfig, resume: bool, report: Callable[[Progress], None]
+    data: Path,
+    out: Path,
+    name: str,
+    config: TrainConfig,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
     """Trains on everything and writes ``out/NAME.safetensors``."""
     groups = Material.read(data).without(set(), set())
-    checkpoint = train(groups, [], config, out, name=name, resume=resume, report=report)
+    checkpoint = train(groups, [], config, out, name=name, device=device, resume=resume, report=report)
     checkpoint.save(out / f"{name}.safetensors")
     record_scores(out, name)
     return checkpoint
@@ -140,9 +155,11 @@ def cross_validate(
     name: str,
     config: TrainConfig,
     folds: int,
-    only: int | None,
-    resume: bool,
-    report: Callable[[Progress], None],
+    only: int | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any] | None:
     """Leaves a fold of scenes and of clear places out, trains on the rest; scores what was left out once all are done.
 
@@ -158,7 +175,8 @@ def cross_validate(
         if (only is None or fold == only) and not (run / f"{name}.safetensors").exists():
             groups = material.without({int(i) for i in scenes[fold::folds]}, set(places[fold::folds]))
             settings = replace(config, seed=config.seed + fold)
-            checkpoint = train(groups, [], settings, run, name=f"{name} {fold}", resume=resume, report=report)
+            named = f"{name} {fold}"
+            checkpoint = train(groups, [], settings, run, name=named, device=device, resume=resume, report=report)
             checkpoint.save(run / f"{name}.safetensors")
     if not all((run / f"{name}.safetensors").exists() for run in runs):
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from geocloud.errors import DatasetError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.training.chips import Chip, ChipSource, LazyChips
+from geocloud.training.chips import Chips, LazyChips
 from geocloud.training.config import TrainConfig
 from geocloud.training.layout import DataSet
 from geocloud.training.pack import pack as write_pack
@@ -49,16 +49,15 @@ def train_on(
             "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' tells what is there"
         )
     kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
-    chips: Callable[[Sequence[ChipSource]], Sequence[Chip]] = LazyChips
+    team = Team.join()
+    training: Chips = LazyChips(kept)
+    validation: Chips = LazyChips(held)
     if pack is not None:
-        folder, team = pack, Team.join()
         if team.first:
-            write_pack(sources, folder)
+            write_pack(sources, pack)
         team.wait()
-
-        def chips(chosen: Sequence[ChipSource]) -> Sequence[Chip]:
-            return packed(folder, chosen)
-
-    train([(1.0, chips(kept))], chips(held), config, out, name=out.name, device=device, resume=resume, report=report)
+        training, validation = packed(pack, kept), packed(pack, held)
+    train([(1.0, training)], validation, config, out, name=out.name, device=device, resume=resume, report=report)
+    team.wait()
     best = Checkpoint.load(out / BEST)
     return Trained(out / BEST, len(kept), len(held), best.training["validation"]["jaccard"])

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from geocloud.training.augment import Augment
-from geocloud.training.chips import Chip
+from geocloud.training.chips import Chips
 
-Group = tuple[float, Sequence[Chip]]
+Group = tuple[float, Chips]
 """Chips, and their share of the samples."""
 
 

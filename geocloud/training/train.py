@@ -23,7 +23,7 @@ from geocloud.errors import DatasetError, OutputExistsError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.predict import Precision, Predictor, find_device, find_dtype
-from geocloud.training.chips import CLOUD, IGNORE, Chip
+from geocloud.training.chips import CLOUD, IGNORE, Chip, Chips
 from geocloud.training.config import TrainConfig
 from geocloud.training.losses import parse_loss
 from geocloud.training.samples import Batches, Group, Samples
@@ -48,7 +48,7 @@ class Progress:
 
 def train(
     groups: Sequence[Group],
-    validation: Sequence[Chip],
+    validation: Chips,
     config: TrainConfig,
     out: Path | None = None,
     *,
@@ -232,7 +232,7 @@ def _save(
     checkpoint: Checkpoint,
     out: Path,
     settings: dict[str, Any],
-    validation: Sequence[Chip],
+    validation: Chips,
     place: torch.device,
 ) -> None:
     """Everything a run leaves behind; the state last, so that it never promises what is not there."""
@@ -269,10 +269,11 @@ def _tensorboard(run: RunState, out: Path) -> None:
             writer.add_scalar(key, value, row["step"])
 
 
-def validate(predictor: Predictor, chips: Sequence[Chip]) -> Confusion:
+def validate(predictor: Predictor, chips: Chips) -> Confusion:
     """Counts over whole chips, pooled, at the model's threshold."""
     total = Confusion()
-    for chip in chips:
+    for index in range(len(chips)):
+        chip = chips[index]
         found = probabilities(predictor, chip) > predictor.threshold
         total += Confusion.of(found, chip.label == CLOUD, chip.label != IGNORE)
     return total

@@ -22,7 +22,7 @@ def test_chips_and_the_meaning_of_mask_values(tmp_path, image):
     codes = np.array([[64, 128, 192, 255, 0], [64] * 5, [7] * 5], "uint8")
     mask = write_tif(tmp_path / "mask.tif", codes[None], geobox(3, 5))
     source = ChipSource("a", "a", image, mask, CLASSES["l8-biome"], OPTIONS)
-    (found,) = LazyChips([source])
+    found = LazyChips([source])[0]
     assert found.label.tolist() == [[IGNORE, CLEAR, CLOUD, CLOUD, IGNORE], [CLEAR] * 5, [IGNORE] * 5]
     assert np.isnan(found.reflectance[:, 0, 0]).all()
     assert found.reflectance[0, 1, 1] == 0.25

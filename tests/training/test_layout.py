@@ -7,6 +7,7 @@ import pytest
 from conftest import geobox, read_tif, write_tif
 
 from geocloud.errors import DatasetError, OptionError
+from geocloud.scene import ReadOptions
 from geocloud.training.chips import IGNORE, parse_classes
 from geocloud.training.layout import open_dataset, share_of_data
 from geocloud.training.split import hold_out
@@ -116,6 +117,12 @@ def test_masks_beside_their_images(tmp_path):
     write_tif(tmp_path / "a_label.tif", np.ones((1, 8, 9), "uint8"), grid)
     (source,) = open_dataset(tmp_path).training
     assert (source.read().label == 1).all()
+
+
+def test_38_cloud_needs_no_explanation(toy):
+    for said in ({"classes": parse_classes("sparcs")}, {"options": ReadOptions(scale=1e-4)}):
+        with pytest.raises(DatasetError, match="leave classes, units and such out"):
+            open_dataset(toy, **said)
 
 
 def test_a_folder_of_neither_is_refused(tmp_path):

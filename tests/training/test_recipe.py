@@ -54,10 +54,9 @@ def test_nothing_of_a_place_that_is_left_out_is_trained_on(data):
 
 
 def test_folds_are_scored_once_all_are_there_and_the_model_carries_the_scores(data, tmp_path):
-    quiet = {"resume": False, "report": lambda progress: None}
-    assert cross_validate(data, tmp_path, "fast", TINY, 2, only=1, **quiet) is None
+    assert cross_validate(data, tmp_path, "fast", TINY, 2, only=1) is None
     first = (tmp_path / "fold1" / "fast.safetensors").stat().st_mtime_ns
-    scores = cross_validate(data, tmp_path, "fast", TINY, 2, only=None, **quiet)
+    scores = cross_validate(data, tmp_path, "fast", TINY, 2)
     assert (tmp_path / "fold1" / "fast.safetensors").stat().st_mtime_ns == first, "what is done is not done again"
     assert scores == json.loads((tmp_path / FOLDS).read_text())
     assert sorted(scores["patches"]) == [f"Barren_0{i}" for i in range(4)]
@@ -65,7 +64,7 @@ def test_folds_are_scored_once_all_are_there_and_the_model_carries_the_scores(da
     pooled = scores["pooled"][str(TINY.threshold)]
     accuracy = np.mean([patch["accuracy"] for patch in scores["patches"].values()])
     assert pooled["accuracy"] == pytest.approx(accuracy, abs=1e-3)
-    train_all(data, tmp_path, "fast", TINY, **quiet)
+    train_all(data, tmp_path, "fast", TINY)
     made = Checkpoint.load(tmp_path / "fast.safetensors")
     assert made.training["cross_validation"]["jaccard"] == pooled["jaccard"]
     card = (tmp_path / "fast.md").read_text()
