@@ -34,8 +34,9 @@ def place(tmp_path):
 def test_commands_in_the_readme_run(place, block):
     """Line by line, in one folder, each building on those before it in its block."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euc", block]
     done = subprocess.run(
-        ["bash", "-euc", block],
+        command,
         cwd=place,
         env={**os.environ, "PATH": path},
         capture_output=True,

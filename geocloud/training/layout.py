@@ -119,7 +119,7 @@ def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
                 bands[part, patch.name.lower(), patch.band] = patch
     sources: dict[str, dict[str, ChipSource]] = {"train": {}, "test": {}}
     places: dict[str, tuple[int, int]] = {}
-    options = _level1(patch.path for patch in bands.values())
+    options = {p: _level1(patch.path for (part, _, _), patch in bands.items() if part == p) for p in sources}
     for part, key in sorted({(part, key) for part, key, _ in bands}):
         lacking = [band for band in BANDS if (part, key, band) not in bands]
         patch = next(bands[part, key, band] for band in BANDS if band not in lacking)
@@ -130,7 +130,9 @@ def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
         else:
             mask = truths[key] if part == "train" else None
             image = bands[part, key, "red"]
-            sources[part][key] = ChipSource(image.name, image.scene, image.path, mask, CLASSES["38-cloud"], options)
+            sources[part][key] = ChipSource(
+                image.name, image.scene, image.path, mask, CLASSES["38-cloud"], options[part]
+            )
             places[key] = image.row, image.col
     names = {part: {s.name.lower(): s for s in found.values()} for part, found in sources.items()}
     for part, pattern in (("train", r"training_patches_(38|95)-cloud(_additional.*)?"), ("test", "test_patches.*")):

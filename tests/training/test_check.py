@@ -1,12 +1,14 @@
 """What a look at a data set tells."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from affine import Affine
 from conftest import read_tif, write_tif
 
+from geocloud.bands import BANDS
 from geocloud.grid import GeoBox
 from geocloud.training.check import check
 from geocloud.training.layout import open_dataset
@@ -35,7 +37,9 @@ def test_damaged_empty_and_missing_patches_are_told(toy, tmp_path):
     root = shutil.copytree(toy, tmp_path / "copy")
     reds = sorted(root.glob("38-Cloud_training/train_red/*"))
     reds[0].write_bytes(b"no raster")
-    write_tif(reds[1], np.zeros((1, 384, 384), "uint16"), GeoBox(384, 384, Affine.identity(), None))
+    for band in BANDS:
+        path = Path(str(reds[1]).replace("red", band))
+        write_tif(path, np.zeros((1, 384, 384), "uint16"), GeoBox(384, 384, Affine.identity(), None))
     reds[2].unlink()
     report = check(open_dataset(root))
     assert (report.chips, report.looked_at, report.empty) == (5, 4, 1)
