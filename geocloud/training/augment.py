@@ -86,7 +86,7 @@ class Augment:
         if rng.random() < self.dim:
             image *= np.float32(rng.uniform(0.4, 1.1))
         image += rng.normal(0, rng.uniform(0.0005, 0.004), image.shape).astype("float32")
-        if rng.random() < self.saturate:
+        if rng.random() < self.saturate * (3 if snowy else 1):  # sunlit slopes are the brightest
             image = np.minimum(image, np.float32(rng.uniform(0.5, 1.0)))
         if rng.random() < self.wedge:
             self._cut_wedge(image, rng)

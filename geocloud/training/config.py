@@ -47,7 +47,7 @@ class TrainConfig:
     seed: int = 0
     mean: float = 0.25
     std: float = 0.25
-    threshold: float = 0.4
+    threshold: float = 0.35
     split: str = "scenes"
     val_patches: int = 1000
     informative: bool = True
