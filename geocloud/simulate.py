@@ -31,6 +31,10 @@ CLOUD_COLOUR = ((1.0, 0.966, 1.005, 1.065), (0.0, 0.012, 0.022, 0.03))
 """Mean and deviation of thick cloud's red, green, blue and nir over its red, as Landsat 8 sees it. Snow's nir is less
 than its red, cloud's is more: the one colour by which the two differ."""
 
+CORRECTED_COLOUR = ((1.0, 0.95, 0.89, 0.91), (0.0, 0.02, 0.04, 0.035))
+"""The same where an atmospheric correction made for clear air has been at it, as in Sentinel-2's surface reflectance:
+yellowish, which snow is not."""
+
 CLOUD_TRANSMISSION = 0.78
 """A pixel with less transmission than this is cloud in the truth."""
 
@@ -149,7 +153,7 @@ def draw_clouds(
 
     # Thick cloud has relief; the air above it adds a little blue.
     relief = 1 + rng.uniform(0, 0.25) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
-    colour = rng.normal(*CLOUD_COLOUR)[:, None, None]
+    colour = rng.normal(*(CLOUD_COLOUR if rng.random() < 0.8 else CORRECTED_COLOUR))[:, None, None]
     top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
 

@@ -45,7 +45,7 @@ class Augment:
     snow: float = 0.25
     rock: float = 0.07
     clouds: float = 0.5
-    low_sun: float = 0.25
+    low_sun: float = 0.4
     dim: float = 0.5
     saturate: float = 0.12
     wedge: float = 0.15
@@ -79,7 +79,7 @@ class Augment:
         image *= 1 + rng.normal(0, 0.008, (4, 1, 1)).astype("float32")
         # Air hides nothing of what is as bright as itself; taking it away is what surface reflectance does.
         image += HAZE * np.float32(rng.uniform(-0.06, 0.03)) * np.clip(1 - image, 0, 1)
-        if rng.random() < self.low_sun * (3 if snowy else 1):  # snow lies where and when the sun is low
+        if rng.random() < self.low_sun:
             air = float(rng.uniform(-0.4, 5))  # masses of air beyond those under the usual sun
             image *= np.exp(-OZONE * np.float32(air))
             image += HAZE * np.float32(0.03 * max(air, 0.0)) * np.clip(1 - image, 0, 1)

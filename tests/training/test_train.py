@@ -144,3 +144,10 @@ def test_two_processes_train_one_model(tmp_path):
     assert json.loads(json.dumps(two.training["config"]))["batch"] == 1
     alone = train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, steps=3, batch=1, precision="float32"))
     assert not same(two, alone), "each process had samples of its own"
+
+
+def test_compiling_is_asked_of_torch(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: asked.append(type(network).__name__))
+    train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, steps=1, compile=True))
+    assert asked == ["FastUNet"]
