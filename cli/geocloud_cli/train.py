@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from geocloud_cli import options
 from geocloud_cli.messages import training_bar
 
 if TYPE_CHECKING:
+    from geocloud.model.checkpoint import Checkpoint
     from geocloud.training.config import TrainConfig
 
 SETTINGS = (
@@ -35,6 +37,11 @@ SETTINGS = (
     "--arch",
     type=click.Choice(["fast", "unet", "attention-unet"]),
     help="Architecture.  [default: fast, or --config's]",
+)
+@click.option(
+    "--start-from",
+    metavar="NAME|PATH",
+    help="Go on from a model's weights, a bundled one's too, rather than from fresh ones; its architecture is kept.",
 )
 @click.option(
     "--config",
@@ -84,6 +91,7 @@ def train(
     root: Path,
     out: Path,
     arch: str | None,
+    start_from: str | None,
     config: Path | None,
     device: str,
     pack: Path | None,
@@ -108,7 +116,7 @@ def train(
         raise click.UsageError(f"--fold {fold}: wanted 0 to {folds - 1}")
     if folds is not None and recipe is None:
         raise click.UsageError("--folds goes with --recipe")
-    for name in ("pack", *given) if recipe else ():
+    for name in ("pack", "start_from", *given) if recipe else ():
         if name not in SETTINGS and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')}: the recipe reads its data in its own way")
     said = {name: given.pop(name) for name in SETTINGS}
@@ -123,6 +131,13 @@ def train(
         settings = CONFIGS[arch or "fast"]
     else:
         settings = TrainConfig()
+    start = None
+    if start_from is not None:
+        from geocloud.model import find_model
+        from geocloud.model.checkpoint import Checkpoint
+
+        start = Checkpoint.load(find_model(start_from))
+        settings = replace(settings, architecture=start.architecture, options=start.options)
     if arch is not None and arch != settings.architecture:
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
@@ -130,7 +145,7 @@ def train(
     if recipe is not None:
         result = _by_recipe(root, out, settings, device, folds, fold, resume, report)
     else:
-        result = _on_dataset(root, out, settings, device, pack, resume, given, report)
+        result = _on_dataset(root, out, settings, start, device, pack, resume, given, report)
     from geocloud.training.train import Team
 
     first = Team.join().first
@@ -148,6 +163,7 @@ def _on_dataset(
     root: Path,
     out: Path,
     settings: TrainConfig,
+    start: Checkpoint | None,
     device: str,
     pack: Path | None,
     resume: bool,
@@ -158,7 +174,7 @@ def _on_dataset(
     from geocloud.training.run import train_on
 
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
-    done = train_on(dataset, settings, out, device=device, pack=pack, resume=resume, report=report)
+    done = train_on(dataset, settings, out, start=start, device=device, pack=pack, resume=resume, report=report)
     return {"model": str(done.model), "trained on": done.training, "held out": done.validation, "jaccard": done.jaccard}
 
 
@@ -172,11 +188,11 @@ def _by_recipe(
     resume: bool,
     report: Any,
 ) -> dict[str, Any]:
-    from geocloud.training.recipe import cross_validate, train_all
+    from geocloud.training.recipe import Recipe
 
-    name = settings.architecture
+    recipe = Recipe(root, out, settings, device, resume, report)
     if folds is None:
-        train_all(root, out, name, settings, device=device, resume=resume, report=report)
-        return {"model": str(out / f"{name}.safetensors")}
-    scores = cross_validate(root, out, name, settings, folds, fold, device=device, resume=resume, report=report)
+        recipe.train()
+        return {"model": str(out / f"{recipe.name}.safetensors")}
+    scores = recipe.cross_validate(folds, fold)
     return {"scores": scores["pooled"] if scores else f"folds are still missing in {out}"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from geocloud.errors import DatasetError
 from geocloud.model.checkpoint import Checkpoint
@@ -32,12 +33,15 @@ def train_on(
     config: TrainConfig,
     out: Path,
     *,
+    start: Checkpoint | None = None,
     device: str = "auto",
     pack: Path | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Holds scenes out, trains on the rest, keeps the best. ``pack``: a folder to pack all patches into first.
+    """Holds scenes out, trains on the rest, keeps the best.
+
+    ``start``: a model to go on from, rather than fresh weights. ``pack``: a folder to pack all patches into first.
 
     No more than a fifth of the patches is held out.
     Raises DatasetError, OptionError, OutputExistsError, CheckpointError, DeviceError, SceneError.
@@ -57,7 +61,8 @@ def train_on(
             write_pack(sources, pack)
         team.wait()
         training, validation = packed(pack, kept), packed(pack, held)
-    train([(1.0, training)], validation, config, out, name=out.name, device=device, resume=resume, report=report)
+    how: dict[str, Any] = {"start": start, "name": out.name, "device": device, "resume": resume, "report": report}
+    train([(1.0, training)], validation, config, out, **how)
     team.wait()
     best = Checkpoint.load(out / BEST)
     return Trained(out / BEST, len(kept), len(held), best.training["validation"]["jaccard"])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geocloud.errors import DatasetError, OutputExistsError
+from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.predict import Precision, Predictor, find_device, find_dtype
@@ -52,6 +52,7 @@ def train(
     config: TrainConfig,
     out: Path | None = None,
     *,
+    start: Checkpoint | None = None,
     name: str = "model",
     device: str = "auto",
     resume: bool = False,
@@ -59,10 +60,11 @@ def train(
 ) -> Checkpoint:
     """Trains a network and returns the running mean of its weights after the last step.
 
-    Into the folder ``out`` go config.toml, metrics.csv, the state to resume from, last.safetensors and, by validation
-    Jaccard, best.safetensors, curves.png and samples.png. Without validation chips there is no best. Under torchrun
-    every process calls this, and the first alone writes. On a CPU a resumed run ends in the very weights of one that
-    was never stopped. Raises DatasetError, OutputExistsError, CheckpointError, DeviceError.
+    It begins with fresh weights, or with those of ``start``. Into the folder ``out`` go config.toml, metrics.csv, the
+    state to resume from, last.safetensors and, by validation Jaccard, best.safetensors, curves.png and samples.png.
+    Without validation chips there is no best. Under torchrun every process calls this, and the first alone writes. On
+    a CPU a resumed run ends in the very weights of one that was never stopped. Raises DatasetError, OutputExistsError,
+    CheckpointError, DeviceError.
     """
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
@@ -70,7 +72,7 @@ def train(
     if team.local is not None and device == "auto" and torch.cuda.is_available():
         device = f"cuda:{team.local}"
     place = find_device(device)
-    run = _start(config, place)
+    run = _start(config, start, place)
     settings = asdict(config)
     if out is not None and team.first:
         _prepare(out, config, resume)
@@ -173,9 +175,17 @@ class Team:
         return box[0]
 
 
-def _start(config: TrainConfig, place: torch.device) -> RunState:
+def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
     torch.manual_seed(config.seed)
-    network = build_network(config.architecture, **config.options).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build_network(config.architecture, **config.options)
+    if start is not None:
+        if (start.architecture, start.options) != (config.architecture, config.options):
+            raise CheckpointError(
+                f"model {start.name!r} is {start.architecture} {start.options}: "
+                f"it cannot start a run of {config.architecture} {config.options}"
+            )
+        network = start.network().train()
+    network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
     def rate(step: int) -> float:

@@ -38,6 +38,8 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     )
     done = run("train", toy, "--out", "run", "--config", "run/config.toml", "--resume", cwd=place)
     assert done.returncode == 0, done.stderr
+    done = run("train", toy, "--out", "on", "--start-from", "run/best.safetensors", "--steps", 1, cwd=place)
+    assert done.returncode == 0, done.stderr
 
 
 def test_evaluation_prints_the_four_views(toy, trained, tmp_path):

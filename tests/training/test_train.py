@@ -109,6 +109,17 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     assert plain.jaccard == pytest.approx(done.jaccard, abs=0.02), "a pack is the same data"
 
 
+def test_a_run_may_start_from_a_model():
+    first = train([(1.0, CHIPS)], [], SMALL)
+    still = dataclasses.replace(SMALL, steps=1, learning_rate=1e-9)
+    on = train([(1.0, CHIPS)], [], still, start=first)
+    for key, value in first.weights.items():
+        if "running" not in key and value.is_floating_point():
+            torch.testing.assert_close(on.weights[key], value, atol=1e-6, rtol=0)
+    with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
+        train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
+
+
 @pytest.mark.parametrize("architecture", ["unet", "attention-unet"])
 def test_every_architecture_trains(architecture):
     config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
