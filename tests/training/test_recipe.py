@@ -17,11 +17,6 @@ GROUND = (
     "s2l1c_snow_montcalm_12_01_2021",
     "s2l2a_aquileia_italy",
 )
-    "l8l1_zion_sun60assumed",
-    "s2l1c_snow_montcalm_01_01_2018",
-    "s2l1c_snow_montcalm_12_01_2021",
-    "s2l2a_aquileia_italy",
-)
 TINY = dataclasses.replace(CONFIGS["fast"], options={"width": 4, "levels": 3}, steps=8, batch=2, workers=0)
 
 
