@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 CONFIGS = {
     "fast": TrainConfig(options={"width": 16, "levels": 4, "ratios": True}),
-    "unet": TrainConfig(architecture="unet", options={"width": 16}, steps=4000),
-    "attention-unet": TrainConfig(architecture="attention-unet", options={"width": 16}, steps=3000),
+    "unet": TrainConfig(architecture="unet", options={"width": 16}, steps=2000),
+    "attention-unet": TrainConfig(architecture="attention-unet", options={"width": 16}, steps=2000),
 }
 """By architecture. A step of the full-resolution networks takes two and three times as long, so they get fewer."""
 
