@@ -41,6 +41,7 @@ THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 FOLDS = "folds.json"
 
 DONE = "done.safetensors"
+FINE_STEPS = 3000
 
 SNOW = ("s2l1c_snow_montcalm", "ROIs1158_spring_26")
 """Places under snow, which is rare here and the hardest to tell from cloud."""
@@ -143,8 +144,8 @@ def _some(places: dict[str, list[Chip]], snow: bool) -> dict[str, list[Chip]]:
 class Recipe:
     """One architecture's training on the data folder ``data``, into the folder ``out``.
 
-    First the base, on all that is not scored and shows none of the places `APART`; then, from there, with a quarter of
-    the steps and a third of the learning rate, the model on everything, or each fold on what the fold leaves in.
+    First the base, on all that is not scored and shows none of the places `APART`; then, from there, with a third of
+    the learning rate and at most `FINE_STEPS`, the model on everything, or each fold on what the fold leaves in.
     Whatever is finished is not trained again.
     """
 
@@ -200,7 +201,7 @@ class Recipe:
         return Checkpoint.load(run / DONE)
 
     def _fine(self, groups: list[Group], run: Path, base: Checkpoint, seed: int = 0) -> Checkpoint:
-        steps, rate = max(self.config.steps // 4, 1), self.config.learning_rate / 3
+        steps, rate = min(FINE_STEPS, max(self.config.steps // 4, 1)), self.config.learning_rate / 3
         config = replace(self.config, steps=steps, learning_rate=rate, seed=self.config.seed + 1 + seed)
         return self._run(groups, config, run, base)
 
