@@ -114,7 +114,7 @@ class TileGrid:
     height: int
     width: int
     tile_size: int = 384
-    overlap: int = 128
+    overlap: int = 160
     shift: int = 0
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ class TileGrid:
     def _weights(self, index: int, count: int) -> NDArray[np.float32]:
         """Over each overlap that a neighbour shares: 0 near the tile's edge, where it sees too little, then a ramp."""
         weights = np.ones(self.tile_size, "float32")
-        trimmed = 3 * self.overlap // 8
+        trimmed = 7 * self.overlap // 16
         ramp = np.clip((np.arange(self.overlap) + 0.5 - trimmed) / max(self.overlap - 2 * trimmed, 1), 0, 1)
         if index > 0:
             weights[: self.overlap] = ramp

@@ -52,7 +52,7 @@ class MaskOptions:
     buffer: float = 0.0
     polygon_min_area: float | None = None
     tile_size: int = 384
-    overlap: int = 128
+    overlap: int = 160
     device: str = "auto"
     precision: str = "auto"
     batch: int | None = None

@@ -107,7 +107,7 @@ class Predictor:
         reflectance: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
         tile_size: int = 384,
-        overlap: int = 128,
+        overlap: int = 160,
     ) -> NDArray[np.float32]:
         """Probability of cloud ``(h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
 

@@ -167,7 +167,7 @@ def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it(
     predictor = load_model(device="cpu", precision="float32")
     whole = predictor.predict_array(image)
     cut = predictor.predict_array(np.where(margin, np.nan, image))
-    far = distance_transform_edt(~margin) > 128
+    far = distance_transform_edt(~margin) > 160
     assert far.mean() > 0.4
     np.testing.assert_allclose(cut[far], whole[far], atol=1e-3)
     assert np.isnan(cut[margin]).all()

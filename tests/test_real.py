@@ -88,7 +88,7 @@ def test_floats_and_38_cloud_patches(data, tmp_path, predictor):
         assert result.cloud_percent > 1
 
 
-def seams(source, size=384, overlap=128):
+def seams(source, size=384, overlap=160):
     """A mask, the mask of the same grid moved by half a tile, and how far each pixel is from an edge of the first."""
     predictor = load_model(precision=Precision.FLOAT32)
     with open_scene(source) as scene:

@@ -49,7 +49,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 )
 @click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]")
 @options.tile_size
-@click.option("--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
+@click.option("--overlap", type=int, default=160, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
 @options.overwrite
 @click.option(
     "--progress",
