@@ -117,7 +117,9 @@ def train(
     if folds is not None and recipe is None:
         raise click.UsageError("--folds goes with --recipe")
     for name in ("pack", "start_from", *given) if recipe else ():
-        if name not in SETTINGS and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        if (name not in SETTINGS or name in ("split", "val_patches")) and ctx.get_parameter_source(
+            name
+        ) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')}: the recipe reads its data in its own way")
     said = {name: given.pop(name) for name in SETTINGS}
     changes = {name: value for name, value in said.items() if value is not None}

@@ -212,7 +212,8 @@ class Recipe:
 
 def _score(material: Material, scenes: list[list[int]], models: list[Predictor], config: TrainConfig) -> dict[str, Any]:
     """Each fold's model on the scenes that it has not seen, and all of them on the places that none has seen."""
-    pooled = dict.fromkeys(THRESHOLDS, Confusion())
+    thresholds = sorted({*THRESHOLDS, config.threshold})
+    pooled = dict.fromkeys(thresholds, Confusion())
     patches: dict[str, Any] = {}
     grounds: dict[str, Confusion] = {}
     for left_out, predictor in zip(scenes, models, strict=True):
@@ -220,8 +221,8 @@ def _score(material: Material, scenes: list[list[int]], models: list[Predictor],
             chip = material.biome[index]
             probability = probabilities(predictor, chip)
             truth, known = chip.label == CLOUD, chip.label != IGNORE
-            found = {t: Confusion.of(probability > t, truth, known) for t in THRESHOLDS}
-            pooled = {t: pooled[t] + found[t] for t in THRESHOLDS}
+            found = {t: Confusion.of(probability > t, truth, known) for t in thresholds}
+            pooled = {t: pooled[t] + found[t] for t in thresholds}
             accuracy = Confusion.of(probability > config.threshold, truth, known).accuracy
             patches[chip.name] = {"cloud": round(float(truth[known].mean()), 4), "accuracy": round(accuracy, 4)}
         for place in sorted(material.apart):

@@ -17,7 +17,9 @@ GROUND = (
     "s2l1c_snow_montcalm_12_01_2021",
     "s2l2a_aquileia_italy",
 )
-TINY = dataclasses.replace(CONFIGS["fast"], options={"width": 4, "levels": 3}, steps=8, batch=2, workers=0)
+TINY = dataclasses.replace(
+    CONFIGS["fast"], threshold=0.45, options={"width": 4, "levels": 3}, steps=8, batch=2, workers=0
+)
 
 
 @pytest.fixture(scope="module")
