@@ -62,8 +62,8 @@ class Conversion:
 
     def apply(self, values: Any, out: Any) -> Any:
         """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned."""
-        out[...] = values
         for band, (scale, offset) in enumerate(zip(self.scale, self.offset, strict=True)):
+            out[band] = values[band]
             out[band] *= scale
             out[band] += offset
         return out

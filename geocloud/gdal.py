@@ -9,8 +9,10 @@ from typing import Any
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+CACHE = 32 * 2**20
+
 OPTIONS = {
-    "GDAL_CACHEMAX": 64 * 2**20,  # bytes; the default, 5 % of memory, grows with the machine and gains nothing
+    "GDAL_CACHEMAX": CACHE,  # bytes; the default, 5 % of memory, grows with the machine and gains nothing
     "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL drops NAME.tar.gz.properties beside the source
 }
 """GDAL's settings wherever geocloud reads or writes rasters."""

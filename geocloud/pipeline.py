@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,16 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rasterio
-from rasterio.windows import Window
 
 from geocloud import gdal, style
-from geocloud.blend import Predict, TileRow, blend, mirror
+from geocloud.blend import Predict, ReadRows, Strip, blend, tile_rows
 from geocloud.errors import OptionError, OutputError
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.model import DEFAULT
-from geocloud.mosaic import Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
+from geocloud.mosaic import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
 from geocloud.output import Staging
-from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe
+from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe, reading_down
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the rows of tiles that are done, and how many there are."""
+
+READ_AHEAD = 6 * 2**20
+"""Pixels of a scene that are read before they are needed."""
 
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels make no polygon, unless a minimum is given."""
@@ -43,7 +46,8 @@ class MaskOptions:
 
     ``threshold``: cloud is what is above it (None: the model's own). ``min_area``: square metres below which clouds
     are dropped and holes filled. ``buffer``: metres by which cloud is grown, after that. ``polygon_min_area``: square
-    metres below which clouds and holes make no polygon (None: nine pixels). ``tile_size`` and ``overlap`` in pixels.
+    metres below which clouds and holes make no polygon (None: nine pixels). ``tile_size`` (the largest side of a tile;
+    None: what is quickest) and ``overlap`` in pixels: they change the cost, hardly the mask.
     ``device``, ``precision`` and ``batch`` are for a model given by name; see `geocloud.predict.Predictor`.
     """
 
@@ -51,8 +55,8 @@ class MaskOptions:
     min_area: float = 0.0
     buffer: float = 0.0
     polygon_min_area: float | None = None
-    tile_size: int = 384
-    overlap: int = 160
+    tile_size: int | None = None
+    overlap: int = 128
     device: str = "auto"
     precision: str = "auto"
     batch: int | None = None
@@ -129,14 +133,16 @@ def mask_scene(
         styles = {p: p.with_suffix(".qml") for p in (mask_path, probability_path) if p is not None}
         with Staging([*wanted, *styles.values()], options.overwrite) as staging:
             _check_metres(scene.grid, options)
-            predict, name, threshold = _model(model, options)
-            grid = TileGrid(scene.grid.height, scene.grid.width, options.tile_size, options.overlap)
+            grid = TileGrid.fitted(scene.grid.height, scene.grid.width, options.tile_size, options.overlap)
             mask, percent = staging.scratch(mask_path, "mask.tif"), None
             if polygon_path or probability_path:
                 percent = staging.scratch(mask_path, "percent.tif")
-            _predict(scene, grid, predict, threshold, mask, percent, progress)
-            mask = _refine(staging, mask_path, scene, grid, options, mask)
-            counts = count(mask, grid.step)
+            with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
+                predict, name, threshold = _model(model, options)
+                counts = _predict(scene, rows, grid, predict, threshold, mask, percent, progress)
+            if options.min_area or options.buffer:
+                mask = _refine(staging, mask_path, scene, grid, options, mask)
+                counts = count(mask, grid.step)
             tags = _tags(scene, name, threshold, counts)
 
             frame = None
@@ -188,37 +194,43 @@ def mask_scene(
         )
 
 
-def tile_rows(scene: Scene, grid: TileGrid) -> Iterator[TileRow]:
-    """Reads a scene one row of tiles at a time."""
-    for row in range(grid.rows):
-        top = int(grid.row(row)[0].read.row_off)
-        first, last = max(top, 0), min(top + grid.tile_size, grid.height)
-        reflectance, _ = scene.read(Window(0, first, grid.width, last - first))
-        yield mirror(grid, row, reflectance)
-
-
 def _predict(
     scene: Scene,
+    read: ReadRows,
     grid: TileGrid,
     predict: Predict,
     threshold: float,
     mask: Path,
     percent: Path | None,
     progress: Progress | None,
-) -> None:
-    """Fills the mask on disk, and the percentages where there is a path for them."""
-    batch = int(getattr(predict, "batch", 4))
+) -> Counts:
+    """Fills the mask on disk, and the percentages where there is a path for them.
+
+    Reading, predicting and writing go on at the same time, each a little ahead of the next.
+    """
+    counts = NONE
     with ExitStack() as stack:
-        masks = stack.enter_context(StripWriter(mask, scene.grid, grid.step, scene.area_or_point))
-        percents = (
-            stack.enter_context(StripWriter(percent, scene.grid, grid.step, scene.area_or_point)) if percent else None
+        masks, percents = (
+            stack.enter_context(StripWriter(path, scene.grid, grid.step, scene.area_or_point)) if path else None
+            for path in (mask, percent)
         )
-        for done, strip in enumerate(blend(grid, tile_rows(scene, grid), predict, batch), 1):
-            masks.write(strip.first_row, to_mask(strip.probability, threshold))
+        assert masks is not None
+        writer = stack.enter_context(ThreadPoolExecutor(1))
+
+        def write(strip: Strip) -> Counts:
+            values = to_mask(strip.probability, threshold)
+            masks.write(strip.first_row, values)
             if percents:
                 percents.write(strip.first_row, to_percent(strip.probability))
+            return Counts.of(values)
+
+        written = writer.submit(Counts, 0, 0, 0)
+        for done, strip in enumerate(blend(grid, tile_rows(grid, read), predict), 1):
+            counts += written.result()
+            written = writer.submit(write, strip)
             if progress:
                 progress(done, grid.rows)
+        return counts + written.result()
 
 
 def _refine(staging: Staging, near: Path, scene: RasterScene, grid: TileGrid, options: MaskOptions, mask: Path) -> Path:

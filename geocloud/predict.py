@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from enum import StrEnum
 from pathlib import Path
@@ -11,19 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geocloud.blend import blend, mirror
+from geocloud.blend import blend, tile_rows
 from geocloud.errors import DeviceError, OptionError
 from geocloud.grid import TileGrid
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.fuse import fuse
 
 log = logging.getLogger(__name__)
 
-BATCH = {"cuda": 64, "mps": 16, "cpu": 4}
+BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 """Tiles a batch by kind of device. On a CPU more gain nothing and only take memory."""
+
+WORKERS = {"cuda": 2, "mps": 1}
+"""Threads that call the model at once, by kind of device: on a GPU one brings data while the other computes."""
+
+CPU_WORKERS = 8
+"""On a CPU a tile a core is quicker than all cores on a tile; each takes some 100 MB, so no more than this."""
 
 
 class Precision(StrEnum):
@@ -58,9 +62,11 @@ class Predictor:
         self.dtype = find_dtype(self.device, Precision(precision))
         self.batch = batch or BATCH.get(self.device.type, 4)
         self.threshold = checkpoint.threshold
-        network = fold_batch_norm(checkpoint.network())
+        self._threads = torch.get_num_threads()
+        self.workers = WORKERS.get(self.device.type) or min(self._threads, CPU_WORKERS)
+        network = checkpoint.network()
         self.stride = int(network.stride)  # type: ignore[arg-type]
-        self._network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = fuse(network, self.device).to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (
             torch.tensor(values, device=self.device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std)
         )
@@ -95,10 +101,16 @@ class Predictor:
             first += len(part)
         return np.concatenate(parts)
 
+    def start_worker(self) -> None:
+        """To be called in each of several threads that share this predictor: they share the cores too."""
+        torch.set_num_threads(max(1, self._threads // self.workers))
+
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = torch.from_numpy(np.ascontiguousarray(reflectance)).to(self.device)
-        x = normalise(x, self._mean, self._std).contiguous(memory_format=torch.channels_last)
+        x = torch.from_numpy(reflectance)
+        if self.device.type == "cuda":
+            x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)
+        x = normalise(x.to(self.device), self._mean, self._std)
         probability: NDArray[np.float32] = self._network(x)[:, 0].float().sigmoid().cpu().numpy()
         return probability
 
@@ -106,8 +118,8 @@ class Predictor:
         self,
         reflectance: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
-        tile_size: int = 384,
-        overlap: int = 160,
+        tile_size: int | None = None,
+        overlap: int = 128,
     ) -> NDArray[np.float32]:
         """Probability of cloud ``(h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
 
@@ -124,10 +136,13 @@ class Predictor:
         known = np.isfinite(reflectance).all(0)
         if valid is not None:
             known &= valid
-        grid = TileGrid(height, width, tile_size, overlap)
-        image = np.where(known, reflectance, np.nan).astype("float32")
-        rows = (mirror(grid, r, image[:, r * grid.step : r * grid.step + tile_size]) for r in range(grid.rows))
-        return np.concatenate([strip.probability for strip in blend(grid, rows, self, self.batch)])
+        grid = TileGrid.fitted(height, width, tile_size, overlap)
+        image = np.where(known, reflectance, np.nan)
+
+        def read(first: int, out: NDArray[np.float32]) -> None:
+            out[...] = image[:, first : first + out.shape[1]]
+
+        return np.concatenate([strip.probability for strip in blend(grid, tile_rows(grid, read), self)])
 
 
 def load_model(
@@ -176,19 +191,6 @@ def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
         able = torch.cpu.get_capabilities()
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
     return torch.float32
-
-
-def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy whose batch norms are part of the convolutions before them: the same function, fewer steps."""
-    network = copy.deepcopy(network).eval()
-    for block in network.modules():
-        if not isinstance(block, nn.Sequential):
-            continue
-        for i in range(len(block) - 1):
-            before, after = block[i], block[i + 1]
-            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                block[i], block[i + 1] = fuse_conv_bn_eval(before, after), nn.Identity()
-    return network
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,15 +8,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_grid import grids
 
-from geocloud.blend import blend, mirror
+from geocloud.blend import blend, tile_rows
 from geocloud.grid import TileGrid
 
 
 def rows_of(grid, image):
     """Rows of tiles cut from an image in memory."""
-    for row in range(grid.rows):
-        top = row * grid.step - grid.shift
-        yield mirror(grid, row, image[:, max(top, 0) : top + grid.tile_size])
+    asked = []
+
+    def read(first, out):
+        asked.append((first, out.shape[1]))
+        out[...] = image[:, first : first + out.shape[1]]
+
+    yield from tile_rows(grid, read)
+    assert [first for first, _ in asked] == list(np.cumsum([0, *(count for _, count in asked)])[:-1])
+    assert sum(count for _, count in asked) == grid.height
 
 
 @given(grids())
@@ -21,24 +30,63 @@ def test_beyond_the_edges_a_row_of_tiles_is_mirrored(grid):
     image = np.arange(4 * grid.height * grid.width, dtype="float32").reshape(4, grid.height, grid.width)
     for row, found in enumerate(rows_of(grid, image)):
         top = row * grid.step - grid.shift
-        width = (grid.cols - 1) * grid.step + grid.tile_size
-        assert found.reflectance.shape == (4, grid.tile_size, width)
-        rows = np.arange(max(top, 0), min(top + grid.tile_size, grid.height))
+        assert found.reflectance.shape == (4, grid.tile_height, grid.reach)
+        rows = np.arange(max(top, 0), min(top + grid.tile_height, grid.height))
         inside = found.reflectance[:, rows - top, grid.shift : grid.shift + grid.width]
         np.testing.assert_array_equal(inside, image[:, rows])
         if grid.shift:
             np.testing.assert_array_equal(found.reflectance[:, rows - top, grid.shift - 1], image[:, rows, 0])
-        if grid.shift + grid.width < width:
+        if grid.shift + grid.width < grid.reach:
             np.testing.assert_array_equal(found.reflectance[:, rows - top, grid.shift + grid.width], image[:, rows, -1])
-        if top + grid.tile_size > grid.height:
+        if top < 0:
+            above = found.reflectance[:, -top - 1, grid.shift : grid.shift + grid.width]
+            np.testing.assert_array_equal(above, image[:, 0])
+        if top + grid.tile_height > grid.height:
             beyond = found.reflectance[:, grid.height - top, grid.shift : grid.shift + grid.width]
             np.testing.assert_array_equal(beyond, image[:, -1])
 
 
-def run(grid, image, predict, batch=3):
-    strips = list(blend(grid, rows_of(grid, image), predict, batch))
+class Model:
+    """A function as a model that is called with so many tiles at a time, from so many threads."""
+
+    def __init__(self, function, batch=3, workers=1):
+        self.function, self.batch, self.workers = function, batch, workers
+        self.threads = set()
+
+    def start_worker(self):
+        self.threads.add(threading.get_ident())
+
+    def __call__(self, tiles):
+        assert threading.get_ident() in self.threads
+        return self.function(tiles)
+
+
+def run(grid, image, predict, batch=3, workers=1):
+    strips = list(blend(grid, rows_of(grid, image), Model(predict, batch, workers)))
     assert [s.first_row for s in strips] == list(np.cumsum([0, *(s.probability.shape[0] for s in strips)])[:-1])
     return np.concatenate([s.probability for s in strips])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_several_threads_give_what_one_gives(batch):
+    grid = TileGrid(200, 700, (64, 96), 16)
+    image = np.random.default_rng(1).random((4, 200, 700), "float32")
+    image[:, 90:120, 300:] = np.nan
+
+    def slow_at_first(tiles):
+        time.sleep(0.01 * float(np.nanmax(tiles[0, 0])))
+        return np.nan_to_num(tiles[:, 1])
+
+    one, three = (run(grid, image, slow_at_first, batch, workers) for workers in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+
+def test_what_goes_wrong_in_a_thread_is_raised():
+    def broken(tiles):
+        raise ValueError("no such tile")
+
+    with pytest.raises(ValueError, match="no such tile"):
+        run(TileGrid(100, 500, 64, 0), np.ones((4, 100, 500), "float32"), broken, workers=2)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,6 @@
 """What the README and the model card show is run, and what they say is true."""
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +53,13 @@ def test_python_in_the_readme_runs(place):
     done = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "(400, 400) EPSG:32632" in done.stdout
+
+
+def test_the_speed_that_the_readme_tells_was_measured():
+    floor, mask, _ = json.loads((ROOT / "benchmarks" / "results.json").read_text())["groups"]["full"]["rows"]
+    said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds a megapixel and {mask['peak']} MB"
+    assert said in README
+    assert f"{mask['wall'] / floor['wall']:.1f} times what it takes" in README
 
 
 def test_the_two_commands_stand_on_the_first_screen():

@@ -19,7 +19,9 @@ tilings = st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(32 * n), st.inte
 def grids(draw):
     tile, overlap = draw(tilings)
     shift = draw(st.integers(0, tile - overlap - 1))
-    return TileGrid(draw(sizes), draw(sizes), tile, overlap, shift)
+    wider = draw(st.integers(0, 3))
+    size = (tile, tile + 32 * wider) if wider else tile
+    return TileGrid(draw(sizes), draw(sizes), size, overlap, shift)
 
 
 @given(grids())
@@ -44,12 +46,13 @@ def test_what_is_written_was_read_by_that_tile(grid):
 
 @given(grids())
 def test_weights_of_all_tiles_sum_to_one_at_every_pixel(grid):
-    total = np.zeros((grid.height + 2 * grid.tile_size, grid.width + 2 * grid.tile_size))
+    high, wide = grid.tile_height, grid.tile_width
+    total = np.zeros((grid.height + 2 * high, grid.width + 2 * wide))
     for tile in grid:
-        top, left = int(tile.read.row_off) + grid.tile_size, int(tile.read.col_off) + grid.tile_size
+        top, left = int(tile.read.row_off) + high, int(tile.read.col_off) + wide
         weights = np.outer(grid.row_weights(tile.row), grid.col_weights(tile.col))
-        total[top : top + grid.tile_size, left : left + grid.tile_size] += weights
-    inside = slice(grid.tile_size, grid.tile_size + grid.height), slice(grid.tile_size, grid.tile_size + grid.width)
+        total[top : top + high, left : left + wide] += weights
+    inside = slice(high, high + grid.height), slice(wide, wide + grid.width)
     np.testing.assert_allclose(total[inside], 1, atol=1e-6)
 
 
@@ -72,6 +75,7 @@ def test_a_pixel_is_final_when_its_tile_was_predicted(grid):
     [
         ({"tile_size": 100}, "tile size"),
         ({"tile_size": 0}, "tile size"),
+        ({"tile_size": (384, 100)}, "tile size"),
         ({"overlap": 200}, "overlap"),
         ({"overlap": -1}, "overlap"),
     ],
@@ -79,6 +83,28 @@ def test_a_pixel_is_final_when_its_tile_was_predicted(grid):
 def test_impossible_tilings_are_refused(options, word):
     with pytest.raises(OptionError, match=word):
         TileGrid(500, 500, **options)
+
+
+@given(st.integers(1, 9000), st.integers(1, 30_000), st.sampled_from([None, 320, 384, 1024]), st.integers(0, 160))
+def test_fitted_tiles_are_no_larger_than_they_need_be(height, width, tile_size, overlap):
+    grid = TileGrid.fitted(height, width, tile_size, overlap)
+    largest = (tile_size, tile_size) if tile_size else (768, 1280)
+    plain = TileGrid(height, width, largest, overlap)
+    assert grid.tile_height <= largest[0]
+    assert grid.tile_width <= largest[1]
+    assert grid.cols == plain.cols
+    if tile_size or width <= 10_000:
+        assert grid.rows == plain.rows
+        assert len(grid) == 1 or len(grid) * grid.tile_height * grid.tile_width <= 1.01 * len(plain) * np.prod(largest)
+    beyond = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
+    for over, size, count in zip(beyond, (grid.tile_height, grid.tile_width), (grid.rows, grid.cols), strict=True):
+        assert 0 <= over < 32 * count or size - 2 * overlap < 32  # half of a tile is overlap: no smaller ones
+
+
+def test_a_row_of_tiles_takes_bounded_memory():
+    for width in (7700, 15_400, 20_000):
+        grid = TileGrid.fitted(8000, width)
+        assert grid.tile_height * grid.reach * 16 <= 170e6
 
 
 def test_cropping_a_grid_moves_it_as_rasterio_does():

@@ -16,7 +16,7 @@ LEVELS = [
     {"scene", "predict", "mosaic", "polygons", "style", "simulate", "output"},
     {"model"},
     {"blend"},
-    {"grid", "metrics", "gdal"},
+    {"grid", "metrics", "gdal", "threads"},
     {"bands"},
     {"errors"},
 ]

@@ -3,19 +3,22 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 from conftest import read_tif
+from rasterio.windows import Window
 
+from geocloud.blend import blend, tile_rows
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.mosaic import to_mask
-from geocloud.pipeline import MaskOptions, blend, mask_scene, tile_rows
+from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
-from geocloud.scene import ReadOptions, find_recipe, open_scene
+from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -88,20 +91,23 @@ def test_floats_and_38_cloud_patches(data, tmp_path, predictor):
         assert result.cloud_percent > 1
 
 
-def seams(source, size=384, overlap=160):
+def seams(source):
     """A mask, the mask of the same grid moved by half a tile, and how far each pixel is from an edge of the first."""
     predictor = load_model(precision=Precision.FLOAT32)
     with open_scene(source) as scene:
-        height, width = scene.grid.shape
+        fitted = TileGrid.fitted(*scene.grid.shape)
         masks = []
-        for shift in (0, size // 2):
-            grid = TileGrid(height, width, size, overlap, shift)
-            strips = blend(grid, tile_rows(scene, grid), predictor, 4)
-            masks.append(np.concatenate([to_mask(s.probability, predictor.threshold) for s in strips]))
-    grid = TileGrid(height, width, size, overlap)
-    near = np.zeros((height, width), bool)
-    for start in (t * grid.step + o for t in range(1, max(grid.rows, grid.cols)) for o in (0, overlap // 2, overlap)):
+        for shift in (0, fitted.step // 2):
+            grid = replace(fitted, shift=shift)
+            with reading_down(scene, 1) as read:
+                strips = blend(grid, tile_rows(grid, read), predictor)
+                masks.append(np.concatenate([to_mask(s.probability, predictor.threshold) for s in strips]))
+    near = np.zeros(scene.grid.shape, bool)
+    overlap = fitted.overlap
+    for start in (t * fitted.step + o for t in range(1, fitted.rows) for o in (0, overlap // 2, overlap)):
         near[max(start - 4, 0) : start + 4] = True
+    across = fitted.tile_width - overlap
+    for start in (t * across + o for t in range(1, fitted.cols) for o in (0, overlap // 2, overlap)):
         near[:, max(start - 4, 0) : start + 4] = True
     return masks[0], masks[1], near
 
@@ -131,6 +137,20 @@ def test_no_seam_shows(data, tmp_path, name):
     assert differ[near].mean() < 3 * differ.mean() + 1e-4
 
 
+def test_bfloat16_masks_as_float32_does(data):
+    folder = data / "scenes"
+    sources = [folder / name for name in ("landsat8_bands_cloudy", "landsat8_toa_float32", "landsat8_zion_bands")]
+    sources += [*(folder / "sentinel2_4band").glob("*.tif"), *(folder / "38cloud_patches").glob("red*.TIF")]
+    models = [load_model(device="cpu", precision=p) for p in (Precision.FLOAT32, Precision.BFLOAT16)]
+    same = []
+    for source in sources:
+        with open_scene(source) as scene:
+            image, valid = scene.read(Window(0, 0, scene.grid.width, scene.grid.height))
+        one, other = (model.predict_array(image)[valid] > model.threshold for model in models)
+        same.append(one == other)
+    assert np.concatenate(same).mean() >= 0.999
+
+
 def test_level_1_read_without_its_sun_gives_nearly_the_same(data, tmp_path, predictor):
     folder = data / "scenes" / "landsat8_bands_cloudy"
     bare = tmp_path / "bare"
@@ -158,12 +178,12 @@ def test_memory_stays_bounded_on_a_full_size_scene(data, tmp_path):
         shutil.copy(source / "l8_MTL.txt", folder)
         # The kernel's own high-water mark; getrusage would count the memory of the process that started this one.
         code = (
-            "import sys, geocloud; geocloud.mask_scene(sys.argv[1], sys.argv[2]); "
+            "import sys; from geocloud_cli.main import cli; cli(standalone_mode=False); "
             "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
         )
-        command = [sys.executable, "-c", code, str(folder), str(folder / "mask.tif")]
+        command = [sys.executable, "-c", code, "mask", str(folder), "-o", str(folder / "mask.tif")]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        peaks.append(int(done.stdout) / 1024)
+        peaks.append(int(done.stdout.splitlines()[-1]) / 1024)
     assert peaks[1] < 800
     assert peaks[1] < 1.15 * peaks[0]
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.allocator import keep_freed_memory
 from geocloud_cli.messages import progress_bar, show_error, show_notices
 
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult, Progress
+    from geocloud.predict import Predictor
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 
@@ -48,8 +50,10 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
     help="auto: bfloat16 where the device is fast at it.",
 )
 @click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]")
-@options.tile_size
-@click.option("--overlap", type=int, default=160, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
+@click.option(
+    "--tile-size", type=int, metavar="PIXELS", help="Largest side of a tile: less takes less memory.  [default: 1024]"
+)
+@click.option("--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
 @options.overwrite
 @click.option(
     "--progress",
@@ -86,7 +90,6 @@ def mask(
     """
     from geocloud.errors import OutputExistsError
     from geocloud.pipeline import MaskOptions, mask_scene
-    from geocloud.predict import load_model
     from geocloud.scene import find_recipe
 
     if quiet or ctx.obj["quiet"]:
@@ -100,7 +103,12 @@ def mask(
             raise click.UsageError(f"{said}: several scenes need a folder to go to")
     if settings.polygon_min_area is not None and polygons is None:
         raise click.UsageError("--polygon-min-area does nothing without --polygons")
-    predictor = load_model(model, settings.device, settings.precision, settings.batch)
+    keep_freed_memory()
+    loaded: str | Predictor = model
+    if many:
+        from geocloud.predict import load_model
+
+        loaded = load_model(model, settings.device, settings.precision, settings.batch)
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not Path(said).exists()]
@@ -119,7 +127,7 @@ def mask(
                 destination,
                 polygons=_destination(polygons, many, recipe.name, "_clouds.gpkg"),
                 probability=_destination(probability, many, recipe.name, "_probability.tif"),
-                model=predictor,
+                model=loaded,  # by its name it is loaded while the scene is being read
                 read=read,
                 options=settings,
                 progress=_reporter(progress, recipe.name),

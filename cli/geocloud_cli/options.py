@@ -90,4 +90,3 @@ def label_map(given: dict[str, Any]) -> dict[int, int] | None:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
-tile_size = click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")

@@ -23,7 +23,7 @@ from geocloud_cli import options
     default="geotiff",
     help="geotiff: one file a tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
 )
-@options.tile_size
+@click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
 @click.option("--overlap", type=int, default=0, metavar="PIXELS", help="By how much tiles overlap (geotiff only).")
 @options.reading
 @options.overwrite

@@ -41,14 +41,16 @@ def build_network(architecture: str, **options: Any) -> nn.Module:
 def normalise(reflectance: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """What networks are fed: (reflectance − mean) / std, band by band, ``(N, 4, H, W)``.
 
-    Where there is no data (NaN) each band holds its mean over the rest of the tile, so that an edge of the data looks
-    like nothing: a fixed value would be bright beside the sea and dark beside snow.
+    Where there is no data (NaN in any band) each band holds its mean over the rest of the tile, so that an edge of the
+    data looks like nothing: a fixed value would be bright beside the sea and dark beside snow.
     """
-    x = (reflectance - mean) / std
-    known = ~torch.isnan(x)
-    x = torch.where(known, x, 0)
-    average = x.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
-    return torch.where(known, x, average)
+    x = torch.addcmul(-mean / std, reflectance, 1 / std)
+    missing = x.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
+    if not missing.any():
+        return x
+    known = (~missing).float()
+    average = torch.where(missing, 0, x).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
+    return torch.where(missing, average, x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,14 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
-from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled
+from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.geotiff import geotiff_recipe
 from geocloud.scene.landsat import belongs_to_product, landsat_recipe
 from geocloud.scene.raster import RasterScene, open_raster
 
-__all__ = ["RasterScene", "ReadOptions", "Scene", "SceneRecipe", "find_recipe", "open_scene", "read_filled"]
+__all__ = [
+    "RasterScene",
+    "ReadOptions",
+    "Scene",
+    "SceneRecipe",
+    "find_recipe",
+    "open_scene",
+    "read_filled",
+    "reading_down",
+]
 
 
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,9 +15,30 @@ from rasterio.windows import Window
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, UnitsError
 from geocloud.grid import GeoBox
+from geocloud.threads import ahead
 
 Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]
+
+
+READ_ROWS = 256
+"""About how many rows of a scene are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Pixels as they are on disk: values ``(4, h, w)``, valid ``(h, w)`` (True: data in all four bands)."""
+
+    values: NDArray[np.generic]
+    valid: Valid
+    conversion: Conversion
+
+    def reflectance(self, rows: slice, out: Reflectance) -> None:
+        """Fills ``out`` with the reflectance of some of the rows, NaN where there is no data."""
+        self.conversion.apply(self.values[:, rows], out)
+        missing = ~self.valid[rows]
+        if missing.any():
+            out[:, missing] = np.nan
 
 
 class Scene(Protocol):
@@ -47,12 +69,21 @@ class Scene(Protocol):
         """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
         ...
 
+    @property
+    def block_rows(self) -> int:
+        """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
+        ...
+
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """Reads a window that lies inside the grid.
 
         Returns reflectance ``(4, h, w)``, float32, red, green, blue, nir, NaN where there is no data; and valid
         ``(h, w)``, True where the pixel holds data in all four bands. Raises SceneReadError.
         """
+        ...
+
+    def read_raw(self, window: Window) -> Raw:
+        """Reads the same, not converted yet. Raises SceneReadError."""
         ...
 
     def close(self) -> None:
@@ -130,6 +161,38 @@ def read_filled(scene: Scene, window: Window) -> Reflectance:
         reflectance, _ = scene.read(Window(start, first, stop - start, last - first))
         out[:, first - top : last - top, start - left : stop - left] = reflectance
     return out
+
+
+def rows_at_once(scene: Scene) -> int:
+    """How many rows of a scene are best read together: whole blocks, unless those are so high that memory forbids."""
+    whole = scene.block_rows * max(1, READ_ROWS // scene.block_rows)
+    return whole if whole <= 4 * READ_ROWS else READ_ROWS
+
+
+@contextmanager
+def reading_down(scene: Scene, most: int) -> Iterator[Callable[[int, Reflectance], None]]:
+    """Reads a scene from top to bottom, ahead of need by about ``most`` pixels, starting at once.
+
+    What it gives fills an array ``(4, rows, width)`` with reflectance from a row on, NaN where there is no data. Ask
+    for rows in their order, each once.
+    """
+    height, width, step = scene.grid.height, scene.grid.width, rows_at_once(scene)
+    windows = (Window(0, first, width, min(step, height - first)) for first in range(0, height, step))
+    with ahead(map(scene.read_raw, windows), max(1, most // (step * width))) as pieces:
+        begin, piece = 0, None
+
+        def fill(first: int, out: Reflectance) -> None:
+            nonlocal begin, piece
+            last = first + out.shape[1]
+            while first < last:
+                if piece is None or first == begin + piece.valid.shape[0]:
+                    begin, piece = first, next(pieces)
+                part = slice(first - begin, min(last - begin, piece.valid.shape[0]))
+                count = part.stop - part.start
+                piece.reflectance(part, out[:, out.shape[1] - (last - first) :][:, :count])
+                first += count
+
+        yield fill
 
 
 def sample_windows(grid: GeoBox, side: int = 64, count: int = 5) -> Iterator[Window]:

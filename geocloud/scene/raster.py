@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -16,8 +16,10 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.scene.base import (
+    READ_ROWS,
     BandSource,
     Observed,
+    Raw,
     ReadOptions,
     Reflectance,
     Sample,
@@ -26,6 +28,9 @@ from geocloud.scene.base import (
     sample_windows,
 )
 from geocloud.scene.units import resolve
+
+LARGEST_CACHE = 512 * 2**20
+"""Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
@@ -57,6 +62,7 @@ class RasterScene:
                     self._datasets[band.path] = open_raster(band.path, band.label)
             self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
             self._check_bands()
+            self._env = {**gdal.OPTIONS, "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
             self.grid = self._common_grid()
             self._fill = recipe.fill
             self.sample = self._look()
@@ -93,13 +99,22 @@ class RasterScene:
         dataset, band = self._readers[0]
         return str(dataset.dtypes[band.index - 1])
 
+    @property
+    def block_rows(self) -> int:
+        """See `Scene.block_rows`; of bands with different blocks, the highest's, which are multiples of the others."""
+        return max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
+
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """See `Scene.read`."""
+        raw = self.read_raw(window)
+        reflectance = np.empty(raw.values.shape, "float32")
+        raw.reflectance(slice(None), reflectance)
+        return reflectance, raw.valid
+
+    def read_raw(self, window: Window) -> Raw:
+        """See `Scene.read_raw`."""
         values, valid = self._read_raw(window)
-        reflectance = self.conversion.apply(values, np.empty(values.shape, "float32"))
-        for band in reflectance:
-            band[~valid] = np.nan
-        return reflectance, valid
+        return Raw(values, valid, self.conversion)
 
     def close(self) -> None:
         """Closes the rasters."""
@@ -119,7 +134,7 @@ class RasterScene:
         valid = np.ones((height, width), bool)
         for position, (dataset, band) in enumerate(self._readers):
             try:
-                with rasterio.Env(**gdal.OPTIONS):
+                with rasterio.Env(**self._env):
                     values[position] = dataset.read(band.index, window=window)
                     valid &= self._band_valid(dataset, band, window, values[position])
             except (RasterioError, OSError) as error:
@@ -128,11 +143,13 @@ class RasterScene:
                     f"{band.label}: damaged or cut off, rows {first} to {first + height - 1} cannot be read; "
                     "fetch the file again"
                 ) from error
-        if self._fill is not None:
-            valid &= (values != self._fill).all(0)
-        if values.dtype.kind == "f":
-            valid &= np.isfinite(values).all(0)
-        valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+        for band_values in values:
+            if self._fill is not None:
+                valid &= band_values != self._fill
+            if values.dtype.kind == "f":
+                valid &= np.isfinite(band_values)
+        if self._fill != 0:
+            valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
         return values, valid
 
     def _band_valid(
@@ -158,6 +175,23 @@ class RasterScene:
             dtype = str(dataset.dtypes[band.index - 1])
             if dtype.startswith(("complex", "cint", "cfloat")):
                 raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+
+    def _block_cache(self) -> int:
+        """Bytes that GDAL must hold so that it decodes no block twice, where reading whole blocks does not see to it.
+
+        That is where bands are interleaved by pixel, so that a block holds them all, and where blocks are higher than
+        what is read at once. Not where that would take more than `LARGEST_CACHE`.
+        """
+        needed = 0
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
+            by_pixel = dataset.count > 1 and dataset.interleaving == Interleaving.pixel
+            if by_pixel or rows > 4 * READ_ROWS:
+                needed += across * max(rows, READ_ROWS) * (dataset.count if by_pixel else 1)
+                if by_pixel:
+                    break  # the other bands are in the same blocks
+        return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
         grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]

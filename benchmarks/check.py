@@ -1,0 +1,48 @@
+"""Guards the figures: ``python benchmarks/check.py`` measures the full scene anew and compares it with results.json.
+
+Compared are ratios to the floor of the same run, so that a slower machine changes little; and peak memory. Exit code 1
+when something has grown by more than a quarter. It takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+MORE = 1.25
+
+
+def ratios(folder: Path) -> dict[str, float]:
+    """What is guarded, from a folder's results."""
+    floor, mask, collar = _rows(folder, "full")
+    return {
+        "wall of mask over floor": mask["wall"] / floor["wall"],
+        "CPU of mask over floor": mask["cpu"] / floor["cpu"],
+        "CPU with a collar over without": collar["cpu"] / mask["cpu"],
+        "peak memory, MB": mask["peak"],
+    }
+
+
+def _rows(folder: Path, group: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["groups"][group]["rows"]
+    return rows
+
+
+def main() -> None:
+    recorded = ratios(HERE)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, str(HERE / "run.py"), "full", "--turns", "3", "--out", folder], check=True)
+        found = ratios(Path(folder))
+    worse = [name for name in recorded if found[name] > MORE * recorded[name]]
+    for name, value in recorded.items():
+        print(f"{name}: {found[name]:.2f}, recorded {value:.2f}{'  WORSE' if name in worse else ''}")
+    sys.exit(1 if worse else 0)
+
+
+if __name__ == "__main__":
+    main()

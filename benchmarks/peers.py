@@ -1,0 +1,38 @@
+"""Other programs on the same scene: ``python benchmarks/peers.py omnicloudmask|ukis-csmask SCENE MASK.tif``.
+
+Each in the way its own documentation shows, from the four bands in a folder to a mask GeoTIFF. They are not installed
+with geocloud.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+SCALE, OFFSET = 2e-5, -0.1
+
+
+def main(peer: str, scene: Path, output: Path) -> None:
+    bands = {}
+    for path in sorted(scene.glob("*_B[2345].TIF")):
+        with rasterio.open(path) as dataset:
+            bands[path.stem[-1]], profile = dataset.read(1), dataset.profile
+    if peer == "omnicloudmask":
+        from omnicloudmask import predict_from_array
+
+        mask = predict_from_array(np.stack([bands["4"], bands["3"], bands["5"]]))[0]
+    else:
+        from ukis_csmask.mask import CSmask
+
+        image = np.stack([bands[number] for number in "2345"], -1).astype("float32") * SCALE + OFFSET
+        mask = CSmask(img=image, band_order=["blue", "green", "red", "nir"], nodata_value=OFFSET).csm[..., 0]
+    profile.update(dtype="uint8", count=1, driver="GTiff")
+    with rasterio.open(output, "w", **profile) as out:
+        out.write(mask.astype("uint8"), 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,252 @@
+"""Measures geocloud on scenes of Landsat's size and writes results.json, results.md and results.png.
+
+    python benchmarks/run.py [GROUP ...] [--turns 5] [--out benchmarks]
+
+Without a GROUP all of them are measured, which takes about an hour; figures of the other groups in results.json stay.
+See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from measure import in_turn
+
+HERE = Path(__file__).parent
+FULL = (7600, 7700)
+TYPES = ("float32", "bfloat16")
+Row = dict[str, Any]
+Commands = dict[str, tuple[list[str], float]]
+
+
+class Bench:
+    """Scenes in a scratch folder, and commands on them."""
+
+    def __init__(self, folder: Path, turns: int) -> None:
+        self.folder, self.turns = folder, turns
+
+    def scene(self, name: str, rows: int, cols: int, *options: str) -> Path:
+        """A scene, made once."""
+        path = self.folder / name
+        if not path.exists():
+            size = ["--rows", str(rows), "--cols", str(cols)]
+            subprocess.run([sys.executable, str(HERE / "scenes.py"), str(path), *size, *options], check=True)
+        return path
+
+    def full(self) -> Path:
+        """The scene that most is measured on: 7600×7700, four tiled, deflated files."""
+        return self.scene("full", *FULL)
+
+    def mask(self, scene: Path, *options: str) -> list[str]:
+        """The command that masks a scene."""
+        output = str(self.folder / "mask.tif")
+        return [sys.executable, "-m", "geocloud_cli", "-q", "mask", str(scene), "-o", output, "--overwrite", *options]
+
+    def floor(self, scene: Path) -> list[str]:
+        """The command that only reads and writes."""
+        return [sys.executable, str(HERE / "floor.py"), str(scene), str(self.folder / "floor.tif")]
+
+    def rows(
+        self, commands: dict[str, tuple[list[str], float]], environment: dict[str, str] | None = None
+    ) -> list[Row]:
+        """Measures commands on so many megapixels each, in turn."""
+        took = in_turn({name: (command, environment or {}) for name, (command, _) in commands.items()}, self.turns)
+        return [
+            {
+                "what": name,
+                "megapixels": round(megapixels, 1),
+                "wall": round(took[name].wall, 2),
+                "cpu": round(took[name].cpu, 2),
+                "cpu_per_mp": round(took[name].cpu / megapixels, 3) if megapixels else None,
+                "peak": round(took[name].peak),
+            }
+            for name, (_, megapixels) in commands.items()
+        ]
+
+
+def full_scene(bench: Bench) -> list[Row]:
+    """The floor, the whole scene, and the scene with a collar."""
+    collar = bench.scene("collar", *FULL, "--collar")
+    megapixels = FULL[0] * FULL[1] / 1e6
+    return bench.rows(
+        {
+            "floor: read the bands, write a mask": (bench.floor(bench.full()), megapixels),
+            "geocloud mask": (bench.mask(bench.full()), megapixels),
+            "geocloud mask, a third of the scene without data": (bench.mask(collar), megapixels),
+        }
+    )
+
+
+def stages(bench: Bench) -> list[Row]:
+    """CPU seconds by stage."""
+    command = [sys.executable, str(HERE / "stages.py"), str(bench.full()), str(bench.folder / "mask.tif")]
+    runs = [
+        json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        for _ in range(bench.turns)
+    ]
+    middle = sorted(runs, key=lambda run: sum(run.values()))[len(runs) // 2]
+    return [{"what": stage, "cpu": round(seconds, 2)} for stage, seconds in middle.items()]
+
+
+def layouts(bench: Bench) -> list[Row]:
+    """How the bands lie on disk."""
+    commands = {}
+    for layout in ("tiled", "striped"):
+        for compress in ("deflate", "none"):
+            for files in ("four", "one"):
+                name = f"{layout}, {compress}, {files} file{'s' if files == 'four' else ''}"
+                options = ["--layout", layout, "--compress", compress, "--files", files]
+                scene = bench.scene(f"{layout}-{compress}-{files}", 3800, 3850, *options)
+                read = ["--units", "landsat-l1", "--sun-elevation", "55"] if files == "one" else []
+                commands[f"floor: {name}"] = (bench.floor(scene), 14.63)
+                commands[f"mask: {name}"] = (bench.mask(scene, *read), 14.63)
+    return bench.rows(commands)
+
+
+def settings(bench: Bench) -> list[Row]:
+    """Architecture, precision, tile size and overlap, on a quarter of a scene."""
+    scene = bench.scene("tiled-deflate-four", 3800, 3850)
+    listed = subprocess.run(
+        [sys.executable, "-m", "geocloud_cli", "models", "--json"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    variants = {
+        f"{model['name']}, {precision}": ["--model", model["name"], "--precision", precision]
+        for model in json.loads(listed.stdout)
+        for precision in TYPES
+    }
+    variants |= {f"fast, tiles of {size}": ["--tile-size", str(size)] for size in (384, 512, 768, 1024)}
+    variants |= {f"fast, overlap {overlap}": ["--overlap", str(overlap)] for overlap in (0, 64, 128, 192)}
+    return bench.rows({name: (bench.mask(scene, *options), 14.63) for name, options in variants.items()})
+
+
+def sizes(bench: Bench) -> list[Row]:
+    """Scenes from 5 to 240 megapixels."""
+    commands = {}
+    for rows, cols in ((2200, 2273), (3800, 3850), FULL, (15_200, 15_400)):
+        megapixels = rows * cols / 1e6
+        scene = bench.full() if (rows, cols) == FULL else bench.scene(f"size-{rows}", rows, cols)
+        commands[f"{megapixels:.0f} megapixels"] = (bench.mask(scene), megapixels)
+    return bench.rows(commands)
+
+
+def threads(bench: Bench) -> list[Row]:
+    """One thread and two for the network; reading and writing have theirs besides."""
+    found = []
+    for count in (1, 2):
+        name = f"{count} thread{'s' if count > 1 else ''}"
+        found += bench.rows({name: (bench.mask(bench.full()), FULL[0] * FULL[1] / 1e6)}, count)
+    return found
+
+
+def start(bench: Bench) -> list[Row]:
+    """What a command takes before it does much."""
+    small = bench.scene("small", 512, 512)
+    return bench.rows(
+        {
+            "geocloud --help": ([sys.executable, "-m", "geocloud_cli", "--help"], 0),
+            "import torch": ([sys.executable, "-c", "import torch"], 0),
+            "geocloud mask, 512×512": (bench.mask(small), 0),
+        }
+    )
+
+
+def runtimes(bench: Bench) -> list[Row]:
+    """The default network alone in torch and, where they are installed, in other runtimes."""
+    wanted = [(runtime, precision) for precision in TYPES for runtime in ("eager", "unfused", "compile")]
+    wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
+    wanted += [("openvino", precision) for precision in TYPES] if find_spec("openvino") else []
+    rows = []
+    for runtime, precision in wanted:
+        command = [sys.executable, str(HERE / "runtimes.py"), runtime, precision]
+        runs = [
+            json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+            for _ in range(bench.turns)
+        ]
+        rows.append(
+            {"what": f"{runtime}, {precision}", **{key: statistics.median(r[key] for r in runs) for key in runs[0]}}
+        )
+    return rows
+
+
+def gpu(bench: Bench) -> list[Row]:
+    """The full scene on a CUDA device, where there is one."""
+    there = subprocess.run(
+        [sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], check=False
+    )
+    if there.returncode:
+        return []
+    variants = {f"cuda, {p}": ["--device", "cuda", "--precision", p] for p in ("float32", "bfloat16", "float16")}
+    variants |= {f"cuda, batches of {n}": ["--device", "cuda", "--batch", str(n)] for n in (1, 4, 16)}
+    megapixels = FULL[0] * FULL[1] / 1e6
+    return bench.rows({name: (bench.mask(bench.full(), *options), megapixels) for name, options in variants.items()})
+
+
+def peers(bench: Bench) -> list[Row]:
+    """geocloud and those of the others that are installed, on 5 megapixels."""
+    scene = bench.scene("size-2200", 2200, 2273)
+    output = str(bench.folder / "peer.tif")
+    commands = {"geocloud": (bench.mask(scene), 5.0)}
+    for peer, module in (("omnicloudmask", "omnicloudmask"), ("ukis-csmask", "ukis_csmask")):
+        if find_spec(module):
+            commands[peer] = ([sys.executable, str(HERE / "peers.py"), peer, str(scene), output], 5.0)
+    return bench.rows(commands) if len(commands) > 1 else []
+
+
+GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
+    "full": full_scene,
+    "stages": stages,
+    "sizes": sizes,
+    "settings": settings,
+    "layouts": layouts,
+    "threads": threads,
+    "start": start,
+    "runtimes": runtimes,
+    "gpu": gpu,
+    "peers": peers,
+}
+
+
+def machine() -> str:
+    """What it was measured on."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        text = Path("/proc/cpuinfo").read_text()
+        names = [line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")]
+        model = f"{len(names)} × {names[0]}" if names else model
+        model += " with bfloat16" if "avx512_bf16" in text else ""
+    return f"{model}, {platform.system()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    strange = set(arguments.groups) - set(GROUPS)
+    if strange:
+        parser.error(f"no group {min(strange)!r}: there are {', '.join(GROUPS)}")
+    path = arguments.out / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {"groups": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), arguments.turns)
+        for name in arguments.groups or GROUPS:
+            rows = GROUPS[name](bench)
+            if rows:
+                results["groups"][name] = {"machine": machine(), "turns": arguments.turns, "rows": rows}
+                path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    subprocess.run([sys.executable, str(HERE / "show.py"), str(arguments.out)], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The default network alone, one tile at a time, on one thread: ``python benchmarks/runtimes.py RUNTIME PRECISION``.
+
+RUNTIME is eager (as geocloud runs it), unfused, compile (torch.compile), onnxruntime or openvino, the last two where
+they are installed. Prints JSON: CPU seconds a megapixel, seconds until the first tile is done, and the share of pixels
+that are masked as in float32.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geocloud.model import DEFAULT, find_model
+from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.fast import FastUNet
+from geocloud.model.fuse import fuse
+from geocloud.simulate import simulate_scene
+
+SHAPE = (768, 1216)
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Exported(FastUNet):
+    """The network with an entry of operations that exporters know; the same function."""
+
+    def _enter(self, x: Tensor) -> Tensor:
+        seen = nn.functional.pixel_unshuffle(x, 2)
+        if not self.ratios:
+            return seen
+        light = nn.functional.avg_pool2d(x, 2) - self.black
+        red, others = light[:, :1], light[:, 1:]
+        return torch.cat([seen, (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)], 1)
+
+
+def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from normalised reflectance to logits."""
+    network = checkpoint.network()
+    if runtime in ("eager", "unfused", "compile"):
+        if runtime == "eager":
+            network = fuse(network, torch.device("cpu"))
+        network = network.to(TYPES[precision]).to(memory_format=torch.channels_last)
+        return torch.compile(network) if runtime == "compile" else network
+    plain = Exported(**checkpoint.options)
+    plain.load_state_dict(checkpoint.weights)
+    plain.eval()
+    if runtime == "openvino":
+        import openvino
+
+        model = openvino.convert_model(plain, example_input=x)
+        settings = {
+            "INFERENCE_NUM_THREADS": 1,
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        }
+        compiled = openvino.compile_model(model, "CPU", settings)
+        return lambda tile: torch.from_numpy(compiled(tile.numpy())[0])
+    import onnxruntime
+
+    file = io.BytesIO()
+    torch.onnx.export(plain, (x,), file, dynamo=False, input_names=["x"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
+    return lambda tile: torch.from_numpy(session.run(None, {"x": tile.numpy()})[0])
+
+
+def main(runtime: str, precision: str) -> None:
+    torch.set_num_threads(1)
+    checkpoint = Checkpoint.load(find_model(DEFAULT))
+    mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+    image = simulate_scene(5, SHAPE).reflectance[None]
+    with torch.inference_mode():
+        x = normalise(torch.from_numpy(image.astype("float32")), mean, std)
+        started = time.perf_counter()
+        run = prepare(runtime, precision, checkpoint, x)
+        found = run(x).float().sigmoid()
+        first = time.perf_counter() - started
+        taken = []
+        for _ in range(10):
+            before = time.process_time()
+            run(x)
+            taken.append(time.process_time() - before)
+        exact = fuse(checkpoint.network(), torch.device("cpu"))(x).sigmoid()
+    megapixels = SHAPE[0] * SHAPE[1] / 1e6
+    cloud = (found > checkpoint.threshold) == (exact > checkpoint.threshold)
+    print(
+        json.dumps(
+            {
+                "cpu_per_mp": round(float(np.median(taken)) / megapixels, 3),
+                "first": round(first, 1),
+                "agree": round(100 * float(cloud.float().mean()), 3),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,81 @@
+"""A network as it is run: the function that was trained, in fewer and cheaper steps."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def fuse(network: nn.Module, device: torch.device) -> nn.Module:
+    """A copy for inference on a device: batch norms are part of convolutions, on a CPU the ReLUs after them too.
+
+    It computes what the network computes in evaluation mode, up to rounding.
+    """
+    network = copy.deepcopy(network).eval()
+    on_cpu = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            _fold_batch_norms(block)
+            if on_cpu:
+                _join_relus(block)
+    if on_cpu:
+        for parent in list(network.modules()):
+            for name, module in list(parent.named_children()):
+                if isinstance(module, nn.MaxPool2d):
+                    setattr(parent, name, HalveByMaximum())
+                elif isinstance(module, nn.PixelShuffle):
+                    setattr(parent, name, Interleave())
+    return network
+
+
+class ConvolutionReLU(nn.Module):
+    """A convolution and a ReLU in one pass over memory, by oneDNN."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = self.convolution
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
+        )
+        return result
+
+
+class HalveByMaximum(nn.Module):
+    """``nn.MaxPool2d(2)`` for even sizes, without the indices that only training needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+        return torch.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
+
+
+class Interleave(nn.Module):
+    """``nn.PixelShuffle(2)`` of four channels: (N, 4, H, W) → (N, 1, 2H, 2W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, _, height, width = x.shape
+        whole = x.new_empty(count, 1, 2 * height, 2 * width)
+        for corner in range(4):
+            whole[:, 0, corner // 2 :: 2, corner % 2 :: 2] = x[:, corner]
+        return whole
+
+
+def _fold_batch_norms(block: nn.Sequential) -> None:
+    for i in range(len(block) - 1):
+        before, after = block[i], block[i + 1]
+        if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+            block[i], block[i + 1] = fuse_conv_bn_eval(before, after), nn.Identity()
+
+
+def _join_relus(block: nn.Sequential) -> None:
+    before = [i for i, layer in enumerate(block) if not isinstance(layer, nn.Identity)]
+    for i, after in itertools.pairwise(before):
+        convolution = block[i]
+        if isinstance(convolution, nn.Conv2d) and isinstance(block[after], nn.ReLU):
+            block[i], block[after] = ConvolutionReLU(convolution), nn.Identity()

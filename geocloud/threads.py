@@ -1,0 +1,32 @@
+"""Work that goes on beside other work, in order, and not too far ahead of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
+    """Works out items in a thread of their own, up to ``most`` before they are asked for; it starts at once.
+
+    What goes wrong there is raised here, where the item is asked for.
+    """
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, source, end) for _ in range(most))
+
+        def in_order() -> Iterator[T]:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, source, end))
+                yield item  # type: ignore[misc]
+
+        try:
+            yield in_order()
+        finally:
+            thread.shutdown(cancel_futures=True)
