@@ -37,7 +37,7 @@ def main(scene: Path, output: Path) -> None:
         with MemoryFile() as memory:
             with memory.open(driver="GTiff", height=height, width=width, count=1, dtype="uint8", **place) as dataset:
                 dataset.write(mask, 1)
-            options = {"COMPRESS": "DEFLATE", "RESAMPLING": "NEAREST", "NUM_THREADS": "ALL_CPUS"}
+            options = {"COMPRESS": "DEFLATE", "LEVEL": 5, "RESAMPLING": "NEAREST", "NUM_THREADS": "ALL_CPUS"}
             rasterio.shutil.copy(memory.name, output, driver="COG", **options)
 
 

@@ -211,7 +211,7 @@ def _predict(
     counts = NONE
     with ExitStack() as stack:
         masks, percents = (
-            stack.enter_context(StripWriter(path, scene.grid, grid.step, scene.area_or_point)) if path else None
+            stack.enter_context(StripWriter(path, scene.grid, scene.area_or_point)) if path else None
             for path in (mask, percent)
         )
         assert masks is not None

@@ -88,7 +88,7 @@ def test_threshold_and_per_cent():
 
 
 def write_strips(path, mask, grid, strip=32):
-    with StripWriter(path, grid, strip, "Point") as writer:
+    with StripWriter(path, grid, "Point") as writer:
         for first in range(0, grid.height, strip):
             writer.write(first, mask[first : first + strip])
 
