@@ -56,11 +56,10 @@ class Bench:
         """The command that only reads and writes."""
         return [sys.executable, str(HERE / "floor.py"), str(scene), str(self.folder / "floor.tif")]
 
-    def rows(
-        self, commands: dict[str, tuple[list[str], float]], environment: dict[str, str] | None = None
-    ) -> list[Row]:
-        """Measures commands on so many megapixels each, in turn."""
-        took = in_turn({name: (command, environment or {}) for name, (command, _) in commands.items()}, self.turns)
+    def rows(self, commands: Commands, threads: int | None = None) -> list[Row]:
+        """Measures commands on so many megapixels each, in turn; with so many threads, where that is said."""
+        environment = dict.fromkeys(("OMP_NUM_THREADS", "GDAL_NUM_THREADS"), str(threads)) if threads else {}
+        took = in_turn({name: (command, environment) for name, (command, _) in commands.items()}, self.turns)
         return [
             {
                 "what": name,
@@ -109,7 +108,8 @@ def layouts(bench: Bench) -> list[Row]:
                 scene = bench.scene(f"{layout}-{compress}-{files}", 3800, 3850, *options)
                 read = ["--units", "landsat-l1", "--sun-elevation", "55"] if files == "one" else []
                 commands[f"floor: {name}"] = (bench.floor(scene), 14.63)
-                commands[f"mask: {name}"] = (bench.mask(scene, *read), 14.63)
+                source = scene / "scene.tif" if files == "one" else scene
+                commands[f"mask: {name}"] = (bench.mask(source, *read), 14.63)
     return bench.rows(commands)
 
 
