@@ -41,7 +41,7 @@ def test_masking_a_sample_scene(tmp_path):
 def test_everything_at_once_as_json(tmp_path):
     done = run(
         "mask", FARMLAND / f"{FARMLAND.name}_MTL.txt", "-o", "a.tif", "--polygons", "a.gpkg", "--probability", "p.tif",
-        "--json", "--progress", "json", "--buffer", 100, "--min-area", 5000, cwd=tmp_path,
+        "--json", "--progress", "json", "--buffer", 100, "--min-area", 5000, "--tile-size", 384, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -86,7 +86,7 @@ def test_two_scenes_of_one_name_do_not_overwrite_each_other(tmp_path):
         (["mask", FARMLAND, "--model", "nonsense"], 1, "nonsense"),
         (["mask", FARMLAND, "--device", "cuda:77"], 1, "cuda:77"),
         (["mask", FARMLAND, "--threshold", "7"], 1, "threshold"),
-        (["mask", FARMLAND, "--overlap", "300"], 1, "overlap"),
+        (["mask", FARMLAND, "--overlap", "500"], 1, "overlap"),
         (["mask", FARMLAND, "-o", "there.tif"], 1, "--overwrite"),
         (["mask", FARMLAND, "-o", "no/such/folder.tif"], 1, "does not exist"),
         (["mask", FARMLAND, "--bands", "1,2,3"], 2, "--bands"),
