@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [GROUP ...] [--turns 5] [--out benchmarks]
 
-Without a GROUP all of them are measured, which takes about an hour; figures of the other groups in results.json stay.
+Without a GROUP all of them are measured, which takes long; figures of the other groups in results.json stay.
 See benchmarks/README.md.
 """
 

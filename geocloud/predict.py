@@ -107,7 +107,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = torch.from_numpy(reflectance)
+        x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())  # torch has no flips
         if self.device.type == "cuda":
             x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)
         x = normalise(x.to(self.device), self._mean, self._std)

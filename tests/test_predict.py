@@ -50,6 +50,12 @@ def test_batch_size_does_not_change_the_result(architecture):
     assert ((by_one >= 0) & (by_one <= 1)).all()
 
 
+def test_flipped_views_are_taken():
+    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
+    flipped = tiles()[:, :, ::-1]
+    np.testing.assert_array_equal(predictor(flipped), predictor(flipped.copy()))
+
+
 def test_bfloat16_is_close_to_float32():
     image = simulate_scene(3, (384, 384)).reflectance[None]
     full = load_model(device="cpu", precision=Precision.FLOAT32)(image)

@@ -9,7 +9,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Saves a tenth of the time: by default glibc gives large arrays back at once, and clears new ones page by page.
+    """Saves time: by default glibc gives large arrays back at once, and the system clears new ones page by page.
 
     One arena for all threads, so that what one frees another can use. Without glibc nothing is done.
     """

@@ -51,7 +51,10 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 )
 @click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]")
 @click.option(
-    "--tile-size", type=int, metavar="PIXELS", help="Largest side of a tile: less takes less memory.  [default: 1024]"
+    "--tile-size",
+    type=int,
+    metavar="PIXELS",
+    help="Largest side of a tile: less takes less memory.  [default: 768 high, 1280 wide; in wide scenes lower]",
 )
 @click.option("--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
 @options.overwrite

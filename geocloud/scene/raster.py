@@ -101,7 +101,7 @@ class RasterScene:
 
     @property
     def block_rows(self) -> int:
-        """See `Scene.block_rows`; of bands with different blocks, the highest's, which are multiples of the others."""
+        """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
         return max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
 
     def read(self, window: Window) -> tuple[Reflectance, Valid]:

@@ -35,7 +35,7 @@ CONFIGS = {
     "unet": TrainConfig(architecture="unet", options={"width": 16}, steps=2000),
     "attention-unet": TrainConfig(architecture="attention-unet", options={"width": 16}, steps=2000),
 }
-"""By architecture. A step of the full-resolution networks takes two and three times as long, so they get fewer."""
+"""By architecture. A step of the full-resolution networks takes longer, so they get fewer."""
 
 THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 FOLDS = "folds.json"
