@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from measure import in_turn
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
+COPIES = 12
 TYPES = ("float32", "bfloat16")
 Row = dict[str, Any]
 Commands = dict[str, tuple[list[str], float]]
@@ -160,6 +162,29 @@ def start(bench: Bench) -> list[Row]:
     )
 
 
+def batch(bench: Bench) -> list[Row]:
+    """Several scenes by one command, and by a batch; and what a batch adds to a scene."""
+    scene = bench.scene("tiled-deflate-one", 3800, 3850, "--files", "one") / "scene.tif"
+    copies = bench.folder / "copies"
+    copies.mkdir(exist_ok=True)
+    for number in range(COPIES):
+        shutil.copy(scene, copies / f"copy_{number}.tif")
+    python, read = [sys.executable, "-m", "geocloud_cli", "-q"], ["--units", "landsat-l1", "--sun-elevation", "55"]
+    masks, megapixels = str(bench.folder / "masks"), COPIES * 14.63
+    alone = [*python, "mask", *map(str, sorted(copies.iterdir())), "-o", masks, "--overwrite", *read]
+    together = [*python, "batch", str(copies), "-o", f"{masks}-batch", "--no-resume", *read]
+    rows = bench.rows(
+        {
+            f"geocloud mask, {COPIES} scenes": (alone, megapixels),
+            f"geocloud batch, {COPIES} scenes": (together, megapixels),
+        }
+    )
+    small = str(bench.scene("small", 512, 512))
+    command = [sys.executable, str(HERE / "overhead.py"), small]
+    took = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return [*rows, *({"what": f"512×512, warm, {name}", "wall": round(seconds, 3)} for name, seconds in took.items())]
+
+
 def runtimes(bench: Bench) -> list[Row]:
     """The default network alone in torch and, where they are installed, in other runtimes."""
     wanted = [(runtime, precision) for precision in TYPES for runtime in ("eager", "unfused", "compile")]
@@ -210,6 +235,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "layouts": layouts,
     "threads": threads,
     "start": start,
+    "batch": batch,
     "runtimes": runtimes,
     "gpu": gpu,
     "peers": peers,

@@ -17,6 +17,7 @@ TITLES = {
     "layouts": "How the bands lie on disk",
     "threads": "Threads of the network",
     "start": "Start-up",
+    "batch": "Several scenes",
     "runtimes": "The default network alone, on one thread, by runtime",
     "gpu": "On a GPU",
     "peers": "Other programs",

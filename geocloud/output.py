@@ -1,11 +1,19 @@
-"""Results appear whole or not at all: written in a hidden folder beside their destination, then moved into place."""
+"""Results appear whole or not at all: written in a hidden folder beside their destination, then moved into place.
+
+Whoever makes such a folder holds a lock on it, which ends with the process, however that ends: `sweep` tells by it what
+a killed run has left behind.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from geocloud.errors import OutputError, OutputExistsError
 
@@ -13,6 +21,21 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL may have left beside an earlier file of the same name; QGIS's NAME.qml is replaced with it."""
 
 STAGING_PREFIX = ".geocloud-"
+LOCK = "lock"
+ORPHAN_AGE = 24 * 3600
+"""Seconds after which a folder without a lock is nobody's: where locks are not to be had."""
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what killed runs have left in a folder; what belongs to a run that is alive stays."""
+    for left in folder.glob(f"{STAGING_PREFIX}*/"):
+        lock = left / LOCK
+        with suppress(OSError, Timeout, NotImplementedError):
+            if lock.exists():
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+            elif time.time() - left.stat().st_mtime > ORPHAN_AGE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 class Staging:
@@ -34,6 +57,7 @@ class Staging:
                 raise OutputError(f"{path}: the folder {path.parent} does not exist")
         self._staged: dict[Path, Path] = {}  # from where a file is made to where it belongs
         self._folders: dict[Path, Path] = {}
+        self._locks: list[FileLock] = []
         try:
             for path in destinations:
                 self._folder(path.parent)
@@ -75,8 +99,14 @@ class Staging:
         """Deletes whatever was not published."""
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
+        for lock in self._locks:
+            lock.release()
 
     def _folder(self, parent: Path) -> Path:
         if parent not in self._folders:
-            self._folders[parent] = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
+            made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
+            lock = FileLock(made / LOCK, thread_local=False)
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire()
+                self._locks.append(lock)
         return self._folders[parent]

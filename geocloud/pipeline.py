@@ -14,7 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
 
 from geocloud import gdal, style
 from geocloud.blend import Predict, ReadRows, Strip, blend, tile_rows
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the rows of tiles that are done, and how many there are."""
+
+Watch = Callable[[int, NDArray[np.float32]], None]
+"""Called, as a scene is read, with the first row and the reflectance ``(4, rows, width)``, NaN without data."""
 
 READ_AHEAD = 6 * 2**20
 """Pixels of a scene that are read before they are needed."""
@@ -106,6 +111,7 @@ def mask_scene(
     read: ReadOptions | None = None,
     options: MaskOptions | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> MaskResult:
     """Masks one scene: writes a cloud mask and, when asked, polygons and the probability.
 
@@ -115,7 +121,8 @@ def mask_scene(
     255 no data.
 
     ``model`` is a bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
-    ``(N, 4, H, W)``, NaN where there is no data, to probability ``(N, H, W)``.
+    ``(N, 4, H, W)``, NaN where there is no data, to probability ``(N, H, W)``. ``watch`` sees the scene as it is read,
+    from top to bottom.
 
     Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made. Raises a
     `geocloud.errors.GeocloudError`.
@@ -139,7 +146,7 @@ def mask_scene(
                 percent = staging.scratch(mask_path, "percent.tif")
             with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
                 predict, name, threshold = _model(model, options)
-                counts = _predict(scene, rows, grid, predict, threshold, mask, percent, progress)
+                counts = _predict(scene, _watched(rows, watch), grid, predict, threshold, mask, percent, progress)
             if options.min_area or options.buffer:
                 mask = _refine(staging, mask_path, scene, grid, options, mask)
                 counts = count(mask, grid.step)
@@ -231,6 +238,17 @@ def _predict(
             if progress:
                 progress(done, grid.rows)
         return counts + written.result()
+
+
+def _watched(read: ReadRows, watch: Watch | None) -> ReadRows:
+    if watch is None:
+        return read
+
+    def read_and_show(first: int, out: NDArray[np.float32]) -> None:
+        read(first, out)
+        watch(first, out)
+
+    return read_and_show
 
 
 def _refine(staging: Staging, near: Path, scene: RasterScene, grid: TileGrid, options: MaskOptions, mask: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Predictor:
         self.threshold = checkpoint.threshold
         self._threads = torch.get_num_threads()
         self.workers = WORKERS.get(self.device.type) or min(self._threads, CPU_WORKERS)
+        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not fight for cores
         network = checkpoint.network()
         self.stride = int(network.stride)  # type: ignore[arg-type]
         self._network = fuse(network, self.device).to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,7 +87,8 @@ class Predictor:
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
-                parts.append(self._forward(part))
+                with self._turns:
+                    parts.append(self._forward(part))
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise

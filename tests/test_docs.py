@@ -55,6 +55,31 @@ def test_python_in_the_readme_runs(place):
     assert "(400, 400) EPSG:32632" in done.stdout
 
 
+SCALING = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+
+
+def test_the_year_of_landsat_is_worked_out():
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "year.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in SCALING
+
+
+def test_batch_commands_in_the_scaling_guide_are_understood(place):
+    """They need clusters; that their options exist, and mean what they say, can be told without."""
+    lines = re.findall(r"^geocloud (batch .*)$", SCALING, re.MULTILINE)
+    assert len(lines) > 3
+    for line in lines:
+        words = line.replace("${SLURM_ARRAY_TASK_ID}", "3").replace("archive/", "sample_scenes").split()
+        words = [w.replace("/data/landsat", "sample_scenes").replace("/data/masks", "masks/") for w in words]
+        done = subprocess.run(
+            [sys.executable, "-m", "geocloud_cli", *words, "--dry-run"],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_speed_that_the_readme_tells_was_measured():
     floor, mask, _ = json.loads((ROOT / "benchmarks" / "results.json").read_text())["groups"]["full"]["rows"]
     said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds a megapixel and {mask['peak']} MB"

@@ -11,12 +11,12 @@ PACKAGE = Path(geocloud.__file__).parent
 
 # High to low. A module may import from lower levels, and from its own package.
 LEVELS = [
-    {"training"},
+    {"training", "batch"},
     {"pipeline", "tiles"},
-    {"scene", "predict", "mosaic", "polygons", "style", "simulate", "output"},
+    {"scene", "predict", "mosaic", "polygons", "simulate", "output", "picture"},
     {"model"},
     {"blend"},
-    {"grid", "metrics", "gdal", "threads"},
+    {"grid", "metrics", "style", "gdal", "threads", "remote", "allocator"},
     {"bands"},
     {"errors"},
 ]
@@ -56,10 +56,12 @@ def test_imports_point_down():
 
 def test_libraries_stay_in_their_rooms():
     allowed = {
-        "torch": {"model", "predict", "training"},
+        "torch": {"model", "predict", "training", "batch"},
         "click": set(),
         "tqdm": set(),
-        "geopandas": {"polygons"},
+        "geopandas": {"polygons", "batch"},
+        "distributed": {"batch"},
+        "boto3": {"remote"},
         "matplotlib": {"training"},
     }
     raster_free = {"model", "predict", "metrics", "bands", "blend"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from geocloud_cli.batch import batch
 from geocloud_cli.dataset import dataset
 from geocloud_cli.evaluate import evaluate
 from geocloud_cli.info import info
@@ -53,5 +54,5 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     show_notices(quiet)
 
 
-for command in (mask, info, tile, models, dataset, train, evaluate):
+for command in (mask, batch, info, tile, models, dataset, train, evaluate):
     cli.add_command(command)

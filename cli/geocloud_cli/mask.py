@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geocloud.allocator import keep_freed_memory
 from geocloud_cli import options
-from geocloud_cli.allocator import keep_freed_memory
 from geocloud_cli.messages import progress_bar, show_error, show_notices
 
 if TYPE_CHECKING:
@@ -32,31 +32,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
 @click.option("--polygons", metavar="OUT.gpkg|DIR", help="Also write cloud polygons, as GeoPackage layer 'clouds'.")
 @click.option("--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
 @options.model
-@click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]")
-@click.option("--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds, fill smaller holes.")
-@click.option("--buffer", type=float, default=0.0, metavar="METRES", help="Grow clouds by this much, after --min-area.")
-@click.option(
-    "--polygon-min-area",
-    type=float,
-    metavar="M2",
-    help="Smaller clouds and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
-)
-@options.reading
-@options.device
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    help="auto: bfloat16 where the device is fast at it.",
-)
-@click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]")
-@click.option(
-    "--tile-size",
-    type=int,
-    metavar="PIXELS",
-    help="Largest side of a tile: less takes less memory.  [default: 768 high, 1280 wide; in wide scenes lower]",
-)
-@click.option("--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams.")
+@options.masking
 @options.overwrite
 @click.option(
     "--progress",

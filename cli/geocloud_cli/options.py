@@ -56,6 +56,13 @@ def reading(command: Command) -> Command:
     return command
 
 
+def masking(command: Command) -> Command:
+    """Adds the options that say how scenes are read and masked; what `read_options` leaves are those of MaskOptions."""
+    for option in reversed([*_MASKING, device]):
+        command = option(command)
+    return reading(command)
+
+
 def read_options(given: dict[str, Any]) -> ReadOptions:
     """Takes the options of `reading` out of a command's parameters."""
     from geocloud.scene import ReadOptions
@@ -69,6 +76,36 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
         scene_id=given.pop("scene_id"),
     )
 
+
+_MASKING = [
+    click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]"),
+    click.option("--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds, fill smaller holes."),
+    click.option(
+        "--buffer", type=float, default=0.0, metavar="METRES", help="Grow clouds by this much, after --min-area."
+    ),
+    click.option(
+        "--polygon-min-area",
+        type=float,
+        metavar="M2",
+        help="Smaller clouds and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        help="auto: bfloat16 where the device is fast at it.",
+    ),
+    click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]"),
+    click.option(
+        "--tile-size",
+        type=int,
+        metavar="PIXELS",
+        help="Largest side of a tile: less takes less memory.  [default: 768 high, 1280 wide; in wide scenes lower]",
+    ),
+    click.option(
+        "--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams."
+    ),
+]
 
 model = click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
 device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
+from geocloud.remote import is_remote
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
-from geocloud.scene.container import is_archive, open_container
+from geocloud.scene.container import Container, is_archive, open_bucket, open_container
 from geocloud.scene.geotiff import geotiff_recipe
 from geocloud.scene.landsat import belongs_to_product, landsat_recipe
 from geocloud.scene.raster import RasterScene, open_raster
+from geocloud.scene.stac import is_item_path, item_recipe
 
 __all__ = [
     "RasterScene",
@@ -28,20 +30,26 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     """Finds out what a path is, without reading pixels.
 
     A folder or archive (.tar, .tar.gz, .tgz, .zip) of Landsat band files, any one file of such a folder, a folder of
-    38-Cloud patches, one file of a patch, or a raster with several bands. Raises SceneError.
+    38-Cloud patches, one file of a patch, a raster with several bands, or a STAC item (``FILE#ID``: one of an item
+    collection). Rasters, items and, on ``s3://``, folders may be elsewhere. Raises SceneError.
     """
     options = options or ReadOptions()
+    if isinstance(source, str) and is_remote(source):
+        return _elsewhere(source, options)
+    item = Path(str(source).partition("#")[0])
     path = Path(source)
+    if is_item_path(path) or (not path.exists() and is_item_path(item)):
+        return item_recipe(str(source), options)
     if not path.exists():
         raise SceneNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():
         if options.scene_id is not None or next(find_patches(path), None):
             return scene_recipe(path, options)
-        return _product(path, options)
+        return _product(path, open_container(path), options)
     if options.scene_id is not None:
         raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, and this is a file")
     if is_archive(path):
-        return _product(path, options)
+        return _product(path, open_container(path), options)
     if parse_patch(path):
         return patch_recipe(path, options)
     if not _has_many_bands(path):
@@ -56,8 +64,18 @@ def open_scene(source: str | Path, options: ReadOptions | None = None) -> Raster
     return RasterScene(find_recipe(source, options), options)
 
 
-def _product(path: Path, options: ReadOptions) -> SceneRecipe:
-    container = open_container(path)
+def _elsewhere(url: str, options: ReadOptions) -> SceneRecipe:
+    path = PurePosixPath(url.partition("#")[0])
+    if path.suffix.lower() in (".json", ".geojson"):
+        return item_recipe(url, options)
+    if is_archive(path):
+        raise SceneReadError(f"{url}: archives are read from a disk only; fetch it, or name its folder or STAC item")
+    if path.suffix or not url.startswith("s3://"):
+        return geotiff_recipe(url, options)
+    return landsat_recipe(open_bucket(url), options)
+
+
+def _product(path: Path, container: Container, options: ReadOptions) -> SceneRecipe:
     if not container.names:
         inside = "only folders in it; name one of them" if path.is_dir() and any(path.iterdir()) else "it is empty"
         raise BandError(f"{path}: no Landsat band files, {inside}")

@@ -178,7 +178,8 @@ def reading_down(scene: Scene, most: int) -> Iterator[Callable[[int, Reflectance
     """
     height, width, step = scene.grid.height, scene.grid.width, rows_at_once(scene)
     windows = (Window(0, first, width, min(step, height - first)) for first in range(0, height, step))
-    with ahead(map(scene.read_raw, windows), max(1, most // (step * width))) as pieces:
+    most = min(most // (step * width), -(-height // step))
+    with ahead(map(scene.read_raw, windows), max(1, most)) as pieces:
         begin, piece = 0, None
 
         def fill(first: int, out: Reflectance) -> None:

@@ -1,4 +1,4 @@
-"""Files side by side, in a folder, a tar or a zip: their names, their texts, and paths that GDAL opens in place."""
+"""Files side by side, in a folder, archive or bucket: their names, their texts, and paths that GDAL opens in place."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from geocloud.errors import SceneReadError
+from geocloud.remote import list_files, read_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIXES = (".zip",)
@@ -47,7 +48,7 @@ class Container:
             return data.decode("latin-1")
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: PurePath) -> bool:
     """True for a name that ends like a tar or zip archive."""
     return path.name.lower().endswith((*TAR_SUFFIXES, *ZIP_SUFFIXES))
 
@@ -73,6 +74,19 @@ def _folder(path: Path) -> Container:
             return file.read(MAX_TEXT + 1)
 
     return Container(str(path), path.resolve().name, names, lambda name: str(path / name), read)
+
+
+def open_bucket(url: str) -> Container:
+    """The files directly under ``s3://bucket/folder/``. Raises SceneReadError, DependencyError."""
+    root = url.rstrip("/")
+    names = (address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
+    return Container(
+        url,
+        root.rpartition("/")[2],
+        tuple(sorted(name for name in names if "/" not in name)),
+        lambda name: f"{root}/{name}",
+        lambda name: read_bytes(f"{root}/{name}"),
+    )
 
 
 def _tar(path: Path) -> Container:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import rasterio
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
+from geocloud.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import OLI, TM, Level, ProductName
 from geocloud.scene.raster import open_raster
@@ -23,11 +24,16 @@ NIR_WORDS = ("nir", "nir08", "nir1")
 SENTINEL2_ONLY = {"8A", "12"}
 
 
-def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
-    """The recipe of a raster file. Raises BandError where the four bands cannot be told, SceneReadError."""
-    name = ProductName.parse(path.stem)
+def geotiff_recipe(path: str | Path, options: ReadOptions) -> SceneRecipe:
+    """The recipe of a raster, on disk or at an address.
+
+    Raises BandError where the four bands cannot be told, SceneReadError.
+    """
+    path = str(path)
+    stem = PurePosixPath(path.replace("\\", "/")).stem if is_remote(path) else Path(path).stem
+    name = ProductName.parse(stem)
     units = Units.AUTO
-    with open_raster(str(path), str(path)) as dataset:
+    with open_raster(path, path) as dataset:
         indexes = options.bands or _find(dataset, path, name)
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
         if bad:
@@ -35,17 +41,17 @@ def geotiff_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
         # A product's name in front of a stack of its own numbers, not of what somebody made of them.
         if name.level and dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales):
             units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
-    red, green, blue, nir = (BandSource(str(path), str(path), i) for i in indexes)
+    red, green, blue, nir = (BandSource(path, path, i) for i in indexes)
     return SceneRecipe(
-        name=path.stem,
-        source=str(path),
+        name=stem,
+        source=path,
         bands=(red, green, blue, nir),
         units=units,
         acquired=name.acquired,
     )
 
 
-def _find(dataset: rasterio.DatasetReader, path: Path, name: ProductName) -> Indexes:
+def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Indexes:
     """Looks at descriptions, then at colour interpretation, then at the mere count."""
     found = _by_description(dataset.descriptions, path, name) or _by_colour(dataset)
     if found:
@@ -66,7 +72,7 @@ def _find(dataset: rasterio.DatasetReader, path: Path, name: ProductName) -> Ind
     )
 
 
-def _by_description(descriptions: tuple[str | None, ...], path: Path, name: ProductName) -> Indexes | None:
+def _by_description(descriptions: tuple[str | None, ...], path: str, name: ProductName) -> Indexes | None:
     """Descriptions that are a band's name, then those that hold one, then those that hold a band's number."""
     texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", (description or "").lower()) for description in descriptions]
     words: dict[str, int] = {}
@@ -90,7 +96,7 @@ def _band_word(word: str) -> str:
     return "nir" if word in NIR_WORDS else word
 
 
-def _by_number(numbers: dict[str, int], path: Path, name: ProductName) -> Indexes | None:
+def _by_number(numbers: dict[str, int], path: str, name: ProductName) -> Indexes | None:
     """Landsat's and Sentinel-2's band names, told apart by the file's name or by bands that only one of them has."""
     present = set(numbers)
     if name.satellite is not None:

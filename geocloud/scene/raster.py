@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -15,6 +16,7 @@ from geocloud import gdal
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
+from geocloud.remote import READING, is_remote
 from geocloud.scene.base import (
     READ_ROWS,
     BandSource,
@@ -36,11 +38,16 @@ LARGEST_CACHE = 512 * 2**20
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
     try:
-        with rasterio.Env(**gdal.OPTIONS):
+        with rasterio.Env(**_settings(path)):
             return gdal.open_quietly(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+
+
+def _settings(*paths: str) -> dict[str, Any]:
+    """GDAL's settings for rasters at these paths."""
+    return {**gdal.OPTIONS, **(READING if any(is_remote(path) for path in paths) else {})}
 
 
 class RasterScene:
@@ -62,7 +69,10 @@ class RasterScene:
                     self._datasets[band.path] = open_raster(band.path, band.label)
             self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
             self._check_bands()
-            self._env = {**gdal.OPTIONS, "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
+            self._env = {
+                **_settings(*self._datasets),
+                "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
+            }
             self.grid = self._common_grid()
             self._fill = recipe.fill
             self.sample = self._look()

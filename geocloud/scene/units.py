@@ -25,7 +25,7 @@ def resolve(
     if options.scale is not None:
         conversion = Conversion.uniform(options.scale, options.offset or 0.0)
         if options.sun_elevation is not None:
-            conversion = conversion.lit_by(options.sun_elevation)
+            conversion = _lit(conversion, options.sun_elevation, recipe)
         return _checked(recipe, Units.REFLECTANCE, conversion, sample)
 
     if options.units is not Units.AUTO:
@@ -49,7 +49,7 @@ def resolve(
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:
-            conversion = conversion.lit_by(sun)
+            conversion = _lit(conversion, sun, recipe)
         else:
             log.warning(
                 "%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source
@@ -60,6 +60,13 @@ def resolve(
             "leave it out, or say --units landsat-l1"
         )
     return _checked(recipe, units, conversion, sample)
+
+
+def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:
+    try:
+        return conversion.lit_by(sun)
+    except UnitsError as error:
+        raise UnitsError(f"{recipe.source}: {error}") from error
 
 
 def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:

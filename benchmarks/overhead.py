@@ -1,0 +1,39 @@
+"""What a batch adds to a scene's own work, once warm: ``python benchmarks/overhead.py SCENE``.
+
+Masks a small scene by turns alone (`mask_scene` with a loaded model) and as a batch's job, with its STAC item, outline
+and thumbnails. Prints JSON: the median seconds of each.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from geocloud.batch.job import Job, Settings, run_job
+from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.predict import load_model
+
+TURNS = 30
+
+
+def main(scene: str) -> None:
+    model = load_model()
+    took: dict[str, list[float]] = {"alone": [], "as a job": []}
+    with tempfile.TemporaryDirectory() as work:
+        job = Job("scene", scene, Path(work), Settings())
+        for _ in range(TURNS):
+            started = time.monotonic()
+            mask_scene(scene, Path(work) / "alone.tif", model=model, options=MaskOptions(overwrite=True))
+            took["alone"].append(time.monotonic() - started)
+            started = time.monotonic()
+            assert run_job(job, model).error is None
+            took["as a job"].append(time.monotonic() - started)
+    print(json.dumps({name: statistics.median(seconds[3:]) for name, seconds in took.items()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,33 @@
+"""What a year of all Landsat 8 and 9 scenes costs, from results.json: ``python benchmarks/year.py``.
+
+About 750 scenes a day each; a scene is the benchmark's full one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SCENES = 2 * 750 * 365
+
+
+def table() -> str:
+    """Markdown."""
+    groups = json.loads((Path(__file__).parent / "results.json").read_text())["groups"]
+    floor, mask = groups["full"]["rows"][:2]
+    stages = {row["what"]: row["cpu"] for row in groups["stages"]["rows"]}
+    rate = mask["megapixels"] / mask["wall"]
+    rows = [
+        ("scenes a year", f"{SCENES:,}"),
+        ("terapixels", f"{SCENES * mask['megapixels'] / 1e6:.0f}"),
+        ("CPU hours", f"{SCENES * mask['cpu'] / 3600:,.0f}"),
+        ("of which start-up, which a batch pays once a worker", f"{SCENES * stages['start-up'] / 3600:,.0f}"),
+        ("megapixels a second on two cores", f"{rate:.1f}"),
+        ("two-core machines that keep up", f"{SCENES / 365 * mask['wall'] / 86_400:.2f}"),
+        ("CPU hours for nothing but reading the bands and writing masks", f"{SCENES * floor['cpu'] / 3600:,.0f}"),
+    ]
+    return "\n".join(["| | |", "|---|---:|", *(f"| {what} | {value} |" for what, value in rows)])
+
+
+if __name__ == "__main__":
+    print(table())

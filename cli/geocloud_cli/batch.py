@@ -1,0 +1,226 @@
+"""``geocloud batch``: archives of scenes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geocloud_cli import options
+from geocloud_cli.messages import show_notices
+
+if TYPE_CHECKING:
+    from geocloud.batch import Entry, Status
+
+MOST_REASONS = 50
+
+
+class Batch(click.Group):
+    """Runs ``run`` where no other command is named."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """That of ``run``, and what other commands there are."""
+        run = self.commands["run"]
+        with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
+            run.format_help(inner, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(f"{n} DIR", c.get_short_help_str()) for n, c in self.commands.items() if n != "run"])
+
+
+@click.group(cls=Batch, short_help="Mask archives of scenes: resumable, on this machine or a cluster.")
+def batch() -> None:
+    """Mask archives of scenes."""
+
+
+@batch.command(hidden=True)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where results go.")
+@click.option("--polygons", is_flag=True, help="Also write cloud polygons.")
+@click.option("--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
+@click.option("--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
+@click.option("--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 a CUDA device]")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
+@click.option("--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
+@click.option("--resume/--no-resume", default=True, help="Skip what was done with the same input, model and options.")
+@click.option("--retry-failed", is_flag=True, help="Try again what failed for bad input and has not changed since.")
+@click.option("--upload", metavar="s3://BUCKET/DIR", help="Copy each scene's results there once they are made.")
+@click.option("--keep/--no-keep", default=True, help="Whether results that were uploaded stay here too.")
+@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Form of the scenes' table.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
+@options.model
+@options.masking
+@click.option(
+    "--progress",
+    type=click.Choice(["bar", "json", "none"]),
+    default="bar",
+    help="On stderr: a bar on a terminal, or a line of JSON a scene.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
+@options.as_json
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    sources: tuple[str, ...],
+    output: Path,
+    polygons: bool,
+    probability: bool,
+    quicklook: bool,
+    workers: int | None,
+    scheduler: str | None,
+    shard: str,
+    resume: bool,
+    retry_failed: bool,
+    upload: str | None,
+    keep: bool,
+    footprints: str,
+    dry_run: bool,
+    model: str,
+    progress: str,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Mask every scene in SOURCE: a folder (searched for Landsat folders, .tar, .zip and GeoTIFFs), a glob, a text or
+    CSV list, a STAC item, item collection or catalog, or an https:// or s3:// address of these.
+
+    Run it again to go on where it stopped. Exit code 0: all done; 1: some failed.
+
+    \b
+    Examples:
+      geocloud batch archive/ -o masks/
+      geocloud batch archive/ -o masks/ --shard 3/100
+      geocloud batch status masks/
+    """
+    from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, run_batch
+    from geocloud.pipeline import MaskOptions
+
+    if quiet or ctx.obj["quiet"]:
+        progress = "none"
+        show_notices(quiet=True)
+    if not keep and not upload:
+        raise click.UsageError("--no-keep without --upload would keep nothing at all")
+    if upload and not upload.startswith("s3://"):
+        raise click.UsageError(f"--upload {upload}: wanted an address that starts with s3://")
+    read = options.read_options(given)
+    settings = Settings(model, read, MaskOptions(**given), Wanted(polygons, probability, quicklook), upload, keep)
+    how = BatchOptions(settings, workers, scheduler, Shard.parse(shard), resume, retry_failed, footprints)
+    if dry_run:
+        plan = plan_batch(sources, output, how)
+        for found, name, _ in plan.jobs:
+            click.echo(json.dumps({"name": name, "source": found.source}) if as_json else f"{name}\t{found.source}")
+        if not as_json:
+            click.echo(f"{len(plan.jobs)} to do, {len(plan.before)} done before, {len(plan.refused)} failed before")
+        return
+    signal.signal(signal.SIGTERM, _interrupt)  # a cluster that takes the machine back is as good as Ctrl-C
+    entries = run_batch(sources, output, how, _reporter(progress))
+    _tell(entries, output, as_json)
+    if any(entry.state != "done" for entry in entries):
+        sys.exit(1)
+
+
+@batch.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--export", "table", type=click.Path(path_type=Path), metavar="FILE", help="Also as .csv, .json, .parquet."
+)
+@options.as_json
+def status(folder: Path, table: Path | None, as_json: bool) -> None:
+    """Show how far a folder is, and what failed.
+
+    Example: geocloud batch status masks/ --export manifest.csv
+    """
+    from geocloud.batch import read_entries
+
+    entries = read_entries(folder)
+    if table:
+        from geocloud.batch.folder import export
+
+        export(entries, table)
+    _tell(entries, folder, as_json)
+
+
+@batch.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Form of the scenes' table.")
+def report(folder: Path, footprints: str) -> None:
+    """Write report.html, footprints and the STAC collection anew, from all shards.
+
+    Example: geocloud batch report masks/
+    """
+    from geocloud.batch import describe_folder
+
+    describe_folder(folder, footprints)
+    click.echo(folder / "report.html")
+
+
+def _tell(entries: list[Entry], folder: Path, as_json: bool) -> None:
+    """How many are in each state, and why what failed did."""
+    states = Counter(entry.state for entry in entries)
+    failed = [entry for entry in entries if entry.state == "failed"]
+    if as_json:
+        reasons = [{"name": e.name, "source": e.source, "error": e.error} for e in failed]
+        click.echo(json.dumps({"folder": str(folder), "scenes": len(entries), **states, "failures": reasons}))
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    noted = sum(bool(entry.notes) for entry in entries)
+    more = f" ({noted} with notes)" if noted else ""
+    click.echo(f"{folder}: {len(entries)} scenes: {counts}{more}; see {folder / 'report.html'}")
+    for entry in failed[:MOST_REASONS]:
+        click.echo(f"failed: {entry.error}")
+    if len(failed) > MOST_REASONS:
+        click.echo(f"and {len(failed) - MOST_REASONS} more: geocloud batch status {folder} --export failures.csv")
+
+
+def _reporter(kind: str) -> Callable[[Status], None]:
+    if kind == "none":
+        return lambda status: None
+    if kind == "json":
+
+        def lines(status: Status) -> None:
+            found = {
+                "total": status.total,
+                "done": status.done,
+                "before": status.before,
+                "failed": status.failed,
+                "megapixels_per_second": round(status.rate, 3),
+                "eta_seconds": None if status.eta is None else round(status.eta, 1),
+                "scene": status.scene,
+                "error": status.error,
+            }
+            click.echo(json.dumps(found), err=True)
+
+        return lines
+    from tqdm import tqdm
+
+    bar = tqdm(desc="scenes", unit="scene", disable=None, file=sys.stderr)
+
+    def show(status: Status) -> None:
+        bar.total = status.total
+        bar.initial = bar.n if not status.done else bar.initial
+        bar.set_postfix_str(f"{status.rate:.1f} MP/s, {status.failed} failed", refresh=False)
+        bar.update(status.before + status.done + status.failed - bar.n)
+        if status.before + status.done + status.failed == status.total:
+            bar.close()
+
+    return show
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,23 @@
+"""Many scenes: found, masked by processes here or a cluster's workers, remembered in a manifest, shown on a page."""
+
+from __future__ import annotations
+
+from geocloud.batch.find import Found, find_scenes
+from geocloud.batch.job import Settings, Wanted
+from geocloud.batch.manifest import Entry, read_entries
+from geocloud.batch.run import BatchOptions, Shard, Status, describe_folder, plan_batch, run_batch
+
+__all__ = [
+    "BatchOptions",
+    "Entry",
+    "Found",
+    "Settings",
+    "Shard",
+    "Status",
+    "Wanted",
+    "describe_folder",
+    "find_scenes",
+    "plan_batch",
+    "read_entries",
+    "run_batch",
+]

@@ -1,0 +1,104 @@
+"""Jobs on a dask.distributed cluster that is there already."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from geocloud.batch.job import PASSING, Job, Outcome, Started, failed, run_job
+from geocloud.batch.local import MOST_TRIES, Compute
+from geocloud.errors import DependencyError, GeocloudError
+
+GPU = "GPU"
+PLUGIN = "geocloud-model"
+TIMEOUT = 30
+"""Seconds that a scheduler may take to answer."""
+
+
+def run_on_cluster(
+    jobs: Sequence[Job], scheduler: str, compute: Compute, started: Started, note: Any
+) -> Iterator[Outcome]:
+    """Runs jobs on the workers of a scheduler such as ``tcp://host:8786``; outcomes come as they are ready.
+
+    Every worker loads the model once. Where workers declare the resource GPU, or the device is a CUDA one, each scene
+    takes one of it; ``note`` is told of workers left out for want of it. The workers must see sources and the output
+    folder under the same paths. Raises GeocloudError, DependencyError.
+    """
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
+    try:
+        client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
+    except Exception as error:
+        raise GeocloudError(f"{scheduler}: no dask scheduler answers there ({error})") from error
+    with client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        resources = _resources(scheduler, workers, compute, note)
+        hosts = Counter(str(info["host"]) for info in workers.values())
+        client.register_plugin(_plugin(compute, dict(hosts)), name=PLUGIN)
+        by_name, tries = {job.name: job for job in jobs}, Counter[str]()
+
+        def submit(job: Job) -> Any:
+            tries[job.name] += 1
+            started(job)
+            how = {"pure": False, "resources": resources or None}
+            return client.submit(_run, job, key=f"geocloud-{job.name}-{os.getpid()}-{tries[job.name]}", **how)
+
+        waiting = as_completed([submit(job) for job in jobs], loop=client.loop, raise_errors=False, with_results=True)
+        for future, result in waiting:
+            job = by_name["-".join(future.key.split("-")[1:-2])]
+            if future.status != "error":
+                outcome = result
+            else:
+                reason = result[1] if isinstance(result, tuple) else result
+                text = "it killed every worker that tried it; out of memory?"
+                outcome = failed(job, f"{job.source}: {text}" if isinstance(reason, KilledWorker) else reason, PASSING)
+                if isinstance(reason, KilledWorker):
+                    tries[job.name] = MOST_TRIES
+            future.release()
+            if outcome.failure == PASSING and tries[job.name] < MOST_TRIES:
+                waiting.add(submit(job))
+            else:
+                yield outcome
+
+
+def _resources(scheduler: str, workers: dict[str, Any], compute: Compute, note: Any) -> dict[str, float]:
+    """What each job asks of a worker. Raises GeocloudError where nobody has it."""
+    if not workers:
+        raise GeocloudError(f"{scheduler}: has no workers; start some with: dask worker {scheduler}")
+    with_gpu = [address for address, info in workers.items() if info.get("resources", {}).get(GPU)]
+    if not with_gpu and not compute.device.startswith("cuda"):
+        return {}
+    if not with_gpu:
+        raise GeocloudError(
+            f"{scheduler}: none of {len(workers)} workers has the resource {GPU}, which --device {compute.device} "
+            f"needs; start them with: dask worker {scheduler} --resources {GPU}=1"
+        )
+    for address in sorted(set(workers) - set(with_gpu)):
+        note(f"{address} is left out: it has no resource {GPU}")
+    return {GPU: 1}
+
+
+def _plugin(compute: Compute, hosts: dict[str, int]) -> Any:
+    from distributed import WorkerPlugin
+
+    class ModelPlugin(WorkerPlugin):  # type: ignore[misc]
+        """Loads the model when a worker starts; the processor's cores are shared among a host's workers."""
+
+        idempotent = False
+
+        def setup(self, worker: Any) -> None:
+            host = worker.address.rpartition("/")[2].rpartition(":")[0]
+            worker.geocloud_predict = replace(compute, of=hosts.get(host, 1)).load()
+
+    return ModelPlugin()
+
+
+def _run(job: Job) -> Outcome:
+    from distributed import get_worker
+
+    return run_job(job, get_worker().geocloud_predict)

@@ -1,0 +1,165 @@
+"""What goes with a mask: a STAC item, a quick-look, thumbnails, and the outline of where the scene holds data."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio.enums
+import shapely
+import shapely.geometry
+from numpy.typing import NDArray
+from rasterio.warp import transform_geom
+
+from geocloud import style
+from geocloud.errors import GeocloudError
+from geocloud.gdal import open_quietly
+from geocloud.grid import GeoBox
+from geocloud.mosaic import NO_DATA
+from geocloud.output import Staging
+from geocloud.picture import Overview, colour_mask, encode, render
+from geocloud.pipeline import MaskResult
+
+THUMBNAIL = 192
+"""The longer side of a thumbnail, pixels."""
+
+EXTENSIONS = [
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+]
+
+LANDSAT_1 = datetime(1972, 7, 23, tzinfo=UTC)
+"""Launch of the first satellite of its kind: no scene whose time is unknown is older."""
+
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+ASSETS = {
+    "mask": ("Cloud mask", COG_TYPE, ["data", "cloud"]),
+    "probability": ("Cloud probability, per cent", COG_TYPE, ["data"]),
+    "polygons": ("Cloud polygons, layer 'clouds'", "application/geopackage+sqlite3", ["data"]),
+    "quicklook": ("The scene beside its mask", "image/jpeg", ["overview"]),
+}
+"""Kind of file → title, media type, roles."""
+
+
+def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
+    """Writes the item and, where it is wanted, the quick-look; returns what an `Outcome` says beyond the result."""
+    with open_quietly(result.mask) as dataset:
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        seen = overview.reflectance
+        mask = dataset.read(1, out_shape=seen.shape[1:], resampling=rasterio.enums.Resampling.nearest)
+    footprint = outline(seen, overview.step, grid)
+    picture, coloured = render(seen), colour_mask(mask)
+    with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
+        if "quicklook" in files:
+            over = _over(picture, coloured)
+            gap = np.full((len(picture), 8, 4), 255, "uint8")
+            staging.place(files["quicklook"]).write_bytes(encode(np.concatenate([picture, gap, over], 1), "jpeg"))
+        item = make_item(result, grid, footprint, files, name)
+        staging.place(files["item"]).write_text(json.dumps(item.to_dict(include_self_link=False), indent=1))
+        staging.publish()
+    every = max(1, -(-max(seen.shape) // THUMBNAIL))
+    return {
+        "transform": tuple(grid.transform)[:6],
+        "footprint": None if footprint is None else shapely.to_geojson(footprint),
+        "scene_picture": encode(picture[::every, ::every], "jpeg"),
+        "mask_picture": encode(coloured[::every, ::every], "png"),
+    }
+
+
+def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> shapely.Geometry | None:
+    """The hull of a scene's data in WGS 84, split where it crosses the antimeridian; None without a CRS or data.
+
+    ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is right to that many pixels.
+    """
+    valid: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(seen))
+    rows = np.flatnonzero(valid.any(1))
+    if grid.crs is None or not len(rows):
+        return None
+    left, right = valid[rows].argmax(1), valid.shape[1] - valid[rows, ::-1].argmax(1)
+    corners = np.concatenate([np.stack([cols, rows + down], 1) for cols in (left, right) for down in (0, 1)]) * step
+    corners = np.minimum(corners, [grid.width, grid.height])
+    hull = shapely.convex_hull(shapely.linestrings(corners))
+    hull = shapely.segmentize(hull, max(grid.width, grid.height) / 8)  # lines on the map are curves on the globe
+    placed = shapely.transform(hull, lambda xy: np.stack(grid.transform @ tuple(xy.T), 1))
+    try:
+        turned = transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(placed), antimeridian_cutting=True)
+    except Exception:  # rasterio lets many kinds through: a CRS that has no way to WGS 84 gives no footprint
+        return None
+    found = shapely.make_valid(shapely.geometry.shape(turned))
+    return found if found.area and np.isfinite(found.bounds).all() else None
+
+
+def make_item(
+    result: MaskResult, grid: GeoBox, footprint: shapely.Geometry | None, files: dict[str, Path], name: str
+) -> pystac.Item:
+    """A STAC 1.1 item of a mask, with links relative to its own place."""
+    acquired = datetime.fromisoformat(result.acquired) if result.acquired else None
+    properties: dict[str, Any] = {
+        "proj:code": _code(grid),
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(tuple(grid.transform)[:6]),
+        "geocloud:source": result.source,
+        "geocloud:valid_percent": round(result.valid_percent, 2),
+        "geocloud:model": result.model,
+        "geocloud:threshold": result.threshold,
+    }
+    if properties["proj:code"] is None and grid.crs is not None:
+        properties["proj:wkt2"] = grid.crs.to_wkt()
+    if result.cloud_percent is not None:
+        properties["eo:cloud_cover"] = round(result.cloud_percent, 2)
+    item = pystac.Item(
+        id=name,
+        geometry=None if footprint is None else shapely.geometry.mapping(footprint),
+        bbox=None if footprint is None else [round(v, 6) for v in footprint.bounds],
+        datetime=acquired,
+        start_datetime=None if acquired else LANDSAT_1,
+        end_datetime=None if acquired else datetime.now(UTC),
+        properties=properties,
+        stac_extensions=EXTENSIONS,
+    )
+    for kind, (title, media, roles) in ASSETS.items():
+        if kind in files:
+            fields = _bands(kind)
+            item.add_asset(kind, pystac.Asset(f"./{files[kind].name}", title, None, media, roles, fields))
+    return item
+
+
+def _over(picture: NDArray[np.uint8], coloured: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mask half transparent over the picture."""
+    cloud = coloured[..., 3] > 0
+    over = picture.copy()
+    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + coloured[cloud, :3]) // 2
+    return over
+
+
+def _code(grid: GeoBox) -> str | None:
+    if grid.crs is None:
+        return None
+    try:
+        authority = grid.crs.to_authority()
+    except GeocloudError:
+        authority = None
+    return ":".join(authority) if authority else None
+
+
+def _bands(kind: str) -> dict[str, Any] | None:
+    if kind == "mask":
+        classes: list[dict[str, Any]] = [
+            {
+                "value": value,
+                "name": label,
+                "title": label.capitalize(),
+                "color_hint": "{:02X}{:02X}{:02X}".format(*style.COLOURS[value][:3]),
+            }
+            for value, label in style.CLASSES.items()
+        ]
+        classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
+        return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}
+    if kind == "probability":
+        return {"bands": [{"name": "probability", "data_type": "uint8", "nodata": NO_DATA, "unit": "%"}]}
+    return None

@@ -1,0 +1,218 @@
+"""Scenes in folders, globs, lists, buckets and STAC catalogs, each product once."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from geocloud.errors import BandError, SceneError, SceneNotFoundError, SceneReadError
+from geocloud.remote import is_remote, list_files, read_bytes
+from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
+from geocloud.scene.landsat import ProductName, find_products
+from geocloud.scene.raster import open_raster
+from geocloud.scene.stac import STAC_SUFFIXES, is_item_path
+
+log = logging.getLogger(__name__)
+
+RASTER_SUFFIXES = (".tif", ".tiff")
+LIST_SUFFIXES = (".txt", ".csv")
+LIST_COLUMNS = ("source", "path", "url", "href", "scene")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A scene that is there to be masked.
+
+    ``source`` is what `geocloud.scene.find_recipe` takes, ``key`` what two sources of the same product share.
+    ``rank``: of those the lowest is the quickest to read.
+    """
+
+    source: str
+    name: str
+    key: str
+    rank: int
+
+    @classmethod
+    def of(cls, source: str, name: str, rank: int) -> Found:
+        """A product's id says that two are the same; without one, their place does."""
+        product = ProductName.parse(name).text
+        same = product.upper() if product and product.upper() == name.upper() else None
+        return cls(source, name, same or (source if is_remote(source) else str(Path(source).resolve())), rank)
+
+
+def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
+    """What sources hold, each product once, in the order in which they come.
+
+    A source is a folder, which is searched for Landsat band folders, archives and rasters of several bands; a glob; a
+    text file of sources, or a CSV with a column ``source``; a STAC item, item collection or static catalog; one scene;
+    or the address of any of these (folders only on ``s3://``). The folder ``aside``, where results go, is not searched.
+    Raises SceneNotFoundError for what is not there, SceneReadError for a list or catalog that cannot be read.
+    """
+    best: dict[str, Found] = {}
+    for source in sources:
+        for found in _expand(source, aside.resolve() if aside else None):
+            if found.key not in best or found.rank < best[found.key].rank:
+                best[found.key] = found
+    return list(best.values())
+
+
+def _expand(source: str, aside: Path | None) -> Iterator[Found]:
+    if is_remote(source):
+        yield from _elsewhere(source)
+        return
+    path = Path(source)
+    if not path.exists():
+        if glob.has_magic(source):
+            matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+            if not matches:
+                raise SceneNotFoundError(f"{source}: nothing matches")
+            yield from (found for match in matches for found in _expand(match, aside))
+            return
+        if "#" not in source:
+            raise SceneNotFoundError(f"{source}: no such file or folder")
+    if path.is_dir():
+        for folder, folders, files in os.walk(path):
+            here = Path(folder)
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != aside)
+            yield from _in_folder(here, tuple(sorted(f for f in files if not f.startswith("."))))
+    elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
+        yield from _listed(path, aside)
+    elif is_item_path(path):
+        yield from _catalog(source)
+    else:
+        yield _single(source, path)
+
+
+def _single(source: str, path: PurePosixPath | Path) -> Found:
+    stem, rank = path.stem, 1
+    for position, suffix in enumerate((*ZIP_SUFFIXES, *TAR_SUFFIXES)):
+        if path.name.lower().endswith(suffix):
+            stem, rank = path.name[: -len(suffix)], 2 + position
+    return Found.of(source, stem, rank)
+
+
+def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
+    """The scenes among a folder's own files; single bands that belong to no product are passed over."""
+    products = [p for p in find_products(names) if set(p.files) & {1, 2, 3, 4, 5, 8}]
+    bands = {name for product in find_products(names) for name in product.files.values()}
+    by_prefix = {product.prefix: product for product in products}
+    for prefix, product in by_prefix.items():
+        own = prefix.rstrip("_-. ")
+        name = own if ProductName.parse(own).text or len(by_prefix) > 1 else folder.resolve().name
+        source = folder if len(by_prefix) == 1 else folder / next(iter(product.files.values()))
+        yield Found.of(str(source), name or folder.resolve().name, 0)
+    for file in names:
+        path = folder / file
+        if is_archive(path) or (path.suffix.lower() in RASTER_SUFFIXES and file not in bands and _may_be_scene(path)):
+            yield _single(str(path), path)
+
+
+def _may_be_scene(path: Path) -> bool:
+    """False for rasters of one band, such as masks; what cannot be opened is kept, so that somebody hears of it."""
+    try:
+        with open_raster(str(path), str(path)) as dataset:
+            return bool(dataset.count > 1)
+    except SceneReadError:
+        return True
+
+
+def _listed(path: Path, aside: Path | None) -> Iterator[Found]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SceneReadError(f"{path}: cannot be read as a list of scenes ({error})") from error
+    if path.suffix.lower() == ".csv":
+        rows = list(csv.reader(io.StringIO(text)))
+        heads = [head.strip().lower() for head in rows[0]] if rows else []
+        column = next((heads.index(head) for head in LIST_COLUMNS if head in heads), None)
+        if column is None:
+            raise SceneReadError(
+                f"{path}: no column {' or '.join(LIST_COLUMNS)} in its first line ({', '.join(heads)})"
+            )
+        lines = [row[column] for row in rows[1:] if len(row) > column]
+    else:
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    for line in (line.strip() for line in lines if line.strip()):
+        near = line if is_remote(line) or Path(line).exists() else str(path.parent / line)
+        try:
+            yield from _expand(near, aside)
+        except SceneError:  # the run tells of it, and masks the others
+            yield _single(near, Path(near))
+
+
+def _elsewhere(url: str) -> Iterator[Found]:
+    path = PurePosixPath(url.partition("#")[0])
+    if path.suffix.lower() in STAC_SUFFIXES:
+        yield from _catalog(url)
+    elif path.suffix or not url.startswith("s3://"):
+        yield _single(url, path)
+    else:
+        folders: dict[str, list[str]] = {}
+        for address in list_files(f"{url.rstrip('/')}/"):
+            folder, _, name = address.rpartition("/")
+            folders.setdefault(folder, []).append(name)
+        if not folders:
+            raise SceneNotFoundError(f"{url}: nothing is there")
+        for folder, names in sorted(folders.items()):
+            yield from _in_bucket(folder, tuple(sorted(names)))
+
+
+def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
+    products = [p for p in find_products(names) if set(p.files) & {1, 2, 3, 4, 5, 8}]
+    bands = {name for product in find_products(names) for name in product.files.values()}
+    if len({product.prefix for product in products}) > 1:
+        raise BandError(f"{folder}: several products in one place; on s3:// each needs a folder of its own")
+    if products:
+        own = products[0].prefix.rstrip("_-. ")
+        yield Found.of(folder, own if ProductName.parse(own).text else folder.rpartition("/")[2], 0)
+    for name in names:
+        if name not in bands and PurePosixPath(name).suffix.lower() in RASTER_SUFFIXES:
+            yield _single(f"{folder}/{name}", PurePosixPath(name))
+
+
+def _catalog(source: str) -> Iterator[Found]:
+    """The items of a STAC item, item collection, collection or catalog, with all below it."""
+    import pystac  # takes longer to load than to read most sources
+
+    try:
+        place = source.partition("#")[0]
+        text = read_bytes(place).decode() if is_remote(place) else Path(place).read_text(encoding="utf-8")
+        data = pystac.StacIO.default().json_loads(text)
+        if data.get("type") == "FeatureCollection":
+            for feature in data.get("features", []):
+                if source in (place, f"{place}#{feature['id']}"):
+                    yield Found.of(f"{place}#{feature['id']}", str(feature["id"]), 1)
+            return
+        if data.get("type") == "Feature":
+            yield Found.of(source, str(data["id"]), 1)
+            return
+        top = pystac.read_file(place, stac_io=_reader())
+        assert isinstance(top, pystac.Catalog)
+        for item in top.get_items(recursive=True):
+            yield Found.of(str(item.get_self_href()), item.id, 1)
+    except SceneError:
+        raise
+    except Exception as error:  # pystac raises whatever a wrong file leads it to
+        raise SceneReadError(f"{source}: cannot be read as STAC ({' '.join(str(error).split())})") from error
+
+
+def _reader() -> Any:
+    """How pystac reads: from ``s3://`` too."""
+    import pystac
+
+    class Reader(pystac.StacIO):
+        def read_text(self, source: object, *_: object, **__: object) -> str:
+            place = str(source)
+            return read_bytes(place).decode() if is_remote(place) else Path(place).read_text(encoding="utf-8")
+
+        def write_text(self, dest: object, txt: str, *_: object, **__: object) -> None:
+            raise NotImplementedError
+
+    return Reader()

@@ -1,0 +1,117 @@
+"""What describes an output folder as a whole: a STAC collection, and footprints for a GIS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import geopandas
+import pandas as pd
+import pystac
+import shapely
+
+from geocloud.batch.describe import EXTENSIONS
+from geocloud.batch.job import when
+from geocloud.batch.manifest import DONE, Entry
+from geocloud.errors import DependencyError, OutputError
+from geocloud.output import Staging
+
+COLLECTION = "collection.json"
+FOOTPRINTS = "footprints"
+EXPORTS = (".csv", ".json", ".parquet")
+
+
+def write_collection(entries: Sequence[Entry], folder: Path) -> Path:
+    """A STAC collection of the scenes that are done, linked to their items. Returns its path."""
+    done = [e for e in entries if e.state == DONE]
+    boxes = [list(shapely.from_geojson(e.footprint).bounds) for e in done if e.footprint]
+    whole = [f(v) for f, v in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)] if boxes else None
+    times = sorted(t for e in done if (t := when(e.acquired)))
+    collection = pystac.Collection(
+        id=folder.resolve().name or "geocloud",
+        description=f"Cloud masks of {len(done)} scenes, made by geocloud {version('geocloud')}.",
+        license="other",
+        extent=pystac.Extent(
+            pystac.SpatialExtent([whole or [-180.0, -90.0, 180.0, 90.0]]),
+            pystac.TemporalExtent([[times[0], times[-1]]] if times else [[None, datetime.now(UTC)]]),
+        ),
+        stac_extensions=EXTENSIONS[:1],
+    )
+    collection.add_link(pystac.Link("root", f"./{COLLECTION}", "application/json"))
+    for entry in done:
+        collection.add_link(pystac.Link("item", f"./{entry.files['item']}", "application/geo+json", entry.name))
+    links = collection.to_dict(include_self_link=False, transform_hrefs=False)
+    path = folder / COLLECTION
+    _place(path, json.dumps(links, indent=1).encode())
+    return path
+
+
+def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg") -> Path:
+    """One table of the scenes that are done: outline in WGS 84, date, cloud and valid percentage, paths.
+
+    ``form`` is gpkg (layer ``footprints``) or parquet. Returns its path. Raises DependencyError, OutputError.
+    """
+    done = [e for e in entries if e.state == DONE]
+    geometry = [shapely.from_geojson(e.footprint) if e.footprint else None for e in done]
+    columns = {
+        "name": pd.Series([e.name for e in done], dtype="str"),
+        "acquired": pd.Series([when(e.acquired) for e in done], dtype="datetime64[ms, UTC]"),
+        "cloud_percent": pd.Series([e.cloud_percent for e in done], dtype="float64"),
+        "valid_percent": pd.Series([e.valid_percent for e in done], dtype="float64"),
+        "model": pd.Series([e.model for e in done], dtype="str"),
+        "source": pd.Series([e.source for e in done], dtype="str"),
+    }
+    for kind in ("mask", "polygons", "probability", "quicklook"):
+        if kind == "mask" or any(kind in e.files for e in done):
+            columns[kind] = pd.Series([e.place(kind) for e in done], dtype="str")
+    frame = geopandas.GeoDataFrame(columns, geometry=geometry, crs="EPSG:4326")
+    path = folder / f"{FOOTPRINTS}.{form}"
+    with Staging([path], overwrite=True) as staging:
+        try:
+            if form == "parquet":
+                frame.to_parquet(staging.place(path))
+            else:
+                frame.to_file(
+                    staging.place(path),
+                    layer=FOOTPRINTS,
+                    driver="GPKG",
+                    engine="pyogrio",
+                    geometry_type="Unknown",
+                    dataset_options={"VERSION": "1.2"},
+                    layer_options={"IDENTIFIER": "Scenes masked", "DESCRIPTION": "Footprints with cloud percentage"},
+                )
+        except ImportError as error:
+            raise DependencyError("GeoParquet needs pyarrow; run pip install 'geocloud[batch]'") from error
+        except (OSError, RuntimeError) as error:
+            raise OutputError(f"{path}: cannot be written ({error})") from error
+        staging.publish()
+    return path
+
+
+def export(entries: Sequence[Entry], path: Path) -> None:
+    """The manifest as a table: .csv, .json or .parquet. Raises OutputError, DependencyError."""
+    if path.suffix not in EXPORTS:
+        raise OutputError(f"{path}: wanted a name that ends in {', '.join(EXPORTS)}")
+    records = [entry.record() for entry in entries]
+    if path.suffix == ".json":
+        _place(path, json.dumps(records, indent=1).encode())
+        return
+    frame = pd.DataFrame(records)
+    if path.suffix == ".csv":
+        _place(path, frame.to_csv(index=False).encode())
+        return
+    with Staging([path], overwrite=True) as staging:
+        try:
+            frame.to_parquet(staging.place(path))
+        except ImportError as error:
+            raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'") from error
+        staging.publish()
+
+
+def _place(path: Path, data: bytes) -> None:
+    with Staging([path], overwrite=True) as staging:
+        staging.place(path).write_bytes(data)
+        staging.publish()

@@ -1,0 +1,207 @@
+"""Jobs on this machine: a process for each device, two scenes under way in each, and no death of one stops the rest."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from geocloud.batch.job import PASSING, Job, Outcome, Started, failed, run_job
+from geocloud.errors import GeocloudError
+
+LANES = 2
+"""Scenes under way in a process: while one is opened or written, the other keeps the processor busy."""
+
+MOST_TRIES = 3
+"""How often a scene is tried in a run, when its worker dies or what stopped it may pass."""
+
+START = multiprocessing.get_context("spawn")  # a forked torch hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where models run: see `geocloud.predict.Predictor`.
+
+    Of ``of`` workers on a machine the ``place``-th, from 0, takes that CUDA device, or its share of the cores.
+    """
+
+    model: str
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int | None = None
+    place: int = 0
+    of: int = 1
+
+    def load(self) -> Any:
+        """The predictor. Raises ModelError, DeviceError."""
+        import torch
+
+        from geocloud.predict import load_model
+
+        device, devices = self.device, self.devices()
+        if devices:
+            device = f"cuda:{self.place % devices}"
+        elif self.of > 1:
+            torch.set_num_threads(max(1, torch.get_num_threads() // self.of))
+        return load_model(self.model, device, self.precision, self.batch)
+
+    def devices(self) -> int:
+        """How many CUDA devices there are to choose from; 0 where one was named, or another kind."""
+        import torch
+
+        return torch.cuda.device_count() if self.device in ("auto", "cuda") else 0
+
+
+def run_local(jobs: Sequence[Job], compute: Compute, workers: int | None, started: Started) -> Iterator[Outcome]:
+    """Runs jobs in so many processes (None: one, or one a CUDA device); outcomes come as they are ready.
+
+    A worker that dies is replaced, and what it had under way is tried again, one scene alone at a time, so that in the
+    end only the scene that kills has failed. Raises GeocloudError where a worker cannot start.
+    """
+    waiting, suspects = deque(jobs), deque[Job]()
+    tries: Counter[str] = Counter()
+    count = min(workers or 1, len(jobs))
+    crew = [_Worker(replace(compute, place=place, of=count)) for place in range(count)]
+    try:
+        while waiting or suspects or any(worker.jobs for worker in crew):
+            for worker in crew:
+                while job := _next(worker, waiting, suspects):
+                    tries[job.name] += 1
+                    started(job)
+                    worker.send(job, alone=tries[job.name] > 1)
+            ready = wait([worker.pipe for worker in crew])
+            for worker in [w for w in crew if w.pipe in ready]:
+                try:
+                    outcome = worker.receive()
+                except (EOFError, OSError):
+                    for job in worker.replace():
+                        if tries[job.name] < MOST_TRIES:
+                            suspects.append(job)
+                        else:
+                            reason = f"its worker died {tries[job.name]} times; out of memory?"
+                            yield failed(job, f"{job.source}: {reason}", PASSING)
+                    continue
+                if isinstance(outcome, int):
+                    if workers is None and len(crew) == 1:  # now it is known what there is
+                        crew += [_Worker(replace(compute, place=place)) for place in range(1, outcome)]
+                    continue
+                job = worker.jobs.pop(outcome.name)
+                if outcome.failure == PASSING and tries[job.name] < MOST_TRIES:
+                    suspects.append(job)
+                else:
+                    yield outcome
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _next(worker: _Worker, waiting: deque[Job], suspects: deque[Job]) -> Job | None:
+    """What a worker is to do next: suspects alone, others side by side."""
+    if suspects:
+        return suspects.popleft() if not worker.jobs else None
+    if (worker.jobs and worker.alone) or len(worker.jobs) >= LANES or not waiting:
+        return None
+    return waiting.popleft()
+
+
+@dataclass
+class _Worker:
+    """A process, the jobs that it has under way, and the way to it."""
+
+    compute: Compute
+    jobs: dict[str, Job] = field(default_factory=dict)
+    alone: bool = False
+    ready: bool = False
+    deaths: int = 0
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.pipe, theirs = START.Pipe()
+        self.process = START.Process(target=_serve, args=(theirs, self.compute), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def send(self, job: Job, alone: bool) -> None:
+        """Hands over a job; ``alone`` says that no other may be under way beside it."""
+        self.jobs[job.name], self.alone = job, alone
+        with suppress(OSError):  # it has died: `receive` will tell
+            self.pipe.send(job)
+
+    def receive(self) -> Outcome | int:
+        """An outcome, or, when it is ready, how many CUDA devices it sees. Raises EOFError when it has died."""
+        message = self.pipe.recv()
+        if isinstance(message, BaseException):
+            raise GeocloudError(str(message)) from message
+        self.ready = True
+        found: Outcome | int = message
+        return found
+
+    def replace(self) -> list[Job]:
+        """A new process for one that has died; returns what that had under way."""
+        self.process.join()
+        if not self.ready:
+            self.deaths += 1
+            if self.deaths >= MOST_TRIES:
+                raise GeocloudError(
+                    f"a worker died {self.deaths} times while starting (exit code {self.process.exitcode}); "
+                    "is there memory for the model?"
+                )
+        self.pipe.close()
+        lost, self.jobs, self.ready = list(self.jobs.values()), {}, False
+        self._start()
+        return lost
+
+    def stop(self) -> None:
+        """Ends the process, at once where it has something under way."""
+        if self.jobs:
+            self.process.terminate()
+        self.pipe.close()
+        self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _serve(pipe: Connection, compute: Compute) -> None:
+    """A worker's life: loads the model, then masks what it is sent until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger("geocloud").propagate = False  # notes travel with outcomes
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+    from geocloud.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        predict = compute.load()
+    except Exception as error:
+        pipe.send(GeocloudError(" ".join(str(error).split())))
+        return
+    lock = threading.Lock()
+
+    def answer(future: Future[Outcome]) -> None:
+        with lock, suppress(OSError):
+            pipe.send(future.result())
+
+    pipe.send(compute.devices())
+    with ThreadPoolExecutor(LANES) as lanes, suppress(EOFError, OSError):
+        while True:
+            lanes.submit(partial(run_job, pipe.recv(), predict)).add_done_callback(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # killed, most likely: nobody waits for what is under way

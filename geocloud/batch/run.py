@@ -1,0 +1,268 @@
+"""The whole story of a batch: find, plan, run, describe."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from geocloud.batch.find import Found, find_scenes
+from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.job import BAD_INPUT, Job, Outcome, Settings
+from geocloud.batch.local import Compute, run_local
+from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries
+from geocloud.batch.report import write_report
+from geocloud.errors import OptionError, OutputError, SceneNotFoundError
+from geocloud.output import sweep
+from geocloud.remote import upload
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The part of all scenes that a run takes: the ``number``-th of ``count``, counted from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``3/100``. Raises OptionError."""
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise OptionError(f"shard {text!r}: wanted a number and how many there are, such as 3/100")
+        return cls(int(found[1]), int(found[2]))
+
+    @property
+    def manifest(self) -> str:
+        """The manifest's name: a shard has one of its own, for SQLite is not shared between machines."""
+        return "manifest.sqlite" if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.sqlite"
+
+    def holds(self, key: str) -> bool:
+        """Whether a scene is in this part; the same on every machine."""
+        return int(hashlib.sha256(key.encode()).hexdigest(), 16) % self.count == self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch runs.
+
+    ``workers``: processes on this machine (None: one, or one a CUDA device). ``scheduler``: a dask scheduler's address,
+    in place of them. ``resume`` False does everything anew. ``retry_failed``: also what failed for bad input that has
+    not changed. ``footprints``: gpkg or parquet.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    workers: int | None = None
+    scheduler: str | None = None
+    shard: Shard = field(default_factory=Shard)
+    resume: bool = True
+    retry_failed: bool = False
+    footprints: str = "gpkg"
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"workers {self.workers}: wanted 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is: scenes in all, done now, done before, failed; megapixels and seconds of this run."""
+
+    total: int
+    done: int
+    before: int
+    failed: int
+    megapixels: float
+    seconds: float
+    scene: str | None = None
+    error: str | None = None
+
+    @property
+    def rate(self) -> float:
+        """Megapixels a second."""
+        return self.megapixels / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that the rest will take, as scenes have taken so far."""
+        tried = self.done + self.failed
+        return self.seconds / tried * (self.total - self.before - tried) if tried else None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done in a folder: scenes with their names and fingerprints, and those that are done or refused."""
+
+    jobs: list[tuple[Found, str, str]]
+    before: list[Entry]
+    refused: list[Entry]
+
+    @property
+    def total(self) -> int:
+        """All scenes of the run."""
+        return len(self.jobs) + len(self.before) + len(self.refused)
+
+
+def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
+    """What `run_batch` would do; writes nothing. Raises SceneError, ModelError."""
+    known = {e.key: e for e in read_entries(folder)} if any(folder.glob(options.shard.manifest)) else {}
+    return _plan(sources, folder, options, known)
+
+
+def run_batch(
+    sources: Sequence[str], folder: Path, options: BatchOptions, report: Callable[[Status], None] = lambda status: None
+) -> list[Entry]:
+    """Masks every scene that sources hold into a folder; see `find_scenes` for what sources are.
+
+    What an earlier run has done of the same input with the same model and options stays. Returns the scenes of this
+    run with their states. ``manifest.sqlite``, ``collection.json``, ``footprints.gpkg`` and ``report.html`` describe
+    the folder. Raises SceneError for a source that cannot be searched, ModelError, OptionError, OutputError (another
+    run has this folder), KeyboardInterrupt: then all that is done is told of in the folder too.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+    with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
+        sweep(folder)
+        manifest.stop()
+        known = manifest.entries()
+        plan = _plan(sources, folder, options, known)
+        settings = options.settings
+        manifest.plan(
+            [(found.key, name, found.source, print_) for found, name, print_ in plan.jobs], settings.fingerprint()
+        )
+        jobs = [Job(name, found.source, folder.resolve(), settings) for found, name, _ in plan.jobs]
+        started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
+        before = len(plan.before)
+
+        def status(outcome: Outcome | None) -> Status:
+            return Status(
+                plan.total,
+                outcomes[True],
+                before,
+                outcomes[False] + len(plan.refused),
+                seen,
+                time.monotonic() - started,
+                outcome.name if outcome else None,
+                outcome.error if outcome else None,
+            )
+
+        try:
+            report(status(None))
+            for outcome in _run(jobs, options, manifest):
+                manifest.finish(outcome, settings.upload)
+                outcomes[outcome.error is None] += 1
+                seen += outcome.megapixels
+                report(status(outcome))
+        finally:
+            manifest.stop()
+            sweep(folder)
+            describe_folder(folder, options.footprints, settings.upload)
+        names = {found.key for found, _, _ in plan.jobs} | {e.key for e in (*plan.before, *plan.refused)}
+        return [entry for key, entry in manifest.entries().items() if key in names]
+
+
+def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
+    """Writes what describes a folder, from its manifests, and uploads it where results go. Raises OutputError."""
+    from geocloud.batch.folder import write_collection, write_footprints  # geopandas: not before workers have started
+
+    entries = read_entries(folder)
+    made = [
+        write_collection(entries, folder),
+        write_footprints(entries, folder, footprints),
+        write_report(entries, folder),
+    ]
+    for path in made if to else []:
+        upload(path, f"{str(to).rstrip('/')}/{path.name}")
+
+
+def _plan(sources: Sequence[str], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
+    everything = find_scenes(sources, folder)
+    if not everything:
+        raise SceneNotFoundError(
+            f"{', '.join(sources)}: no scenes; wanted Landsat band folders, archives, rasters of four bands or more"
+        )
+    names = _names(everything, known)
+    mine = [found for found in everything if options.shard.holds(found.key)]
+    with ThreadPoolExecutor(16) as pool:  # most of it is waiting, for servers or for a disk
+        prints = list(pool.map(lambda found: fingerprint(found.source), mine))
+    settings = options.settings.fingerprint()
+    jobs, before, refused = [], [], []
+    for found, print_ in zip(mine, prints, strict=True):
+        entry = known.get(found.key)
+        same = entry is not None and options.resume and (entry.fingerprint, entry.settings) == (print_, settings)
+        if entry and same and entry.state == DONE and _is_there(entry, folder, options.settings):
+            before.append(entry)
+        elif entry and same and entry.state == FAILED and entry.failure == BAD_INPUT and not options.retry_failed:
+            refused.append(entry)
+        else:
+            jobs.append((found, names[found.key], print_))
+    return Plan(jobs, before, refused)
+
+
+def _names(everything: list[Found], known: dict[str, Entry]) -> dict[str, str]:
+    """A name for every scene, for its files: that of its product or file, with a hash where several share it."""
+    names = {found.key: known[found.key].name for found in everything if found.key in known}
+    taken = {entry.name.lower() for entry in known.values()}
+    plain = {found.key: re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene" for found in everything}
+    shared = Counter(name.lower() for name in plain.values())
+    for found in everything:
+        if found.key not in names:
+            name = plain[found.key]
+            if shared[name.lower()] > 1 or name.lower() in taken:
+                name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
+            names[found.key] = name
+    return names
+
+
+def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
+    """Whether the results of a scene that was done are still where they belong."""
+    if entry.uploaded != settings.upload:
+        return False
+    return (settings.upload is not None and not settings.keep) or all(
+        (folder / n).exists() for n in entry.files.values()
+    )
+
+
+def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator[Outcome]:
+    mask = options.settings.mask
+    compute = Compute(options.settings.model, mask.device, mask.precision, mask.batch)
+    if not jobs:
+        return
+    if options.scheduler:
+        from geocloud.batch.cluster import run_on_cluster
+
+        yield from run_on_cluster(jobs, options.scheduler, compute, lambda job: manifest.start(job.name), log.warning)
+    else:
+        yield from run_local(jobs, compute, options.workers, lambda job: manifest.start(job.name))
+
+
+@contextmanager
+def _alone(folder: Path, shard: Shard) -> Iterator[None]:
+    """One run at a time in a folder (of shards, one of each). The lock ends with its process."""
+    lock = FileLock(folder / f".{shard.manifest}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"{folder}: another 'geocloud batch' is at work there; wait for it, or take another folder"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise OutputError(f"{folder}: cannot be locked ({error})") from error
+    with lock:
+        try:
+            yield
+        finally:
+            lock.release(force=True)

@@ -1,0 +1,89 @@
+"""Small pictures of scenes and masks, for people to look at."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geocloud import style
+
+Pixels = NDArray[np.uint8]
+
+NATURAL = (0, 1, 2)
+FALSE_COLOUR = (3, 0, 1)
+"""Bands of a picture: natural colour, and near-infrared shown as red, in which plants are red."""
+
+GAMMA = 0.7
+SPAN = 0.25
+"""The least range of reflectance that is stretched from black to white, or a dark scene would look bright."""
+
+
+class Overview:
+    """A scene at a fraction of its size, gathered while it is read: see ``watch`` of `geocloud.pipeline.mask_scene`.
+
+    ``reflectance`` is ``(4, h, w)``, NaN where there is no data, every ``step``-th pixel, no side above ``side``.
+    """
+
+    def __init__(self, side: int = 512) -> None:
+        self.side = side
+        self.step = 1
+        self._rows: list[NDArray[np.float32]] = []
+
+    def take(self, first: int, rows: NDArray[np.float32]) -> None:
+        """The next rows of the scene: which is the first of them, and their reflectance ``(4, rows, width)``."""
+        if first == 0:
+            self.step, self._rows = max(1, math.ceil(rows.shape[2] / self.side)), []
+        self._rows.append(rows[:, -first % self.step :: self.step, :: self.step].copy())
+        while sum(part.shape[1] for part in self._rows) > self.side:  # a high scene
+            whole = np.concatenate(self._rows, 1)
+            self.step, self._rows = 2 * self.step, [whole[:, ::2, ::2].copy()]
+
+    @property
+    def reflectance(self) -> NDArray[np.float32]:
+        """What has been gathered."""
+        return np.concatenate(self._rows, 1)
+
+
+def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
+    """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; what holds no data is transparent.
+
+    One stretch for all three bands, so that clouds stay white: from each band's darkest hundredth, haze, to where the
+    brightest fiftieth of all begins.
+    """
+    valid = np.isfinite(reflectance).all(0)
+    picture = np.zeros((*valid.shape, 4), "uint8")
+    if not valid.any():
+        return picture
+    shown = reflectance[list(bands)][:, valid]
+    low = np.percentile(shown, 1, axis=1, keepdims=True)
+    high = max(float(np.percentile(shown, 98)), float(low.max()) + SPAN)
+    bright = np.clip((shown - low) / (high - low), 0, 1) ** GAMMA
+    picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
+    picture[valid, 3] = 255
+    return picture
+
+
+def colour_mask(mask: Pixels) -> Pixels:
+    """A mask ``(h, w)`` in the colours of `geocloud.style`: red, green, blue, alpha ``(h, w, 4)``."""
+    table = np.zeros((256, 4), "uint8")
+    for value, colour in style.COLOURS.items():
+        table[value] = colour
+    return table[mask]
+
+
+def encode(picture: Pixels, form: str) -> bytes:
+    """``(h, w, 4)`` as a file: "png" or "webp" keep what is transparent, "jpeg" puts it on white."""
+    image = Image.fromarray(picture)
+    out = io.BytesIO()
+    if form == "jpeg":
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        Image.alpha_composite(white, image).convert("RGB").save(out, form, quality=80)
+    elif form == "webp":
+        image.save(out, form, quality=70)
+    else:
+        image.save(out, form, optimize=True)
+    return out.getvalue()

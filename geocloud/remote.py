@@ -1,0 +1,124 @@
+"""Files elsewhere: ``https://`` and ``s3://``. GDAL reads rasters there by itself; this is for all else.
+
+An S3 server other than Amazon's is named as for GDAL: AWS_S3_ENDPOINT=HOST:PORT and AWS_HTTPS=NO, or as for boto3:
+AWS_ENDPOINT_URL. AWS_NO_SIGN_REQUEST=YES reads public buckets without an account.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from geocloud.errors import DependencyError, OutputError, SceneNotFoundError, SceneReadError
+
+SCHEMES = ("https", "http", "s3")
+LONGEST_TEXT = 256 * 2**20
+TIMEOUT = 60
+"""Seconds that a server may take to answer."""
+
+READING = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL asks for sidecars that are not there
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_TIMEOUT": str(TIMEOUT),
+    "VSI_CACHE": "TRUE",
+}
+"""GDAL's settings for rasters that are elsewhere."""
+
+
+def is_remote(source: str | Path) -> bool:
+    """True for an ``https://``, ``http://`` or ``s3://`` address."""
+    return isinstance(source, str) and source.partition("://")[0].lower() in SCHEMES and "://" in source
+
+
+def read_bytes(url: str) -> bytes:
+    """A whole file. Raises SceneNotFoundError, SceneReadError, DependencyError."""
+    try:
+        if url.startswith("s3://"):
+            data: bytes = _s3().get_object(**_address(url))["Body"].read(LONGEST_TEXT)
+            return data
+        with _ask(url, "GET") as answer:
+            return bytes(answer.read(LONGEST_TEXT))
+    except Exception as error:
+        raise _explained(url, error) from error
+
+
+def identity(url: str) -> str:
+    """What changes when the file does: its ETag, or else its date and size. Raises as `read_bytes` does."""
+    try:
+        if url.startswith("s3://"):
+            head = _s3().head_object(**_address(url))
+            return str(head["ETag"])
+        with _ask(url, "HEAD") as answer:
+            found = answer.headers
+            return str(found["ETag"] or f"{found['Last-Modified']} {found['Content-Length']}")
+    except Exception as error:
+        raise _explained(url, error) from error
+
+
+def list_files(url: str) -> list[str]:
+    """The addresses of all files under ``s3://bucket/prefix``. Raises as `read_bytes` does."""
+    place = _address(url)
+    try:
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"])
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    except Exception as error:
+        raise _explained(url, error) from error
+    return [f"s3://{place['Bucket']}/{key}" for key in keys if not key.endswith("/")]
+
+
+def upload(path: Path, url: str) -> None:
+    """Puts a file to an ``s3://`` address, whole or not at all. Raises OutputError, DependencyError."""
+    place = _address(url)
+    try:
+        _s3().upload_file(str(path), place["Bucket"], place["Key"])
+    except DependencyError:
+        raise
+    except Exception as error:
+        raise OutputError(f"{url}: {path.name} cannot be uploaded ({error})") from error
+
+
+def _address(url: str) -> dict[str, str]:
+    parts = urlparse(url)
+    return {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+
+
+def _ask(url: str, method: str) -> Any:
+    if not url.startswith(("https://", "http://")):
+        raise SceneReadError(f"{url}: wanted an address of {', '.join(f'{s}://' for s in SCHEMES)}")
+    request = urllib.request.Request(url, method=method, headers={"User-Agent": "geocloud"})  # noqa: S310 - see above
+    return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 - the same
+
+
+@lru_cache(maxsize=1)
+def _s3() -> Any:
+    try:
+        import boto3
+        from botocore import UNSIGNED
+        from botocore.config import Config
+    except ImportError as error:
+        raise DependencyError("s3:// needs boto3; run pip install 'geocloud[batch]'") from error
+    endpoint = os.environ.get("AWS_S3_ENDPOINT")
+    if endpoint and "://" not in endpoint:
+        endpoint = ("http://" if os.environ.get("AWS_HTTPS", "YES").upper() == "NO" else "https://") + endpoint
+    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
+    config = Config(signature_version=UNSIGNED) if unsigned else None
+    return boto3.client("s3", endpoint_url=endpoint, config=config)
+
+
+def _explained(url: str, error: Exception) -> Exception:
+    if isinstance(error, (DependencyError, SceneReadError)):
+        return error
+    status = getattr(error, "code", None)
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status == 404:
+        return SceneNotFoundError(f"{url}: not found there")
+    reason = getattr(error, "reason", None) or error
+    return SceneReadError(f"{url}: cannot be read ({reason}); is it reachable, and may you read it?")

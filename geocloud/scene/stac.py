@@ -1,0 +1,214 @@
+"""STAC items: a scene whose four bands are assets, wherever those are.
+
+Bands are told by their common names (``bands`` of STAC 1.1, ``eo:bands`` before), then by the assets' keys: Landsat
+Collection 2, HLS, Sentinel-2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urljoin
+
+from geocloud.bands import BANDS, Conversion, Units
+from geocloud.errors import BandError, SceneNotFoundError, SceneReadError, UnitsError
+from geocloud.remote import is_remote, read_bytes
+from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.scene.landsat import Level, ProductName
+from geocloud.scene.mtl import LEVEL1_GROUPS, parse_mtl
+
+NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
+"""Common names; of two near-infrared bands the first."""
+
+KEYS = (
+    (r"^HLS\.?L30|^HLSL30", ("B04", "B03", "B02", "B05")),
+    (r"^HLS\.?S30|^HLSS30", ("B04", "B03", "B02", "B8A")),
+    (r"^S2", ("B04", "B03", "B02", "B08")),
+    (r"^L[CO]0[89]", ("SR_B4", "SR_B3", "SR_B2", "SR_B5")),
+    (r"^L[CO]0[89]", ("B4", "B3", "B2", "B5")),
+    (r"^L[TE]0[457]", ("SR_B3", "SR_B2", "SR_B1", "SR_B4")),
+    (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
+)
+"""An item's id → the keys of red, green, blue and nir."""
+
+MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "MTL")
+STAC_SUFFIXES = (".json", ".geojson")
+SHOWN = {"thumbnail", "overview", "visual"}
+"""Roles of assets that are pictures."""
+
+Item = dict[str, Any]
+
+
+def is_item_path(path: Path) -> bool:
+    """True for a JSON file that says it is STAC."""
+    if path.suffix.lower() not in (".json", ".geojson") or not path.is_file():
+        return False
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and ("stac_version" in found or found.get("type") == "FeatureCollection")
+
+
+def read_item(source: str) -> Item:
+    """The item in a file or at an address; ``FILE#ID`` names one of an item collection.
+
+    Raises SceneNotFoundError, SceneReadError.
+    """
+    place, _, wanted = source.partition("#")
+    try:
+        data = json.loads(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+    except FileNotFoundError as error:
+        raise SceneNotFoundError(f"{place}: no such file") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, SceneReadError):
+            raise
+        raise SceneReadError(f"{place}: cannot be read as a STAC item ({error})") from error
+    features = data.get("features", [data]) if isinstance(data, dict) else []
+    items = [f for f in features if isinstance(f, dict) and f.get("type") == "Feature" and wanted in ("", f.get("id"))]
+    if not items:
+        raise SceneReadError(f"{source}: no STAC item there; 'geocloud batch' reads catalogs and collections")
+    if len(items) > 1:
+        raise SceneReadError(f"{place}: {len(items)} items; name one as {place}#ID, or give all to 'geocloud batch'")
+    found: Item = items[0]
+    return found
+
+
+def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
+    """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
+    item = read_item(source)
+    base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
+    assets, properties = item.get("assets") or {}, item.get("properties") or {}
+    if not isinstance(assets, dict) or not isinstance(properties, dict):
+        raise SceneReadError(f"{source}: assets and properties of a STAC item are objects, these are not")
+    found = _by_name(assets) or _by_key(assets, name)
+    if found is None:
+        raise BandError(
+            f"{source}: cannot tell red, green, blue and near-infrared among its assets "
+            f"({', '.join(assets)[:300] or 'there are none'})"
+        )
+    bands = [
+        BandSource(_absolute(base, assets[key]["href"]), _absolute(base, assets[key]["href"]), index)
+        for key, index in found
+    ]
+    conversion, fill = _scales([_raster(assets[key], index) for key, index in found])
+    product, units = ProductName.parse(name), Units.AUTO
+    sun = properties.get("view:sun_elevation")
+    if product.level is Level.L1:
+        units, conversion = Units.LANDSAT_L1, None
+        mtl_key = next((key for key in MTL_KEYS if key in assets), None)
+        if mtl_key:
+            place = _absolute(base, assets[mtl_key]["href"])
+            text = read_bytes(place) if is_remote(place) else Path(place).read_bytes()
+            mtl = parse_mtl(text.decode("utf-8", "replace"), place)
+            numbers = (3, 2, 1, 4) if (product.satellite or 8) < 8 else (4, 3, 2, 5)
+            conversion = mtl.conversion(options.bands or numbers, LEVEL1_GROUPS)
+            sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
+    elif product.level is Level.SR:
+        units = Units.LANDSAT_L2
+    elif conversion:
+        units = Units.REFLECTANCE
+    elif str(properties.get("platform", "")).lower().startswith("sentinel-2"):
+        late = str(properties.get("s2:processing_baseline", "0")) >= "04"
+        units = Units.SENTINEL2_BASELINE4 if late else Units.SENTINEL2
+    red, green, blue, nir = bands
+    return SceneRecipe(
+        name=re.sub(r"[^\w.\-]", "_", name),
+        source=source,
+        bands=(red, green, blue, nir),
+        units=units,
+        conversion=conversion,
+        fill=fill,
+        acquired=_time(properties.get("datetime")) or product.acquired,
+        sun_elevation=float(sun) if isinstance(sun, (int, float)) and units is Units.LANDSAT_L1 else None,
+        kind="STAC item",
+    )
+
+
+def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
+    """Asset and band number of each band, told by common names: single bands before stacks, TIFF before JPEG 2000."""
+    offered: dict[str, list[tuple[tuple[int, bool, int], str, int]]] = {}
+    for order, (key, asset) in enumerate(assets.items()):
+        if not isinstance(asset, dict) or "href" not in asset or SHOWN & set(asset.get("roles") or []):
+            continue
+        bands = list(_bands(asset))
+        for index, band in enumerate(bands, 1):
+            rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
+            common = band.get("eo:common_name") or band.get("common_name")
+            offered.setdefault(str(common), []).append((rank, key, index))
+    chosen = []
+    for band_name in BANDS:
+        name = next((n for n in NAMES[band_name] if n in offered), None)
+        if name is None:
+            return None
+        _, key, index = min(offered[name])
+        chosen.append((key, index))
+    return chosen
+
+
+def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
+    named = [next((key for key in NAMES[band] if key in assets), "") for band in BANDS]
+    if all(named):
+        return [(key, 1) for key in named]
+    for pattern, keys in KEYS:
+        if re.match(pattern, name) and all(key in assets for key in keys):
+            return [(key, 1) for key in keys]
+    return None
+
+
+def _bands(asset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (b for b in asset.get("bands") or asset.get("eo:bands") or [] if isinstance(b, dict))
+
+
+def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
+    """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
+    found: dict[str, Any] = {}
+    for place in (
+        asset,
+        *list(asset.get("bands") or [])[index - 1 : index],
+        *list(asset.get("raster:bands") or [])[index - 1 : index],
+    ):
+        for key in ("scale", "offset", "nodata"):
+            value = place.get(f"raster:{key}", place.get(key) if place is not asset or key == "nodata" else None)
+            if value is not None:
+                found[key] = value
+    return found
+
+
+def _scales(bands: list[dict[str, Any]]) -> tuple[Conversion | None, int | None]:
+    fills = {band.get("nodata") for band in bands}
+    fill = fills.pop() if len(fills) == 1 else None
+    if not all("scale" in band for band in bands):
+        return None, fill if isinstance(fill, int) else None
+    try:
+        a, b, c, d = (float(band["scale"]) for band in bands)
+        e, f, g, h = (float(band.get("offset", 0)) for band in bands)
+    except (TypeError, ValueError) as error:
+        raise UnitsError(f"a scale or offset of the STAC item is no number ({error})") from error
+    return Conversion((a, b, c, d), (e, f, g, h)), fill if isinstance(fill, int) else None
+
+
+def _absolute(base: str, href: str) -> str:
+    """Where an asset is; relative to the item."""
+    if is_remote(href):
+        return href
+    if href.startswith("file://"):
+        return href.removeprefix("file://")
+    if base.startswith("s3://"):
+        return "s3://" + urljoin("http://" + base.removeprefix("s3://"), href).removeprefix("http://")
+    if is_remote(base):
+        return urljoin(base, href)
+    return str(Path(base).parent / href)
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

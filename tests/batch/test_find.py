@@ -1,0 +1,136 @@
+"""What sources hold is found, each product once."""
+
+import json
+import shutil
+import tarfile
+from datetime import UTC, datetime
+
+import numpy as np
+import pystac
+import pytest
+from archive import make_archive
+from conftest import ramp, write_tif
+from rasterio.windows import Window
+
+from geocloud.batch import find_scenes
+from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.scene import open_scene
+
+
+def names(sources, aside=None):
+    return [found.name for found in find_scenes([str(source) for source in sources], aside)]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return make_archive(tmp_path / "archive", 9, broken=False)
+
+
+def test_a_folder_is_searched_and_a_product_counts_once(archive):
+    found = find_scenes([str(archive)])
+    assert len(found) == 9
+    both = [f for f in found if "190004" in f.name]
+    assert len(both) == 1 and not both[0].source.endswith(".tar")  # the folder is quicker to read than the tar
+    assert any(f.source.endswith("190001_20240701_20240708_02_T1.tar") for f in found)
+
+
+def test_globs_lists_and_tables(archive, tmp_path):
+    assert len(names([archive / "stack_*.tif"])) == 3
+    assert len(names([archive / "**" / "*_MTL.txt"])) == 4  # one of a product's files stands for it
+    (archive / "list.txt").write_text("# comment\nstack_002.tif\n\nstack_005.tif\nstack_002.tif\n")
+    assert names([archive / "list.txt"]) == ["stack_002", "stack_005"]
+    (tmp_path / "list.csv").write_text(f"id,source\n1,{archive}/stack_002.tif\n2,gone.tif\n")
+    assert names([tmp_path / "list.csv"]) == ["stack_002", "gone"]  # the run tells what is the matter with it
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SceneReadError, match="no column source"):
+        names([tmp_path / "bad.csv"])
+
+
+def test_masks_hidden_folders_and_the_output_are_passed_over(archive, tmp_path):
+    out = archive / "masks"
+    out.mkdir()
+    write_tif(out / "copy.tif", ramp())
+    (archive / ".hidden").mkdir()
+    shutil.copy(out / "copy.tif", archive / ".hidden" / "copy.tif")
+    write_tif(archive / "one_cloudmask.tif", np.ones((1, 9, 9), "uint8"))
+    assert len(names([archive], out)) == 9
+    assert len(names([archive])) == 10
+
+
+def test_several_products_in_one_folder(tmp_path, archive):
+    together = tmp_path / "together"
+    together.mkdir()
+    for number in ("190000", "190003"):
+        for file in (archive / f"LC08_L1TP_{number}_20240701_20240708_02_T1").iterdir():
+            shutil.copy(file, together)
+    found = find_scenes([str(together)])
+    assert sorted(f.name[10:16] for f in found) == ["190000", "190003"]
+    assert sorted(open_scene(f.source).name[10:16] for f in found) == ["190000", "190003"]
+
+
+def test_nothing_there_is_said(tmp_path):
+    for source in (tmp_path / "gone", tmp_path / "*.tif"):
+        with pytest.raises(SceneNotFoundError):
+            names([source])
+
+
+def item_of(tif, **asset):
+    item = pystac.Item("item-1", None, None, datetime(2024, 7, 1, 10, tzinfo=UTC), {})
+    bands = [{"name": f"b{i}", "eo:common_name": name} for i, name in enumerate(("nir", "red", "green", "blue"))]
+    item.add_asset("stack", pystac.Asset(tif.name, media_type="image/tiff", extra_fields={"bands": bands, **asset}))
+    return item.to_dict(include_self_link=False)
+
+
+def test_stac_items_collections_and_catalogs(tmp_path):
+    values = np.rint(ramp()[[3, 0, 1, 2]] * 1e4).astype("uint16")
+    tif = write_tif(tmp_path / "stack.tif", values)
+    scales = [{"scale": 0.0001, "offset": 0, "nodata": 0}] * 4
+    item = item_of(tif, **{"raster:bands": scales})
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    (tmp_path / "items.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [item, {**item, "id": "item-2"}]})
+    )
+    catalog = {"type": "Catalog", "id": "c", "stac_version": "1.1.0", "description": "d"}
+    catalog["links"] = [{"rel": "item", "href": "./item.json"}]
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+
+    assert names([tmp_path / "item.json"]) == ["item-1"]
+    assert names([tmp_path / "items.json"]) == ["item-1", "item-2"]
+    assert names([tmp_path / "catalog.json"]) == ["item-1"]
+    for found in find_scenes([str(tmp_path / "catalog.json"), str(tmp_path / "items.json")]):
+        with open_scene(found.source) as scene:
+            reflectance, _ = scene.read(Window(0, 0, 110, 90))
+            np.testing.assert_allclose(reflectance, ramp(), atol=6e-5)
+            assert scene.acquired.isoformat() == "2024-07-01T10:00:00+00:00"
+
+
+def test_stac_assets_by_key(tmp_path):
+    numbers = {"B04": 0, "B03": 1, "B02": 2, "B05": 3, "B01": 0}
+    for key, band in numbers.items():
+        write_tif(tmp_path / f"{key}.tif", np.rint(ramp()[[band]] * 1e4).astype("int16"), scales=[1e-4])
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "HLS.L30.T33UXP.2024183T095000.v2.0",
+        "properties": {"datetime": "2024-07-01T10:00:00Z"},
+        "assets": {key: {"href": f"./{key}.tif"} for key in numbers},
+    }
+    (tmp_path / "hls.json").write_text(json.dumps(item))
+    with open_scene(tmp_path / "hls.json") as scene:
+        reflectance, _ = scene.read(Window(0, 0, 110, 90))
+    np.testing.assert_allclose(reflectance, ramp(), atol=6e-5)
+
+
+def test_damaged_stac_is_one_clear_error(tmp_path):
+    (tmp_path / "item.json").write_text('{"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": [1]}')
+    with pytest.raises(SceneReadError, match="assets"):
+        open_scene(tmp_path / "item.json")
+    (tmp_path / "c.json").write_text('{"type": "Catalog", "stac_version": "1.0.0"}')
+    with pytest.raises(SceneReadError, match="cannot be read as STAC"):
+        names([tmp_path / "c.json"])
+
+
+def test_an_archive_of_something_else_is_left_to_the_run(tmp_path):
+    with tarfile.open(tmp_path / "code.tar.gz", "w:gz"):
+        pass
+    assert names([tmp_path]) == ["code"]

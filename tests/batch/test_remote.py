@@ -1,0 +1,168 @@
+"""Scenes and results elsewhere: an S3 server and a web server on loopback, each a process of its own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import geobox, ramp, read_tif, write_tif
+
+from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.remote import is_remote, read_bytes
+from geocloud.simulate import SimulatedScene, write_level1
+
+BUCKET = "archive"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def serve(command, port):
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return process
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.1)
+    raise AssertionError("no server")
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """A client, and the environment in which geocloud finds the same server."""
+    pytest.importorskip("moto", reason="needs moto: pip install 'geocloud[test]'")
+    import boto3
+
+    port = free_port()
+    environment = {
+        "AWS_S3_ENDPOINT": f"127.0.0.1:{port}",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    process = serve([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port)
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",  # noqa: S106 - of a server that asks for none
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket=BUCKET)
+        yield client, environment
+    finally:
+        process.kill()
+        process.wait()
+
+
+def geocloud(environment, *arguments):
+    line = [sys.executable, "-m", "geocloud_cli", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def test_reading_from_and_writing_to_a_bucket(s3, tmp_path):
+    client, environment = s3
+    tif = write_tif(tmp_path / "stack.tif", np.rint(ramp() * 1e4).astype("uint16"))
+    name = "LC08_L1TP_190026_20240701_20240708_02_T1"
+    write_level1(
+        SimulatedScene(ramp(), np.zeros((90, 110), bool)), tmp_path / name, name, grid=geobox(), sun_elevation=50.0
+    )
+    client.upload_file(str(tif), BUCKET, "in/stack.tif")
+    for file in (tmp_path / name).iterdir():
+        client.upload_file(str(file), BUCKET, f"in/{name}/{file.name}")
+
+    alone = geocloud(environment, "mask", f"s3://{BUCKET}/in/stack.tif", "-o", tmp_path / "alone.tif")
+    assert alone.returncode == 0, alone.stderr
+
+    where = ("batch", f"s3://{BUCKET}/in/", "-o", tmp_path / "out", "--upload", f"s3://{BUCKET}/masks", "--no-keep")
+    done = geocloud(environment, *where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    keys = {entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="masks/")["Contents"]}
+    for scene in ("stack", name):
+        assert {f"masks/{scene}_cloudmask.tif", f"masks/{scene}_cloudmask.qml", f"masks/{scene}.json"} <= keys
+    assert {"masks/report.html", "masks/footprints.gpkg", "masks/collection.json"} <= keys
+    assert not list((tmp_path / "out").glob("*_cloudmask.tif*"))
+    client.download_file(BUCKET, "masks/stack_cloudmask.tif", str(tmp_path / "back.tif"))
+    assert (read_tif(tmp_path / "back.tif") == read_tif(tmp_path / "alone.tif")).all()
+    local = geocloud(environment, "mask", tmp_path / name, "-o", tmp_path / "local.tif")
+    assert local.returncode == 0
+    client.download_file(BUCKET, f"masks/{name}_cloudmask.tif", str(tmp_path / "folder.tif"))
+    assert (read_tif(tmp_path / "folder.tif") == read_tif(tmp_path / "local.tif")).all()
+
+    # What was done stays done, until its source is another.
+    assert "0 to do" in geocloud(environment, *where, "--dry-run").stdout
+    client.upload_file(str(write_tif(tmp_path / "other.tif", ramp()[:, ::-1].copy())), BUCKET, "in/stack.tif")
+    assert "1 to do" in geocloud(environment, *where, "--dry-run").stdout
+
+
+def test_a_stac_catalog_on_s3(s3, tmp_path):
+    client, environment = s3
+    tif = write_tif(tmp_path / "s.tif", ramp(), descriptions=("red", "green", "blue", "nir"))
+    client.upload_file(str(tif), BUCKET, "stac/data/s.tif")
+    bands = [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue", "nir")]
+    item = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": "far-away",
+        "geometry": None,
+        "properties": {"datetime": "2024-07-01T10:00:00Z"},
+        "links": [],
+        "assets": {"all": {"href": "../data/s.tif", "bands": bands}},
+    }
+    client.put_object(Bucket=BUCKET, Key="stac/items/item.json", Body=json.dumps(item).encode())
+    catalog = {"type": "Catalog", "id": "c", "stac_version": "1.1.0", "description": "d"}
+    catalog["links"] = [{"rel": "item", "href": "./items/item.json"}]
+    client.put_object(Bucket=BUCKET, Key="stac/catalog.json", Body=json.dumps(catalog).encode())
+    done = geocloud(environment, "batch", f"s3://{BUCKET}/stac/catalog.json", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "far-away_cloudmask.tif").exists()
+
+
+def test_what_is_missing_elsewhere_is_one_line(s3, tmp_path):
+    _, environment = s3
+    for source in (f"s3://{BUCKET}/none.tif", f"s3://{BUCKET}/none/", f"s3://{BUCKET}/x.tar", f"s3://{BUCKET}/x.json"):
+        done = geocloud(environment, "mask", source, "-o", tmp_path / "m.tif")
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and source.rstrip("/") in done.stderr
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("web"), free_port()
+    process = serve(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", folder], port
+    )
+    yield folder, f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+def test_scenes_on_a_web_server(web, tmp_path):
+    folder, address = web
+    write_tif(folder / "stack.tif", ramp())
+    (tmp_path / "list.txt").write_text(f"{address}/stack.tif\n{address}/gone.tif\n")
+    done = geocloud({}, "batch", tmp_path / "list.txt", "-o", tmp_path / "out")
+    assert done.returncode == 1 and "1 done, 1 failed" in done.stdout and "gone.tif" in done.stdout
+    assert (tmp_path / "out" / "stack_cloudmask.tif").exists()
+    assert "1 to do" in geocloud({}, "batch", tmp_path / "list.txt", "-o", tmp_path / "out", "--dry-run").stdout
+    with pytest.raises(SceneNotFoundError):
+        read_bytes(f"{address}/none")
+    with pytest.raises(SceneReadError):
+        read_bytes(f"http://127.0.0.1:{free_port()}/none")
+
+
+def test_addresses_are_told_from_paths():
+    assert is_remote("s3://b/k") and is_remote("https://x/y.tif")
+    assert not is_remote("C:/x") and not is_remote("file:///etc/passwd") and not is_remote("a/b.tif")

@@ -1,0 +1,320 @@
+"""Whole batches, as users start them: what is done, what is not, and what is never done twice."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import geopandas
+import numpy as np
+import pystac
+import pystac.validation
+import pytest
+import rasterio
+import shapely
+from archive import BROKEN, break_ten, make_archive
+from conftest import geobox, ramp, read_tif, write_tif
+from torture import states, torture
+
+from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
+from geocloud.batch.describe import outline
+from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.job import Job, run_job
+from geocloud.batch.local import Compute, run_local
+from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
+from geocloud.grid import GeoBox
+from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.predict import load_model
+
+COUNT = 9
+
+
+def command(*arguments, **options):
+    line = [sys.executable, "-m", "geocloud_cli", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return make_archive(tmp_path_factory.mktemp("source") / "archive", COUNT, broken=False)
+
+
+@pytest.fixture(scope="module")
+def batch(archive, tmp_path_factory):
+    """A folder that a run has filled."""
+    folder = tmp_path_factory.mktemp("out") / "masks"
+    done = command("batch", archive, "-o", folder, "--polygons", "--quicklook", "--progress", "json")
+    assert done.returncode == 0, done.stderr
+    (folder / "progress").write_text(done.stderr)
+    return folder
+
+
+def test_every_scene_is_masked_as_the_single_command_does(archive, batch, tmp_path):
+    assert len(list(batch.glob("*_cloudmask.tif"))) == COUNT
+    source = archive / "stack_002.tif"
+    mask_scene(source, tmp_path / "alone.tif", model=load_model())
+    assert (tmp_path / "alone.tif").read_bytes() == (batch / "stack_002_cloudmask.tif").read_bytes()
+    assert (batch / "stack_002_clouds.gpkg").exists() and (batch / "stack_002_quicklook.jpg").exists()
+
+
+def test_progress_is_told_to_programs(batch):
+    lines = [json.loads(line) for line in (batch / "progress").read_text().splitlines() if line.startswith("{")]
+    assert [line["done"] for line in lines] == list(range(COUNT + 1))
+    assert all(line["total"] == COUNT and line["failed"] == 0 for line in lines)
+    assert lines[-1]["eta_seconds"] == 0 and lines[-1]["megapixels_per_second"] > 0
+
+
+def test_stac_items_and_collection_are_valid(batch):
+    collection = pystac.Collection.from_file(str(batch / "collection.json"))
+    pystac.validation.validate_dict(collection.to_dict(), extensions=[])
+    items = list(collection.get_items())
+    assert len(items) == COUNT
+    for item in items:
+        pystac.validation.validate_dict(item.to_dict(), extensions=[])
+        with rasterio.open(batch / item.assets["mask"].href.rpartition("/")[2]) as mask:
+            assert item.ext.proj.shape == [mask.height, mask.width]
+            assert item.ext.proj.transform == list(mask.transform)[:6]
+            assert item.properties["proj:code"] == mask.crs.to_string()
+            values = mask.read(1)
+        cloud = 100 * (values == 1).sum() / (values != 255).sum()
+        assert item.ext.eo.cloud_cover == pytest.approx(cloud, abs=0.01)
+        classes = item.assets["mask"].extra_fields["bands"][0]["classification:classes"]
+        assert {c["value"]: c["name"] for c in classes} == {0: "clear", 1: "cloud", 255: "no_data"}
+
+
+def test_footprints_open_in_geopandas(batch):
+    frame = geopandas.read_file(batch / "footprints.gpkg", layer="footprints")
+    assert len(frame) == COUNT and frame.crs == "EPSG:4326"
+    assert set(frame["mask"]) == {path.name for path in batch.glob("*_cloudmask.tif")}
+    for row in frame.itertuples():
+        with rasterio.open(batch / row.mask) as mask:
+            box = geopandas.GeoSeries([shapely.box(*mask.bounds)], crs=mask.crs).to_crs(4326)[0]
+        assert row.geometry.within(box.buffer(1e-4)) and row.geometry.area > 0.5 * box.area
+
+
+def test_what_is_done_stays_done(archive, batch):
+    before = states(batch)
+    again = command("batch", archive, "-o", batch, "--polygons", "--quicklook")
+    assert again.returncode == 0 and states(batch) == before
+    assert f"{COUNT} done" in again.stdout
+
+
+def test_what_changed_is_done_again(archive, tmp_path):
+    out, sources = tmp_path / "out", [str(archive)]
+    options = BatchOptions(Settings(model="fast"))
+    assert {e.state for e in run_batch(sources, out, options)} == {"done"}
+    assert not plan_batch(sources, out, options).jobs
+
+    def to_do(**changes):
+        return len(plan_batch(sources, out, BatchOptions(Settings(**changes))).jobs)
+
+    assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
+    assert to_do(model="unet") == COUNT
+    assert to_do(wanted=Wanted(polygons=True)) == COUNT
+    assert to_do(mask=MaskOptions(device="cpu", batch=3)) == 0  # where it is computed is all the same
+    next(out.glob("stack_002_cloudmask.tif")).unlink()
+    assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
+    os.utime(archive / "stack_005.tif")
+    assert len(plan_batch(sources, out, options).jobs) == 2
+    assert len(plan_batch(sources, out, BatchOptions(resume=False)).jobs) == COUNT
+
+
+def test_a_dry_run_writes_nothing(archive, tmp_path):
+    done = command("batch", archive, "-o", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0 and "9 to do" in done.stdout and "stack_002" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
+    archive = make_archive(tmp_path / "archive", 4 + BROKEN)
+    done = command("batch", archive, "-o", tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    reasons = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
+    assert len(reasons) == BROKEN and len(set(reasons)) == BROKEN
+    assert all(str(archive) in reason for reason in reasons)
+    assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == 4
+    assert len(list((tmp_path / "out").glob("*.tif"))) == 4
+    # Bad input that has not changed is not tried again, unless somebody says so.
+    assert not plan_batch([str(archive)], tmp_path / "out", BatchOptions()).jobs
+    assert len(plan_batch([str(archive)], tmp_path / "out", BatchOptions(retry_failed=True)).jobs) == BROKEN
+    again = command("batch", archive, "-o", tmp_path / "out")
+    assert again.returncode == 1 and again.stdout.count("failed: ") == BROKEN
+    listed = command("batch", "status", tmp_path / "out", "--export", tmp_path / "t.csv", "--json")
+    assert json.loads(listed.stdout)["failed"] == BROKEN
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 4 + BROKEN
+
+
+def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
+    """The same with 200 scenes and twenty kills: python tests/batch/torture.py."""
+    found = torture(tmp_path, scenes=30, kills=3)
+    assert found["same masks"] and not found["done twice"] and not found["left behind"]
+    assert found["exit codes"] == [1, 1] and found["states"] == {"done": 20, "failed": 10}
+
+
+def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
+    """Once it is only tried again; a scene that kills every time is given up, and no other."""
+    jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, Settings()) for i in range(4)]
+    jobs.insert(1, Job("killer", "kill me", tmp_path, Settings()))
+    outcomes = {}
+    starts = []
+
+    def watch(job):
+        starts.append(job.name)
+
+    for outcome in run_local(jobs, Killed("fast"), 1, watch):
+        outcomes[outcome.name] = outcome
+    assert set(outcomes) == {"killer", "s0", "s1", "s2", "s3"}
+    assert "died 3 times" in outcomes["killer"].error and starts.count("killer") == 3
+    assert all(outcomes[f"s{i}"].error is None for i in range(4))
+
+
+class Killed(Compute):
+    """Where the job of that name ends its process."""
+
+    def load(self):
+        import geocloud.batch.job as module
+
+        mask = module.mask_scene
+
+        def deadly(source, *arguments, **options):
+            if source == "kill me":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return mask(source, *arguments, **options)
+
+        module.mask_scene = deadly
+        return super().load()
+
+
+def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
+    with pytest.raises(GeocloudError, match="cuda"):
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(mask=MaskOptions(device="cuda:7"))))
+    with pytest.raises(DeviceError):
+        Compute("fast", device="cuda:7").load()
+
+
+def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
+    line = [sys.executable, "-m", "geocloud_cli", "batch", str(archive), "-o", str(tmp_path / "out")]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        for _ in range(600):
+            if any(state == "done" for state, _ in states(tmp_path / "out").values()):
+                break
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=30)
+    if run.returncode != 0:  # it was not done yet
+        assert run.returncode == 130 and "Traceback" not in errors
+    assert not list((tmp_path / "out").glob(".geocloud-*"))
+    assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
+    assert (tmp_path / "out" / "report.html").exists()
+    assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
+
+
+def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
+    seen = []
+
+    def meanwhile(status):
+        if not seen:
+            seen.append(command("batch", archive, "-o", tmp_path / "out"))
+
+    run_batch([str(archive)], tmp_path / "out", BatchOptions(), meanwhile)
+    assert seen[0].returncode == 1 and "another 'geocloud batch' is at work" in seen[0].stderr
+    assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == COUNT
+
+
+def test_shards_share_the_work(archive, tmp_path):
+    out = tmp_path / "out"
+    parts = [run_batch([str(archive)], out, BatchOptions(shard=Shard(i, 3))) for i in (1, 2, 3)]
+    assert sorted(e.name for part in parts for e in part) == [e.name for e in read_entries(out)]
+    assert len(read_entries(out)) == COUNT and len(list(out.glob("manifest-*.sqlite"))) == 3
+    assert len(geopandas.read_file(out / "footprints.gpkg", layer="footprints")) == COUNT
+    for wrong in ("0/3", "4/3", "x"):
+        with pytest.raises(OptionError):
+            Shard.parse(wrong)
+
+
+def test_scenes_of_one_name_do_not_meet(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        write_tif(tmp_path / "in" / folder / "scene.tif", ramp())
+    entries = run_batch([str(tmp_path / "in")], tmp_path / "out", BatchOptions())
+    assert len({e.name for e in entries}) == 2 and {e.state for e in entries} == {"done"}
+    assert not plan_batch([str(tmp_path / "in")], tmp_path / "out", BatchOptions()).jobs
+
+
+def test_a_full_disk_is_told_and_may_be_tried_again(archive, tmp_path):
+    full = f"ulimit -f 8; exec {sys.executable} -m geocloud_cli batch {archive} -o {tmp_path / 'out'} --probability"
+    done = subprocess.run(["bash", "-c", full], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*_cloudmask.tif"))
+    assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path):
+    (tmp_path / "manifest.sqlite").write_text("something else, long enough to be looked at" * 20)
+    with pytest.raises(OutputError, match="manifest"):
+        run_batch([str(write_tif(tmp_path / "s.tif", ramp()))], tmp_path, BatchOptions())
+    assert command("batch", "status", tmp_path / "none").returncode == 1
+
+
+def test_the_footprint_is_where_data_are():
+    grid = geobox(400, 300)
+    seen = np.full((4, 40, 30), 0.3, "float32")
+    seen[:, :20] = np.nan
+    found = outline(seen, 10, grid)
+    lower = shapely.box(*rasterio.transform.array_bounds(200, 300, grid.transform @ grid.transform.translation(0, 200)))
+    expected = geopandas.GeoSeries([lower], crs=grid.crs).to_crs(4326)[0]
+    assert found.symmetric_difference(expected).area < 0.01 * expected.area
+    across = GeoBox(400, 300, rasterio.Affine(1000, 0, 200_000, 0, -1000, 7_000_000), rasterio.crs.CRS.from_epsg(32601))
+    split = outline(np.zeros((4, 40, 30), "float32"), 10, across)
+    assert split.geom_type == "MultiPolygon" and split.bounds[0] == -180 and split.bounds[2] == 180
+    assert outline(seen, 10, GeoBox(400, 300, grid.transform, None)) is None
+
+
+def test_fingerprints_follow_the_files(tmp_path):
+    break_ten(tmp_path / "b", 16)
+    folder = tmp_path / "b" / "LC08_L1TP_191002_20240701_20240708_02_T1"
+    before = fingerprint(str(folder))
+    assert fingerprint(str(folder)) == before
+    next(folder.glob("*_MTL.txt")).write_text("changed")
+    assert fingerprint(str(folder)) != before
+    assert fingerprint(str(tmp_path / "gone")) == fingerprint(str(tmp_path / "gone"))
+
+
+def test_a_job_never_raises(tmp_path):
+    def broken(batch):
+        raise RuntimeError("the network\nfell over")
+
+    write_tif(tmp_path / "s.tif", ramp())
+    outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, Settings()), broken)
+    assert outcome.error == "RuntimeError: the network fell over" and outcome.failure == "passing"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tif"]
+
+
+def test_the_overhead_of_a_scene_is_small(archive, tmp_path):
+    """Not a benchmark: benchmarks/run.py batch measures it."""
+    model, source = load_model(), archive / "stack_002.tif"
+    took = {"alone": [], "job": []}
+    for turn in range(6):
+        started = time.process_time()
+        mask_scene(source, tmp_path / f"a{turn}.tif", model=model)
+        took["alone"].append(time.process_time() - started)
+        started = time.process_time()
+        run_job(Job(f"j{turn}", str(source), tmp_path, Settings()), model)
+        took["job"].append(time.process_time() - started)
+    assert min(took["job"]) - min(took["alone"]) < 0.1
+    assert (read_tif(tmp_path / "a0.tif") == read_tif(tmp_path / "j0_cloudmask.tif")).all()
+
+
+def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
+    seen = []
+
+    def look(status):
+        with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as database:
+            seen.append(database.execute("SELECT count(*) FROM scenes WHERE state = 'done'").fetchone()[0])
+
+    run_batch([str(archive)], tmp_path, BatchOptions(), look)
+    assert seen == list(range(COUNT + 1))
