@@ -51,6 +51,16 @@ class GeoBox:
         """What `rasterio.open` wants to know of the place of a raster that it makes."""
         return {"height": self.height, "width": self.width, "transform": self.transform, "crs": self.crs}
 
+    def window(self, extent: tuple[float, float, float, float]) -> Window | None:
+        """The whole pixels that bounds (left, bottom, right, top, in the CRS) touch, inside the grid; None for none."""
+        left, bottom, right, top = extent
+        corners = [~self.transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
+        cols, rows = zip(*corners, strict=True)
+        edge = 1e-6  # of a pixel: bounds that lie on its edge do not touch it
+        first, start = max(math.floor(min(rows) + edge), 0), max(math.floor(min(cols) + edge), 0)
+        last, stop = min(math.ceil(max(rows) - edge), self.height), min(math.ceil(max(cols) - edge), self.width)
+        return Window(start, first, stop - start, last - first) if first < last and start < stop else None
+
     def crop(self, window: Window) -> GeoBox:
         """The grid of a window of this one (which may hang over the edge)."""
         return GeoBox(
@@ -59,6 +69,11 @@ class GeoBox:
             self.transform @ Affine.translation(window.col_off, window.row_off),
             self.crs,
         )
+
+    def resize(self, height: int, width: int) -> GeoBox:
+        """The same ground in so many pixels."""
+        scale = Affine.scale(self.width / width, self.height / height)
+        return GeoBox(height, width, self.transform @ scale, self.crs)
 
     def agrees_with(self, other: GeoBox) -> bool:
         """True when both have the same size and CRS and lie within a hundredth of a pixel of one another."""

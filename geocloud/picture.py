@@ -18,6 +18,9 @@ FALSE_COLOUR = (3, 0, 1)
 """Bands of a picture: natural colour, and near-infrared shown as red, in which plants are red."""
 
 GAMMA = 0.7
+GAP = 8
+"""Pixels between pictures side by side."""
+
 SPAN = 0.25
 """The least range of reflectance that is stretched from black to white, or a dark scene would look bright."""
 
@@ -73,6 +76,31 @@ def colour_mask(mask: Pixels) -> Pixels:
     for value, colour in style.COLOURS.items():
         table[value] = colour
     return table[mask]
+
+
+def overlay(picture: Pixels, mask: Pixels) -> Pixels:
+    """A picture ``(h, w, 4)`` with the cloud of a mask ``(h, w)`` half transparent over it."""
+    over = picture.copy()
+    cloud = mask == 1
+    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + np.array(style.CLOUD_RGB)) // 2
+    over[cloud, 3] = 255
+    return over
+
+
+def outline(picture: Pixels, mask: Pixels) -> Pixels:
+    """A picture ``(h, w, 4)`` with a line, one pixel wide on its inner side, around the cloud of a mask ``(h, w)``."""
+    cloud = np.pad(mask == 1, 1, "edge")
+    inner = cloud[1:-1, 1:-1] & cloud[:-2, 1:-1] & cloud[2:, 1:-1] & cloud[1:-1, :-2] & cloud[1:-1, 2:]
+    over = picture.copy()
+    over[(mask == 1) & ~inner] = (*style.CLOUD_RGB, 255)
+    return over
+
+
+def side_by_side(pictures: list[Pixels]) -> Pixels:
+    """Pictures ``(h, w, 4)`` of one height in a row, with a transparent gap between them."""
+    gap = np.zeros((len(pictures[0]), GAP, 4), "uint8")
+    parts = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(parts, 1)
 
 
 def encode(picture: Pixels, form: str) -> bytes:

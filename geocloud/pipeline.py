@@ -117,7 +117,8 @@ def mask_scene(
 
     ``source`` is whatever `geocloud.open_scene` takes, or a recipe made of it. ``output`` becomes a Cloud Optimized
     GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it.
-    ``polygons`` becomes a GeoPackage with the layer ``clouds``, ``probability`` a Cloud Optimized GeoTIFF in per cent,
+    ``polygons`` becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf or GeoParquet),
+    ``probability`` a Cloud Optimized GeoTIFF in per cent,
     255 no data.
 
     ``model`` is a bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
@@ -133,11 +134,17 @@ def mask_scene(
         Path(p) if p is not None else None for p in (output, polygons, probability)
     )
     assert mask_path is not None
+    if polygon_path:
+        from geocloud.vector import check_suffix
+
+        check_suffix(polygon_path)
     recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
     with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
         _refuse_source(scene, [mask_path, polygon_path, probability_path])
         wanted = [p for p in (mask_path, polygon_path, probability_path) if p is not None]
         styles = {p: p.with_suffix(".qml") for p in (mask_path, probability_path) if p is not None}
+        if polygon_path and not _holds_style(polygon_path) and polygon_path.with_suffix(".qml") not in styles.values():
+            styles[polygon_path] = polygon_path.with_suffix(".qml")
         with Staging([*wanted, *styles.values()], options.overwrite) as staging:
             _check_metres(scene.grid, options)
             grid = TileGrid.fitted(scene.grid.height, scene.grid.width, options.tile_size, options.overlap)
@@ -154,20 +161,24 @@ def mask_scene(
 
             frame = None
             if polygon_path:
-                from geocloud import polygons as vector  # geopandas takes longer to load than a small scene to mask
+                from geocloud import polygons as tracing  # geopandas takes longer to load than a small scene to mask
+                from geocloud import vector
 
                 assert percent is not None
                 source_mask = _for_polygons(staging, mask_path, scene.grid, options, mask, grid.step)
-                frame = vector.trace_clouds(
+                frame = tracing.trace_clouds(
                     source_mask, percent, scene=scene.name, acquired=scene.acquired, strip=grid.step
                 )
-                vector.write_geopackage(
+                vector.write_layer(
                     frame,
                     staging.place(polygon_path),
+                    layer=tracing.LAYER,
                     title=f"Clouds of {scene.name}",
                     abstract=_abstract(scene, name, threshold, counts),
                     qml=style.polygons_qml(),
                 )
+                if polygon_path in styles:
+                    _place_text(staging, styles[polygon_path], style.polygons_qml())
             if probability_path:
                 assert percent is not None
                 _place_text(staging, styles[probability_path], style.probability_qml())
@@ -317,6 +328,10 @@ def _abstract(scene: Scene, model: str, threshold: float, counts: Counts) -> str
     share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
     when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
     return f"{scene.name}{when}: {share}. geocloud {version('geocloud')}, model {model}, threshold {threshold:g}."
+
+
+def _holds_style(path: Path) -> bool:
+    return path.suffix.lower() == ".gpkg"
 
 
 def _place_text(staging: Staging, destination: Path, text: str) -> None:

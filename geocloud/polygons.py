@@ -1,10 +1,7 @@
-"""Cloud polygons: a mask on disk in, a GeoPackage out."""
+"""Cloud polygons, traced from a mask on disk."""
 
 from __future__ import annotations
 
-import sqlite3
-import warnings
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,19 +16,10 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geocloud.errors import OutputError
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
 
 LAYER = "clouds"
-
-_LAYER_STYLES = """
-CREATE TABLE layer_styles (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
-    f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN,
-    description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
-)
-"""
 
 
 def trace_clouds(
@@ -60,40 +48,6 @@ def trace_clouds(
         geometry=geometry,
         crs=grid.crs,
     )
-
-
-def write_geopackage(frame: geopandas.GeoDataFrame, path: Path, *, title: str, abstract: str, qml: str) -> None:
-    """Writes the layer ``clouds`` with a title, an abstract, and a style that QGIS applies by itself.
-
-    Read it with ``layer="clouds"``: the style is a table of its own. Raises OutputError.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
-            frame.to_file(
-                path,
-                layer=LAYER,
-                driver="GPKG",
-                engine="pyogrio",
-                geometry_type="Polygon",
-                dataset_options={"VERSION": "1.2"},
-                layer_options={"IDENTIFIER": title, "DESCRIPTION": abstract},
-            )
-        with closing(sqlite3.connect(path)) as database, database:
-            database.execute(_LAYER_STYLES)
-            (geometry_column,) = database.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
-            database.execute(
-                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, "
-                "styleName, styleQML, styleSLD, useAsDefault, description, owner) "
-                "VALUES ('', '', ?, ?, 'clouds', ?, '', 1, ?, '')",
-                (LAYER, geometry_column, qml, "Outline and light fill"),
-            )
-            database.execute(
-                "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) "
-                "VALUES ('layer_styles', 'attributes', 'layer_styles', 0)"
-            )
-    except (OSError, RuntimeError, sqlite3.Error) as error:
-        raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
 
 
 def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:

@@ -60,11 +60,43 @@ def probability_qml() -> str:
     )
 
 
+FOOTPRINT_STEPS = ((0, 10), (10, 30), (30, 60), (60, 100))
+"""Cloud percentages of a scene that are shown alike, from the first to the second."""
+
+CLEAR_RGB = (86, 180, 233)
+"""Sky blue, number 3 of the same set: a scene without cloud."""
+
+
 def polygons_qml() -> str:
     """A QGIS style for cloud polygons: an outline and a light fill."""
-    red, green, blue = CLOUD_RGB
+    return (
+        f'{_QGIS}<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0"><symbols>'
+        f"{_fill('0', CLOUD_RGB, 60)}</symbols></renderer-v2></qgis>\n"
+    )
+
+
+def footprints_qml() -> str:
+    """A QGIS style for scenes' outlines: from sky blue to the colour of cloud by their cloud percentage."""
+    ranges, symbols = [], []
+    for index, (low, high) in enumerate(FOOTPRINT_STEPS):
+        share = index / (len(FOOTPRINT_STEPS) - 1)
+        red, green, blue = (round(a + (b - a) * share) for a, b in zip(CLEAR_RGB, CLOUD_RGB, strict=True))
+        symbols.append(_fill(str(index), (red, green, blue), 110))
+        ranges.append(
+            f'<range lower="{low}" upper="{high}" symbol="{index}" label="{low} to {high} % cloud" render="true"/>'
+        )
+    return (
+        f'{_QGIS}<renderer-v2 type="graduatedSymbol" attr="cloud_percent" graduatedMethod="GraduatedColor" '
+        f'symbollevels="0" enableorderby="0" forceraster="0"><ranges>{"".join(ranges)}</ranges>'
+        f"<symbols>{''.join(symbols)}</symbols></renderer-v2></qgis>\n"
+    )
+
+
+def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
+    """QGIS's symbol of an outline and a light fill."""
+    red, green, blue = colour
     settings = {
-        "color": f"{red},{green},{blue},60",
+        "color": f"{red},{green},{blue},{alpha}",
         "outline_color": f"{red},{green},{blue},255",
         "outline_style": "solid",
         "outline_width": "0.4",
@@ -73,10 +105,9 @@ def polygons_qml() -> str:
     }
     options = "".join(f'<Option name="{k}" type="QString" value={quoteattr(v)}/>' for k, v in settings.items())
     return (
-        f'{_QGIS}<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0"><symbols>'
-        '<symbol name="0" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">'
+        f'<symbol name="{name}" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">'
         f'<layer class="SimpleFill" enabled="1" locked="0" pass="0"><Option type="Map">{options}</Option></layer>'
-        "</symbol></symbols></renderer-v2></qgis>\n"
+        "</symbol>"
     )
 
 

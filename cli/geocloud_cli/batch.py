@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -128,7 +127,6 @@ def run(
         if not as_json:
             click.echo(f"{len(plan.jobs)} to do, {len(plan.before)} done before, {len(plan.refused)} failed before")
         return
-    signal.signal(signal.SIGTERM, _interrupt)  # a cluster that takes the machine back is as good as Ctrl-C
     entries = run_batch(sources, output, how, _reporter(progress))
     _tell(entries, output, as_json)
     if any(entry.state != "done" for entry in entries):
@@ -220,7 +218,3 @@ def _reporter(kind: str) -> Callable[[Status], None]:
             bar.close()
 
     return show
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

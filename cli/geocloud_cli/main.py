@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from geocloud_cli.info import info
 from geocloud_cli.mask import mask
 from geocloud_cli.messages import show_error, show_notices
 from geocloud_cli.models import models
+from geocloud_cli.preview import preview
+from geocloud_cli.qgis import qgis
 from geocloud_cli.tile import tile
 from geocloud_cli.train import train
 
@@ -24,6 +27,7 @@ class Commands(click.Group):
     """Turns errors into one line and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, _interrupt)  # a program or cluster that stops it is as good as Ctrl-C
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -54,5 +58,9 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     show_notices(quiet)
 
 
-for command in (mask, batch, info, tile, models, dataset, train, evaluate):
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate):
     cli.add_command(command)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult, Progress
     from geocloud.predict import Predictor
 
-FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
+FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
 
 @click.command(short_help="Mask the clouds of one or several scenes.")
@@ -29,7 +29,11 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg")
     metavar="OUT.tif|DIR",
     help="Where the mask goes: a file, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]",
 )
-@click.option("--polygons", metavar="OUT.gpkg|DIR", help="Also write cloud polygons, as GeoPackage layer 'clouds'.")
+@click.option(
+    "--polygons",
+    metavar="OUT.gpkg|DIR",
+    help="Also write cloud polygons: GeoPackage layer 'clouds', or .geojson, .fgb, .parquet.",
+)
 @click.option("--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
 @options.model
 @options.masking

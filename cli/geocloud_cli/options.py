@@ -30,6 +30,21 @@ class FourBands(click.ParamType[tuple[int, ...]]):
         return numbers
 
 
+class Extent(click.ParamType[tuple[float, ...]]):
+    """``500000,5400000,510000,5410000``: left, bottom, right, top."""
+
+    name = "LEFT,BOTTOM,RIGHT,TOP"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 4:
+            self.fail(f"{value!r}: wanted four numbers: left, bottom, right, top", param, ctx)
+        return numbers
+
+
 _READING = [
     click.option(
         "--units",
@@ -44,6 +59,11 @@ _READING = [
         "--bands",
         type=FourBands(),
         help="Band numbers of red, green, blue, near-infrared: a raster's own, from 1; in a Landsat folder, Landsat's.",
+    ),
+    click.option(
+        "--extent",
+        type=Extent(),
+        help="Only what lies in these bounds: left, bottom, right, top in the scene's CRS.",
     ),
     click.option("--scene-id", metavar="ID", help="The scene to put together from a folder of 38-Cloud patches."),
 ]
@@ -74,6 +94,7 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
         offset=given.pop("offset"),
         bands=given.pop("bands"),
         scene_id=given.pop("scene_id"),
+        extent=given.pop("extent"),
     )
 
 

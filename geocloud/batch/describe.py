@@ -21,7 +21,7 @@ from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
 from geocloud.mosaic import NO_DATA
 from geocloud.output import Staging
-from geocloud.picture import Overview, colour_mask, encode, render
+from geocloud.picture import Overview, colour_mask, encode, overlay, render, side_by_side
 from geocloud.pipeline import MaskResult
 
 THUMBNAIL = 192
@@ -56,9 +56,8 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
     picture, coloured = render(seen), colour_mask(mask)
     with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
         if "quicklook" in files:
-            over = _over(picture, coloured)
-            gap = np.full((len(picture), 8, 4), 255, "uint8")
-            staging.place(files["quicklook"]).write_bytes(encode(np.concatenate([picture, gap, over], 1), "jpeg"))
+            look = side_by_side([picture, overlay(picture, mask)])
+            staging.place(files["quicklook"]).write_bytes(encode(look, "jpeg"))
         item = make_item(result, grid, footprint, files, name)
         staging.place(files["item"]).write_text(json.dumps(item.to_dict(include_self_link=False), indent=1))
         staging.publish()
@@ -127,14 +126,6 @@ def make_item(
             fields = _bands(kind)
             item.add_asset(kind, pystac.Asset(f"./{files[kind].name}", title, None, media, roles, fields))
     return item
-
-
-def _over(picture: NDArray[np.uint8], coloured: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mask half transparent over the picture."""
-    cloud = coloured[..., 3] > 0
-    over = picture.copy()
-    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + coloured[cloud, :3]) // 2
-    return over
 
 
 def _code(grid: GeoBox) -> str | None:

@@ -13,11 +13,13 @@ import pandas as pd
 import pystac
 import shapely
 
+from geocloud import style
 from geocloud.batch.describe import EXTENSIONS
 from geocloud.batch.job import when
 from geocloud.batch.manifest import DONE, Entry
 from geocloud.errors import DependencyError, OutputError
 from geocloud.output import Staging
+from geocloud.vector import write_layer
 
 COLLECTION = "collection.json"
 FOOTPRINTS = "footprints"
@@ -70,23 +72,15 @@ def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg")
     frame = geopandas.GeoDataFrame(columns, geometry=geometry, crs="EPSG:4326")
     path = folder / f"{FOOTPRINTS}.{form}"
     with Staging([path], overwrite=True) as staging:
-        try:
-            if form == "parquet":
-                frame.to_parquet(staging.place(path))
-            else:
-                frame.to_file(
-                    staging.place(path),
-                    layer=FOOTPRINTS,
-                    driver="GPKG",
-                    engine="pyogrio",
-                    geometry_type="Unknown",
-                    dataset_options={"VERSION": "1.2"},
-                    layer_options={"IDENTIFIER": "Scenes masked", "DESCRIPTION": "Footprints with cloud percentage"},
-                )
-        except ImportError as error:
-            raise DependencyError("GeoParquet needs pyarrow; run pip install 'geocloud[batch]'") from error
-        except (OSError, RuntimeError) as error:
-            raise OutputError(f"{path}: cannot be written ({error})") from error
+        write_layer(
+            frame,
+            staging.place(path),
+            layer=FOOTPRINTS,
+            title=f"Scenes in {folder.resolve().name}",
+            abstract=f"{len(done)} scenes with their cloud percentage, masked by geocloud {version('geocloud')}",
+            qml=style.footprints_qml(),
+            kind="Unknown",
+        )
         staging.publish()
     return path
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError, UnitsError
+from geocloud.errors import BandError, OptionError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.threads import ahead
 
@@ -127,7 +127,8 @@ class ReadOptions:
 
     ``bands``: band numbers of red, green, blue and nir, counted from 1: of a raster's bands, or Landsat's own numbers
     for a folder or archive. ``scale`` and ``offset``: reflectance = scale · value + offset, in place of units.
-    ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder.
+    ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder. ``extent``: only what lies in these
+    bounds, left, bottom, right, top in the scene's CRS.
     """
 
     units: Units = Units.AUTO
@@ -136,6 +137,7 @@ class ReadOptions:
     offset: float | None = None
     bands: tuple[int, int, int, int] | None = None
     scene_id: str | None = None
+    extent: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -148,6 +150,8 @@ class ReadOptions:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
+        if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
+            raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
 
 
 def read_filled(scene: Scene, window: Window) -> Reflectance:

@@ -74,6 +74,15 @@ class RasterScene:
                 "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
             }
             self.grid = self._common_grid()
+            self._left = self._top = 0
+            if options.extent is not None:
+                part = self.grid.window(options.extent)
+                if part is None:
+                    raise GridError(
+                        f"{recipe.source}: nothing of it lies in the extent {options.extent} ({_describe(self.grid)}); "
+                        "give left, bottom, right, top in the scene's CRS"
+                    )
+                self._left, self._top, self.grid = int(part.col_off), int(part.row_off), self.grid.crop(part)
             self._fill = recipe.fill
             self.sample = self._look()
             try:
@@ -126,6 +135,22 @@ class RasterScene:
         values, valid = self._read_raw(window)
         return Raw(values, valid, self.conversion)
 
+    def shrink(self, side: int) -> Reflectance:
+        """The scene at a fraction of its size, no side longer than ``side``: reflectance ``(4, h, w)``, NaN: no data.
+
+        Each pixel is the mean of up to four of the scene's (or of its overviews'); memory depends on ``side`` alone.
+        """
+        height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
+        more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
+        whole = Window(0, 0, self.grid.width, self.grid.height)
+        values, valid = self._read_raw(whole, (more * height, more * width))
+        fine = np.empty(values.shape, "float32")
+        Raw(values, valid, self.conversion).reflectance(slice(None), fine)
+        parts = fine.reshape(4, height, more, width, more)
+        known = np.isfinite(parts).sum((2, 4))
+        means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
+        return means.astype("float32", copy=False)
+
     def close(self) -> None:
         """Closes the rasters."""
         for dataset in self._datasets.values():
@@ -137,21 +162,21 @@ class RasterScene:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read_raw(self, window: Window) -> tuple[NDArray[np.generic], Valid]:
-        """Values as on disk ``(4, h, w)``, and where all four bands hold data ``(h, w)``."""
-        height, width = int(window.height), int(window.width)
+    def _read_raw(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+        """Values as on disk ``(4, h, w)``, and where all four bands hold data ``(h, w)``; of another shape, nearest."""
+        height, width = shape or (int(window.height), int(window.width))
+        window = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
         values = np.empty((4, height, width), np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers)))
         valid = np.ones((height, width), bool)
         for position, (dataset, band) in enumerate(self._readers):
             try:
                 with rasterio.Env(**self._env):
-                    values[position] = dataset.read(band.index, window=window)
+                    values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
                     valid &= self._band_valid(dataset, band, window, values[position])
             except (RasterioError, OSError) as error:
-                first = int(window.row_off)
+                first, last = int(window.row_off), int(window.row_off + window.height) - 1
                 raise SceneReadError(
-                    f"{band.label}: damaged or cut off, rows {first} to {first + height - 1} cannot be read; "
-                    "fetch the file again"
+                    f"{band.label}: damaged or cut off, rows {first} to {last} cannot be read; fetch the file again"
                 ) from error
         for band_values in values:
             if self._fill is not None:
@@ -171,11 +196,11 @@ class RasterScene:
         if flags == {MaskFlags.nodata}:
             valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
         elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
-            valid = dataset.read_masks(band.index, window=window) > 0
+            valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
         # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
         if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
-            valid = valid & (dataset.read(alpha[0], window=window) > 0)
+            valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
         return valid
 
     def _check_bands(self) -> None:

@@ -1,0 +1,74 @@
+"""``geocloud qgis``: the plugin in a QGIS profile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from geocloud_cli import options
+
+profile_options = [
+    click.option("--profile", default="default", metavar="NAME", help="The user profile in QGIS."),
+    click.option("--profiles", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where profiles lie."),
+]
+
+
+def in_profile(command: options.Command) -> options.Command:
+    """Adds the options that name a profile."""
+    for option in reversed(profile_options):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Install, remove and check the QGIS plugin.")
+def qgis() -> None:
+    """The Processing plugin for QGIS: Mask clouds, Mask a folder, Preview.
+
+    Example: geocloud qgis install
+    """
+
+
+@qgis.command()
+@in_profile
+def install(profile: str, folder: Path | None) -> None:
+    """Copy the plugin into your QGIS profile, to run geocloud in this Python environment.
+
+    Example: geocloud qgis install --profile default
+    """
+    from geocloud.qgis import find_profiles
+    from geocloud.qgis import install as copy
+
+    for place in find_profiles(profile, folder):
+        click.echo(f"{copy(place)}: installed; restart QGIS, and find geocloud in the Processing toolbox")
+
+
+@qgis.command()
+@in_profile
+def uninstall(profile: str, folder: Path | None) -> None:
+    """Take the plugin out of your QGIS profile.
+
+    Example: geocloud qgis uninstall
+    """
+    from geocloud.qgis import find_profiles
+    from geocloud.qgis import uninstall as remove
+
+    for place in find_profiles(profile, folder):
+        click.echo(f"{place}: {'removed' if remove(place) else 'the plugin is not there'}")
+
+
+@qgis.command()
+@in_profile
+def doctor(profile: str, folder: Path | None) -> None:
+    """Say what is wrong with the plugin, if anything is.
+
+    Example: geocloud qgis doctor
+    """
+    from geocloud.qgis import examine, find_profiles
+
+    findings = [finding for place in find_profiles(profile, folder) for finding in examine(place)]
+    for finding in findings:
+        click.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what}: {finding.text}")
+    if not all(finding.well for finding in findings if finding.what != "QGIS"):
+        sys.exit(1)

@@ -1,0 +1,167 @@
+"""Quick-looks: a scene as a picture, with its clouds, a scale bar and a caption."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rasterio.enums import Resampling
+
+from geocloud.errors import GridError, OptionError, OutputError
+from geocloud.grid import GeoBox
+from geocloud.output import Staging
+from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
+from geocloud.scene import RasterScene, ReadOptions, open_scene
+from geocloud.scene.raster import open_raster
+
+FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}
+COLOURS = {"natural": (NATURAL,), "nir": (FALSE_COLOUR,), "both": (NATURAL, FALSE_COLOUR)}
+SHOWN = {NATURAL: "natural colour", FALSE_COLOUR: "near-infrared, red, green"}
+CLOUDS = {"outline": outline, "overlay": overlay}
+LARGEST = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewOptions:
+    """How a preview looks.
+
+    ``size``: the longer side of each picture of the scene, at most, in pixels. ``colour``: natural, nir (near-infrared
+    as red) or both. ``cloud``: outline or overlay. ``beside``: pictures without the clouds too. ``caption``: scale bar,
+    name and date below. ``world_file``: georeferencing for a GIS beside it, for a single picture.
+    """
+
+    size: int = 1200
+    colour: str = "natural"
+    cloud: str = "outline"
+    beside: bool = False
+    caption: bool = True
+    world_file: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= LARGEST:
+            raise OptionError(f"size {self.size}: wanted 16 to {LARGEST} pixels")
+        for name, known in (("colour", COLOURS), ("cloud", CLOUDS)):
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(known)}")
+        if self.world_file and (self.beside or self.colour == "both"):
+            raise OptionError("a world file says where one picture lies: take one colour, and nothing beside it")
+
+
+def preview_scene(
+    source: str | Path,
+    output: str | Path,
+    *,
+    mask: str | Path | None = None,
+    read: ReadOptions | None = None,
+    options: PreviewOptions | None = None,
+) -> tuple[int, int]:
+    """Draws a scene, with the clouds of ``mask`` where that is given; returns the picture's height and width.
+
+    ``output`` ends in .png, .jpg or .webp. Large scenes are read at a fraction of their size, by their overviews
+    where they have some. Raises a `geocloud.errors.GeocloudError`.
+    """
+    options, output = options or PreviewOptions(), Path(output)
+    if output.suffix.lower() not in FORMS:
+        raise OptionError(f"{output}: wanted a name that ends in {', '.join(FORMS)}")
+    if options.beside and mask is None:
+        raise OptionError("nothing to show beside the scene: name a mask")
+    with open_scene(source, read) as scene:
+        seen = scene.shrink(options.size)
+        clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
+        pictures = []
+        for bands in COLOURS[options.colour]:
+            plain = render(seen, bands)
+            if clouds is None or options.beside:
+                pictures.append(plain)
+            if clouds is not None:
+                pictures.append(CLOUDS[options.cloud](plain, clouds))
+        picture = side_by_side(pictures)
+        place = scene.grid.resize(seen.shape[1], seen.shape[2])
+        if options.caption:
+            shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
+            picture = _caption(picture, place, f"{_title(scene)}{_share(clouds)}", shown)
+    world = [output.with_suffix(WORLD[output.suffix.lower()]), output.with_name(output.name + ".aux.xml")]
+    with Staging([output, *(world if options.world_file else [])], options.overwrite) as staging:
+        if options.world_file:
+            t = place.transform
+            centre = t @ (0.5, 0.5)
+            lines = (t.a, t.d, t.b, t.e, *centre)
+            staging.place(world[0]).write_text("".join(f"{value:.12g}\n" for value in lines))
+            wkt = escape(place.crs.to_wkt()) if place.crs else ""
+            staging.place(world[1]).write_text(f"<PAMDataset><SRS>{wkt}</SRS></PAMDataset>\n", encoding="utf-8")
+        try:
+            staging.place(output).write_bytes(encode(picture, FORMS[output.suffix.lower()]))
+        except OSError as error:
+            raise OutputError(f"{output}: cannot be written ({error})") from error
+        staging.publish()
+    return picture.shape[0], picture.shape[1]
+
+
+def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:
+    with open_raster(str(path), str(path)) as dataset:
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        if not grid.agrees_with(scene.grid):
+            raise GridError(f"{path}: is no mask of {scene.recipe.source}, its pixels lie elsewhere")
+        if dataset.dtypes[0] != "uint8":
+            raise GridError(f"{path}: holds {dataset.dtypes[0]}, wanted a mask: 0 clear, 1 cloud, 255 no data")
+        values: Pixels = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
+    return values
+
+
+def _title(scene: RasterScene) -> str:
+    return f"{scene.name}, {scene.acquired:%Y-%m-%d}" if scene.acquired else scene.name
+
+
+def _share(clouds: Pixels | None) -> str:
+    if clouds is None or not (clouds != 255).any():
+        return ""
+    return f": {100 * (clouds == 1).sum() / (clouds != 255).sum():.0f} % cloud"
+
+
+def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
+    """The picture with a strip below it: title, colours, and a bar of a round length."""
+    width = picture.shape[1]
+    letters = max(11, min(28, place.width // 40))
+    font = ImageFont.load_default(letters)
+    strip = Image.new("RGBA", (width, round(3.6 * letters)), (255, 255, 255, 255))
+    draw, edge = ImageDraw.Draw(strip), letters // 2
+    bar = _bar(place)
+    room = width - 2 * edge
+    if bar:
+        length, text = bar
+        left, right = width - edge - length, width - edge
+        y = round(2.9 * letters)
+        draw.line([(left, y), (right, y)], fill=(0, 0, 0, 255), width=max(2, letters // 6))
+        for x in (left, right):
+            draw.line([(x, y - letters // 2), (x, y)], fill=(0, 0, 0, 255), width=max(1, letters // 10))
+        draw.text((right, y - letters // 2), text, (0, 0, 0, 255), font, anchor="rb")
+        room = left - 2 * edge
+    draw.text((edge, edge), _fit(title, font, width - 2 * edge), (0, 0, 0, 255), font)
+    draw.text((edge, edge + round(1.5 * letters)), _fit(shown, font, room), (90, 90, 90, 255), font)
+    return np.concatenate([picture, np.asarray(strip)], 0)
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """As much of a text as there is room for."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…" if text else ""
+
+
+def _bar(place: GeoBox) -> tuple[int, str] | None:
+    """A scale bar's length in pixels and what it stands for: 1, 2 or 5 times a power of ten metres."""
+    if place.pixel_size is None or place.width < 60:
+        return None
+    metre = place.pixel_size[1]
+    most = place.width / 4 * metre
+    power = 10 ** math.floor(math.log10(most))
+    length = next(step * power for step in (5, 2, 1) if step * power <= most)
+    return max(1, round(length / metre)), f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"

@@ -1,0 +1,158 @@
+"""The QGIS plugin: copied into a user's profile, switched on there, taken out again, looked over."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from geocloud.errors import OutputError
+
+NAME = "geocloud"
+ENVIRONMENT = "environment.json"
+TIMEOUT = 120
+"""Seconds that an interpreter or QGIS may take to tell its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what, whether it is well, and what was found or what to do."""
+
+    what: str
+    well: bool
+    text: str
+
+
+def profiles_folders() -> list[Path]:
+    """Where QGIS 3 and 4 keep profiles on this system, those that are there first."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "QGIS"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support" / "QGIS"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "QGIS"
+    folders = [base / "QGIS3" / "profiles", base / "QGIS4" / "profiles"]
+    return sorted(folders, key=lambda folder: not folder.is_dir())
+
+
+def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
+    """The profiles of a name, of every QGIS that is there; QGIS 3's where none is yet."""
+    places = [folder] if folder else profiles_folders()
+    there = [place / profile for place in places if place.is_dir()]
+    return there or [places[0] / profile]
+
+
+def install(profile: Path) -> Path:
+    """Copies the plugin into a profile, switches it on, and tells it of this Python. Returns its folder.
+
+    An earlier copy is replaced. Raises OutputError.
+    """
+    plugins = profile / "python" / "plugins"
+    target, fresh = plugins / NAME, plugins / f".{NAME}-new"
+    try:
+        plugins.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        with as_file(files("geocloud").joinpath("qgis_plugin")) as source:
+            shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__"))
+        metadata = fresh / "metadata.txt"
+        metadata.write_text(metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}"))
+        environment = {"python": sys.executable, "version": version(NAME)}
+        (fresh / ENVIRONMENT).write_text(json.dumps(environment, indent=1), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+        _switch(profile, on=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+    return target
+
+
+def uninstall(profile: Path) -> bool:
+    """Takes the plugin out of a profile; False where it was not there. Raises OutputError."""
+    target = profile / "python" / "plugins" / NAME
+    if not target.is_dir():
+        return False
+    try:
+        shutil.rmtree(target)
+        _switch(profile, on=False)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be deleted ({error.strerror})") from error
+    return True
+
+
+def examine(profile: Path) -> Iterator[Finding]:
+    """Looks over a profile's plugin: is it there, on, of this version, and does its Python have geocloud?"""
+    target = profile / "python" / "plugins" / NAME
+    again = f"run: geocloud qgis install --profile {profile.name}"
+    yield Finding("profile", profile.is_dir(), str(profile) if profile.is_dir() else f"{profile}: not there")
+    there = (target / "metadata.txt").is_file()
+    yield Finding("plugin", there, str(target) if there else f"{target}: not there; {again}")
+    if there:
+        found = re.search(r"^version=(.*)$", (target / "metadata.txt").read_text(encoding="utf-8"), re.MULTILINE)
+        same = bool(found) and found is not None and found[1] == version(NAME)
+        yield Finding("version", same, version(NAME) if same else f"the plugin is of another version; {again}")
+        on = f"{NAME}=true" in _settings(profile)
+        yield Finding("switched on", on, "yes" if on else f"no; switch it on in QGIS's plugin manager, or {again}")
+        yield _examine_python(target, again)
+    yield _examine_qgis()
+
+
+def _examine_python(target: Path, again: str) -> Finding:
+    try:
+        python = str(json.loads((target / ENVIRONMENT).read_text(encoding="utf-8"))["python"])
+    except (OSError, ValueError, KeyError):
+        return Finding("Python", False, f"{target / ENVIRONMENT}: cannot be read; {again}")
+    said = _ask([python, "-m", "geocloud_cli", "--version"])
+    return Finding("Python", said is not None, f"{python}: {said}" if said else f"{python}: has no geocloud; {again}")
+
+
+def _examine_qgis() -> Finding:
+    for name in ("qgis_process.bin", "qgis_process", "qgis"):
+        if (found := shutil.which(name)) and (said := _ask([found, "--version"])):
+            return Finding("QGIS", True, f"{found}: {said.splitlines()[0]}")
+    return Finding("QGIS", False, "not on the PATH; that matters only where it should be started from here")
+
+
+def _ask(command: list[str]) -> str | None:
+    """What a program prints, or None."""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    try:
+        done = subprocess.run(  # noqa: S603 - programs found above
+            command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _ini(profile: Path) -> Path:
+    """Where a profile keeps its settings."""
+    version4 = profile.parent.parent.name == "QGIS4"
+    return profile / "QGIS" / ("QGIS4.ini" if version4 else "QGIS3.ini")
+
+
+def _settings(profile: Path) -> str:
+    path = _ini(profile)
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
+
+
+def _switch(profile: Path, on: bool) -> None:
+    """Switches the plugin on or off, and leaves every other line of QGIS's settings as it is."""
+    head = "[PythonPlugins]"
+    lines = [line for line in _settings(profile).splitlines() if line.partition("=")[0] != NAME]
+    if on:
+        if head not in lines:
+            lines += [head]
+        lines.insert(lines.index(head) + 1, f"{NAME}=true")
+    path = _ini(profile)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+    fresh.replace(path)

@@ -1,0 +1,84 @@
+"""Layers of features on disk: GeoPackage with a title and a style, GeoJSON, FlatGeobuf, GeoParquet."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import geopandas
+
+from geocloud.errors import DependencyError, OptionError, OutputError
+
+GEOPACKAGE = ".gpkg"
+SUFFIXES = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
+
+_LAYER_STYLES = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
+    f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN,
+    description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
+)
+"""
+
+
+def check_suffix(path: Path) -> None:
+    """Raises OptionError for a name whose ending stands for no known form."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise OptionError(f"{path}: wanted a name that ends in {', '.join(SUFFIXES)}")
+
+
+def write_layer(
+    frame: geopandas.GeoDataFrame, path: Path, *, layer: str, title: str, abstract: str, qml: str, kind: str = "Polygon"
+) -> None:
+    """Writes features in the form that the name's ending stands for.
+
+    A GeoPackage gets a title, an abstract, and a style that QGIS applies by itself; read it with ``layer=``, for the
+    style is a table of its own. GeoJSON is as RFC 7946 wants it: in WGS 84. ``kind`` is the layer's geometry type.
+    Raises OptionError, OutputError, DependencyError.
+    """
+    check_suffix(path)
+    form = path.suffix.lower()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
+            if form == GEOPACKAGE:
+                frame.to_file(
+                    path,
+                    layer=layer,
+                    driver="GPKG",
+                    engine="pyogrio",
+                    geometry_type=kind,
+                    dataset_options={"VERSION": "1.2"},
+                    layer_options={"IDENTIFIER": title, "DESCRIPTION": abstract},
+                )
+                _add_style(path, layer, qml)
+            elif form == ".geojson":
+                if frame.crs is None:
+                    raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene has no CRS; take .gpkg")
+                frame.to_crs(4326).to_file(path, driver="GeoJSON", engine="pyogrio", RFC7946="YES")
+            elif form == ".fgb":
+                frame.to_file(path, layer=layer, driver="FlatGeobuf", engine="pyogrio", geometry_type=kind)
+            else:
+                frame.to_parquet(path)
+    except ImportError as error:
+        raise DependencyError("GeoParquet needs pyarrow; run pip install 'geocloud[batch]'") from error
+    except (OSError, RuntimeError, sqlite3.Error) as error:
+        raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
+
+
+def _add_style(path: Path, layer: str, qml: str) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(_LAYER_STYLES)
+        (geometry_column,) = database.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
+        database.execute(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, "
+            "styleName, styleQML, styleSLD, useAsDefault, description, owner) "
+            "VALUES ('', '', ?, ?, ?, ?, '', 1, 'Made by geocloud', '')",
+            (layer, geometry_column, layer, qml),
+        )
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles', 0)"
+        )

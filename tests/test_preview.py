@@ -1,0 +1,120 @@
+"""Previews show what is there, in its place."""
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import bright, geobox, ramp, write_tif
+from PIL import Image
+
+from geocloud.errors import GridError, OptionError, OutputExistsError
+from geocloud.picture import Overview, outline, overlay, render
+from geocloud.pipeline import mask_scene
+from geocloud.preview import PreviewOptions, preview_scene
+from geocloud.scene import open_scene
+from geocloud.style import CLOUD_RGB
+
+PLAIN = PreviewOptions(size=110, caption=False)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGBA"))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    image = ramp()
+    image[:, :10] = np.nan
+    return write_tif(tmp_path / "scene.tif", image, descriptions=("red", "green", "blue", "nir"))
+
+
+def test_the_picture_is_the_scene(scene, tmp_path):
+    assert preview_scene(scene, tmp_path / "p.png", options=PLAIN) == (90, 110)
+    seen = pixels(tmp_path / "p.png")
+    assert (seen[:10, :, 3] == 0).all() and (seen[10:, :, 3] == 255).all()
+    red = seen[10:, :, 0].astype(int).ravel()
+    assert (
+        (np.diff(red) >= 0).all() and red[0] < 20 and red[-1] > 235
+    )  # the ramp grows from the first pixel to the last
+
+
+def test_clouds_are_outlined_or_overlaid_where_they_are(scene, tmp_path):
+    mask_scene(scene, tmp_path / "m.tif", model=bright)
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        mask = dataset.read(1)
+    preview_scene(scene, tmp_path / "plain.png", options=PLAIN)
+    plain = pixels(tmp_path / "plain.png")
+    for cloud in ("outline", "overlay"):
+        options = PreviewOptions(size=110, caption=False, cloud=cloud)
+        preview_scene(scene, tmp_path / f"{cloud}.png", mask=tmp_path / "m.tif", options=options)
+        changed = (pixels(tmp_path / f"{cloud}.png") != plain).any(-1)
+        assert changed.any() and not changed[mask != 1].any()
+        if cloud == "overlay":
+            assert changed[mask == 1].all()
+    line = outline(plain, mask)
+    assert (line[mask == 1] == (*CLOUD_RGB, 255)).all(-1).any()
+    assert (overlay(plain, mask)[mask != 1] == plain[mask != 1]).all()
+
+
+def test_side_by_side_caption_and_forms(scene, tmp_path):
+    mask_scene(scene, tmp_path / "m.tif", model=bright)
+    options = PreviewOptions(size=110, beside=True, colour="both")
+    height, width = preview_scene(scene, tmp_path / "p.jpg", mask=tmp_path / "m.tif", options=options)
+    assert width == 4 * 110 + 3 * 8 and height > 90
+    strip = pixels(tmp_path / "p.jpg")[90:, :, :3]
+    assert (strip < 100).all(-1).sum() > 50  # something is written there
+    assert preview_scene(scene, tmp_path / "p.webp", options=PLAIN) == (90, 110)
+
+
+def test_a_world_file_puts_it_on_the_map(scene, tmp_path):
+    options = PreviewOptions(size=55, caption=False, world_file=True)
+    preview_scene(scene, tmp_path / "p.png", options=options)
+    with rasterio.open(tmp_path / "p.png") as dataset:
+        assert dataset.crs == geobox().crs and dataset.shape == (45, 55)
+        assert dataset.bounds == rasterio.transform.array_bounds(90, 110, geobox().transform)
+
+
+def test_large_scenes_are_read_at_a_fraction(tmp_path):
+    image = np.repeat(np.repeat(ramp(60, 80), 8, 1), 8, 2)
+    path = write_tif(tmp_path / "large.tif", image, geobox(480, 640), descriptions=("red", "green", "blue", "nir"))
+    with open_scene(path) as scene:
+        np.testing.assert_allclose(scene.shrink(80), ramp(60, 80), rtol=1e-6)
+        assert scene.shrink(5000).shape == (4, 480, 640)
+
+
+def test_an_overview_is_gathered_as_rows_pass():
+    for side in (7, 30, 200):
+        whole, gathered = ramp(90, 110), Overview(side)
+        for first in range(0, 90, 13):
+            gathered.take(first, whole[:, first : first + 13])
+        seen, step = gathered.reflectance, gathered.step
+        np.testing.assert_array_equal(seen, whole[:, ::step, ::step])
+        assert max(seen.shape) <= max(side, 4)
+
+
+def test_a_high_scene_has_an_overview_too():
+    whole, gathered = ramp(500, 11), Overview(40)
+    for first in range(0, 500, 64):
+        gathered.take(first, whole[:, first : first + 64])
+    np.testing.assert_array_equal(gathered.reflectance, whole[:, :: gathered.step, :: gathered.step])
+    assert max(gathered.reflectance.shape) <= 40
+
+
+def test_a_scene_without_data_is_transparent():
+    assert not render(np.full((4, 5, 6), np.nan, "float32")).any()
+
+
+def test_what_makes_no_sense_is_refused(scene, tmp_path):
+    other = write_tif(tmp_path / "other.tif", np.zeros((1, 9, 9), "uint8"))
+    with pytest.raises(GridError, match="pixels lie elsewhere"):
+        preview_scene(scene, tmp_path / "p.png", mask=other)
+    with pytest.raises(OptionError, match="wanted a name that ends in"):
+        preview_scene(scene, tmp_path / "p.gif")
+    with pytest.raises(OptionError, match="name a mask"):
+        preview_scene(scene, tmp_path / "p.png", options=PreviewOptions(beside=True))
+    for wrong in ({"size": 3}, {"colour": "blue"}, {"cloud": "x"}, {"world_file": True, "colour": "both"}):
+        with pytest.raises(OptionError):
+            PreviewOptions(**wrong)
+    preview_scene(scene, tmp_path / "p.png", options=PLAIN)
+    with pytest.raises(OutputExistsError):
+        preview_scene(scene, tmp_path / "p.png", options=PLAIN)
