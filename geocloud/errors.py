@@ -22,9 +22,14 @@ The message is one line: the file, what was found, what was wanted, what to do n
 
 from __future__ import annotations
 
+import re
+
 
 class GeocloudError(Exception):
-    """Root of the tree: catch it to catch them all."""
+    """Root of the tree: catch it to catch them all. Its message is one line, whatever was put into it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(re.sub(r"\s*[\r\n]\s*", " ", str(message)))
 
 
 class SceneError(GeocloudError):

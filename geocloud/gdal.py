@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+TROUBLE = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
+"""What rasterio raises: its own errors, GDAL's where it forgets to make them its own, and for texts not in UTF-8."""
 
 CACHE = 32 * 2**20
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from geocloud import gdal
 from geocloud.errors import OptionError, OutputError
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
@@ -130,8 +131,9 @@ class StripWriter:
 def writing(path: Path) -> Iterator[None]:
     """Turns GDAL's trouble with a file into an OutputError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a 38-Cloud mask has no place either
+        # GDAL prints its trouble in threads that have no environment; and a 38-Cloud mask has no place.
+        with rasterio.Env(**gdal.OPTIONS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
     except (RasterioError, OSError) as error:
         if isinstance(error, OutputError):

@@ -79,7 +79,7 @@ class Staging:
 
     def scratch(self, near: Path, name: str) -> Path:
         """A file for in-between results, on the disk that ``near`` goes to; it is deleted in the end."""
-        return self._folder(near.parent) / f"scratch-{name}"
+        return self._folder(near.parent) / f"{near.stem}-{name}"
 
     def publish(self) -> None:
         """Moves everything into place, in the order in which it was placed; the last one says that all is there."""

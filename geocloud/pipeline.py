@@ -335,7 +335,10 @@ def _holds_style(path: Path) -> bool:
 
 
 def _place_text(staging: Staging, destination: Path, text: str) -> None:
-    staging.place(destination).write_text(text, encoding="utf-8")
+    try:
+        staging.place(destination).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 
 
 def _refuse_source(scene: RasterScene, outputs: list[Path | None]) -> None:

@@ -9,26 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from geocloud.errors import OutputError
+from geocloud.findings import Finding
 
 NAME = "geocloud"
 ENVIRONMENT = "environment.json"
 TIMEOUT = 120
 """Seconds that an interpreter or QGIS may take to tell its version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: what, whether it is well, and what was found or what to do."""
-
-    what: str
-    well: bool
-    text: str
 
 
 def profiles_folders() -> list[Path]:

@@ -11,12 +11,12 @@ PACKAGE = Path(geocloud.__file__).parent
 
 # High to low. A module may import from lower levels, and from its own package.
 LEVELS = [
-    {"training", "batch"},
+    {"training", "batch", "doctor"},
     {"pipeline", "tiles", "preview", "qgis"},
     {"scene", "predict", "mosaic", "polygons", "simulate", "output", "picture", "vector"},
     {"model"},
     {"blend"},
-    {"grid", "metrics", "style", "gdal", "threads", "remote", "allocator"},
+    {"grid", "metrics", "style", "gdal", "threads", "remote", "allocator", "findings"},
     {"bands"},
     {"errors"},
 ]
@@ -58,7 +58,7 @@ def test_imports_point_down():
 
 def test_libraries_stay_in_their_rooms():
     allowed = {
-        "torch": {"model", "predict", "training", "batch"},
+        "torch": {"model", "predict", "training", "batch", "doctor"},
         "click": set(),
         "tqdm": set(),
         "geopandas": {"polygons", "vector", "batch"},

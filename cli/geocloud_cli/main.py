@@ -12,6 +12,7 @@ import click
 
 from geocloud_cli.batch import batch
 from geocloud_cli.dataset import dataset
+from geocloud_cli.doctor import doctor
 from geocloud_cli.evaluate import evaluate
 from geocloud_cli.info import info
 from geocloud_cli.mask import mask
@@ -62,5 +63,5 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate):
+for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, doctor):
     cli.add_command(command)

@@ -72,6 +72,7 @@ def mask(
       geocloud mask archive/*.tar -o masks/
     """
     from geocloud.errors import OutputExistsError
+    from geocloud.output import sweep
     from geocloud.pipeline import MaskOptions, mask_scene
     from geocloud.scene import find_recipe
 
@@ -105,6 +106,7 @@ def mask(
                     f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart"
                 )
             taken.add(destination)
+            sweep(destination.parent)
             result = mask_scene(
                 recipe,
                 destination,

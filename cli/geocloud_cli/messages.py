@@ -28,12 +28,21 @@ def show_notices(quiet: bool) -> None:
     logger.handlers = [Notices(logging.ERROR if quiet else logging.WARNING)]
     logger.propagate = False
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+    sys.unraisablehook = _hide_rasterios
+
+
+def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
+    """Rasterio logs what GDAL says, and stumbles, with a traceback, where that is not in UTF-8; all else is shown."""
+    if not (isinstance(ignored.exc_value, UnicodeDecodeError) and "rasterio" in str(ignored.object)):
+        sys.__unraisablehook__(ignored)
 
 
 def show_error(error: BaseException) -> None:
     """Says what went wrong."""
     text = " ".join(str(error).split())
-    if not isinstance(error, GeocloudError):
+    if isinstance(error, MemoryError):
+        text = "out of memory; try a smaller --tile-size, or close other programs"
+    elif not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text} (not foreseen; 'geocloud --debug …' shows where)"
     click.echo(f"geocloud: error: {text}", err=True)
 

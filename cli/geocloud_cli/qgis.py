@@ -69,6 +69,6 @@ def doctor(profile: str, folder: Path | None) -> None:
 
     findings = [finding for place in find_profiles(profile, folder) for finding in examine(place)]
     for finding in findings:
-        click.echo(f"{'ok ' if finding.well else 'BAD'} {finding.what}: {finding.text}")
+        click.echo(str(finding))
     if not all(finding.well for finding in findings if finding.what != "QGIS"):
         sys.exit(1)

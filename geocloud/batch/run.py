@@ -116,8 +116,9 @@ class Plan:
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """What `run_batch` would do; writes nothing. Raises SceneError, ModelError."""
+    found = _find(sources, folder)
     known = {e.key: e for e in read_entries(folder)} if any(folder.glob(options.shard.manifest)) else {}
-    return _plan(sources, folder, options, known)
+    return _plan(found, folder, options, known)
 
 
 def run_batch(
@@ -130,6 +131,7 @@ def run_batch(
     the folder. Raises SceneError for a source that cannot be searched, ModelError, OptionError, OutputError (another
     run has this folder), KeyboardInterrupt: then all that is done is told of in the folder too.
     """
+    found = _find(sources, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -138,12 +140,10 @@ def run_batch(
         sweep(folder)
         manifest.stop()
         known = manifest.entries()
-        plan = _plan(sources, folder, options, known)
+        plan = _plan(found, folder, options, known)
         settings = options.settings
-        manifest.plan(
-            [(found.key, name, found.source, print_) for found, name, print_ in plan.jobs], settings.fingerprint()
-        )
-        jobs = [Job(name, found.source, folder.resolve(), settings) for found, name, _ in plan.jobs]
+        manifest.plan([(job.key, name, job.source, print_) for job, name, print_ in plan.jobs], settings.fingerprint())
+        jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
         started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
         before = len(plan.before)
 
@@ -170,7 +170,7 @@ def run_batch(
             manifest.stop()
             sweep(folder)
             describe_folder(folder, options.footprints, settings.upload)
-        names = {found.key for found, _, _ in plan.jobs} | {e.key for e in (*plan.before, *plan.refused)}
+        names = {job.key for job, _, _ in plan.jobs} | {e.key for e in (*plan.before, *plan.refused)}
         return [entry for key, entry in manifest.entries().items() if key in names]
 
 
@@ -188,12 +188,16 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
         upload(path, f"{str(to).rstrip('/')}/{path.name}")
 
 
-def _plan(sources: Sequence[str], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
-    everything = find_scenes(sources, folder)
-    if not everything:
+def _find(sources: Sequence[str], folder: Path) -> list[Found]:
+    found = find_scenes(sources, folder)
+    if not found:
         raise SceneNotFoundError(
             f"{', '.join(sources)}: no scenes; wanted Landsat band folders, archives, rasters of four bands or more"
         )
+    return found
+
+
+def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
     names = _names(everything, known)
     mine = [found for found in everything if options.shard.holds(found.key)]
     with ThreadPoolExecutor(16) as pool:  # most of it is waiting, for servers or for a disk

@@ -23,7 +23,7 @@ def read_about(path: Path) -> dict[str, Any]:
         about = json.loads(metadata["geocloud"])
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or a damaged one ({error})") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: a safetensors file, but not one that geocloud wrote") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(f"{path}: wanted checkpoint format {FORMAT}; a newer geocloud may read it")

@@ -5,6 +5,7 @@ safetensors holds arrays and text only: a file from a stranger can be wrong, but
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,16 @@ def normalise(reflectance: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     known = (~missing).float()
     average = torch.where(missing, 0, x).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
     return torch.where(missing, average, x)
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """A SHA-256 of weights: names, types, shapes and bytes, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        weight = weights[name].detach().cpu().contiguous()
+        found.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
+        found.update(weight.reshape(-1).view(torch.uint8).numpy().tobytes() if weight.numel() else b"")
+    return found.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +118,9 @@ class Checkpoint:
             "training": self.training,
         }
         weights = {key: value.detach().cpu().contiguous() for key, value in self.weights.items()}
+        about["sha256"] = digest(weights)
         save_file(weights, path, metadata={"geocloud": json.dumps(about, sort_keys=True)})
+        path.chmod(0o644)  # safetensors makes it the owner's alone
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -116,10 +129,16 @@ class Checkpoint:
         from safetensors.torch import load_file
 
         try:
+            weights = load_file(path)
+        except Exception as error:  # the header was well: what it says of the rest is not
+            raise CheckpointError(f"{path}: damaged, its weights cannot be read ({error}); fetch it again") from error
+        if about.get("sha256") not in (None, digest(weights)):
+            raise CheckpointError(f"{path}: damaged or tampered with, its weights are not those it was saved with")
+        try:
             return cls(
                 name=str(about["name"]),
                 architecture=str(about["architecture"]),
-                weights=load_file(path),
+                weights=weights,
                 mean=tuple(float(v) for v in about["mean"]),
                 std=tuple(float(v) for v in about["std"]),
                 threshold=float(about["threshold"]),

@@ -15,7 +15,17 @@ from geocloud.remote import list_files, read_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIXES = (".zip",)
-DAMAGE = (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What Python's readers of archives raise for damaged, encrypted and unknown contents."""
 MAX_TEXT = 4 * 1024 * 1024  # no metadata file is near this long
 

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 import rasterio
 from rasterio.enums import ColorInterp
 
+from geocloud import gdal
 from geocloud.bands import BANDS, Units
-from geocloud.errors import BandError
+from geocloud.errors import BandError, SceneReadError
 from geocloud.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import OLI, TM, Level, ProductName
@@ -34,7 +35,10 @@ def geotiff_recipe(path: str | Path, options: ReadOptions) -> SceneRecipe:
     name = ProductName.parse(stem)
     units = Units.AUTO
     with open_raster(path, path) as dataset:
-        indexes = options.bands or _find(dataset, path, name)
+        try:
+            indexes = options.bands or _find(dataset, path, name)
+        except gdal.TROUBLE as error:
+            raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
         if bad:
             raise BandError(f"{path}: no band {bad[0]}, it has {dataset.count}; bands are counted from 1")
@@ -53,7 +57,7 @@ def geotiff_recipe(path: str | Path, options: ReadOptions) -> SceneRecipe:
 
 def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Indexes:
     """Looks at descriptions, then at colour interpretation, then at the mere count."""
-    found = _by_description(dataset.descriptions, path, name) or _by_colour(dataset)
+    found = _by_description(_descriptions(dataset), path, name) or _by_colour(dataset)
     if found:
         return found
     nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in dataset.descriptions)
@@ -70,6 +74,14 @@ def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Inde
         f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
         "say --bands with their four numbers"
     )
+
+
+def _descriptions(dataset: rasterio.DatasetReader) -> tuple[str | None, ...]:
+    try:
+        found: tuple[str | None, ...] = dataset.descriptions
+    except UnicodeDecodeError:  # not in UTF-8: as good as none
+        return (None,) * int(dataset.count)
+    return found
 
 
 def _by_description(descriptions: tuple[str | None, ...], path: str, name: ProductName) -> Indexes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +32,17 @@ from geocloud.scene.base import (
     sample_windows,
 )
 from geocloud.scene.units import resolve
+
+log = logging.getLogger(__name__)
+
+FINEST, COARSEST = 3.0, 100.0
+"""Metres of a pixel's side beyond which a note is due."""
+
+LARGEST_BLOCK = 256 * 2**20
+"""Bytes of the largest block that is read."""
+
+WIDEST = 2**17
+"""Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
 
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
@@ -74,6 +87,8 @@ class RasterScene:
                 "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
             }
             self.grid = self._common_grid()
+            self._check_size()
+            self._note_place()
             self._left = self._top = 0
             if options.extent is not None:
                 part = self.grid.window(options.extent)
@@ -83,6 +98,7 @@ class RasterScene:
                         "give left, bottom, right, top in the scene's CRS"
                     )
                 self._left, self._top, self.grid = int(part.col_off), int(part.row_off), self.grid.crop(part)
+            self._check_width()
             self._fill = recipe.fill
             self.sample = self._look()
             try:
@@ -95,8 +111,10 @@ class RasterScene:
             if self._fill is None and self.units in (Units.LANDSAT_L1, Units.LANDSAT_L2) and "int" in self.dtype:
                 self._fill = 0
             self._sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, gdal.TROUBLE):
+                raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
             raise
 
     name: str = property(lambda self: self.recipe.name)  # type: ignore[assignment]
@@ -109,7 +127,10 @@ class RasterScene:
     @property
     def area_or_point(self) -> str | None:
         """The source's AREA_OR_POINT tag."""
-        tag: str | None = self._readers[0][0].tags().get("AREA_OR_POINT")
+        try:
+            tag: str | None = self._readers[0][0].tags().get("AREA_OR_POINT")
+        except UnicodeDecodeError:  # some other tag is not in UTF-8
+            return None
         return tag
 
     @property
@@ -229,6 +250,12 @@ class RasterScene:
         return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
+        for dataset, band in self._readers:
+            t = dataset.transform
+            if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
+                raise GridError(
+                    f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file"
+                )
         grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]
         first, label = grids[0], self._readers[0][1].label
         for grid, (_, band) in zip(grids[1:], self._readers[1:], strict=True):
@@ -243,6 +270,40 @@ class RasterScene:
         if not first.transform.is_identity:
             return GeoBox(first.height, first.width, first.transform, own.crs)
         return own if own.shape == first.shape else first
+
+    def _check_size(self) -> None:
+        """Refuses what would take all memory there is: bombs, as a rule."""
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            if rows * cols * np.dtype(dataset.dtypes[band.index - 1]).itemsize > LARGEST_BLOCK:
+                raise GridError(
+                    f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
+                    "gdal_translate -co TILED=YES"
+                )
+
+    def _check_width(self) -> None:
+        if self.grid.width > WIDEST:
+            raise GridError(
+                f"{self.recipe.source}: {self.grid.width} pixels wide, too wide to be masked at once; "
+                f"wanted at most {WIDEST}: give an --extent"
+            )
+
+    def _note_place(self) -> None:
+        """Says what a user should know of where the scene is, or is not."""
+        dataset, band = self._readers[0]
+        if self.grid.crs is None and self.grid.transform.is_identity and (dataset.gcps[0] or dataset.rpcs):
+            what = "ground control points" if dataset.gcps[0] else "RPCs"
+            log.warning(
+                "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
+                band.label, what,
+            )  # fmt: skip
+        size = self.grid.pixel_size
+        if size and not FINEST <= max(size) <= COARSEST:
+            log.warning(
+                "%s: pixels of %.3g m; the models were trained at 10 to 30 m, expect less of them",
+                band.label,
+                max(size),
+            )
 
     def _conversion_in_file(self) -> Conversion | None:
         pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]

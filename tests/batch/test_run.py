@@ -253,6 +253,11 @@ def test_a_full_disk_is_told_and_may_be_tried_again(archive, tmp_path):
     assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
 
 
+def test_where_there_is_nothing_nothing_is_made(tmp_path):
+    done = command("batch", tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 1 and "no scenes" in done.stderr and not (tmp_path / "out").exists()
+
+
 def test_a_manifest_that_is_none_is_refused(tmp_path):
     (tmp_path / "manifest.sqlite").write_text("something else, long enough to be looked at" * 20)
     with pytest.raises(OutputError, match="manifest"):

@@ -1,0 +1,117 @@
+"""Looks over an installation: versions, drivers, devices, models, and a scene whose answer is known."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from geocloud.findings import Finding
+
+PACKAGES = (
+    "torch",
+    "rasterio",
+    "numpy",
+    "shapely",
+    "geopandas",
+    "pyogrio",
+    "pyproj",
+    "safetensors",
+    "pillow",
+    "pystac",
+)
+OPTIONAL = ("distributed", "boto3", "pyarrow", "matplotlib")
+DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
+
+SEED, SIDE = 7, 256
+"""The scene that is masked: simulated, so that its truth is known."""
+
+LEAST = 0.9
+"""The share of its pixels that a model which works gets right."""
+
+
+def examine() -> Iterator[Finding]:
+    """Looks at one thing after the other."""
+    yield Finding("geocloud", True, f"{version('geocloud')}, Python {platform.python_version()}, {platform.platform()}")
+    yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    yield Finding("optional packages", True, ", ".join(f"{name} {_version(name)}" for name in OPTIONAL))
+    yield from _drivers()
+    yield from _devices()
+    yield from _models()
+    yield _mask()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _drivers() -> Iterator[Finding]:
+    with rasterio.Env() as environment:
+        there = environment.drivers()
+    missing = [name for name in DRIVERS if name not in there]
+    text = f"GDAL {rasterio.__gdal_version__}, {len(there)} drivers"
+    if missing:
+        text += f", but not {', '.join(missing)}; install rasterio from PyPI or conda-forge"
+    yield Finding("rasters", not set(missing) & {"GTiff", "COG", "VRT"}, text)
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    from geocloud.predict import Precision, find_device, find_dtype
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
+    yield Finding("GPUs", True, ", ".join(names) or "none, the processor does the work")
+    device = find_device("auto")
+    kind = str(find_dtype(device, Precision.AUTO)).removeprefix("torch.")
+    yield Finding("device", True, f"{device}, computes in {kind}, {torch.get_num_threads()} threads")
+
+
+def _models() -> Iterator[Finding]:
+    from geocloud.errors import ModelError
+    from geocloud.model import bundled_models
+    from geocloud.model.checkpoint import Checkpoint, digest
+
+    for name, path in bundled_models().items():
+        try:
+            checkpoint = Checkpoint.load(path)
+            checkpoint.network()
+            yield Finding(f"model {name}", True, f"SHA-256 of its weights {digest(checkpoint.weights)[:16]}…, as saved")
+        except ModelError as error:
+            yield Finding(f"model {name}", False, f"{error}; install geocloud again")
+
+
+def _mask() -> Finding:
+    """Masks a small simulated scene, from a file to a file."""
+    from affine import Affine
+    from rasterio.crs import CRS
+
+    from geocloud.errors import GeocloudError
+    from geocloud.pipeline import mask_scene
+    from geocloud.simulate import simulate_scene
+
+    scene = simulate_scene(SEED, (SIDE, SIDE), ("forest", "water"), ("cumulus",), 0.4)
+    profile = {"driver": "GTiff", "count": 4, "dtype": "float32", "height": SIDE, "width": SIDE}
+    try:
+        with tempfile.TemporaryDirectory(prefix="geocloud-doctor-") as folder:
+            path = Path(folder) / "scene.tif"
+            place = {"crs": CRS.from_epsg(32633), "transform": Affine(30, 0, 5e5, 0, -30, 5e6)}
+            with rasterio.open(path, "w", **profile, **place) as dataset:
+                dataset.write(scene.reflectance)
+                dataset.descriptions = ("red", "green", "blue", "nir")
+            result = mask_scene(path, Path(folder) / "mask.tif")
+            with rasterio.open(result.mask) as dataset:
+                right = float(np.mean((dataset.read(1) == 1) == scene.truth))
+    except (GeocloudError, RuntimeError, OSError) as error:
+        return Finding("self-test", False, f"a simulated scene could not be masked ({error})")
+    text = f"{100 * right:.1f} % of a simulated scene's pixels are right, in {result.seconds:.1f} s"
+    return Finding("self-test", right >= LEAST, text if right >= LEAST else f"only {text}; install geocloud again")

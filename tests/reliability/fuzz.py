@@ -1,0 +1,210 @@
+"""Mutated files, thousands of them: ``python tests/reliability/fuzz.py [--cases 20000] [--seed 0]``.
+
+MTL texts, TIFFs, tars, zips, STAC items and checkpoints are changed at random (bits, bytes, numbers, cuts, doubled and
+deleted parts) and opened as `geocloud mask` would. Every outcome but a mask or one of geocloud's own errors is a
+defect, and so are ten seconds, a gigabyte of memory, and a file that was not there before. Prints JSON; exits with 1
+for defects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import logging
+
+import numpy as np
+import rasterio
+from cases import NAME, product, stack
+from small import checkpoint
+
+from geocloud.blend import blend, tile_rows
+from geocloud.errors import GeocloudError
+from geocloud.grid import TileGrid
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.scene import open_scene, reading_down
+from geocloud.scene.mtl import parse_mtl
+
+SECONDS, MEGABYTES = 10, 1024
+LARGEST = 4_000_000
+"""Pixels of a scene that is read as a whole; of larger ones, as headers may claim, only what opening looks at."""
+
+NUMBERS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"9999", b"-1e9", b"NaN ")
+
+Opener = Callable[[Path], Any]
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """One to eight changes; near the beginning, where headers are, as often as anywhere."""
+    found = bytearray(data)
+    for _ in range(rng.randint(1, 8)):
+        if not found:
+            break
+        reach = len(found) if rng.random() < 0.5 else min(len(found), 600)
+        at = rng.randrange(reach)
+        kind = rng.randrange(8)
+        if kind == 0:
+            found[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            found[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, 0x20, 0x2D, 0x39))
+        elif kind == 2:
+            found[at : at + 4] = rng.choice(NUMBERS)
+        elif kind == 3:
+            del found[at : at + rng.randint(1, 64)]
+        elif kind == 4:
+            found[at:at] = found[at : at + rng.randint(1, 64)]
+        elif kind == 5:
+            del found[at:]
+        elif kind == 6:
+            other = rng.randrange(len(found))
+            found[at : at + 8], found[other : other + 8] = found[other : other + 8], found[at : at + 8]
+        else:
+            found[at:at] = rng.choice((b"..", b"/", b"\0", b"{", b"[", b'"', b"=", b"\n", b"\xf0\x9f", b"%s", b"1e999"))
+    return bytes(found)
+
+
+def open_and_read(path: Path) -> None:
+    """As masking does, with a model that costs nothing."""
+    with rasterio.Env(), open_scene(path) as scene:
+        if scene.grid.height * scene.grid.width > LARGEST:
+            return
+        grid = TileGrid.fitted(scene.grid.height, scene.grid.width, 256, 32)
+        with reading_down(scene, 2**20) as rows:
+            for strip in blend(grid, tile_rows(grid, rows), lambda batch: batch[:, 0] * 0 + 0.5):
+                assert (np.isnan(strip.probability) | (abs(strip.probability - 0.5) < 1e-3)).all()
+
+
+def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
+    """One whole file of each kind, and how it is opened."""
+    made = product(folder)
+    tif = Path(stack(folder, name="stack.tif"))
+    packed = Path(stack(folder, name="packed.tif", compress="deflate", tiled=True, blockxsize=64, blockysize=64))
+    with tarfile.open(folder / f"{NAME}.tar", "w") as tar:
+        for file in sorted(made.iterdir()):
+            tar.add(file, file.name)
+    with zipfile.ZipFile(folder / f"{NAME}.zip", "w") as pack:
+        for file in sorted(made.iterdir()):
+            pack.write(file, file.name)
+    bands = [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue", "nir")]
+    asset = {"href": "stack.tif", "bands": bands, "raster:bands": [{"scale": 1, "offset": 0, "nodata": 0}] * 4}
+    item = {"type": "Feature", "stac_version": "1.1.0", "id": "i", "properties": {"datetime": "2024-07-01T00:00:00Z"}}
+    (folder / "item.json").write_text(json.dumps({**item, "assets": {"a": asset}}))
+    checkpoint().save(folder / "model.safetensors")
+    return {
+        "MTL text": (made / f"{NAME}_MTL.txt", lambda path: parse_mtl(path.read_text("latin-1"), "MTL")),
+        "MTL in its folder": (made / f"{NAME}_MTL.txt", lambda path: open_and_read(path.parent)),
+        "TIFF": (tif, open_and_read),
+        "deflated TIFF": (packed, open_and_read),
+        "tar": (folder / f"{NAME}.tar", open_and_read),
+        "zip": (folder / f"{NAME}.zip", open_and_read),
+        "STAC item": (folder / "item.json", open_and_read),
+        "checkpoint": (folder / "model.safetensors", lambda path: Checkpoint.load(path).network()),
+    }
+
+
+def peak() -> float:
+    """Megabytes that this process has taken at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def too_long(*_: object) -> None:
+    raise TimeoutError(f"over {SECONDS} s")
+
+
+def attempt(path: Path, opener: Opener) -> tuple[str, str]:
+    """What happened: "opened", an error of ours by its name, or "defect", and where."""
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    try:
+        opener(path)
+        return "opened", ""
+    except GeocloudError as error:
+        if "\n" in str(error):
+            return "defect", f"more than one line: {error!r}"
+        return type(error).__name__, ""
+    except Exception:
+        return "defect", traceback.format_exc()
+    finally:
+        signal.alarm(0)
+
+
+def fuzz(folder: Path, cases: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
+    """Runs so many cases; ``keep`` is a folder for files that showed a defect."""
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("geocloud").setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda ignored: None  # rasterio's log stumbles over what is not in UTF-8
+    warnings.simplefilter("ignore")  # Python's zipfile warns of doubled names
+    rng, found = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
+    kinds = seeds(folder)
+    defects: list[dict[str, Any]] = []
+    before = set(folder.rglob("*"))
+    slowest, started, base = 0.0, time.monotonic(), peak()
+    for number in range(cases):
+        kind = list(kinds)[number % len(kinds)]
+        path, opener = kinds[kind]
+        whole = path.read_bytes()
+        data = mutate(whole, rng)
+        path.write_bytes(data)
+        began, size = time.monotonic(), peak()
+        try:
+            what, why = attempt(path, opener)
+        finally:
+            path.write_bytes(whole)
+        slowest = max(slowest, time.monotonic() - began)
+        if peak() - base > MEGABYTES and peak() > size:
+            what, why = "defect", f"took {peak():.0f} MB"
+        strange = set(folder.rglob("*")) - before if number % 50 == 0 or what == "defect" else set()
+        if strange:
+            what, why = "defect", f"made {sorted(map(str, strange))}"
+            before |= strange
+        found[f"{kind}: {what}"] += 1
+        if what == "defect":
+            defects.append({"case": number, "kind": kind, "why": why})
+            if keep:
+                (keep / f"{number}-{path.name}").write_bytes(data)
+    return {
+        "cases": cases,
+        "seed": seed,
+        "seconds": round(time.monotonic() - started),
+        "slowest case, s": round(slowest, 2),
+        "peak memory, MB": round(peak()),
+        "before, MB": round(base),
+        "outcomes": dict(sorted(found.items())),
+        "defects": defects[:20],
+        "number of defects": len(defects),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        found = fuzz(Path(folder), options.cases, options.seed, options.keep)
+    print(json.dumps(found, indent=1))
+    sys.exit(bool(found["number of defects"]))
+
+
+if __name__ == "__main__":
+    main()

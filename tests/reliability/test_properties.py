@@ -1,0 +1,84 @@
+"""Whatever texts and numbers are put in: an answer, or an error of ours."""
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geocloud.batch.find import Found
+from geocloud.batch.run import Shard, _names
+from geocloud.errors import GeocloudError
+from geocloud.grid import GeoBox
+from geocloud.metrics import Confusion
+from geocloud.scene.landsat import ProductName, find_products
+from geocloud.scene.mtl import parse_mtl
+
+WORDS = st.sampled_from(
+    ["GROUP", "END_GROUP", "=", "L1_METADATA_FILE", "SUN_ELEVATION", "\n", '"', "1e999", "END", "é"]
+)
+
+
+@given(st.one_of(st.text(), st.lists(WORDS).map(" ".join)))
+def test_any_text_as_mtl(text):
+    with suppress(GeocloudError):
+        found = parse_mtl(text, "MTL")
+        assert isinstance(found.groups, dict)
+        with suppress(GeocloudError):
+            assert found.sun_elevation is None or np.isfinite(found.sun_elevation)
+
+
+@given(st.text())
+def test_any_text_as_a_name(text):
+    found = ProductName.parse(text)
+    assert found.text is None or found.text in text
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_any_names_in_a_folder(names):
+    for product in find_products(tuple(names)):
+        assert set(product.files.values()) <= set(names)
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), unique_by=lambda pair: pair[1], max_size=20))
+def test_every_scene_gets_a_name_of_its_own_that_a_file_can_have(pairs):
+    names = list(_names([Found("x", name, key, 0) for name, key in pairs], {}).values())
+    assert len({name.lower() for name in names}) == len(pairs)
+    assert all(name.strip() and len(name) < 200 and not set(name) & set('/\\:*?"<>|\0\n') for name in names)
+
+
+@given(st.integers(1, 50), st.text())
+def test_every_scene_is_in_exactly_one_shard(count, key):
+    assert sum(Shard(number, count).holds(key) for number in range(1, count + 1)) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=2, max_size=60), st.integers(1, 59))
+def test_counts_add_up(pixels, cut):
+    found, truth, known = np.array(pixels).T
+    whole = Confusion.of(found, truth, known)
+    assert (
+        Confusion.of(found[:cut], truth[:cut], known[:cut]) + Confusion.of(found[cut:], truth[cut:], known[cut:])
+        == whole
+    )
+    if (known & (found | truth)).any():
+        expected = (known & found & truth).sum() / (known & (found | truth)).sum()
+        assert whole.jaccard == pytest.approx(expected)
+
+
+@given(st.floats(-1e7, 1e7), st.floats(-1e7, 1e7), st.floats(0.01, 1e6), st.floats(0.01, 1e6))
+def test_the_window_of_an_extent_holds_all_of_it(left, bottom, width, height):
+    from conftest import geobox
+
+    grid: GeoBox = geobox()
+    window = grid.window((left, bottom, left + width, bottom + height))
+    x0, y0 = grid.transform @ (0, 0)
+    x1, y1 = grid.transform @ (grid.width, grid.height)
+    apart = left + width <= x0 or left >= x1 or bottom >= y0 or bottom + height <= y1
+    if window is None:
+        assert apart or min(left + width - x0, x1 - left, y0 - bottom, bottom + height - y1) < 1e-3
+        return
+    part = grid.crop(window)
+    assert window.col_off >= 0 and window.col_off + window.width <= grid.width
+    px, py = part.transform @ (0, 0)
+    assert px <= max(left, x0) + 1e-3 and py >= min(bottom + height, y0) - 1e-3
