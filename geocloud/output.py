@@ -7,6 +7,8 @@ a killed run has left behind.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 import time
@@ -23,7 +25,7 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
 ORPHAN_AGE = 24 * 3600
-"""Seconds after which a folder without a lock is nobody's: where locks are not to be had."""
+"""Seconds after which a folder of another machine, or without a lock, is nobody's."""
 
 
 def sweep(folder: Path) -> None:
@@ -31,11 +33,16 @@ def sweep(folder: Path) -> None:
     for left in folder.glob(f"{STAGING_PREFIX}*/"):
         lock = left / LOCK
         with suppress(OSError, Timeout, NotImplementedError):
-            if lock.exists():
+            if lock.exists() and left.name.startswith(_prefix()):
                 with FileLock(lock, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
             elif time.time() - left.stat().st_mtime > ORPHAN_AGE:
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix() -> str:
+    """Of this machine's folders: on a shared disk, other machines' locks may not be seen."""
+    return f"{STAGING_PREFIX}{re.sub(r'[^A-Za-z0-9]', '', platform.node())[:40]}-"
 
 
 class Staging:
@@ -85,7 +92,7 @@ class Staging:
         """Moves everything into place, in the order in which it was placed; the last one says that all is there."""
         try:
             for staged, destination in self._staged.items():
-                with staged.open("rb") as file:
+                with staged.open("r+b") as file:  # Windows syncs only what may be written
                     os.fsync(file.fileno())
                 for suffix in SIDECARS:
                     stale = destination.with_name(destination.name + suffix)
@@ -97,14 +104,14 @@ class Staging:
 
     def close(self) -> None:
         """Deletes whatever was not published."""
-        for folder in self._folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
         for lock in self._locks:
             lock.release()
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self, parent: Path) -> Path:
         if parent not in self._folders:
-            made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
+            made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
             lock = FileLock(made / LOCK, thread_local=False)
             with suppress(NotImplementedError):  # a file system without locks
                 lock.acquire()

@@ -100,6 +100,8 @@ def preview_scene(
         except OSError as error:
             raise OutputError(f"{output}: cannot be written ({error})") from error
         staging.publish()
+    if not options.world_file:
+        world[0].unlink(missing_ok=True)  # of an earlier picture of another size
     return picture.shape[0], picture.shape[1]
 
 

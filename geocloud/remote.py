@@ -7,6 +7,7 @@ AWS_ENDPOINT_URL. AWS_NO_SIGN_REQUEST=YES reads public buckets without an accoun
 from __future__ import annotations
 
 import os
+import threading
 import urllib.error
 import urllib.request
 from functools import lru_cache
@@ -17,9 +18,12 @@ from urllib.parse import urlparse
 from geocloud.errors import DependencyError, OutputError, SceneNotFoundError, SceneReadError
 
 SCHEMES = ("https", "http", "s3")
+FILES = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".tar", ".tar.gz", ".tgz", ".zip")
 LONGEST_TEXT = 256 * 2**20
 TIMEOUT = 60
 """Seconds that a server may take to answer."""
+
+_LOCK = threading.Lock()
 
 READING = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL asks for sidecars that are not there
@@ -36,11 +40,16 @@ def is_remote(source: str | Path) -> bool:
     return isinstance(source, str) and source.partition("://")[0].lower() in SCHEMES and "://" in source
 
 
+def names_file(url: str) -> bool:
+    """True for an address that ends as a raster or archive does; other names with dots are folders, on ``s3://``."""
+    return url.lower().endswith(FILES)
+
+
 def read_bytes(url: str) -> bytes:
     """A whole file. Raises SceneNotFoundError, SceneReadError, DependencyError."""
     try:
         if url.startswith("s3://"):
-            data: bytes = _s3().get_object(**_address(url))["Body"].read(LONGEST_TEXT)
+            data: bytes = _s3().get_object(**_address(url), **_payer())["Body"].read(LONGEST_TEXT)
             return data
         with _ask(url, "GET") as answer:
             return bytes(answer.read(LONGEST_TEXT))
@@ -52,7 +61,7 @@ def identity(url: str) -> str:
     """What changes when the file does: its ETag, or else its date and size. Raises as `read_bytes` does."""
     try:
         if url.startswith("s3://"):
-            head = _s3().head_object(**_address(url))
+            head = _s3().head_object(**_address(url), **_payer())
             return str(head["ETag"])
         with _ask(url, "HEAD") as answer:
             found = answer.headers
@@ -65,7 +74,7 @@ def list_files(url: str) -> list[str]:
     """The addresses of all files under ``s3://bucket/prefix``. Raises as `read_bytes` does."""
     place = _address(url)
     try:
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"])
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"], **_payer())
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     except Exception as error:
         raise _explained(url, error) from error
@@ -95,8 +104,19 @@ def _ask(url: str, method: str) -> Any:
     return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 - the same
 
 
-@lru_cache(maxsize=1)
+def _payer() -> dict[str, str]:
+    """For buckets whose reader pays: AWS_REQUEST_PAYER=requester, as for GDAL."""
+    said = os.environ.get("AWS_REQUEST_PAYER")
+    return {"RequestPayer": said} if said else {}
+
+
 def _s3() -> Any:
+    with _LOCK:  # boto3 makes clients in one thread at a time
+        return _client()
+
+
+@lru_cache(maxsize=1)
+def _client() -> Any:
     try:
         import boto3
         from botocore import UNSIGNED

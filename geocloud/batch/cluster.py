@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from geocloud.batch.job import PASSING, Job, Outcome, Started, failed, run_job
 from geocloud.batch.local import MOST_TRIES, Compute
 from geocloud.errors import DependencyError, GeocloudError
 
 GPU = "GPU"
-PLUGIN = "geocloud-model"
 TIMEOUT = 30
 """Seconds that a scheduler may take to answer."""
 
@@ -38,21 +38,24 @@ def run_on_cluster(
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         resources = _resources(scheduler, workers, compute, note)
-        hosts = Counter(str(info["host"]) for info in workers.values())
-        client.register_plugin(_plugin(compute, dict(hosts)), name=PLUGIN)
+        mark = hashlib.sha256(f"{compute} {jobs[0].settings.fingerprint()}".encode()).hexdigest()[:16]
+        client.register_plugin(_plugin(compute, mark, sorted(workers)), name=f"geocloud-{mark}")
+        run = uuid4().hex
         by_name, tries = {job.name: job for job in jobs}, Counter[str]()
 
         def submit(job: Job) -> Any:
             tries[job.name] += 1
             started(job)
             how = {"pure": False, "resources": resources or None}
-            return client.submit(_run, job, key=f"geocloud-{job.name}-{os.getpid()}-{tries[job.name]}", **how)
+            return client.submit(_run, job, mark, key=f"geocloud-{job.name}-{run}-{tries[job.name]}", **how)
 
         waiting = as_completed([submit(job) for job in jobs], loop=client.loop, raise_errors=False, with_results=True)
         for future, result in waiting:
             job = by_name["-".join(future.key.split("-")[1:-2])]
-            if future.status != "error":
+            if future.status == "finished":
                 outcome = result
+            elif future.status != "error":
+                raise GeocloudError(f"{scheduler}: lost, or it gave up this run; start it again to go on")
             else:
                 reason = result[1] if isinstance(result, tuple) else result
                 text = "it killed every worker that tried it; out of memory?"
@@ -83,7 +86,7 @@ def _resources(scheduler: str, workers: dict[str, Any], compute: Compute, note: 
     return {GPU: 1}
 
 
-def _plugin(compute: Compute, hosts: dict[str, int]) -> Any:
+def _plugin(compute: Compute, mark: str, workers: list[str]) -> Any:
     from distributed import WorkerPlugin
 
     class ModelPlugin(WorkerPlugin):  # type: ignore[misc]
@@ -92,13 +95,16 @@ def _plugin(compute: Compute, hosts: dict[str, int]) -> Any:
         idempotent = False
 
         def setup(self, worker: Any) -> None:
-            host = worker.address.rpartition("/")[2].rpartition(":")[0]
-            worker.geocloud_predict = replace(compute, of=hosts.get(host, 1)).load()
+            host = worker.address.rpartition(":")[0]
+            beside = [address for address in workers if address.rpartition(":")[0] == host]
+            place = beside.index(worker.address) if worker.address in beside else 0
+            models = worker.__dict__.setdefault("geocloud_models", {})
+            models[mark] = replace(compute, place=place, of=max(1, len(beside))).load()
 
     return ModelPlugin()
 
 
-def _run(job: Job) -> Outcome:
+def _run(job: Job, mark: str) -> Outcome:
     from distributed import get_worker
 
-    return run_job(job, get_worker().geocloud_predict)
+    return run_job(job, get_worker().geocloud_models[mark])

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geocloud.errors import BandError, SceneError, SceneNotFoundError, SceneReadError
-from geocloud.remote import is_remote, list_files, read_bytes
+from geocloud.remote import is_remote, list_files, names_file, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.raster import open_raster
@@ -22,6 +22,7 @@ from geocloud.scene.stac import STAC_SUFFIXES, is_item_path
 log = logging.getLogger(__name__)
 
 RASTER_SUFFIXES = (".tif", ".tiff")
+RESULTS = ("_cloudmask.tif", "_probability.tif")
 LIST_SUFFIXES = (".txt", ".csv")
 LIST_COLUMNS = ("source", "path", "url", "href", "scene")
 
@@ -42,9 +43,15 @@ class Found:
     @classmethod
     def of(cls, source: str, name: str, rank: int) -> Found:
         """A product's id says that two are the same; without one, their place does."""
+        source, name = _printable(source), _printable(name)
         product = ProductName.parse(name).text
         same = product.upper() if product and product.upper() == name.upper() else None
         return cls(source, name, same or (source if is_remote(source) else str(Path(source).resolve())), rank)
+
+
+def _printable(text: str) -> str:
+    """A path that is not UTF-8 cannot be kept or shown as it is: escaped, it fails, and somebody hears of it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
@@ -63,7 +70,8 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
     return list(best.values())
 
 
-def _expand(source: str, aside: Path | None) -> Iterator[Found]:
+def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
+    """What a source holds; ``lists`` are those that it stands in, for a list may hold others, but not itself."""
     if is_remote(source):
         yield from _elsewhere(source)
         return
@@ -73,7 +81,9 @@ def _expand(source: str, aside: Path | None) -> Iterator[Found]:
             matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
             if not matches:
                 raise SceneNotFoundError(f"{source}: nothing matches")
-            yield from (found for match in matches for found in _expand(match, aside))
+            for match in matches:
+                if not (match.endswith(RESULTS) and Path(match).parent.resolve() == aside):
+                    yield from _expand(match, aside, lists)
             return
         if "#" not in source:
             raise SceneNotFoundError(f"{source}: no such file or folder")
@@ -83,7 +93,8 @@ def _expand(source: str, aside: Path | None) -> Iterator[Found]:
             folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != aside)
             yield from _in_folder(here, tuple(sorted(f for f in files if not f.startswith("."))))
     elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
-        yield from _listed(path, aside)
+        if path.resolve() not in lists:
+            yield from _listed(path, aside, lists | {path.resolve()})
     elif is_item_path(path):
         yield from _catalog(source)
     else:
@@ -123,7 +134,7 @@ def _may_be_scene(path: Path) -> bool:
         return True
 
 
-def _listed(path: Path, aside: Path | None) -> Iterator[Found]:
+def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -142,7 +153,7 @@ def _listed(path: Path, aside: Path | None) -> Iterator[Found]:
     for line in (line.strip() for line in lines if line.strip()):
         near = line if is_remote(line) or Path(line).exists() else str(path.parent / line)
         try:
-            yield from _expand(near, aside)
+            yield from _expand(near, aside, lists)
         except SceneError:  # the run tells of it, and masks the others
             yield _single(near, Path(near))
 
@@ -151,7 +162,7 @@ def _elsewhere(url: str) -> Iterator[Found]:
     path = PurePosixPath(url.partition("#")[0])
     if path.suffix.lower() in STAC_SUFFIXES:
         yield from _catalog(url)
-    elif path.suffix or not url.startswith("s3://"):
+    elif names_file(url) or not url.startswith("s3://"):
         yield _single(url, path)
     else:
         folders: dict[str, list[str]] = {}

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geocloud.errors import GeocloudError
-from geocloud.remote import identity, is_remote, list_files, read_bytes
+from geocloud.remote import identity, is_remote, list_files, names_file
 from geocloud.scene import ReadOptions
-from geocloud.scene.landsat import BAND_FILE
-from geocloud.scene.stac import STAC_SUFFIXES, item_recipe
+from geocloud.scene.landsat import BAND_FILE, METADATA_FILE
+from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_recipe
 
 
 def fingerprint(source: str) -> str:
@@ -30,31 +30,35 @@ def fingerprint(source: str) -> str:
 
 def _parts(source: str) -> Iterator[str]:
     place = source.partition("#")[0]
-    if Path(place).suffix.lower() in STAC_SUFFIXES and (is_remote(place) or Path(place).is_file()):
-        data = read_bytes(place) if is_remote(place) else Path(place).read_bytes()
-        if b"stac_version" in data or b"FeatureCollection" in data:
-            recipe = item_recipe(source, ReadOptions())  # of a collection only this item's own files count
-            yield repr(recipe)
-            for band in recipe.bands:
-                yield from _file(band.path)
-            return
+    if Path(place).suffix.lower() in STAC_SUFFIXES and (is_remote(place) or is_item_path(Path(place))):
+        recipe = item_recipe(source, ReadOptions())  # of a collection only this item's own files count
+        yield repr(recipe)
+        for band in recipe.bands:
+            yield from _file(band.path)
+        return
     if is_remote(source):
-        if Path(source).suffix or not source.startswith("s3://"):
+        if names_file(source) or not source.startswith("s3://"):
             yield identity(source)
         else:
             for address in list_files(f"{source.rstrip('/')}/"):
-                yield f"{address} {identity(address)}"
+                if _is_input(address.rpartition("/")[2]):
+                    yield f"{address} {identity(address)}"
         return
     path = Path(source)
     if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if file.is_file() and not file.name.startswith("."):
-                yield from _file(str(file))
+        own = [file for file in sorted(path.iterdir()) if file.is_file() and _is_input(file.name)]
+        for file in own or sorted(path.iterdir()):
+            yield from _file(str(file))
         return
     named = BAND_FILE.fullmatch(path.name)
-    same = path.parent.glob(glob.escape(named["prefix"]) + "*") if named and named["prefix"] else [path]
-    for file in sorted({path, *same}):
+    same = path.parent.glob(glob.escape(named["prefix"]) + "*") if named and named["prefix"] else []
+    for file in sorted({path, *(file for file in same if _is_input(file.name))}):
         yield from _file(str(file))
+
+
+def _is_input(name: str) -> bool:
+    """Bands and metadata; not what others, or geocloud itself, may have put beside them."""
+    return bool(BAND_FILE.fullmatch(name) or METADATA_FILE.fullmatch(name))
 
 
 def _file(place: str) -> Iterator[str]:

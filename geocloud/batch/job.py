@@ -15,10 +15,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geocloud.errors import GeocloudError, OutputError, SceneError
+from geocloud.errors import (
+    BandError,
+    GeocloudError,
+    GridError,
+    OutputError,
+    SceneError,
+    SceneNotFoundError,
+    UnitsError,
+)
 from geocloud.model import find_model
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.remote import is_remote, upload
+from geocloud.remote import upload
 from geocloud.scene import ReadOptions
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ log = logging.getLogger("geocloud")
 QUICKLOOK = 1024
 """The longer side of a quick-look's pictures, pixels."""
 
-BAD_INPUT, NO_OUTPUT, PASSING = "bad input", "output", "passing"
+BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: what only another source cures, what a later run may, and what another try may."""
 
 
@@ -156,12 +164,16 @@ def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
     try:
         return _run(job, predict, started)
     except SceneError as error:
-        kind = PASSING if is_remote(job.source) else BAD_INPUT
+        kind = BAD_INPUT
+        if "://" in str(error) and not isinstance(error, (BandError, UnitsError, GridError)):
+            kind = PASSING  # it is elsewhere
+        elif isinstance(error, SceneNotFoundError):
+            kind = LATER
         return failed(job, error, kind, time.monotonic() - started)
     except OutputError as error:
-        return failed(job, error, NO_OUTPUT, time.monotonic() - started)
+        return failed(job, error, LATER, time.monotonic() - started)
     except Exception as error:
-        kind = NO_OUTPUT if isinstance(error, GeocloudError) else PASSING
+        kind = LATER if isinstance(error, GeocloudError) else PASSING
         return failed(job, error, kind, time.monotonic() - started)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from geocloud.batch.job import Outcome
 from geocloud.errors import OutputError, SceneReadError
+
+log = logging.getLogger(__name__)
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
@@ -159,14 +162,40 @@ def read_entries(folder: Path) -> list[Entry]:
     found: dict[str, Entry] = {}
     for path in paths:
         try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as database:
-                database.row_factory = sqlite3.Row
-                for entry in _read(database):
-                    if entry.name not in found or entry.state == DONE:
-                        found[entry.name] = entry
+            entries = _read_file(path)
         except sqlite3.Error as error:
-            raise SceneReadError(f"{path}: cannot be read as a manifest ({error})") from error
+            if len(paths) == 1:
+                raise SceneReadError(f"{path}: cannot be read as a manifest ({error})") from error
+            log.warning("%s: cannot be read now (%s); its scenes are left out", path, error)
+            continue
+        for entry in entries:
+            if entry.name not in found or entry.state == DONE:
+                found[entry.name] = entry
     return sorted(found.values(), key=lambda entry: entry.name)
+
+
+def taken_names(folder: Path) -> dict[str, str]:
+    """Names in lower case, and the keys that have them, of all manifests in a folder."""
+    found = {}
+    for path in folder.glob(PATTERN):
+        with suppress(sqlite3.Error):
+            found.update({entry.name.lower(): entry.key for entry in _read_file(path)})
+    return found
+
+
+def _read_file(path: Path) -> list[Entry]:
+    """A manifest's rows, without changing it; where even that is not allowed, as it was at the last checkpoint."""
+    for how in ("mode=ro", "immutable=1"):
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30)) as database:
+            database.row_factory = sqlite3.Row
+            try:
+                if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'scenes'").fetchone():
+                    return []  # somebody is just making it
+                return list(_read(database))
+            except sqlite3.OperationalError:
+                if how == "immutable=1":
+                    raise
+    return []
 
 
 def _read(database: sqlite3.Connection) -> Iterator[Entry]:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,13 +20,17 @@ from geocloud.batch.find import Found, find_scenes
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Job, Outcome, Settings
 from geocloud.batch.local import Compute, run_local
-from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries
+from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
 from geocloud.batch.report import write_report
-from geocloud.errors import OptionError, OutputError, SceneNotFoundError
+from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError
+from geocloud.model import bundled_models, find_model
 from geocloud.output import sweep
-from geocloud.remote import upload
+from geocloud.remote import is_remote, upload
 
 log = logging.getLogger(__name__)
+
+RESERVED = ("collection", "footprints", "manifest", "report")
+"""Names of what describes the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class BatchOptions:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise OptionError(f"workers {self.workers}: wanted 1 or more")
+        if self.footprints == "parquet" and not find_spec("pyarrow"):
+            raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +187,9 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
 
     entries = read_entries(folder)
     made = [
+        write_report(entries, folder),
         write_collection(entries, folder),
         write_footprints(entries, folder, footprints),
-        write_report(entries, folder),
     ]
     for path in made if to else []:
         upload(path, f"{str(to).rstrip('/')}/{path.name}")
@@ -198,7 +205,7 @@ def _find(sources: Sequence[str], folder: Path) -> list[Found]:
 
 
 def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
-    names = _names(everything, known)
+    names = _names(everything, known, taken_names(folder))
     mine = [found for found in everything if options.shard.holds(found.key)]
     with ThreadPoolExecutor(16) as pool:  # most of it is waiting, for servers or for a disk
         prints = list(pool.map(lambda found: fingerprint(found.source), mine))
@@ -216,16 +223,18 @@ def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: d
     return Plan(jobs, before, refused)
 
 
-def _names(everything: list[Found], known: dict[str, Entry]) -> dict[str, str]:
-    """A name for every scene, for its files: that of its product or file, with a hash where several share it."""
+def _names(everything: list[Found], known: dict[str, Entry], taken: dict[str, str]) -> dict[str, str]:
+    """A name for every scene, for its files: that of its product or file, with a hash where several share it.
+
+    ``taken`` are names in lower case, of all shards, with the keys of those that have them.
+    """
     names = {found.key: known[found.key].name for found in everything if found.key in known}
-    taken = {entry.name.lower() for entry in known.values()}
     plain = {found.key: re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene" for found in everything}
     shared = Counter(name.lower() for name in plain.values())
     for found in everything:
         if found.key not in names:
             name = plain[found.key]
-            if shared[name.lower()] > 1 or name.lower() in taken:
+            if shared[name.lower()] > 1 or taken.get(name.lower(), found.key) != found.key or name.lower() in RESERVED:
                 name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
             names[found.key] = name
     return names
@@ -248,9 +257,17 @@ def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator
     if options.scheduler:
         from geocloud.batch.cluster import run_on_cluster
 
+        jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers live elsewhere
+        if compute.model not in bundled_models():
+            compute = replace(compute, model=str(find_model(compute.model).resolve()))
         yield from run_on_cluster(jobs, options.scheduler, compute, lambda job: manifest.start(job.name), log.warning)
     else:
         yield from run_local(jobs, compute, options.workers, lambda job: manifest.start(job.name))
+
+
+def _absolute(source: str) -> str:
+    place, mark, item = source.partition("#") if not Path(source).exists() else (source, "", "")
+    return source if is_remote(source) else f"{Path(place).absolute()}{mark}{item}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
-from geocloud.remote import is_remote
+from geocloud.remote import is_remote, names_file
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
 from geocloud.scene.container import Container, is_archive, open_bucket, open_container
@@ -70,7 +70,7 @@ def _elsewhere(url: str, options: ReadOptions) -> SceneRecipe:
         return item_recipe(url, options)
     if is_archive(path):
         raise SceneReadError(f"{url}: archives are read from a disk only; fetch it, or name its folder or STAC item")
-    if path.suffix or not url.startswith("s3://"):
+    if names_file(url) or not url.startswith("s3://"):
         return geotiff_recipe(url, options)
     return landsat_recipe(open_bucket(url), options)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
 
 from geocloud.bands import BANDS, Conversion, Units
-from geocloud.errors import BandError, SceneNotFoundError, SceneReadError, UnitsError
+from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError
 from geocloud.remote import is_remote, read_bytes
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import Level, ProductName
@@ -34,6 +36,9 @@ KEYS = (
     (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
 )
 """An item's id → the keys of red, green, blue and nir."""
+
+FRESH = 600
+"""Seconds for which a remote item collection is not fetched again."""
 
 MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "MTL")
 STAC_SUFFIXES = (".json", ".geojson")
@@ -62,7 +67,7 @@ def read_item(source: str) -> Item:
     """
     place, _, wanted = source.partition("#")
     try:
-        data = json.loads(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+        data = _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
     except FileNotFoundError as error:
         raise SceneNotFoundError(f"{place}: no such file") from error
     except (OSError, ValueError) as error:
@@ -79,8 +84,23 @@ def read_item(source: str) -> Item:
     return found
 
 
+@lru_cache(maxsize=4)
+def _load(place: str, stamp: int) -> Any:
+    """A file's JSON, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
+    return json.loads(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+
+
 def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
     """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
+    try:
+        return _recipe(source, options)
+    except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
+        if isinstance(error, GeocloudError):
+            raise
+        raise SceneReadError(f"{source}: not as a STAC item should be ({type(error).__name__}: {error})") from error
+
+
+def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
     item = read_item(source)
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
@@ -96,7 +116,10 @@ def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
         BandSource(_absolute(base, assets[key]["href"]), _absolute(base, assets[key]["href"]), index)
         for key, index in found
     ]
-    conversion, fill = _scales([_raster(assets[key], index) for key, index in found])
+    rasters = [_raster(assets[key], index) for key, index in found]
+    if properties.get("earthsearch:boa_offset_applied") is True:  # and yet an offset may be declared
+        rasters = [raster | {"offset": 0} for raster in rasters]
+    conversion, fill = _scales(rasters)
     product, units = ProductName.parse(name), Units.AUTO
     sun = properties.get("view:sun_elevation")
     if product.level is Level.L1:

@@ -1,6 +1,7 @@
 """What sources hold is found, each product once."""
 
 import json
+import os
 import shutil
 import tarfile
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from archive import make_archive
 from conftest import ramp, write_tif
 from rasterio.windows import Window
 
-from geocloud.batch import find_scenes
+from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.scene import open_scene
 
@@ -134,3 +135,15 @@ def test_an_archive_of_something_else_is_left_to_the_run(tmp_path):
     with tarfile.open(tmp_path / "code.tar.gz", "w:gz"):
         pass
     assert names([tmp_path]) == ["code"]
+
+
+def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
+    write_tif(tmp_path / "a.tif", ramp())
+    (tmp_path / "list.txt").write_text("a.tif\nlist.txt\n")
+    assert names([tmp_path / "list.txt"]) == ["a"]
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.tif", "wb"):  # noqa: PTH123 - no Path holds such a name
+        pass
+    entries = run_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
+    assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
+    plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
+    assert len(plan.before) == 1 and not plan.refused  # what is not there may be there next time

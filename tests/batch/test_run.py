@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -323,3 +324,39 @@ def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
 
     run_batch([str(archive)], tmp_path, BatchOptions(), look)
     assert seen == list(range(COUNT + 1))
+
+
+def test_results_beside_their_scenes_change_nothing(archive, tmp_path):
+    """Masks, styles and sidecars in a product's own folder are no input."""
+    folder = tmp_path / "in"
+    shutil.copytree(next(archive.glob("LC08*_T1")), folder)
+    for _ in range(2):
+        entries = run_batch([str(folder)], folder, BatchOptions())
+        assert [e.state for e in entries] == ["done"]
+    (folder / "x_B4.TIF.aux.xml").write_text("<PAMDataset/>")
+    assert not plan_batch([str(folder)], folder, BatchOptions()).jobs
+    tifs = tmp_path / "tifs"
+    tifs.mkdir()
+    shutil.copy(archive / "stack_002.tif", tifs)
+    for _ in range(2):
+        entries = run_batch([f"{tifs}/*.tif"], tifs, BatchOptions())
+        assert [(e.name, e.state) for e in entries] == [("stack_002", "done")]
+
+
+def test_manifests_in_one_folder_never_share_a_name(archive, tmp_path):
+    sources = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(archive / "stack_002.tif", tmp_path / folder / "stack.tif")
+        shutil.copy(archive / "stack_005.tif", tmp_path / folder / "collection.tif")
+        sources.append(str(tmp_path / folder))
+    for number, source in enumerate(sources):
+        for shard in (Shard(), *(Shard(i, 2) for i in (1, 2))) if number else (Shard(),):
+            run_batch([source], tmp_path / "out", BatchOptions(shard=shard))
+    found = read_entries(tmp_path / "out")
+    assert len({e.name for e in found if e.source.startswith(sources[0])}) == 2
+    assert not {e.name for e in found if e.source.startswith(sources[0])} & {
+        e.name for e in found if e.source.startswith(sources[1])
+    }
+    assert "collection" not in {e.name for e in found}
+    assert json.loads((tmp_path / "out" / "collection.json").read_text())["type"] == "Collection"

@@ -43,7 +43,7 @@ def test_any_names_in_a_folder(names):
 
 @given(st.lists(st.tuples(st.text(), st.text()), unique_by=lambda pair: pair[1], max_size=20))
 def test_every_scene_gets_a_name_of_its_own_that_a_file_can_have(pairs):
-    names = list(_names([Found("x", name, key, 0) for name, key in pairs], {}).values())
+    names = list(_names([Found("x", name, key, 0) for name, key in pairs], {}, {}).values())
     assert len({name.lower() for name in names}) == len(pairs)
     assert all(name.strip() and len(name) < 200 and not set(name) & set('/\\:*?"<>|\0\n') for name in names)
 
