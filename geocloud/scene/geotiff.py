@@ -60,13 +60,13 @@ def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Inde
     found = _by_description(_descriptions(dataset), path, name) or _by_colour(dataset)
     if found:
         return found
-    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in dataset.descriptions)
+    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in _descriptions(dataset))
     if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
         log.warning("%s: bands have no names, read as red, green, blue, nir; say otherwise with --bands", path)
         return 1, 2, 3, 4
     known = ", ".join(
         f"{i} {description or colour.name}"
-        for i, (description, colour) in enumerate(zip(dataset.descriptions, dataset.colorinterp, strict=True), 1)
+        for i, (description, colour) in enumerate(zip(_descriptions(dataset), dataset.colorinterp, strict=True), 1)
     )
     if dataset.count < 4:
         raise BandError(f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed")

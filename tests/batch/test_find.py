@@ -10,12 +10,13 @@ import numpy as np
 import pystac
 import pytest
 from archive import make_archive
-from conftest import ramp, write_tif
+from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.scene import open_scene
+from geocloud.simulate import SimulatedScene, write_level1
 
 
 def names(sources, aside=None):
@@ -120,6 +121,49 @@ def test_stac_assets_by_key(tmp_path):
     with open_scene(tmp_path / "hls.json") as scene:
         reflectance, _ = scene.read(Window(0, 0, 110, 90))
     np.testing.assert_allclose(reflectance, ramp(), atol=6e-5)
+
+
+def test_a_level_1_item_reads_its_mtl(tmp_path):
+    name = "LC08_L1TP_190026_20240701_20240708_02_T1"
+    made = tmp_path / name
+    write_level1(SimulatedScene(ramp(), np.zeros((90, 110), bool)), made, name, grid=geobox(), sun_elevation=50.0)
+    keys = {"red": "B4.TIF", "green": "B3.TIF", "blue": "B2.TIF", "nir08": "B5.TIF", "mtl.txt": "MTL.txt"}
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "properties": {"datetime": "2024-07-01T10:00:00Z", "view:sun_elevation": 12},
+        "assets": {key: {"href": f"./{name}/{name}_{file}"} for key, file in keys.items()},
+    }
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with open_scene(tmp_path / "item.json") as scene:
+        assert scene.sun_elevation == 50
+        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90))[0], ramp(), atol=3e-5)
+    del item["assets"]["mtl.txt"]
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with open_scene(tmp_path / "item.json") as scene:
+        assert scene.sun_elevation == 12
+    item["assets"]["mtl.txt"] = {"href": "./gone_MTL.txt"}
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with pytest.raises(SceneReadError, match="not as a STAC item should be"):
+        open_scene(tmp_path / "item.json")
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_offsets_of_sentinel_2(tmp_path, applied):
+    """Earth Search declares an offset even where it has been applied already, and says so elsewhere."""
+    assets = {}
+    for band, name in enumerate(("red", "green", "blue", "nir")):
+        values = np.rint((ramp()[[band]] + (0 if applied else 0.1)) * 1e4).astype("uint16")
+        write_tif(tmp_path / f"{name}.tif", values)
+        raster = [{"scale": 0.0001, "offset": -0.1, "nodata": 0}]
+        assets[name] = {"href": f"{name}.tif", "eo:bands": [{"common_name": name}], "raster:bands": raster}
+        assets[f"{name}-jp2"] = {**assets[name], "href": "none.jp2", "type": "image/jp2"}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "S2A_33UXP_20240701_0_L2A", "assets": assets}
+    item["properties"] = {"earthsearch:boa_offset_applied": applied, "platform": "sentinel-2a"}
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with open_scene(tmp_path / "item.json") as scene:
+        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90))[0], ramp(), atol=6e-5)
 
 
 def test_damaged_stac_is_one_clear_error(tmp_path):

@@ -290,6 +290,15 @@ def _(folder: Path) -> list[str]:
     return [str(path)]
 
 
+@case("archive", "a zip with an entry without a name", 1, "cannot be read as an archive")
+def _(folder: Path) -> list[str]:
+    path = folder / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\x01", "nothing")
+    path.write_bytes(path.read_bytes().replace(b"\x01", b"\x00"))
+    return [str(path)]
+
+
 @case("archive", "an archive of something else", 1, "no Landsat band files")
 def _(folder: Path) -> list[str]:
     return tar(folder, lambda archive, made: add(archive, "readme.txt", b"hello"), whole=False)
@@ -423,6 +432,29 @@ for what, crs, transform in (
             "--polygons",
             str(folder / "out" / "clouds.gpkg"),
         ]
+
+
+@case("place", "pixels without area, by the geotransform", 1, "gives its pixels no area")
+def _(folder: Path) -> list[str]:
+    path = folder / "scene.vrt"
+    stack(folder)
+    bands = "".join(
+        f'<VRTRasterBand dataType="Float32" band="{i}"><SimpleSource><SourceFilename relativeToVRT="1">scene.tif'
+        f"</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>"
+        for i in range(1, 5)
+    )
+    path.write_text(
+        '<VRTDataset rasterXSize="110" rasterYSize="90"><SRS>EPSG:32633</SRS>'
+        f"<GeoTransform>500000, 30, 0, 5400000, 30, 0</GeoTransform>{bands}</VRTDataset>"
+    )
+    return [str(path)]
+
+
+@case("raster", "band descriptions that are not UTF-8", MASKED, "bands have no names")
+def _(folder: Path) -> list[str]:
+    path = Path(stack(folder, descriptions=("rXd", "grXn", "blXu", "nXr")))
+    path.write_bytes(path.read_bytes().replace(b"rXd", b"r\xf6d").replace(b"grXn", b"gr\xfcn"))
+    return [str(path)]
 
 
 @case("place", "no CRS", MASKED)
