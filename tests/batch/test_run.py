@@ -18,7 +18,7 @@ import pytest
 import rasterio
 import shapely
 from archive import BROKEN, break_ten, make_archive
-from conftest import geobox, ramp, read_tif, write_tif
+from conftest import geobox, ramp, write_tif
 from torture import states, torture
 
 from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
@@ -298,21 +298,6 @@ def test_a_job_never_raises(tmp_path):
     outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, Settings()), broken)
     assert outcome.error == "RuntimeError: the network fell over" and outcome.failure == "passing"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tif"]
-
-
-def test_the_overhead_of_a_scene_is_small(archive, tmp_path):
-    """Not a benchmark: benchmarks/run.py batch measures it."""
-    model, source = load_model(), archive / "stack_002.tif"
-    took = {"alone": [], "job": []}
-    for turn in range(6):
-        started = time.process_time()
-        mask_scene(source, tmp_path / f"a{turn}.tif", model=model)
-        took["alone"].append(time.process_time() - started)
-        started = time.process_time()
-        run_job(Job(f"j{turn}", str(source), tmp_path, Settings()), model)
-        took["job"].append(time.process_time() - started)
-    assert min(took["job"]) - min(took["alone"]) < 0.1
-    assert (read_tif(tmp_path / "a0.tif") == read_tif(tmp_path / "j0_cloudmask.tif")).all()
 
 
 def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
