@@ -211,7 +211,7 @@ def _reporter(kind: str) -> Callable[[Status], None]:
 
     def show(status: Status) -> None:
         bar.total = status.total
-        bar.initial = bar.n if not status.done else bar.initial
+        bar.initial = status.before  # or the rate would count what an earlier run did
         bar.set_postfix_str(f"{status.rate:.1f} MP/s, {status.failed} failed", refresh=False)
         bar.update(status.before + status.done + status.failed - bar.n)
         if status.before + status.done + status.failed == status.total:

@@ -13,10 +13,10 @@ import rasterio.enums
 import shapely
 import shapely.geometry
 from numpy.typing import NDArray
+from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 
 from geocloud import style
-from geocloud.errors import GeocloudError
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
 from geocloud.mosaic import NO_DATA
@@ -133,7 +133,7 @@ def _code(grid: GeoBox) -> str | None:
         return None
     try:
         authority = grid.crs.to_authority()
-    except GeocloudError:
+    except CRSError:  # a CRS of its own
         authority = None
     return ":".join(authority) if authority else None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from geocloud.errors import BandError, SceneError, SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError
 from geocloud.remote import is_remote, list_files, names_file, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
@@ -111,18 +111,26 @@ def _single(source: str, path: PurePosixPath | Path) -> Found:
 
 def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
     """The scenes among a folder's own files; single bands that belong to no product are passed over."""
-    products = [p for p in find_products(names) if set(p.files) & {1, 2, 3, 4, 5, 8}]
-    bands = {name for product in find_products(names) for name in product.files.values()}
-    by_prefix = {product.prefix: product for product in products}
-    for prefix, product in by_prefix.items():
-        own = prefix.rstrip("_-. ")
-        name = own if ProductName.parse(own).text or len(by_prefix) > 1 else folder.resolve().name
-        source = folder if len(by_prefix) == 1 else folder / next(iter(product.files.values()))
-        yield Found.of(str(source), name or folder.resolve().name, 0)
+    products, bands = _products(names)
+    for prefix, member in products.items():
+        source = folder if len(products) == 1 else folder / member
+        yield Found.of(str(source), _product_name(prefix, folder.resolve().name, len(products) > 1), 0)
     for file in names:
         path = folder / file
         if is_archive(path) or (path.suffix.lower() in RASTER_SUFFIXES and file not in bands and _may_be_scene(path)):
             yield _single(str(path), path)
+
+
+def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
+    """Products among files, by prefix with one of their files; and all files that are bands."""
+    groups = find_products(names)
+    bands = {name for product in groups for name in product.files.values()}
+    return {p.prefix: next(iter(p.files.values())) for p in groups if set(p.files) & {1, 2, 3, 4, 5, 8}}, bands
+
+
+def _product_name(prefix: str, folder: str, several: bool) -> str:
+    own = prefix.rstrip("_-. ")
+    return own if own and (several or ProductName.parse(own).text) else folder
 
 
 def _may_be_scene(path: Path) -> bool:
@@ -176,13 +184,10 @@ def _elsewhere(url: str) -> Iterator[Found]:
 
 
 def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
-    products = [p for p in find_products(names) if set(p.files) & {1, 2, 3, 4, 5, 8}]
-    bands = {name for product in find_products(names) for name in product.files.values()}
-    if len({product.prefix for product in products}) > 1:
-        raise BandError(f"{folder}: several products in one place; on s3:// each needs a folder of its own")
+    """The same in a bucket, where several products in one place cannot be told apart: masking says so."""
+    products, bands = _products(names)
     if products:
-        own = products[0].prefix.rstrip("_-. ")
-        yield Found.of(folder, own if ProductName.parse(own).text else folder.rpartition("/")[2], 0)
+        yield Found.of(folder, _product_name(next(iter(products)), folder.rpartition("/")[2], False), 0)
     for name in names:
         if name not in bands and PurePosixPath(name).suffix.lower() in RASTER_SUFFIXES:
             yield _single(f"{folder}/{name}", PurePosixPath(name))
@@ -194,8 +199,8 @@ def _catalog(source: str) -> Iterator[Found]:
 
     try:
         place = source.partition("#")[0]
-        text = read_bytes(place).decode() if is_remote(place) else Path(place).read_text(encoding="utf-8")
-        data = pystac.StacIO.default().json_loads(text)
+        reader = _reader()
+        data = reader.json_loads(reader.read_text(place))
         if data.get("type") == "FeatureCollection":
             for feature in data.get("features", []):
                 if source in (place, f"{place}#{feature['id']}"):
@@ -204,7 +209,7 @@ def _catalog(source: str) -> Iterator[Found]:
         if data.get("type") == "Feature":
             yield Found.of(source, str(data["id"]), 1)
             return
-        top = pystac.read_file(place, stac_io=_reader())
+        top = pystac.read_file(place, stac_io=reader)
         assert isinstance(top, pystac.Catalog)
         for item in top.get_items(recursive=True):
             yield Found.of(str(item.get_self_href()), item.id, 1)
@@ -216,14 +221,11 @@ def _catalog(source: str) -> Iterator[Found]:
 
 def _reader() -> Any:
     """How pystac reads: from ``s3://`` too."""
-    import pystac
+    from pystac.stac_io import DefaultStacIO
 
-    class Reader(pystac.StacIO):
-        def read_text(self, source: object, *_: object, **__: object) -> str:
+    class Reader(DefaultStacIO):
+        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
             place = str(source)
             return read_bytes(place).decode() if is_remote(place) else Path(place).read_text(encoding="utf-8")
-
-        def write_text(self, dest: object, txt: str, *_: object, **__: object) -> None:
-            raise NotImplementedError
 
     return Reader()
