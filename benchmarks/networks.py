@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from geocloud.training.recipe import CONFIGS, Recipe
 
 from geocloud.model.checkpoint import Checkpoint, build_network
 from geocloud.predict import Predictor
-from geocloud.training.recipe import CONFIGS, Recipe
 
 VARIANTS = {
     f"width {width}, {levels} levels": {"width": width, "levels": levels, "ratios": True}

@@ -61,11 +61,15 @@ class Conversion:
         return Conversion((a, b, c, d), (e, f, g, h))
 
     def apply(self, values: Any, out: Any) -> Any:
-        """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned."""
-        for band, (scale, offset) in enumerate(zip(self.scale, self.offset, strict=True)):
-            out[band] = values[band]
-            out[band] *= scale
-            out[band] += offset
+        """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned.
+
+        Of three bands, without near-infrared, ``out[3]`` becomes NaN.
+        """
+        for band, band_values in enumerate(values):
+            out[band] = band_values
+            out[band] *= self.scale[band]
+            out[band] += self.offset[band]
+        out[len(values) :] = math.nan
         return out
 
     def invert(self, reflectance: Any) -> Any:

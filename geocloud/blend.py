@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from geocloud.grid import Tile, TileGrid
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A model: reflectance ``(N, 4, H, W)``, NaN where there is no data, in; probability or mask ``(N, H, W)`` out.
+"""A model: reflectance ``(N, 4, H, W)``, NaN where there is no data, in; probability ``(N, classes, H, W)`` out, of
+cloud and, where it knows it, of shadow. ``(N, H, W)`` is cloud alone.
 
 It may say by attributes how it likes to be called: ``batch``, how many tiles at a time; ``workers``, from how many
 threads at once, each of which then calls its ``start_worker()`` first.
@@ -66,21 +67,21 @@ def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[TileRow]:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Finished rows of the scene: probability ``(rows, width)`` in [0, 1], NaN where there is no data."""
+    """Finished rows of the scene: probability ``(class, rows, width)`` in [0, 1], NaN where there is no data."""
 
     first_row: int
     probability: NDArray[np.float32]
 
 
-def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict) -> Iterator[Strip]:
-    """Predicts every tile, as `Predict` likes it, and blends the overlaps.
+def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1) -> Iterator[Strip]:
+    """Predicts every tile, as `Predict` likes it, and blends the overlaps, of its first ``classes``.
 
     The weights of all tiles at a pixel sum to one, see `TileGrid`. Of each tile the model sees those halves of its
     height and width that hold data, so that a tile without any never reaches it.
     """
     height, shift = grid.tile_height, grid.shift
     batch, workers = int(getattr(predict, "batch", 4)), int(getattr(predict, "workers", 1))
-    canvas = np.zeros((height, grid.reach), "float32")  # sums of weighted probabilities
+    canvas = np.zeros((classes, height, grid.reach), "float32")  # sums of weighted probabilities
     with ThreadPoolExecutor(workers, initializer=getattr(predict, "start_worker", None)) as pool:
         for row, tile_row in enumerate(rows):
             top = int(tile_row.tiles[0].read.row_off)
@@ -93,17 +94,17 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict) -> Iterator
             answers = pool.map(lambda group: predict(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):
-                    weighted = down[part.rows] * probability
+                    weighted = down[part.rows] * (probability if probability.ndim == 2 else probability[:classes])
                     weighted *= grid.col_weights(part.col)[part.cols.start - part.start : part.cols.stop - part.start]
-                    canvas[part.rows, part.cols] += weighted
+                    canvas[:, part.rows, part.cols] += weighted
             write = tile_row.tiles[0].write
             done = slice(int(write.row_off) - top, int(write.row_off) - top + int(write.height))
             inside = slice(shift, shift + grid.width)
-            strip = canvas[done, inside].copy()
-            strip[~valid[done, inside]] = np.nan
+            strip = canvas[:, done, inside].copy()
+            strip[:, ~valid[done, inside]] = np.nan
             yield Strip(int(write.row_off), strip)
-            canvas[: grid.overlap] = canvas[grid.step :]
-            canvas[grid.overlap :] = 0
+            canvas[:, : grid.overlap] = canvas[:, grid.step :]
+            canvas[:, grid.overlap :] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATUR
     One stretch for all three bands, so that clouds stay white: from each band's darkest hundredth, haze, to where the
     brightest fiftieth of all begins.
     """
-    valid = np.isfinite(reflectance).all(0)
+    valid = np.isfinite(reflectance[list(bands)]).all(0)
     picture = np.zeros((*valid.shape, 4), "uint8")
     if not valid.any():
         return picture

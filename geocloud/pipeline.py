@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from geocloud import gdal, style
 from geocloud.blend import Predict, ReadRows, Strip, blend, tile_rows
-from geocloud.errors import OptionError, OutputError
+from geocloud.errors import BandError, OptionError, OutputError
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.model import DEFAULT
 from geocloud.mosaic import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
 from geocloud.output import Staging
+from geocloud.resample import Coarse, find_factor
 from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe, reading_down
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Watch = Callable[[int, NDArray[np.float32]], None]
 READ_AHEAD = 6 * 2**20
 """Pixels of a scene that are read before they are needed."""
 
+STRIP = 640
+"""Rows of a mask that are refined, counted or traced at once."""
+
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels make no polygon, unless a minimum is given."""
 
@@ -52,7 +56,9 @@ class MaskOptions:
     ``threshold``: cloud is what is above it (None: the model's own). ``min_area``: square metres below which clouds
     are dropped and holes filled. ``buffer``: metres by which cloud is grown, after that. ``polygon_min_area``: square
     metres below which clouds and holes make no polygon (None: nine pixels). ``tile_size`` (the largest side of a tile;
-    None: what is quickest) and ``overlap`` in pixels: they change the cost, hardly the mask.
+    None: what is quickest) and ``overlap`` in pixels that the model sees: they change the cost, hardly the mask.
+    ``working_resolution``: metres of the pixels that the model sees, or "native" (None: scenes finer than 20 m are
+    seen in the model's own, others as they are); the mask is on the scene's grid all the same.
     ``device``, ``precision`` and ``batch`` are for a model given by name; see `geocloud.predict.Predictor`.
     """
 
@@ -62,6 +68,7 @@ class MaskOptions:
     polygon_min_area: float | None = None
     tile_size: int | None = None
     overlap: int = 128
+    working_resolution: float | str | None = None
     device: str = "auto"
     precision: str = "auto"
     batch: int | None = None
@@ -147,16 +154,17 @@ def mask_scene(
             styles[polygon_path] = polygon_path.with_suffix(".qml")
         with Staging([*wanted, *styles.values()], options.overwrite) as staging:
             _check_metres(scene.grid, options)
-            grid = TileGrid.fitted(scene.grid.height, scene.grid.width, options.tile_size, options.overlap)
             mask, percent = staging.scratch(mask_path, "mask.tif"), None
             if polygon_path or probability_path:
                 percent = staging.scratch(mask_path, "percent.tif")
             with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
                 predict, name, threshold = _model(model, options)
-                counts = _predict(scene, _watched(rows, watch), grid, predict, threshold, mask, percent, progress)
+                _check_bands(scene, predict, name)
+                view = _View.of(scene, _watched(rows, watch), predict, options)
+                counts = _predict(scene, view, predict, threshold, mask, percent, progress)
             if options.min_area or options.buffer:
-                mask = _refine(staging, mask_path, scene, grid, options, mask)
-                counts = count(mask, grid.step)
+                mask = _refine(staging, mask_path, scene, options, mask)
+                counts = count(mask, STRIP)
             tags = _tags(scene, name, threshold, counts)
 
             frame = None
@@ -165,9 +173,9 @@ def mask_scene(
                 from geocloud import vector
 
                 assert percent is not None
-                source_mask = _for_polygons(staging, mask_path, scene.grid, options, mask, grid.step)
+                source_mask = _for_polygons(staging, mask_path, scene.grid, options, mask, STRIP)
                 frame = tracing.trace_clouds(
-                    source_mask, percent, scene=scene.name, acquired=scene.acquired, strip=grid.step
+                    source_mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP
                 )
                 vector.write_layer(
                     frame,
@@ -214,8 +222,7 @@ def mask_scene(
 
 def _predict(
     scene: Scene,
-    read: ReadRows,
-    grid: TileGrid,
+    view: _View,
     predict: Predict,
     threshold: float,
     mask: Path,
@@ -236,19 +243,47 @@ def _predict(
         writer = stack.enter_context(ThreadPoolExecutor(1))
 
         def write(strip: Strip) -> Counts:
-            values = to_mask(strip.probability, threshold)
+            values = to_mask(strip.probability[0], threshold)
             masks.write(strip.first_row, values)
             if percents:
-                percents.write(strip.first_row, to_percent(strip.probability))
+                percents.write(strip.first_row, to_percent(strip.probability[0]))
             return Counts.of(values)
 
         written = writer.submit(Counts, 0, 0, 0)
-        for done, strip in enumerate(blend(grid, tile_rows(grid, read), predict), 1):
+        for strip in view.strips(predict, progress):
             counts += written.result()
             written = writer.submit(write, strip)
-            if progress:
-                progress(done, grid.rows)
         return counts + written.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How the model sees a scene: its tiles, and what brings them to larger pixels and back, where that is due."""
+
+    grid: TileGrid
+    read: ReadRows
+    coarse: Coarse | None
+
+    @classmethod
+    def of(cls, scene: Scene, read: ReadRows, predict: Predict, options: MaskOptions) -> _View:
+        height, width = scene.grid.shape
+        trained = getattr(predict, "pixel_size", None)
+        factor = find_factor(scene.grid.pixel_size, trained, options.working_resolution)
+        coarse = Coarse(read, height, width, factor) if factor > 1 else None
+        if coarse:
+            (height, width), read = coarse.shape, coarse.read
+        return cls(TileGrid.fitted(height, width, options.tile_size, options.overlap), read, coarse)
+
+    def strips(self, predict: Predict, progress: Progress | None) -> Iterator[Strip]:
+        """Probabilities of the scene's own pixels, from top to bottom."""
+
+        def shown() -> Iterator[Strip]:
+            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict), 1):
+                if progress:
+                    progress(done, self.grid.rows)
+                yield strip
+
+        return self.coarse.enlarge(shown()) if self.coarse else shown()
 
 
 def _watched(read: ReadRows, watch: Watch | None) -> ReadRows:
@@ -262,16 +297,16 @@ def _watched(read: ReadRows, watch: Watch | None) -> ReadRows:
     return read_and_show
 
 
-def _refine(staging: Staging, near: Path, scene: RasterScene, grid: TileGrid, options: MaskOptions, mask: Path) -> Path:
+def _refine(staging: Staging, near: Path, scene: RasterScene, options: MaskOptions, mask: Path) -> Path:
     """Drops what is small, then grows what is left."""
     if options.min_area:
         pixels = _pixels(options.min_area, scene.grid)
         sieved = staging.scratch(near, "sieved.tif")
-        remove_small(mask, sieved, pixels, scene.grid, grid.step, scene.area_or_point)
+        remove_small(mask, sieved, pixels, scene.grid, STRIP, scene.area_or_point)
         mask = sieved
     if options.buffer:
         grown = staging.scratch(near, "grown.tif")
-        dilate(mask, grown, scene.grid, options.buffer, grid.step, scene.area_or_point)
+        dilate(mask, grown, scene.grid, options.buffer, STRIP, scene.area_or_point)
         mask = grown
     return mask
 
@@ -308,6 +343,15 @@ def _model(model: str | Path | Predictor | Predict, options: MaskOptions) -> tup
         predict = load_model(model, options.device, options.precision, options.batch)
     threshold = options.threshold if options.threshold is not None else float(getattr(predict, "threshold", 0.5))
     return predict, str(getattr(predict, "name", "custom")), threshold
+
+
+def _check_bands(scene: RasterScene, predict: Predict, name: str) -> None:
+    """A model that was not trained without near-infrared is not given a scene that has none."""
+    if scene.bands == 3 and not getattr(predict, "optional_nir", True):
+        raise BandError(
+            f"{scene.recipe.source}: no near-infrared band, and model {name!r} was not trained without; "
+            "name a band for it with --bands, or take the model 'fast'"
+        )
 
 
 def _tags(scene: Scene, model: str, threshold: float, counts: Counts) -> dict[str, str]:

@@ -43,8 +43,10 @@ class Precision(StrEnum):
 class Predictor:
     """A model on a device. Call it with a batch of tiles, or `predict_array` with an image of any size.
 
-    ``threshold`` is the checkpoint's own. ``batch`` is how many tiles it takes at once; it halves itself when the
-    device runs out of memory. Raises DeviceError for a device or precision that is not there.
+    ``threshold`` is the checkpoint's own, ``pixel_size`` the metres of the pixels that it was trained to see (None:
+    any), ``optional_nir`` whether near-infrared may be missing, ``classes`` how many it tells apart: cloud, and with
+    two also shadow. ``batch`` is how many tiles it takes at once; it halves itself when the device runs out of memory.
+    Raises DeviceError for a device or precision that is not there.
     """
 
     def __init__(
@@ -63,6 +65,9 @@ class Predictor:
         self.dtype = find_dtype(self.device, Precision(precision))
         self.batch = batch or BATCH.get(self.device.type, 4)
         self.threshold = checkpoint.threshold
+        self.pixel_size = checkpoint.pixel_size
+        self.optional_nir = checkpoint.optional_nir
+        self.classes = checkpoint.classes
         self._threads = torch.get_num_threads()
         self.workers = WORKERS.get(self.device.type) or min(self._threads, CPU_WORKERS)
         self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not fight for cores
@@ -79,7 +84,7 @@ class Predictor:
         return self.checkpoint.name
 
     def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``.
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
         H and W must be multiples of the network's stride. Where there is no data the result means nothing.
         """
@@ -113,8 +118,8 @@ class Predictor:
         x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())  # torch has no flips
         if self.device.type == "cuda":
             x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)
-        x = normalise(x.to(self.device), self._mean, self._std)
-        probability: NDArray[np.float32] = self._network(x)[:, 0].float().sigmoid().cpu().numpy()
+        x = normalise(x.to(self.device), self._mean, self._std, self.checkpoint.clip, self.optional_nir)
+        probability: NDArray[np.float32] = self._network(x).float().sigmoid().cpu().numpy()
         return probability
 
     def predict_array(
@@ -124,10 +129,11 @@ class Predictor:
         tile_size: int | None = None,
         overlap: int = 128,
     ) -> NDArray[np.float32]:
-        """Probability of cloud ``(h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
+        """Probability ``(classes, h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
 
-        Reflectance is at the top of the atmosphere, bands red, green, blue, nir. ``valid`` is True where there is
-        data; where it is None, every finite pixel is. Raises OptionError for another shape.
+        Reflectance is at the top of the atmosphere, bands red, green, blue, nir, in pixels of about ``pixel_size``.
+        Near-infrared is NaN all over where there is none of it. ``valid`` is True where there is data; where it is
+        None, every finite pixel is. Raises OptionError for another shape, and for a model that wants near-infrared.
         """
         if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
             raise OptionError(
@@ -136,7 +142,8 @@ class Predictor:
         if valid is not None and valid.shape != reflectance.shape[1:]:
             raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
         height, width = reflectance.shape[1:]
-        known = np.isfinite(reflectance).all(0)
+        no_nir = self.optional_nir and bool(np.isnan(reflectance[3]).all())
+        known = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
         if valid is not None:
             known &= valid
         grid = TileGrid.fitted(height, width, tile_size, overlap)
@@ -145,7 +152,8 @@ class Predictor:
         def read(first: int, out: NDArray[np.float32]) -> None:
             out[...] = image[:, first : first + out.shape[1]]
 
-        return np.concatenate([strip.probability for strip in blend(grid, tile_rows(grid, read), self)])
+        strips = blend(grid, tile_rows(grid, read), self, self.classes)
+        return np.concatenate([strip.probability for strip in strips], 1)
 
 
 def load_model(

@@ -72,6 +72,8 @@ def preview_scene(
     if options.beside and mask is None:
         raise OptionError("nothing to show beside the scene: name a mask")
     with open_scene(source, read) as scene:
+        if scene.bands == 3 and options.colour != "natural":
+            raise OptionError(f"{source}: no near-infrared band; wanted --colour natural")
         seen = scene.shrink(options.size)
         clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
         pictures = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geocloud.bands import BANDS, LANDSAT_L1
-from geocloud.errors import GridError, OptionError, OutputError, OutputExistsError
+from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox, TileGrid
 from geocloud.mosaic import NO_DATA, writing
@@ -44,6 +44,8 @@ def cut_geotiffs(
     data there. Tiles without any data are left out. Returns how many were written. Raises GridError, OutputError.
     """
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
+    if scene.bands == 3:
+        raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
     reader = MaskReader(scene, mask) if mask is not None else None
     kinds = ("images", "masks") if reader else ("images",)
     _make_folders([folder / kind for kind in kinds])
@@ -57,7 +59,7 @@ def cut_geotiffs(
                 continue
             count += 1
             place = scene.grid.crop(tile.read)
-            values = np.clip(np.rint(np.where(known, reflectance, 0) * SCALE), MISSING + 1, -MISSING - 1)
+            values = np.clip(np.rint(np.where(known, reflectance[: scene.bands], 0) * SCALE), MISSING + 1, -MISSING - 1)
             image = np.where(known, values, MISSING).astype("int16")
             _write(
                 staging.place(folder / "images" / name), image, place, scene.area_or_point, MISSING, reflectance=True
@@ -83,6 +85,8 @@ def cut_38cloud(
     """
     if tile_size < 1:
         raise OptionError(f"tile size {tile_size}: wanted 1 or more")
+    if scene.bands == 3:
+        raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
     reader = MaskReader(scene, mask) if mask is not None else None
     kinds = [*BANDS, "gt"] if reader else list(BANDS)
     patches = cloud38_windows(scene.name, scene.grid.shape, tile_size)
@@ -173,8 +177,8 @@ def _write(
         if area_or_point:
             dataset.update_tags(AREA_OR_POINT=area_or_point)
         if reflectance:
-            dataset.scales, dataset.offsets = (1 / SCALE,) * 4, (0.0,) * 4
-            dataset.descriptions = BANDS
+            dataset.scales, dataset.offsets = (1 / SCALE,) * len(values), (0.0,) * len(values)
+            dataset.descriptions = BANDS[: len(values)]
         dataset.write(values)
 
 

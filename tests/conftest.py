@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
 from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
-from geocloud.training.chips import Chip
+from geocloud.training.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.synthetic import write_38cloud
 
 UTM = CRS.from_epsg(32633)
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_scenes"
 
 
-def geobox(height: int = 90, width: int = 110, crs: CRS | None = UTM) -> GeoBox:
-    """A grid away from the origin, of 30 m pixels."""
-    return GeoBox(height, width, Affine(30, 0, 499_980, 0, -30, 5_400_040), crs)
+def geobox(height: int = 90, width: int = 110, crs: CRS | None = UTM, size: float = 30) -> GeoBox:
+    """A grid away from the origin, of pixels of so many metres."""
+    return GeoBox(height, width, Affine(size, 0, 499_980, 0, -size, 5_400_040), crs)
 
 
 def ramp(height: int = 90, width: int = 110) -> NDArray[np.float32]:
@@ -99,7 +99,8 @@ def data() -> Path:
 def simulated_chip(seed: int = 0, size: int = 96) -> Chip:
     """A small chip of forest and water under cumulus."""
     scene = simulate_scene(seed, (size, size), ("forest", "water"), ("cumulus",), 0.4)
-    return Chip(f"s{seed}", scene.reflectance, scene.truth.astype("uint8"))
+    cloud = scene.truth.astype("uint8") * CLOUD
+    return Chip(f"s{seed}", scene.reflectance, np.stack([cloud, np.full_like(cloud, UNKNOWN)]))
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,8 @@ class Model:
 
 def run(grid, image, predict, batch=3, workers=1):
     strips = list(blend(grid, rows_of(grid, image), Model(predict, batch, workers)))
-    assert [s.first_row for s in strips] == list(np.cumsum([0, *(s.probability.shape[0] for s in strips)])[:-1])
-    return np.concatenate([s.probability for s in strips])
+    assert [s.first_row for s in strips] == list(np.cumsum([0, *(s.probability.shape[1] for s in strips)])[:-1])
+    return np.concatenate([s.probability[0] for s in strips])
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -15,6 +15,7 @@ LEVELS = [
     {"pipeline", "tiles", "preview", "qgis"},
     {"scene", "predict", "mosaic", "polygons", "simulate", "output", "picture", "vector"},
     {"model"},
+    {"resample"},
     {"blend"},
     {"grid", "metrics", "style", "gdal", "threads", "remote", "allocator", "findings"},
     {"bands"},

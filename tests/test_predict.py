@@ -45,7 +45,7 @@ def test_batch_size_does_not_change_the_result(architecture):
     by_one = Predictor(checkpoint(architecture), "cpu", Precision.FLOAT32, 1)(tiles())
     by_four = Predictor(checkpoint(architecture), "cpu", Precision.FLOAT32, 4)(tiles())
     np.testing.assert_allclose(by_one, by_four, atol=1e-5)
-    assert by_one.shape == (5, 64, 64)
+    assert by_one.shape == (5, 1, 64, 64)
     assert by_one.dtype == np.float32
     assert ((by_one >= 0) & (by_one <= 1)).all()
 
@@ -90,7 +90,7 @@ def test_a_cpu_says_in_words_that_it_is_out_of_memory(monkeypatch):
         return forward(self, batch)
 
     monkeypatch.setattr(Predictor, "_forward", short_of_memory)
-    assert predictor(tiles(4)).shape == (4, 64, 64)
+    assert predictor(tiles(4)).shape == (4, 1, 64, 64)
 
 
 def test_out_of_memory_with_one_tile_is_an_error(monkeypatch):
@@ -109,7 +109,7 @@ def test_arrays_of_any_size(shape):
     predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
     image = ramp(*shape)
     found = predictor.predict_array(image)
-    assert found.shape == shape
+    assert found.shape == (1, *shape)
     assert np.isfinite(found).all()
     valid = np.ones(shape, bool)
     valid[0, 0] = False
@@ -132,7 +132,7 @@ def test_an_array_is_masked_as_a_file_is(tmp_path):
 
     with rasterio.open(tmp_path / "m.tif") as dataset, open_scene(path) as opened:
         image = read_filled(opened, rasterio.windows.Window(0, 0, 450, 500))
-        found = predictor.predict_array(image) > predictor.threshold
+        found = predictor.predict_array(image)[0] > predictor.threshold
         np.testing.assert_array_equal(dataset.read(1) == 1, found)
 
 
@@ -177,8 +177,8 @@ def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it(
     rows, cols = np.mgrid[:500, :620]
     margin = cols < 150 - 0.2 * rows
     predictor = load_model(device="cpu", precision="float32")
-    whole = predictor.predict_array(image)
-    cut = predictor.predict_array(np.where(margin, np.nan, image))
+    whole = predictor.predict_array(image)[0]
+    cut = predictor.predict_array(np.where(margin, np.nan, image))[0]
     far = distance_transform_edt(~margin) > 128
     assert far.mean() > 0.4
     np.testing.assert_allclose(cut[far], whole[far], atol=1e-3)

@@ -69,7 +69,7 @@ def _facts(scene: Any) -> dict[str, Any]:
                 "offset": offset,
             }
             for name, source, seen, scale, offset in zip(
-                BANDS, recipe.bands, scene.sample.bands, scene.conversion.scale, scene.conversion.offset, strict=True
+                BANDS, recipe.bands, scene.sample.bands, scene.conversion.scale, scene.conversion.offset, strict=False
             )
         ],
     }

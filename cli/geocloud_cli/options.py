@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 
 
-class FourBands(click.ParamType[tuple[int, ...]]):
-    """``4,3,2,5``: band numbers of red, green, blue and near-infrared."""
+class Bands(click.ParamType[tuple[int, ...]]):
+    """``4,3,2,5``: band numbers of red, green, blue and, where there is one, near-infrared."""
 
-    name = "R,G,B,NIR"
+    name = "R,G,B[,NIR]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         try:
             numbers = tuple(int(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != 4 or min(numbers) < 1 or len(set(numbers)) < 4:
-            self.fail(f"{value!r}: wanted four different band numbers from 1, such as 4,3,2,5", param, ctx)
+        if len(numbers) not in (3, 4) or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+            self.fail(f"{value!r}: wanted three or four different band numbers from 1, such as 4,3,2,5", param, ctx)
         return numbers
 
 
@@ -57,8 +57,9 @@ _READING = [
     click.option("--offset", type=float, help="See --scale.  [default: 0]"),
     click.option(
         "--bands",
-        type=FourBands(),
-        help="Band numbers of red, green, blue, near-infrared: a raster's own, from 1; in a Landsat folder, Landsat's.",
+        type=Bands(),
+        help="Band numbers of red, green, blue and, unless it is missing, near-infrared: a raster's own, from 1; in a "
+        "Landsat folder, Landsat's.",
     ),
     click.option(
         "--extent",
@@ -124,6 +125,12 @@ _MASKING = [
         help="Largest side of a tile: less takes less memory.  [default: 768 high, 1280 wide; in wide scenes lower]",
     ),
     click.option(
+        "--working-resolution",
+        metavar="METRES|native",
+        help="Pixels that the model sees; the mask stays on the scene's own.  [default: the model's own (30) for "
+        "scenes finer than 20 m, else native]",
+    ),
+    click.option(
         "--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams."
     ),
 ]
@@ -138,7 +145,7 @@ classes = click.option(
 )
 
 
-def label_map(given: dict[str, Any]) -> dict[int, int] | None:
+def label_map(given: dict[str, Any]) -> dict[int, str] | None:
     """Takes the option `classes` out of a command's parameters."""
     from geocloud.training.chips import parse_classes
 

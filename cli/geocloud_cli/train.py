@@ -78,9 +78,6 @@ SETTINGS = (
     help="Pack all patches there first, once, to read them faster.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, exactly where it was.")
-@click.option("--recipe", type=click.Choice(["bundled"]), help="Train as the bundled models were; ROOT is their data.")
-@click.option("--folds", type=click.IntRange(2), metavar="N", help="With --recipe: cross-validate in N folds instead.")
-@click.option("--fold", type=click.IntRange(0), metavar="K", help="With --folds: train the one fold K, from 0.")
 @options.classes
 @options.reading
 @options.as_json
@@ -96,9 +93,6 @@ def train(
     device: str,
     pack: Path | None,
     resume: bool,
-    recipe: str | None,
-    folds: int | None,
-    fold: int | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -110,29 +104,11 @@ def train(
 
     Example: geocloud train 38-Cloud --arch fast --out run1
     """
-    if fold is not None and folds is None:
-        raise click.UsageError("--fold is one of the folds of --folds")
-    if fold is not None and folds is not None and fold >= folds:
-        raise click.UsageError(f"--fold {fold}: wanted 0 to {folds - 1}")
-    if folds is not None and recipe is None:
-        raise click.UsageError("--folds goes with --recipe")
-    for name in ("pack", "start_from", *given) if recipe else ():
-        if (name not in SETTINGS or name in ("split", "val_patches")) and ctx.get_parameter_source(
-            name
-        ) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')}: the recipe reads its data in its own way")
     said = {name: given.pop(name) for name in SETTINGS}
     changes = {name: value for name, value in said.items() if value is not None}
     from geocloud.training.config import TrainConfig, update
 
-    if config is not None:
-        settings = TrainConfig.load(config)
-    elif recipe is not None:
-        from geocloud.training.recipe import CONFIGS
-
-        settings = CONFIGS[arch or "fast"]
-    else:
-        settings = TrainConfig()
+    settings = TrainConfig() if config is None else TrainConfig.load(config)
     start = None
     if start_from is not None:
         from geocloud.model import find_model
@@ -144,10 +120,7 @@ def train(
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
     report = training_bar(ctx.obj["quiet"])
-    if recipe is not None:
-        result = _by_recipe(root, out, settings, device, folds, fold, resume, report)
-    else:
-        result = _on_dataset(root, out, settings, start, device, pack, resume, given, report)
+    result = _on_dataset(root, out, settings, start, device, pack, resume, given, report)
     from geocloud.training.train import Team
 
     first = Team.join().first
@@ -178,23 +151,3 @@ def _on_dataset(
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
     done = train_on(dataset, settings, out, start=start, device=device, pack=pack, resume=resume, report=report)
     return {"model": str(done.model), "trained on": done.training, "held out": done.validation, "jaccard": done.jaccard}
-
-
-def _by_recipe(
-    root: Path,
-    out: Path,
-    settings: TrainConfig,
-    device: str,
-    folds: int | None,
-    fold: int | None,
-    resume: bool,
-    report: Any,
-) -> dict[str, Any]:
-    from geocloud.training.recipe import Recipe
-
-    recipe = Recipe(root, out, settings, device, resume, report)
-    if folds is None:
-        recipe.train()
-        return {"model": str(out / f"{recipe.name}.safetensors")}
-    scores = recipe.cross_validate(folds, fold)
-    return {"scores": scores["pooled"] if scores else f"folds are still missing in {out}"}

@@ -39,19 +39,34 @@ def build_network(architecture: str, **options: Any) -> nn.Module:
     return network
 
 
-def normalise(reflectance: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(
+    reflectance: Tensor, mean: Tensor, std: Tensor, clip: float | None = None, optional_nir: bool = False
+) -> Tensor:
     """What networks are fed: (reflectance − mean) / std, band by band, ``(N, 4, H, W)``.
 
-    Where there is no data (NaN in any band) each band holds its mean over the rest of the tile, so that an edge of the
-    data looks like nothing: a fixed value would be bright beside the sea and dark beside snow.
+    Reflectance above ``clip`` counts as ``clip``. Where there is no data (NaN in any band) each band holds its mean
+    over the rest of the tile, so that an edge of the data looks like nothing: a fixed value would be bright beside the
+    sea and dark beside snow. With ``optional_nir`` there is a fifth band: 1 all over an image whose near-infrared is
+    NaN everywhere, where red stands in for it, else 0. ``mean`` and ``std``: ``(1, 4, 1, 1)``.
     """
-    x = torch.addcmul(-mean / std, reflectance, 1 / std)
-    missing = x.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
+    count, bands, height, width = reflectance.shape
+    x = reflectance.new_empty(count, bands + optional_nir, height, width)
+    seen = x[:, :bands]
+    torch.addcmul(-mean / std, reflectance, 1 / std, out=seen)
+    if optional_nir:
+        absent = reflectance[:, 3].isnan().flatten(1).all(1)  # (N,)
+        for i in torch.nonzero(absent)[:, 0]:
+            seen[i, 3] = (reflectance[i, 0] - mean[0, 3]) / std[0, 3]
+        x[:, bands] = absent[:, None, None]
+    if clip is not None:
+        torch.minimum(seen, (clip - mean) / std, out=seen)
+    missing = seen.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
     if not missing.any():
         return x
     known = (~missing).float()
-    average = torch.where(missing, 0, x).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
-    return torch.where(missing, average, x)
+    average = torch.where(missing, 0, seen).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
+    torch.where(missing, average, seen, out=seen)
+    return x
 
 
 def digest(weights: dict[str, Tensor]) -> str:
@@ -69,7 +84,8 @@ class Checkpoint:
     """Weights, architecture, bands, normalisation, threshold and where they come from.
 
     The network is fed what `normalise` makes of reflectance; a pixel is cloud where its probability is above
-    ``threshold``. ``training`` tells how the weights came to be and what they score.
+    ``threshold``, of pixels whose side is about ``pixel_size`` metres (None: any). ``clip``: see `normalise`.
+    ``training`` tells how the weights came to be and what they score.
     """
 
     name: str
@@ -80,6 +96,8 @@ class Checkpoint:
     threshold: float
     options: dict[str, Any] = field(default_factory=dict)
     bands: tuple[str, ...] = BANDS
+    clip: float | None = None
+    pixel_size: float | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +107,16 @@ class Checkpoint:
             raise CheckpointError(f"model {self.name!r}: wanted {len(BANDS)} means and as many positive deviations")
         if not 0 < self.threshold < 1:
             raise CheckpointError(f"model {self.name!r}: threshold {self.threshold} is not between 0 and 1")
+
+    @property
+    def optional_nir(self) -> bool:
+        """Whether near-infrared may be missing."""
+        return bool(self.options.get("optional_nir", False))
+
+    @property
+    def classes(self) -> int:
+        """How many probabilities come out: 1 cloud, 2 cloud and shadow."""
+        return int(self.options.get("classes", 1))
 
     def network(self) -> nn.Module:
         """The network with these weights, in evaluation mode, float32, on the CPU."""
@@ -115,6 +143,8 @@ class Checkpoint:
             "mean": list(self.mean),
             "std": list(self.std),
             "threshold": self.threshold,
+            "clip": self.clip,
+            "pixel_size": self.pixel_size,
             "training": self.training,
         }
         weights = {key: value.detach().cpu().contiguous() for key, value in self.weights.items()}
@@ -144,7 +174,13 @@ class Checkpoint:
                 threshold=float(about["threshold"]),
                 options=dict(about["options"]),
                 bands=tuple(about["bands"]),
+                clip=_number(about.get("clip")),
+                pixel_size=_number(about.get("pixel_size")),
                 training=dict(about["training"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: its description is incomplete or wrong ({error})") from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,11 +1,12 @@
-"""The default network: a U-Net that works at half resolution, for a quarter of the arithmetic.
+"""A U-Net that is cheap on a CPU: it works at half resolution.
 
-The image enters by a 2×2 space-to-depth and leaves by a pixel shuffle (Shi et al. 2016,
-https://arxiv.org/abs/1609.05158), so that nothing but those two touches full resolution. Each level halves the
-resolution and doubles the channels.
+A 2×2 space-to-depth takes the pixels in and a pixel shuffle (Shi et al. 2016, https://arxiv.org/abs/1609.05158) brings
+the logits out, so that nothing but those two touches full resolution. Each level halves the resolution again.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,29 +15,39 @@ from geocloud.model.unet import convolve_twice
 
 
 class FastUNet(nn.Module):
-    """(N, 4, H, W) normalised reflectance → (N, 1, H, W) logits; H and W multiples of ``stride``.
+    """(N, C, H, W) as `geocloud.model.checkpoint.normalise` makes it → (N, classes, H, W) logits.
 
-    Snow differs from cloud by a few per cent of near-infrared over red. With ``ratios`` the network is shown that
-    as (band − red) / (band + red), stretched tenfold, for which the normalisation must be one for all bands:
-    ``black`` is what reflectance 0 becomes by it.
+    H and W are multiples of ``stride``. C is ``bands``, and one more with ``optional_nir``: a channel that holds 1
+    where near-infrared is missing, the same for a whole image. Level by level the channels double from ``width``, up to
+    ``widest``. ``ratios`` (of models before 0.2) shows the network (band − red) / (band + red), stretched tenfold;
+    ``black`` is what reflectance 0 becomes by the normalisation, which must then be one for all bands.
     """
 
     def __init__(
-        self, bands: int = 4, width: int = 24, levels: int = 4, ratios: bool = False, black: float = -1.0
+        self,
+        bands: int = 4,
+        width: int = 24,
+        levels: int = 4,
+        widest: int | None = None,
+        classes: int = 1,
+        optional_nir: bool = False,
+        ratios: bool = False,
+        black: float = -1.0,
     ) -> None:
         super().__init__()
-        self.ratios, self.black = ratios, black
-        widths = [width * 2**level for level in range(levels)]
+        self.bands, self.optional_nir, self.ratios, self.black = bands, optional_nir, ratios, black
+        widths = [min(width * 2**level, widest or width * 2**level) for level in range(levels)]
         self.stride = 2**levels
-        self.channels = 4 * bands + (bands - 1) * ratios
+        self.channels = 4 * bands + optional_nir + (bands - 1) * ratios
         self.down = nn.ModuleList(
-            nn.Sequential(*convolve_twice(before, after, 3, 1))
-            for before, after in zip([self.channels, *widths[:-1]], widths, strict=True)
+            nn.Sequential(*convolve_twice(above, here, 3, 1)) for above, here in pairwise([self.channels, *widths])
         )
         self.pool = nn.MaxPool2d(2)
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, kernel_size=2, stride=2) for c in widths[-2::-1])
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(below, here, kernel_size=2, stride=2) for below, here in pairwise(widths[::-1])
+        )
         self.up = nn.ModuleList(nn.Sequential(*convolve_twice(2 * c, c, 3, 1)) for c in widths[-2::-1])
-        self.leave = nn.Sequential(nn.Conv2d(width, 4, 1), nn.PixelShuffle(2))
+        self.leave = nn.Sequential(nn.Conv2d(width, 4 * classes, 1), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._enter(x)
@@ -47,16 +58,19 @@ class FastUNet(nn.Module):
         skips.pop()
         for grow, block in zip(self.grow, self.up, strict=True):
             x = block(torch.cat([grow(x), skips.pop()], 1))  # one level up
-        return self.leave(x)  # (N, 1, H, W)
+        return self.leave(x)  # (N, classes, H, W)
 
     def _enter(self, x: Tensor) -> Tensor:
-        """(N, 4, H, W) → (N, 16 or 19, H/2, W/2): the corners of 2×2 pixels, then the ratios of their means."""
-        count, bands, height, width = x.shape
-        seen = x.new_empty(count, self.channels, height // 2, width // 2)  # (N, 16 or 19, H/2, W/2)
+        """(N, C, H, W) → (N, channels, H/2, W/2): the corners of 2×2 pixels, what is missing, ratios of means."""
+        count, _, height, width = x.shape
+        corners = 4 * self.bands
+        seen = x.new_empty(count, self.channels, height // 2, width // 2)
         for corner in range(4):  # as nn.PixelUnshuffle(2), but quick on a CPU
-            seen[:, corner : 4 * bands : 4] = x[:, :, corner // 2 :: 2, corner % 2 :: 2]
+            seen[:, corner:corners:4] = x[:, : self.bands, corner // 2 :: 2, corner % 2 :: 2]
+        if self.optional_nir:
+            seen[:, corners] = x[:, self.bands, ::2, ::2]
         if self.ratios:
-            light = seen[:, : 4 * bands].view(count, bands, 4, height // 2, width // 2).mean(2) - self.black
+            light = seen[:, :corners].view(count, self.bands, 4, height // 2, width // 2).mean(2) - self.black
             red, others = light[:, :1], light[:, 1:]
-            seen[:, 4 * bands :] = (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)
+            seen[:, -(self.bands - 1) :] = (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)
         return seen.to(next(self.parameters()).dtype).contiguous(memory_format=torch.channels_last)

@@ -56,13 +56,13 @@ class HalveByMaximum(nn.Module):
 
 
 class Interleave(nn.Module):
-    """``nn.PixelShuffle(2)`` of four channels: (N, 4, H, W) → (N, 1, 2H, 2W)."""
+    """``nn.PixelShuffle(2)``: (N, 4·classes, H, W) → (N, classes, 2H, 2W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        count, _, height, width = x.shape
-        whole = x.new_empty(count, 1, 2 * height, 2 * width)
+        count, channels, height, width = x.shape
+        whole = x.new_empty(count, channels // 4, 2 * height, 2 * width)
         for corner in range(4):
-            whole[:, 0, corner // 2 :: 2, corner % 2 :: 2] = x[:, corner]
+            whole[:, :, corner // 2 :: 2, corner % 2 :: 2] = x[:, corner::4]
         return whole
 
 

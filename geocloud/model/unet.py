@@ -1,7 +1,7 @@
 """The U-Net that geocloud grew from, and its attention-gated variant.
 
-Both take ``(N, 4, H, W)`` normalised reflectance, H and W multiples of eight, and return ``(N, 1, H, W)`` logits:
-positive means cloud.
+Both take ``(N, C, H, W)`` as `geocloud.model.checkpoint.normalise` makes it, H and W multiples of eight, and return
+``(N, classes, H, W)`` logits: positive means cloud. C is the number of bands, and one more with ``optional_nir``.
 
 U-Net: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597
 Attention gate: Oktay et al. 2018, https://arxiv.org/abs/1804.03999
@@ -60,16 +60,18 @@ class UNet(nn.Module):
 
     stride = 8
 
-    def __init__(self, bands: int = 4, width: int = 32, attention: bool = False) -> None:
+    def __init__(
+        self, bands: int = 4, width: int = 32, classes: int = 1, optional_nir: bool = False, attention: bool = False
+    ) -> None:
         super().__init__()
         c1, c2, c3 = width, 2 * width, 4 * width
-        self.contract1 = contract_block(bands, c1, 7, 3)
+        self.contract1 = contract_block(bands + optional_nir, c1, 7, 3)
         self.contract2 = contract_block(c1, c2, 3, 1)
         self.contract3 = contract_block(c2, c3, 3, 1)
         self.expand3 = expand_block(c3, c2, 3, 1)
         self.expand2 = expand_block(2 * c2, c1, 3, 1)
         self.expand1 = expand_block(2 * c1, c1, 3, 1)
-        self.head = nn.Conv2d(c1, 1, 1)
+        self.head = nn.Conv2d(c1, classes, 1)
         self.gate2 = AttentionGate(c2) if attention else None
         self.gate1 = AttentionGate(c1) if attention else None
 
@@ -81,4 +83,4 @@ class UNet(nn.Module):
         up = self.expand3(eighth)  # (N, c2, H/4, W/4)
         up = self.expand2(torch.cat([up, self.gate2(quarter, up) if self.gate2 else quarter], 1))  # (N, c1, H/2, W/2)
         up = self.expand1(torch.cat([up, self.gate1(half, up) if self.gate1 else half], 1))  # (N, c1, H, W)
-        return self.head(up)  # (N, 1, H, W)
+        return self.head(up)  # (N, classes, H, W)

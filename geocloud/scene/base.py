@@ -27,7 +27,10 @@ READ_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Pixels as they are on disk: values ``(4, h, w)``, valid ``(h, w)`` (True: data in all four bands)."""
+    """Pixels as they are on disk: values ``(4, h, w)``, valid ``(h, w)`` (True: data in all bands).
+
+    Without near-infrared, values are ``(3, h, w)``.
+    """
 
     values: NDArray[np.generic]
     valid: Valid
@@ -47,6 +50,11 @@ class Scene(Protocol):
     @property
     def name(self) -> str:
         """The product's or file's name, without folders and extension."""
+        ...
+
+    @property
+    def bands(self) -> int:
+        """4, or 3 where there is no near-infrared."""
         ...
 
     @property
@@ -77,8 +85,9 @@ class Scene(Protocol):
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """Reads a window that lies inside the grid.
 
-        Returns reflectance ``(4, h, w)``, float32, red, green, blue, nir, NaN where there is no data; and valid
-        ``(h, w)``, True where the pixel holds data in all four bands. Raises SceneReadError.
+        Returns reflectance ``(4, h, w)``, float32, red, green, blue, nir, NaN where there is no data, and all over nir
+        where there is none of it; and valid ``(h, w)``, True where the pixel holds data in all bands. Raises
+        SceneReadError.
         """
         ...
 
@@ -104,14 +113,14 @@ class BandSource:
 class SceneRecipe:
     """All that is needed to open a scene, here or in another process.
 
-    ``units`` and ``conversion`` are what the metadata say (AUTO and None where they are silent); ``conversion`` does
-    not yet hold the sun's elevation. A pixel with the ``fill`` value in any band is no data. ``georeference``
-    stands in where the rasters themselves have none.
+    ``bands``: red, green, blue and, where there is one, nir. ``units`` and ``conversion`` are what the metadata say
+    (AUTO and None where they are silent); ``conversion`` does not yet hold the sun's elevation. A pixel with the
+    ``fill`` value in any band is no data. ``georeference`` stands in where the rasters themselves have none.
     """
 
     name: str
     source: str
-    bands: tuple[BandSource, BandSource, BandSource, BandSource]
+    bands: tuple[BandSource, ...]
     units: Units = Units.AUTO
     conversion: Conversion | None = None
     fill: int | None = None
@@ -125,17 +134,17 @@ class SceneRecipe:
 class ReadOptions:
     """What a user may say of a source. What is None or AUTO is found out.
 
-    ``bands``: band numbers of red, green, blue and nir, counted from 1: of a raster's bands, or Landsat's own numbers
-    for a folder or archive. ``scale`` and ``offset``: reflectance = scale · value + offset, in place of units.
-    ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder. ``extent``: only what lies in these
-    bounds, left, bottom, right, top in the scene's CRS.
+    ``bands``: band numbers of red, green, blue and nir, or of the first three where there is no nir, counted from 1: of
+    a raster's bands, or Landsat's own numbers for a folder or archive. ``scale`` and ``offset``: reflectance = scale ·
+    value + offset, in place of units. ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder.
+    ``extent``: only what lies in these bounds, left, bottom, right, top in the scene's CRS.
     """
 
     units: Units = Units.AUTO
     sun_elevation: float | None = None
     scale: float | None = None
     offset: float | None = None
-    bands: tuple[int, int, int, int] | None = None
+    bands: tuple[int, ...] | None = None
     scene_id: str | None = None
     extent: tuple[float, float, float, float] | None = None
 
@@ -144,8 +153,13 @@ class ReadOptions:
             object.__setattr__(self, "units", Units(self.units))
         except ValueError as error:
             raise UnitsError(f"units {self.units!r}: wanted one of {', '.join(Units)}") from error
-        if self.bands is not None and (len(self.bands) != 4 or len(set(self.bands)) != 4 or min(self.bands) < 1):
-            raise BandError(f"bands {self.bands}: wanted four different numbers from 1, of red, green, blue and nir")
+        if self.bands is not None and (
+            len(self.bands) not in (3, 4) or len(set(self.bands)) != len(self.bands) or min(self.bands) < 1
+        ):
+            raise BandError(
+                f"bands {self.bands}: wanted different numbers from 1, of red, green, blue and nir, "
+                "or of the first three where there is no nir"
+            )
         if self.scale is not None and self.units is not Units.AUTO:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:

@@ -19,7 +19,8 @@ from geocloud.scene.raster import open_raster
 
 log = logging.getLogger(__name__)
 
-Indexes = tuple[int, int, int, int]
+Indexes = tuple[int, ...]
+"""Numbers of red, green, blue and, where there is one, nir."""
 
 NIR_WORDS = ("nir", "nir08", "nir1")
 SENTINEL2_ONLY = {"8A", "12"}
@@ -45,11 +46,10 @@ def geotiff_recipe(path: str | Path, options: ReadOptions) -> SceneRecipe:
         # A product's name in front of a stack of its own numbers, not of what somebody made of them.
         if name.level and dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales):
             units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
-    red, green, blue, nir = (BandSource(path, path, i) for i in indexes)
     return SceneRecipe(
         name=stem,
         source=path,
-        bands=(red, green, blue, nir),
+        bands=tuple(BandSource(path, path, i) for i in indexes),
         units=units,
         acquired=name.acquired,
     )
@@ -69,7 +69,10 @@ def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Inde
         for i, (description, colour) in enumerate(zip(_descriptions(dataset), dataset.colorinterp, strict=True), 1)
     )
     if dataset.count < 4:
-        raise BandError(f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed")
+        raise BandError(
+            f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
+            "where there is no near-infrared, say --bands with the numbers of the other three"
+        )
     raise BandError(
         f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
         "say --bands with their four numbers"
@@ -101,7 +104,8 @@ def _by_description(descriptions: tuple[str | None, ...], path: str, name: Produ
     for index, text in enumerate(texts, 1):
         if found := re.search(r"(?:^|[_\- ])(?:sr_)?(?:b|band)[ _]?0?(\d{1,2}a?)(?:$|[_\- :(])", text):
             numbers.setdefault(found[1].upper(), index)
-    return _by_number(numbers, path, name)
+    alone = len(descriptions) == 3 and all(band in words for band in BANDS[:3])
+    return (words["red"], words["green"], words["blue"]) if alone else _by_number(numbers, path, name)
 
 
 def _band_word(word: str) -> str:
@@ -131,7 +135,7 @@ def _by_number(numbers: dict[str, int], path: str, name: ProductName) -> Indexes
 
 
 def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
-    """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left."""
+    """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left, if any."""
     colours: dict[str, int] = {}
     rest = []
     for index, colour in enumerate(dataset.colorinterp, 1):
@@ -141,6 +145,6 @@ def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
             rest.append(index)
     if "nir" not in colours and len(rest) == 1:
         colours["nir"] = rest[0]
-    if len(colours) < 4:
+    if not all(band in colours for band in BANDS[:3]) or ("nir" not in colours and rest):
         return None
-    return colours["red"], colours["green"], colours["blue"], colours["nir"]
+    return tuple(colours[band] for band in BANDS if band in colours)

@@ -119,18 +119,16 @@ def landsat_recipe(container: Container, options: ReadOptions, member: str | Non
     numbers = options.bands or _numbers(container, product, mtl.satellite if mtl else None, name)
     missing = [
         f"{band} ({_file_word(product.level)}{number})"
-        for band, number in zip(BANDS, numbers, strict=True)
+        for band, number in zip(BANDS, numbers, strict=False)
         if number not in product.files
     ]
     if missing:
         found = ", ".join(f"{_file_word(product.level)}{n}" for n in sorted(product.files))
         raise BandError(
             f"{container.source}: no {' and no '.join(missing)}; found {found}; "
-            "all of red, green, blue and nir of one product are needed"
+            "all of red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
         )
-    red, green, blue, nir = (
-        BandSource(container.path_of(product.files[n]), container.label(product.files[n])) for n in numbers
-    )
+    bands = tuple(BandSource(container.path_of(product.files[n]), container.label(product.files[n])) for n in numbers)
     units, conversion, fill, kind = Units.LANDSAT_L1, None, None, f"Landsat {product.level}"
     if product.level is Level.SR:
         units, conversion = Units.LANDSAT_L2, mtl.conversion(numbers, LEVEL2_GROUPS) if mtl else None
@@ -145,7 +143,7 @@ def landsat_recipe(container: Container, options: ReadOptions, member: str | Non
     return SceneRecipe(
         name=stem if ProductName.parse(stem).text else name.text or stem.strip("_-. ") or container.stem,
         source=container.source if member is None else container.label(member),
-        bands=(red, green, blue, nir),
+        bands=bands,
         units=units,
         conversion=conversion,
         fill=fill,

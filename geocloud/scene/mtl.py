@@ -78,7 +78,8 @@ class Mtl:
         offsets = [self.number(f"REFLECTANCE_ADD_BAND_{n}", *groups) for n in numbers]
         if None in scales or None in offsets:
             return None
-        return Conversion(tuple(scales), tuple(offsets))  # type: ignore[arg-type]
+        fill = range(4 - len(numbers))  # without near-infrared
+        return Conversion((*scales, *(1 for _ in fill)), (*offsets, *(0 for _ in fill)))  # type: ignore[arg-type]
 
     @property
     def grid(self) -> GeoBox | None:

@@ -120,6 +120,7 @@ class RasterScene:
     name: str = property(lambda self: self.recipe.name)  # type: ignore[assignment]
     acquired: datetime | None = property(lambda self: self.recipe.acquired)  # type: ignore[assignment]
     sun_elevation: float | None = property(lambda self: self._sun)  # type: ignore[assignment]
+    bands: int = property(lambda self: len(self.recipe.bands))  # type: ignore[assignment]
     units: Units
     conversion: Conversion
     grid: GeoBox
@@ -147,7 +148,7 @@ class RasterScene:
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """See `Scene.read`."""
         raw = self.read_raw(window)
-        reflectance = np.empty(raw.values.shape, "float32")
+        reflectance = np.empty((4, *raw.valid.shape), "float32")
         raw.reflectance(slice(None), reflectance)
         return reflectance, raw.valid
 
@@ -165,7 +166,7 @@ class RasterScene:
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
         whole = Window(0, 0, self.grid.width, self.grid.height)
         values, valid = self._read_raw(whole, (more * height, more * width))
-        fine = np.empty(values.shape, "float32")
+        fine = np.empty((4, *valid.shape), "float32")
         Raw(values, valid, self.conversion).reflectance(slice(None), fine)
         parts = fine.reshape(4, height, more, width, more)
         known = np.isfinite(parts).sum((2, 4))
@@ -184,10 +185,11 @@ class RasterScene:
         self.close()
 
     def _read_raw(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
-        """Values as on disk ``(4, h, w)``, and where all four bands hold data ``(h, w)``; of another shape, nearest."""
+        """Values as on disk, a band each, and where all bands hold data ``(h, w)``; of another shape, nearest."""
         height, width = shape or (int(window.height), int(window.width))
         window = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
-        values = np.empty((4, height, width), np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers)))
+        dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
+        values = np.empty((self.bands, height, width), dtype)
         valid = np.ones((height, width), bool)
         for position, (dataset, band) in enumerate(self._readers):
             try:
@@ -262,7 +264,7 @@ class RasterScene:
             if not grid.agrees_with(first):
                 raise GridError(
                     f"{band.label}: its grid ({_describe(grid)}) differs from that of {label} ({_describe(first)}); "
-                    "all four bands must cover the same pixels"
+                    "all bands must cover the same pixels"
                 )
         own = self.recipe.georeference
         if own is None or first.crs is not None:
@@ -297,6 +299,8 @@ class RasterScene:
                 "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
                 band.label, what,
             )  # fmt: skip
+        if self.bands == 3:
+            log.warning("%s: without near-infrared; clouds are told from bright ground less well", self.recipe.source)
         size = self.grid.pixel_size
         if size and not FINEST <= max(size) <= COARSEST:
             log.warning(
@@ -309,7 +313,7 @@ class RasterScene:
         pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]
         if all(pair == (1, 0) for pair in pairs):
             return None
-        red, green, blue, nir = pairs
+        red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
         return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
 
     def _look(self) -> Sample:
@@ -328,7 +332,7 @@ class RasterScene:
             first += rows
         pixels = np.concatenate(seen, 1)
         if not pixels.size:
-            return Sample((Observed(np.nan, np.nan, np.nan),) * 4)
+            return Sample((Observed(np.nan, np.nan, np.nan),) * len(self._readers))
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
         pixels = pixels[:, inside] if inside.any() else pixels
         low, middle, high = np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), axis=1)

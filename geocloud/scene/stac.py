@@ -102,6 +102,8 @@ def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
 
 def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
     item = read_item(source)
+    if options.bands:
+        raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
     if not isinstance(assets, dict) or not isinstance(properties, dict):
@@ -130,7 +132,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
             text = read_bytes(place) if is_remote(place) else Path(place).read_bytes()
             mtl = parse_mtl(text.decode("utf-8", "replace"), place)
             numbers = (3, 2, 1, 4) if (product.satellite or 8) < 8 else (4, 3, 2, 5)
-            conversion = mtl.conversion(options.bands or numbers, LEVEL1_GROUPS)
+            conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
             sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
     elif product.level is Level.SR:
         units = Units.LANDSAT_L2

@@ -106,7 +106,7 @@ def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: 
     """Warns when the brightest or darkest band cannot be reflectance."""
     values = [
         scale * value + offset
-        for band, scale, offset in zip(sample.bands, conversion.scale, conversion.offset, strict=True)
+        for band, scale, offset in zip(sample.bands, conversion.scale, conversion.offset, strict=False)
         for value in (band.low, band.high)
     ]
     if min(values) < -0.5 or max(values) > 3:

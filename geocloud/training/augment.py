@@ -1,36 +1,24 @@
-"""Turns a chip into a training sample: a crop, turned and flipped, under other light and, often, other clouds."""
+"""Turns a chip into a training sample: a crop, turned and flipped, in other light and, now and then, other clouds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.simulate import HAZE, blocks, draw_clouds, fractal_noise
-from geocloud.training.chips import CLEAR, CLOUD, IGNORE, Chip
+from geocloud.simulate import HAZE, fractal_noise
+from geocloud.training.chips import CLOUD, UNKNOWN, Chip
 
 Array = NDArray[np.float32]
+Target = NDArray[np.uint8]
 
+FINE, MIDDLE = 12.0, 22.0
+"""Metres of a pixel up to which chips are averaged to coarser ones, so that models see 20 to 40 m; see `_factor`."""
 
-OZONE = np.array([0.0171, 0.0312, 0.0060, 0.0003], "float32")[:, None, None]
-"""Optical depth of 0.3 atm-cm of ozone in red, green, blue and nir. Under a low sun the way through it is long: snow
-and cloud alike lose green and red, and their near-infrared over red is higher."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Bright ground: ranges of its red reflectance, and of red, green, blue and nir over red."""
-
-    brightness: tuple[float, float]
-    colour: tuple[tuple[float, float], ...]
-
-
-WOOD = np.array([0.06, 0.065, 0.085, 0.17], "float32")[:, None, None]
-"""Bare and evergreen trees in winter."""
-
-SNOW = Ground((0.3, 1.0), ((1, 1), (0.94, 0.99), (0.98, 1.07), (0.82, 1.02)))
-ROCK = Ground((0.2, 0.6), ((1, 1), (0.75, 0.93), (0.5, 0.88), (1.0, 1.25)))
+FIELDS = 200
+"""Fractal fields that simulated clouds are drawn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,128 +26,121 @@ class Augment:
     """Chances (0 to 1) of each change, and the side of a sample in pixels."""
 
     size: int = 128
-    coarsen: float = 0.3
-    tint: float = 0.5
-    bleach: float = 0.35
-    roofs: float = 0.2
-    snow: float = 0.25
-    rock: float = 0.07
+    """Pixels of a sample's side."""
     clouds: float = 0.5
-    low_sun: float = 0.4
-    dim: float = 0.5
-    saturate: float = 0.12
-    wedge: float = 0.15
+    """Simulated clouds over samples without cloud."""
+    more_clouds: float = 0.05
+    """Simulated clouds over samples with cloud."""
+    dim: float = 0.6
+    """Light between 0.45 and 1.15 of what it was: Level-1 scenes without their sun elevation are that dark."""
+    saturate: float = 0.15
+    """All that is brighter than a value between 0.5 and 1 is cut off there, as older sensors do."""
+    wedge: float = 0.1
+    """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""
+    drop_nir: float = 0.15
+    """Near-infrared is missing."""
 
-    def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
-        """One sample: reflectance ``(4, size, size)`` with NaN where there is no data, label ``(size, size)``."""
-        image, label = self._crop(chip, rng)
+    def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
+        """One sample: reflectance ``(4, size, size)``, target ``(2, size, size)`` as `Chip` has them."""
+        image, target = self._crop(chip, rng)
         turns = int(rng.integers(4))
-        image, label = np.rot90(image, turns, (1, 2)), np.rot90(label, turns)
+        image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
         if rng.random() < 0.5:
-            image, label = image[:, :, ::-1], label[:, ::-1]
-        image, label = image.copy(), label.copy()
-
-        if not (label == CLOUD).any() and np.nan_to_num(image[0]).mean() < 0.3:
-            if rng.random() < self.tint:
-                image *= 1 + rng.normal(0, 0.12, (4, 1, 1)).astype("float32")  # soil and plants of other colours
-            if rng.random() < self.bleach:
-                self._bleach(image, rng)
-        if rng.random() < self.roofs:
-            self._build(image, label, rng)
-        snowy = rng.random() < self.snow
-        if snowy:
-            self._cover(image, label, SNOW, rng)
-        elif rng.random() < self.rock:
-            self._cover(image, label, ROCK, rng)
-        if rng.random() < self.clouds:
-            clouds = draw_clouds((self.size, self.size), rng)
-            image = clouds.over(image)
-            label[clouds.unsure & (label == CLEAR)] = IGNORE
-            label[clouds.truth & (label == CLEAR)] = CLOUD
-        image *= 1 + rng.normal(0, 0.008, (4, 1, 1)).astype("float32")
-        # Air hides nothing of what is as bright as itself; taking it away is what surface reflectance does.
-        image += HAZE * np.float32(rng.uniform(-0.06, 0.03)) * np.clip(1 - image, 0, 1)
-        if rng.random() < self.low_sun:
-            air = float(rng.uniform(-0.4, 5))  # masses of air beyond those under the usual sun
-            image *= np.exp(-OZONE * np.float32(air))
-            image += HAZE * np.float32(0.03 * max(air, 0.0)) * np.clip(1 - image, 0, 1)
+            image, target = image[:, :, ::-1], target[:, :, ::-1]
+        image, target = image.copy(), target.copy()
+        no_nir = bool(np.isnan(image[3]).all())
+        if no_nir:
+            image[3] = image[0]
+        if rng.random() < (self.more_clouds if _cloudy(target) else self.clouds):
+            image = add_clouds(image, target, rng)
         if rng.random() < self.dim:
-            image *= np.float32(rng.uniform(0.4, 1.1))
-        image += rng.normal(0, rng.uniform(0.0005, 0.004), image.shape).astype("float32")
-        if rng.random() < self.saturate * (3 if snowy else 1):  # sunlit slopes are the brightest
+            image *= np.float32(rng.uniform(0.45, 1.15))
+        image *= 1 + rng.normal(0, 0.02, (4, 1, 1)).astype("float32")
+        image += HAZE * np.float32(rng.uniform(-0.03, 0.04))
+        image += rng.standard_normal(image.shape, "float32") * np.float32(rng.uniform(0.0005, 0.004))
+        if rng.random() < self.saturate:
             image = np.minimum(image, np.float32(rng.uniform(0.5, 1.0)))
         if rng.random() < self.wedge:
             self._cut_wedge(image, rng)
-        label[np.isnan(image).any(0)] = IGNORE
-        return image, label
+        if no_nir or rng.random() < self.drop_nir:
+            image[3] = np.nan
+        target[:, np.isnan(image[:3]).any(0)] = UNKNOWN
+        return image, target
 
-    def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, NDArray[np.uint8]]:
-        image, label = chip.reflectance, chip.label
-        if min(label.shape) >= 384 and rng.random() < self.coarsen:
-            image, label = _halve(image, label)
-        image_out = np.full((4, self.size, self.size), np.nan, "float32")
-        label_out = np.full((self.size, self.size), IGNORE, "uint8")
-        height, width = (min(self.size, n) for n in label.shape)
-        top, left = (int(rng.integers(0, n - m + 1)) for n, m in zip(label.shape, (height, width), strict=True))
-        image_out[:, :height, :width] = image[:, top : top + height, left : left + width]
-        label_out[:height, :width] = label[top : top + height, left : left + width]
-        return image_out, label_out
-
-    def _bleach(self, image: Array, rng: np.random.Generator) -> None:
-        """Gives real ground, with its fields, roads and ridges, the colour of cloud: towns, winter, snow."""
-        light = image[:3].mean(0)
-        usual = np.median(light[np.isfinite(light)]) if np.isfinite(light).any() else 0
-        if usual <= 0.01 or np.nanstd(light) < 0.06 * usual:
-            return  # what shows nothing but its colour must keep that
-        near_infrared = rng.uniform(0.82, 1.3)
-        bright = rng.uniform(0.08, 0.35 if near_infrared > 1.02 else 0.9)
-        grey = np.clip(bright * np.clip(light / usual, 0.05, 4) ** rng.uniform(0.3, 1.2), 0, 1.1)
-        colour = np.array([1, rng.uniform(0.93, 1.0), rng.uniform(0.9, 1.12), near_infrared])[:, None, None]
-        image += (rng.uniform(0.5, 1) * (grey * colour - image)).astype("float32")
-
-    def _build(self, image: Array, label: NDArray[np.uint8], rng: np.random.Generator) -> None:
-        """Puts roofs on clear ground: small rectangles, now and then a very bright one, in the shape of a town."""
-        shape = (self.size, self.size)
-        town = fractal_noise(shape, 3.2, rng)
-        town = (town > np.quantile(town, 1 - rng.uniform(0.02, 0.3))) & (label == CLEAR)
-        brightness = np.clip(
-            rng.uniform(0.1, 0.35) + rng.uniform(0.05, 0.25) * blocks(shape, rng.uniform(2, 16), rng), 0, 1.1
-        )
-        built = town & (brightness > rng.uniform(0.05, 0.3))
-        colour = 1 + rng.normal(0, 0.08, (4, 1)).astype("float32")
-        image[:, built] = (0.2 * image[:, built] + 0.8 * brightness[built] * colour).astype("float32")
-
-    def _cover(self, image: Array, label: NDArray[np.uint8], ground: Ground, rng: np.random.Generator) -> None:
-        """Puts snow or bright rock on clear ground: whole, in patches like lakes and ridges, or between trees."""
-        shape = (self.size, self.size)
-        region = fractal_noise(shape, rng.uniform(2.4, 3.6), rng)
-        share = 1.0 if rng.random() < 0.45 else rng.uniform(0.05, 0.7)
-        weight = np.clip((region - np.quantile(region, 1 - share)) * rng.uniform(8, 60), 0, 1)
-        weight = np.ones(shape, "float32") if share == 1 else weight
-        if rng.random() < 0.4:
-            trees = fractal_noise(shape, rng.uniform(0.8, 2.8), rng)
-            weight *= np.clip(rng.uniform(0, 0.9) + rng.uniform(0.1, 0.6) * trees, 0, 1)
-            wood = np.where(label == CLEAR, rng.uniform(0, 1), 0) * (WOOD * rng.uniform(0.7, 1.6) - image)
-            image += wood.astype("float32")
-        rough = rng.choice([rng.uniform(0, 0.01), rng.uniform(0.01, 0.1), rng.uniform(0.1, 0.45)])
-        shade = np.clip(1 + rough * fractal_noise(shape, rng.uniform(1.2, 3.6), rng), 0.15, 1.3)
-        colour = np.array([rng.uniform(*span) for span in ground.colour])[:, None, None]
-        blue = np.array([0, 0.05, 0.15, 0])[:, None, None] * np.clip(1 - shade, 0, 1)
-        if ground is SNOW and rng.random() < 0.4:
-            colour[3] = rng.normal(0.985, 0.02)  # dry and fine, as on ice sheets
-        cover = rng.uniform(*ground.brightness) * shade * (colour + blue) + rng.uniform(0, 0.03) * HAZE
-        weight = np.where(label == CLEAR, weight, 0)
-        image += (weight * (cover - image)).astype("float32")
+    def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
+        """A square of the chip, averaged to a coarser pixel size; mirrored where the chip is smaller than that."""
+        factor = _factor(chip, self.size, rng)
+        side = self.size * factor
+        height, width = chip.target.shape[1:]
+        top, left = (int(rng.integers(0, max(1, n - side + 1))) for n in (height, width))
+        window = np.s_[:, top : top + side, left : left + side]
+        image, target = chip.pixels(window), chip.target[window]
+        if factor > 1:
+            image, target = coarsen(image, target, factor)
+        padding = [(0, 0), *((0, self.size - n) for n in target.shape[1:])]
+        return np.pad(image, padding, "symmetric"), np.pad(target, padding, "symmetric")
 
     def _cut_wedge(self, image: Array, rng: np.random.Generator) -> None:
-        """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""
         rows, cols = np.mgrid[: self.size, : self.size] - self.size / 2
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(-0.1, 0.65) * self.size
         image[:, rows * np.sin(angle) + cols * np.cos(angle) > distance] = np.nan
 
 
-def _halve(image: Array, label: NDArray[np.uint8]) -> tuple[Array, NDArray[np.uint8]]:
-    """The same place at half the resolution."""
-    height, width = (n // 2 * 2 for n in label.shape)
-    mean = image[:, :height, :width].reshape(4, height // 2, 2, width // 2, 2).mean((2, 4))
-    return mean, label[:height:2, :width:2]
+def coarsen(image: Array, target: Target, factor: int) -> tuple[Array, Target]:
+    """The same place in larger pixels, the mean of factor × factor; unknown where any of them is."""
+    height, width = (n // factor for n in target.shape[1:])
+    shape = (height, factor, width, factor)
+    means: Array = image[:, : height * factor, : width * factor].reshape(-1, *shape).mean((2, 4))
+    parts = target[:, : height * factor, : width * factor].reshape(-1, *shape)
+    unknown = (parts == UNKNOWN).any((2, 4))
+    percent = np.where(unknown, UNKNOWN, np.rint(parts.mean((2, 4), dtype="float32"))).astype("uint8")
+    return means, percent
+
+
+def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
+    """Puts simulated clouds over an image: ρ = surface · t + top · (1 − t), t = exp(−τ), with shadows.
+
+    Changes ``target``: cloud where t < 0.78, unknown from there to 0.9, for people disagree on what is so thin; what
+    of shadow is known no longer holds.
+    """
+    size = image.shape[1]
+    noise = np.rot90(_field(int(rng.integers(FIELDS))), int(rng.integers(4)))
+    top, left = rng.integers(0, len(noise) - size + 1, 2)
+    noise = noise[top : top + size, left : left + size]
+    share = rng.uniform(0.03, 0.5) if rng.random() < 0.7 else rng.uniform(0.4, 1.5)  # over 1: overcast
+    limit = np.quantile(noise, np.clip(1 - share, 0, 1)) - max(0.0, share - 1) * 3
+    density = rng.uniform(0.3, 1.2) if rng.random() < 0.4 else rng.uniform(1, 6)
+    depth = np.clip((noise - limit) * density + rng.uniform(0, 0.25), 0, 12) * (noise > limit - rng.uniform(0, 0.5))
+    through = np.exp(-depth).astype("float32")
+    shift = tuple(int(v) for v in rng.integers(-20, 21, 2))
+    dark = np.float32(rng.uniform(0.2, 0.6) if rng.random() < 0.7 else 0)
+    lit = 1 - (1 - np.roll(through, shift, (0, 1))) * dark
+    colour = np.array([1, rng.normal(0.965, 0.015), rng.normal(1, 0.03), rng.normal(1.06, 0.04)], "float32")
+    relief = 1 + rng.uniform(0, 0.2) * _field(int(rng.integers(FIELDS)))[:size, :size]
+    bright = (rng.uniform(0.35, 0.95) * colour[:, None, None] * relief).astype("float32")
+    known = target[0] != UNKNOWN
+    target[0, known & (through < 0.9) & (target[0] < 50)] = UNKNOWN
+    target[0, known & (through < 0.78)] = CLOUD
+    target[1] = UNKNOWN
+    covered: Array = image * lit * through + bright * (1 - through)
+    return covered
+
+
+@cache
+def _field(number: int) -> Array:
+    """One of some fractal fields, the same in every process."""
+    rng = np.random.default_rng([7, number])
+    return fractal_noise((384, 384), rng.uniform(2.6, 4.2), rng, 1 if rng.random() < 0.75 else rng.uniform(1, 4))
+
+
+def _cloudy(target: Target) -> bool:
+    return bool(((target[0] > CLOUD // 2) & (target[0] != UNKNOWN)).any())
+
+
+def _factor(chip: Chip, size: int, rng: np.random.Generator) -> int:
+    """How many pixels across become one."""
+    if chip.metres <= FINE:
+        return int(rng.choice([1, 2, 3], p=[0.1, 0.5, 0.4]))
+    if chip.metres <= MIDDLE:
+        return int(rng.choice([1, 2], p=[0.6, 0.4]))
+    return 2 if min(chip.target.shape[1:]) >= 2 * size and rng.random() < 0.12 else 1

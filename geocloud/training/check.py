@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import SceneError
-from geocloud.training.chips import CLOUD, IGNORE, Chip, ChipSource
+from geocloud.training.chips import Chip, ChipSource
 from geocloud.training.layout import DataSet
 
 PICTURES = 24
@@ -73,8 +73,8 @@ def check(
         looked_at += 1
         if pictures is not None and chip.name in wanted:
             shown.append(chip)
-        labelled, found = int((chip.label != IGNORE).sum()), int((chip.label == CLOUD).sum())
-        pixels, known, cloud = pixels + chip.label.size, known + labelled, cloud + found
+        labelled, found = int(chip.known.sum()), int(chip.cloud.sum())
+        pixels, known, cloud = pixels + chip.known.size, known + labelled, cloud + found
         values = _values(chip)
         empty += not values.size
         cloudless += bool(labelled) and not found

@@ -15,17 +15,21 @@ from geocloud.errors import GridError, OptionError
 from geocloud.scene import ReadOptions, open_scene, read_filled
 from geocloud.scene.raster import open_raster
 
-CLEAR, CLOUD, IGNORE = 0, 1, 255
-MEANINGS = {"clear": CLEAR, "cloud": CLOUD, "ignore": IGNORE}
+CLEAR, CLOUD, UNKNOWN = 0, 100, 255
+"""Values of a target: per cent of cloud, or of shadow; UNKNOWN counts for nothing in losses and scores."""
 
-LabelMap = dict[int, int]
-"""From the values of a mask file to CLEAR, CLOUD or IGNORE; values that it does not name are ignored."""
+MEANINGS = ("clear", "cloud", "shadow", "ignore")
+
+LabelMap = dict[int, str]
+"""From the values of a mask file to "clear", "cloud", "shadow" or "ignore"; values that it does not name are ignored.
+
+Where none means shadow, shadow is unknown wherever there is no cloud."""
 
 CLASSES: dict[str, LabelMap] = {
-    "geocloud": {0: CLEAR, 1: CLOUD},
-    "38-cloud": {0: CLEAR, **dict.fromkeys(range(1, 256), CLOUD)},
-    "l8-biome": {64: CLEAR, 128: CLEAR, 192: CLOUD, 255: CLOUD},
-    "sparcs": {**dict.fromkeys((0, 1, 2, 3, 4, 6), CLEAR), 5: CLOUD},
+    "geocloud": {0: "clear", 1: "cloud", 2: "shadow"},
+    "38-cloud": {0: "clear", **dict.fromkeys(range(1, 256), "cloud")},
+    "l8-biome": {64: "shadow", 128: "clear", 192: "cloud", 255: "cloud"},
+    "sparcs": {0: "shadow", 1: "shadow", **dict.fromkeys((2, 3, 4, 6), "clear"), 5: "cloud"},
 }
 """What mask values mean, by the name of who wrote them.
 
@@ -46,19 +50,38 @@ def parse_classes(text: str) -> LabelMap:
                 f"classes {text!r}: wanted {', '.join(CLASSES)}, or pairs of value and meaning such as "
                 "0=clear,1=cloud,255=ignore"
             )
-        found[int(value)] = MEANINGS[meaning.strip()]
-    if CLOUD not in found.values():
+        found[int(value)] = meaning.strip()
+    if "cloud" not in found.values():
         raise OptionError(f"classes {text!r}: no value means cloud")
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chip:
-    """Reflectance ``(4, h, w)`` float32, NaN where there is no data; label ``(h, w)``: CLEAR, CLOUD or IGNORE."""
+    """A small image and what is known of it."""
 
     name: str
-    reflectance: NDArray[np.float32]
-    label: NDArray[np.uint8]
+    reflectance: NDArray[np.floating]
+    """``(4, h, w)``, float32 (or float16, where there are many); NaN where there is no data, and all over
+    near-infrared where there is none of it."""
+    target: NDArray[np.uint8]
+    """``(2, h, w)``, cloud and shadow: per cent, CLEAR to CLOUD, or UNKNOWN."""
+    metres: float = 30.0
+    """The side of a pixel."""
+
+    def pixels(self, window: tuple[slice, ...] | slice = np.s_[:]) -> NDArray[np.float32]:
+        """Reflectance, or that in a window ``[:, rows, cols]``, float32."""
+        return self.reflectance[window].astype("float32")
+
+    @property
+    def cloud(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where there is cloud."""
+        return (self.target[0] > CLOUD // 2) & self.known
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where it is known whether there is cloud."""
+        return self.target[0] != UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +102,19 @@ class ChipSource:
         """Reads image and mask. Raises SceneError; GridError where the two differ in size."""
         with open_scene(self.image, self.options) as scene:
             height, width = scene.grid.shape
+            metres = max(scene.grid.pixel_size or (30.0,))
             reflectance = read_filled(scene, Window(0, 0, width, height))
-        label = np.full((height, width), CLEAR, "uint8")
+        target = np.full((2, height, width), CLEAR, "uint8")
         if self.mask is not None:
             codes = read_codes(self.mask)
-            if codes.shape != label.shape:
+            if codes.shape != (height, width):
                 raise GridError(
                     f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, "
                     f"wanted {height}×{width} as {self.image} has"
                 )
-            label = translate(codes, self.classes)
-        label[np.isnan(reflectance).any(0)] = IGNORE
-        return Chip(self.name, reflectance, label)
+            target = translate(codes, self.classes)
+        target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
+        return Chip(self.name, reflectance, target, metres)
 
 
 class Chips(Protocol):
@@ -120,8 +144,11 @@ def read_codes(mask: Path) -> NDArray[np.integer]:
 
 
 def translate(codes: NDArray[np.integer], classes: LabelMap) -> NDArray[np.uint8]:
-    """Mask values → CLEAR, CLOUD or IGNORE, same shape."""
-    label = np.full(codes.shape, IGNORE, "uint8")
+    """Mask values ``(h, w)`` → target ``(2, h, w)``, see `Chip`."""
+    target = np.full((2, *codes.shape), UNKNOWN, "uint8")
+    clear = CLEAR if "shadow" in classes.values() else UNKNOWN
+    meanings = {"clear": (CLEAR, clear), "cloud": (CLOUD, CLEAR), "shadow": (CLEAR, CLOUD)}
     for value, meaning in classes.items():
-        label[codes == value] = meaning
-    return label
+        if meaning in meanings:
+            target[:, codes == value] = np.array(meanings[meaning], "uint8")[:, None]
+    return target

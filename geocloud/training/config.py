@@ -13,7 +13,6 @@ from geocloud.training.augment import Augment
 from geocloud.training.losses import parse_loss
 from geocloud.training.split import SPLITS
 
-SCHEDULES = ("cosine", "plateau")
 PRECISIONS = ("auto", "float32", "bfloat16")
 T = TypeVar("T")
 
@@ -25,7 +24,8 @@ class TrainConfig:
     ``steps``: optimizer steps, each of ``batch`` samples (on every process of a distributed run). ``options`` of the
     architecture. ``average``: how much of the running mean of the weights stays at each step; that mean is what is
     saved. ``clip``: largest norm of the gradient. ``validate_every`` in steps. ``mean`` and ``std`` of reflectance,
-    one for all bands, so that colours keep their proportions. ``threshold``: cloud is what is above it.
+    one for all bands, so that colours keep their proportions; what is brighter than ``brightest`` counts as that.
+    ``pixel_size``: metres of the pixels that the model is to see. ``threshold``: cloud is what is above it.
     ``precision`` "auto": bfloat16 where the device is fast at it. ``workers``: processes that make samples.
     """
 
@@ -33,11 +33,10 @@ class TrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
     steps: int = 12_000
     batch: int = 8
-    loss: str = "bce+jaccard"
+    loss: str = "bce+dice"
     learning_rate: float = 3e-3
-    weight_decay: float = 1e-3
+    weight_decay: float = 1e-2
     warmup: int = 200
-    schedule: str = "cosine"
     average: float = 0.998
     clip: float = 1.0
     validate_every: int = 500
@@ -47,7 +46,9 @@ class TrainConfig:
     seed: int = 0
     mean: float = 0.25
     std: float = 0.25
-    threshold: float = 0.35
+    brightest: float = 1.1
+    pixel_size: float = 30.0
+    threshold: float = 0.5
     split: str = "scenes"
     val_patches: int = 1000
     informative: bool = True
@@ -55,7 +56,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _choose("architecture", self.architecture, tuple(ARCHITECTURES))
-        _choose("schedule", self.schedule, SCHEDULES)
         _choose("precision", self.precision, PRECISIONS)
         _choose("split", self.split, SPLITS)
         parse_loss(self.loss)

@@ -21,7 +21,7 @@ from geocloud.errors import DatasetError, OptionError
 from geocloud.metrics import Confusion
 from geocloud.predict import Predictor
 from geocloud.scene.raster import open_raster
-from geocloud.training.chips import CLOUD, IGNORE, ChipSource, read_codes
+from geocloud.training.chips import ChipSource, read_codes
 from geocloud.training.layout import DataSet, TestScene
 
 Probability = NDArray[np.float32]
@@ -154,7 +154,7 @@ def by_model(predictor: Predictor) -> PredictPatches:
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         tiles = np.stack([source.read().reflectance for source in sources])
-        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, predictor(tiles), strict=True)]
+        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, predictor(tiles)[:, 0], strict=True)]
 
     return predict
 
@@ -195,8 +195,8 @@ def whole(dataset: DataSet, predictor: Predictor, threshold: float) -> Iterator[
     sources = [_as_one(scene) for scene in dataset.testing] or list(dataset.training)
     for source in sources:
         chip = source.read()
-        probability = predictor.predict_array(chip.reflectance)
-        picture = Picture(chip.name, probability, chip.label == CLOUD, chip.label != IGNORE)
+        probability = predictor.predict_array(chip.pixels())[0]
+        picture = Picture(chip.name, probability, chip.cloud, chip.known)
         evaluation = evaluation.with_scene(picture)
         yield picture, evaluation
 

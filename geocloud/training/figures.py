@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geocloud.metrics import Confusion
-from geocloud.training.chips import CLOUD, IGNORE, Chip
+from geocloud.training.chips import Chip
 
 Mask = NDArray[np.bool_]
 
@@ -53,8 +53,8 @@ def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float,
     for column, (chip, probability) in zip(axes.T, found, strict=True):
         column[0].imshow(natural(chip.reflectance))
         column[0].set_title(fill(chip.name, 24), fontsize=6)
-        column[1].imshow(np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD), cmap="gray", vmin=0, vmax=1)
-        column[2].imshow(error_map(probability > threshold, chip.label == CLOUD, chip.label != IGNORE))
+        column[1].imshow(np.where(chip.known, chip.cloud, 0.5), cmap="gray", vmin=0, vmax=1)
+        column[2].imshow(error_map(probability > threshold, chip.cloud, chip.known))
         for axis in column:
             axis.set_axis_off()
     _save(figure, path)
@@ -71,7 +71,7 @@ def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
         row, column = divmod(index, columns)
         axes[2 * row, column].imshow(natural(chip.reflectance))
         axes[2 * row, column].set_title(fill(chip.name, 24), fontsize=6)
-        label = np.where(chip.label == IGNORE, 0.5, chip.label == CLOUD)
+        label = np.where(chip.known, chip.cloud, 0.5)
         axes[2 * row + 1, column].imshow(label, cmap="gray", vmin=0, vmax=1)
     _save(figure, path)
 

@@ -1,7 +1,8 @@
 """Losses, by name and in sums: "bce+jaccard", "tversky", "0.5*focal+dice".
 
-All take logits ``(N, 1, H, W)`` and labels ``(N, H, W)`` (CLEAR, CLOUD, IGNORE) and give one number; what is ignored
-counts for nothing. The soft scores are taken over the whole batch, for a single patch may hold no cloud at all.
+All take logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as `Chip` has them, and give one
+number; what is unknown counts for nothing. A network of one class is judged by its cloud alone. The soft scores are
+taken over the whole batch, for a single patch may hold no cloud at all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geocloud.errors import OptionError
-from geocloud.training.chips import CLOUD, IGNORE
+from geocloud.training.chips import CLOUD, UNKNOWN
+
+SHADOW_WEIGHT = 0.3
+"""What the loss of shadow counts beside that of cloud."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, known: all (N, H, W) float32
@@ -81,11 +85,14 @@ def parse_loss(text: str) -> Loss:
             )
         terms.append((float(found[1] or 1), TERMS[found[2]]))
 
-    def loss(logits: Tensor, label: Tensor) -> Tensor:
-        scores, known, target = logits.float()[:, 0], (label != IGNORE).float(), (label == CLOUD).float()
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
         total = torch.zeros((), device=logits.device)
-        for weight, term in terms:
-            total = total + weight * term(scores, target, known)
+        for index, importance in zip(range(logits.shape[1]), (1.0, SHADOW_WEIGHT), strict=False):
+            scores, values = logits[:, index].float(), target[:, index]
+            known = (values != UNKNOWN).float()
+            share = values.float() / CLOUD * known
+            for weight, term in terms:
+                total = total + importance * weight * term(scores, share, known)
         return total
 
     return loss

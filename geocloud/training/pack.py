@@ -12,7 +12,7 @@ import numpy as np
 from geocloud.errors import DatasetError, OutputError
 from geocloud.training.chips import Chip, ChipSource
 
-IMAGES, LABELS, INDEX = "images.npy", "labels.npy", "index.json"
+IMAGES, TARGETS, INDEX = "images.npy", "targets.npy", "index.json"
 SCALE, MISSING = 10_000, -32_768
 
 
@@ -22,19 +22,21 @@ class PackedChips:
     def __init__(self, folder: Path, chosen: Sequence[int]) -> None:
         self.folder, self.chosen = folder, chosen
         self._arrays: tuple[Any, Any] | None = None
-        self._names: list[str] = json.loads((folder / INDEX).read_text(encoding="utf-8"))["names"]
+        about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        self._names: list[str] = about["names"]
+        self._metres: list[float] = about["metres"]
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitem__(self, index: int, /) -> Chip:
         if self._arrays is None:
-            self._arrays = np.load(self.folder / IMAGES, mmap_mode="r"), np.load(self.folder / LABELS, mmap_mode="r")
-        images, labels = self._arrays
+            self._arrays = np.load(self.folder / IMAGES, mmap_mode="r"), np.load(self.folder / TARGETS, mmap_mode="r")
+        images, targets = self._arrays
         place = self.chosen[index]
         values = np.asarray(images[place])
         reflectance = np.where(values == MISSING, np.float32(np.nan), values.astype("float32") / SCALE)
-        return Chip(self._names[place], reflectance, np.array(labels[place]))
+        return Chip(self._names[place], reflectance, np.array(targets[place]), self._metres[place])
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": None}  # an open map does not cross to another process
@@ -48,31 +50,35 @@ def pack(
     Raises DatasetError where chips differ in size, SceneError, OutputError.
     """
     index = {"names": [s.name for s in sources], "files": [_fingerprint(s) for s in sources]}
-    if (folder / INDEX).exists() and json.loads((folder / INDEX).read_text(encoding="utf-8")) == index:
-        return
+    if (folder / INDEX).exists():
+        there = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if {key: there.get(key) for key in index} == index and "metres" in there:
+            return
     first = sources[0].read()
-    height, width = first.label.shape
+    height, width = first.target.shape[1:]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / INDEX).unlink(missing_ok=True)  # written last, it says that the rest is whole
         images = _create(folder / IMAGES, "int16", (len(sources), 4, height, width))
-        labels = _create(folder / LABELS, "uint8", (len(sources), height, width))
+        targets = _create(folder / TARGETS, "uint8", (len(sources), 2, height, width))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be packed into ({error.strerror})") from error
+    metres: list[float] = []
     for place, source in enumerate(sources):
         chip = source.read()
-        if chip.label.shape != (height, width):
+        if chip.target.shape[1:] != (height, width):
             raise DatasetError(
-                f"{source.image}: {chip.label.shape[0]}×{chip.label.shape[1]} pixels, wanted {height}×{width} as "
+                f"{source.image}: {chip.target.shape[1]}×{chip.target.shape[2]} pixels, wanted {height}×{width} as "
                 f"{sources[0].image.name} has; chips of different sizes cannot be packed, leave --pack out"
             )
-        values = np.clip(np.rint(np.nan_to_num(chip.reflectance) * SCALE), MISSING + 1, -MISSING - 1)
+        values = np.clip(np.rint(np.nan_to_num(chip.pixels()) * SCALE), MISSING + 1, -MISSING - 1)
         images[place] = np.where(np.isnan(chip.reflectance), MISSING, values)
-        labels[place] = chip.label
+        targets[place] = chip.target
+        metres.append(chip.metres)
         report(place + 1, len(sources))
     images.flush()
-    labels.flush()
-    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+    targets.flush()
+    (folder / INDEX).write_text(json.dumps(index | {"metres": metres}), encoding="utf-8")
 
 
 def packed(folder: Path, sources: Sequence[ChipSource]) -> PackedChips:

@@ -19,7 +19,7 @@ Group = tuple[float, Chips]
 class Samples(Dataset[tuple[Tensor, Tensor]]):
     """Sample ``i`` is the same whoever asks for it and when: runs go on after a kill as if nothing had happened.
 
-    Reflectance ``(4, size, size)`` with NaN where there is no data, label ``(size, size)``. A group's chips are drawn
+    Reflectance ``(4, size, size)`` and target ``(2, size, size)``, as `Chip` has them. A group's chips are drawn
     at random by the share of the group.
     """
 
@@ -33,8 +33,8 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, index])
         _, chips = self.groups[rng.choice(len(self.shares), p=self.shares)]
-        image, label = self.augment.sample(chips[int(rng.integers(len(chips)))], rng)
-        return torch.from_numpy(image), torch.from_numpy(label)
+        image, target = self.augment.sample(chips[int(rng.integers(len(chips)))], rng)
+        return torch.from_numpy(image), torch.from_numpy(target)
 
 
 class Batches:

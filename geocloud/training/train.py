@@ -23,7 +23,7 @@ from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
 from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.predict import Precision, Predictor, find_device, find_dtype
-from geocloud.training.chips import CLOUD, IGNORE, Chip, Chips
+from geocloud.training.chips import Chip, Chips
 from geocloud.training.config import TrainConfig
 from geocloud.training.losses import parse_loss
 from geocloud.training.samples import Batches, Group, Samples
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 CONFIG, METRICS, STATE = "config.toml", "metrics.csv", "state.safetensors"
 BEST, LAST = "best.safetensors", "last.safetensors"
+NETWORK = {"classes": 2, "optional_nir": True}
+"""Options of every network that is trained: cloud and shadow come out, near-infrared may be missing."""
+
 SCORES = ("jaccard", "accuracy", "precision", "recall")
 
 
@@ -93,22 +96,21 @@ def train(
     )
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need its gradients scaled
-    mean, std = torch.tensor(config.mean, device=place), torch.tensor(config.std, device=place)
+    mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
-    for image, label in loader:
-        image, label = image.to(place, non_blocking=True), label.to(place, non_blocking=True)
-        image = normalise(image, mean, std).contiguous(memory_format=torch.channels_last)
+    for image, target in loader:
+        image, target = image.to(place, non_blocking=True), target.to(place, non_blocking=True)
+        image = normalise(image, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
             logits = network(image)
-        value = loss(logits, label)
+        value = loss(logits, target)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
         run.optimizer.step()
         run.step += 1
-        if config.schedule == "cosine":
-            run.schedule.step()
+        run.schedule.step()
         _average(run, config.average)
         since, count = since + value.detach(), count + 1
         if run.step % config.validate_every and run.step < config.steps:
@@ -123,8 +125,6 @@ def train(
             scores = {score: getattr(found, score) for score in SCORES}
             row |= scores
             checkpoint = replace(checkpoint, training={**checkpoint.training, "validation": scores})
-        if config.schedule == "plateau":
-            run.schedule.step(team.share(row.get("jaccard", -row["loss"])))  # type: ignore[arg-type]
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         report(Progress(run.step, config.steps, row["loss"], row.get("jaccard")))
@@ -166,20 +166,12 @@ class Team:
         if self.size > 1:
             torch.distributed.barrier()
 
-    def share(self, value: float) -> float:
-        """The first process's value, in every process."""
-        if self.size == 1:
-            return value
-        box = [value]
-        torch.distributed.broadcast_object_list(box)
-        return box[0]
-
 
 def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
     torch.manual_seed(config.seed)
-    network = build_network(config.architecture, **config.options)
+    network = build_network(config.architecture, **{**NETWORK, **config.options})
     if start is not None:
-        if (start.architecture, start.options) != (config.architecture, config.options):
+        if (start.architecture, start.options) != (config.architecture, {**NETWORK, **config.options}):
             raise CheckpointError(
                 f"model {start.name!r} is {start.architecture} {start.options}: "
                 f"it cannot start a run of {config.architecture} {config.options}"
@@ -193,11 +185,7 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
         rest = (step - config.warmup) / max(config.steps - config.warmup, 1)
         return min((step + 1) / config.warmup, 0.5 + 0.5 * math.cos(math.pi * min(max(rest, 0), 1)))
 
-    schedule: Any
-    if config.schedule == "cosine":
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    else:
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", 0.5, patience=4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     return RunState(network, copy.deepcopy(network), optimizer, schedule)
 
 
@@ -218,7 +206,9 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
         mean=(config.mean,) * 4,
         std=(config.std,) * 4,
         threshold=config.threshold,
-        options=config.options,
+        options={**NETWORK, **config.options},
+        clip=config.brightest,
+        pixel_size=config.pixel_size,
         training={"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)},
     )
 
@@ -261,7 +251,7 @@ def _save(
     if len(validation):
         shown = [validation[int(i)] for i in np.linspace(0, len(validation) - 1, min(8, len(validation)))]
         predictor = Predictor(checkpoint, str(place))
-        found = [(chip, probabilities(predictor, chip)) for chip in shown]
+        found = [(chip, probabilities(predictor, chip)[0]) for chip in shown]
         figures.samples(found, checkpoint.threshold, out / "samples.png")
     _tensorboard(run, out)
     run.save(out / STATE, settings)
@@ -284,13 +274,13 @@ def validate(predictor: Predictor, chips: Chips) -> Confusion:
     total = Confusion()
     for index in range(len(chips)):
         chip = chips[index]
-        found = probabilities(predictor, chip) > predictor.threshold
-        total += Confusion.of(found, chip.label == CLOUD, chip.label != IGNORE)
+        found = probabilities(predictor, chip)[0] > predictor.threshold
+        total += Confusion.of(found, chip.cloud, chip.known)
     return total
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:
-    """The cloud probability ``(h, w)`` of one whole chip, predicted at once."""
-    height, width = chip.label.shape
+    """The probability ``(classes, h, w)`` of one whole chip, predicted at once."""
+    height, width = chip.target.shape[1:]
     padded = [(0, 0), *((0, -n % predictor.stride) for n in (height, width))]
-    return predictor(np.pad(chip.reflectance, padded, constant_values=np.nan)[None])[0, :height, :width]
+    return predictor(np.pad(chip.pixels(), padded, constant_values=np.nan)[None])[0, :, :height, :width]

@@ -118,13 +118,8 @@ def test_image_and_mask_folders_with_classes(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["train", ".", "--out", "r", "--folds", "5"], 2, "--folds goes with --recipe"),
-        (["train", ".", "--out", "r", "--fold", "1"], 2, "--fold is one of the folds"),
         (["train", ".", "--out", "r", "--loss", "iou"], 1, "loss 'iou': wanted bce"),
         (["train", ".", "--out", "r"], 1, "neither 38-Cloud's folders"),
-        (["train", ".", "--out", "r", "--recipe", "bundled"], 1, "no l8biome/images"),
-        (["train", ".", "--out", "r", "--recipe", "bundled", "--units", "sentinel2"], 2, "--units: the recipe reads"),
-        (["train", ".", "--out", "r", "--recipe", "bundled", "--split", "patches"], 2, "--split: the recipe reads"),
         (["evaluate", "."], 1, "neither 38-Cloud's folders"),
         (["evaluate", ".", "--predictions", ".", "--model", "fast"], 2, "not both"),
     ],

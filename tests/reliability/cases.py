@@ -147,7 +147,7 @@ for what, grid in {
     "transform": GeoBox(90, 110, geobox().transform @ Affine.translation(3, 0), UTM),
 }.items():
 
-    @case("product", f"bands of different {what}", 1, "all four bands must cover the same pixels")
+    @case("product", f"bands of different {what}", 1, "all bands must cover the same pixels")
     def _(folder: Path, grid: GeoBox = grid) -> list[str]:
         values = np.full((1, *grid.shape), 9000, "uint16")
         write_tif(product(folder) / f"{NAME}_B5.TIF", values, grid)

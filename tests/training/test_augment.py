@@ -3,66 +3,83 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from conftest import simulated_chip as chip
 
-from geocloud.training.augment import Augment
-from geocloud.training.chips import CLEAR, CLOUD, IGNORE, Chip
+from geocloud.training.augment import Augment, coarsen
+from geocloud.training.chips import CLEAR, CLOUD, UNKNOWN, Chip
 from geocloud.training.samples import Batches, Samples
 
-QUIET = Augment(size=64, coarsen=0, tint=0, roofs=0, snow=0, rock=0, clouds=0, low_sun=0, dim=0, saturate=0, wedge=0)
-GROUND = Chip("c", np.full((4, 96, 96), 0.1, "float32"), np.zeros((96, 96), "uint8"))
+QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
+GROUND = Chip("c", np.full((4, 96, 96), 0.1, "float32"), np.zeros((2, 96, 96), "uint8"))
 
 
-def test_geometry_moves_image_and_label_together():
-    """With the label hidden in the image, every turn and flip must keep the two alike."""
-    truth = chip().label
-    image = np.stack([truth * 1.0] * 4).astype("float32")
+def test_geometry_moves_image_and_target_together():
+    """With the target hidden in the image, every turn and flip must keep the two alike."""
+    truth = chip().target
+    image = np.stack([truth[0] / 100] * 4).astype("float32")
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(40):
-        sample, label = QUIET.sample(Chip("c", image, truth), rng)
+        sample, target = QUIET.sample(Chip("c", image, truth), rng)
         assert sample.shape == (4, 64, 64)
-        assert ((sample[0] > 0.5) == (label == CLOUD)).mean() > 0.999
-        seen.add(label.tobytes())
+        assert ((sample[0] > 0.5) == (target[0] == CLOUD)).mean() > 0.999
+        seen.add(target.tobytes())
     assert len(seen) > 30
 
 
-def test_added_clouds_are_labelled_and_missing_data_ignored():
+def test_added_clouds_are_labelled_and_missing_data_is_unknown():
     rng = np.random.default_rng(1)
     cloudy = dataclasses.replace(QUIET, clouds=1)
     for _ in range(20):
-        image, label = cloudy.sample(GROUND, rng)
-        if (label == CLOUD).any() and (label == CLEAR).any():
-            assert image[0][label == CLOUD].mean() > image[0][label == CLEAR].mean()
-    image, label = dataclasses.replace(QUIET, wedge=1).sample(GROUND, np.random.default_rng(3))
-    assert ((label == IGNORE) == np.isnan(image).all(0)).all()
-    small = Chip("c", np.full((4, 30, 40), 0.1, "float32"), np.zeros((30, 40), "uint8"))
-    image, label = QUIET.sample(small, rng)
-    assert (label != IGNORE).sum() == 30 * 40
+        image, (cloud, shadow) = cloudy.sample(GROUND, rng)
+        if (cloud == CLOUD).any() and (cloud == CLEAR).any():
+            assert image[0][cloud == CLOUD].mean() > image[0][cloud == CLEAR].mean()
+        assert (shadow == UNKNOWN).all(), "where simulated clouds throw theirs is not told"
+    image, target = dataclasses.replace(QUIET, wedge=1).sample(GROUND, np.random.default_rng(3))
+    assert ((target == UNKNOWN) == np.isnan(image).all(0)).all()
 
 
-def test_roofs_snow_and_rock_brighten_clear_ground_and_leave_it_clear():
-    half = np.zeros((96, 96), "uint8")
-    half[:, :48] = CLOUD
-    for change in ("roofs", "snow", "rock"):
-        augment = dataclasses.replace(QUIET, **{change: 1})
-        rng = np.random.default_rng(2)
-        for _ in range(5):
-            assert (augment.sample(GROUND, rng)[1] == CLEAR).all()
-        brightest = max(np.nanmax(augment.sample(GROUND, rng)[0]) for _ in range(10))
-        assert brightest > 0.2, change
-        image, label = augment.sample(Chip("c", GROUND.reflectance, half), rng)
-        assert np.nanmax(image[:, label == CLOUD]) < 0.2, change
+def test_a_small_chip_is_mirrored():
+    small = Chip("c", np.arange(4 * 30 * 40, dtype="float32").reshape(4, 30, 40) / 5000, np.zeros((2, 30, 40), "uint8"))
+    image, target = QUIET.sample(small, np.random.default_rng(0))
+    assert np.isfinite(image).all()
+    assert (target == CLEAR).all()
 
 
-def test_snow_is_less_bright_in_the_near_infrared_and_cloud_more():
-    """The colour by which the two differ survives every change of light."""
-    rng = np.random.default_rng(5)
-    light = dataclasses.replace(QUIET, dim=1)
-    white = Chip("c", np.full((4, 96, 96), 0.8, "float32"), np.zeros((96, 96), "uint8"))
-    for _ in range(20):
-        image, _ = light.sample(white, rng)
-        assert 0.95 < image[3].mean() / image[0].mean() < 1.05
+def test_near_infrared_is_dropped_and_stays_missing_where_there_is_none():
+    rng = np.random.default_rng(2)
+    image, target = dataclasses.replace(QUIET, drop_nir=1).sample(GROUND, rng)
+    assert np.isnan(image[3]).all()
+    assert (target == CLEAR).all(), "the other bands are known"
+    reflectance = GROUND.reflectance.copy()
+    reflectance[3] = np.nan
+    image, _ = dataclasses.replace(QUIET, clouds=1).sample(Chip("c", reflectance, GROUND.target), rng)
+    assert np.isnan(image[3]).all()
+    assert np.isfinite(image[:3]).all()
+
+
+@pytest.mark.parametrize(("metres", "factors"), [(10.0, {1, 2, 3}), (20.0, {1, 2}), (30.0, {1, 2})])
+def test_fine_chips_are_averaged_to_the_pixel_size_of_models(metres, factors):
+    """A ramp's slope tells by how much a sample was coarsened."""
+    ramp = np.broadcast_to(np.arange(240, dtype="float32")[:, None] * 0.01, (4, 240, 240))
+    source = Chip("c", ramp, np.zeros((2, 240, 240), "uint8"), metres)
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(60):
+        image, _ = QUIET.sample(source, rng)
+        steps = np.abs([np.diff(image[0], axis=axis)[8:40, 8:40].mean() for axis in (0, 1)])
+        seen.add(round(float(steps.max()) / 0.01))
+    assert seen == factors
+
+
+def test_coarsening_is_the_mean_and_knows_nothing_where_any_is_unknown():
+    image = np.random.default_rng(0).random((4, 7, 9), "float32")
+    target = np.full((2, 7, 9), CLOUD, "uint8")
+    target[0, :2, :3], target[0, 5, 8], target[1, 0, 0] = CLEAR, CLEAR, UNKNOWN
+    means, percent = coarsen(image, target, 3)
+    np.testing.assert_allclose(means[2, 1, 2], image[2, 3:6, 6:9].mean(), rtol=1e-6)
+    assert percent[0].tolist() == [[33, 100, 100], [100, 100, 89]]
+    assert percent[1].tolist() == [[UNKNOWN, 100, 100], [100, 100, 100]]
 
 
 def test_a_sample_depends_on_its_number_and_the_seed_alone():

@@ -55,10 +55,10 @@ def test_a_pack_holds_the_same_chips_and_is_written_once(toy, tmp_path):
     for index, source in enumerate(sources[2:5]):
         chip, plain = chips[index], source.read()
         assert chip.name == plain.name
-        np.testing.assert_array_equal(chip.label, plain.label)
+        np.testing.assert_array_equal(chip.target, plain.target)
         np.testing.assert_allclose(chip.reflectance, plain.reflectance, atol=5.1e-5)
     written = (tmp_path / "pack" / "images.npy").stat().st_mtime_ns
     pack(sources, tmp_path / "pack")
     assert (tmp_path / "pack" / "images.npy").stat().st_mtime_ns == written
     pack(sources[:2], tmp_path / "pack")
-    assert np.load(tmp_path / "pack" / "labels.npy").shape == (2, 384, 384)
+    assert np.load(tmp_path / "pack" / "targets.npy").shape == (2, 2, 384, 384)

@@ -6,7 +6,7 @@ from conftest import geobox, write_tif
 
 from geocloud.errors import GridError, OptionError
 from geocloud.scene import ReadOptions
-from geocloud.training.chips import CLASSES, CLEAR, CLOUD, IGNORE, ChipSource, LazyChips, parse_classes
+from geocloud.training.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, ChipSource, LazyChips, parse_classes
 
 OPTIONS = ReadOptions(scale=1e-4, bands=(1, 2, 3, 4))
 
@@ -23,10 +23,12 @@ def test_chips_and_the_meaning_of_mask_values(tmp_path, image):
     mask = write_tif(tmp_path / "mask.tif", codes[None], geobox(3, 5))
     source = ChipSource("a", "a", image, mask, CLASSES["l8-biome"], OPTIONS)
     found = LazyChips([source])[0]
-    assert found.label.tolist() == [[IGNORE, CLEAR, CLOUD, CLOUD, IGNORE], [CLEAR] * 5, [IGNORE] * 5]
+    cloud, shadow = found.target.tolist()
+    assert cloud == [[UNKNOWN, CLEAR, CLOUD, CLOUD, UNKNOWN], [CLEAR] * 5, [UNKNOWN] * 5]
+    assert shadow == [[UNKNOWN, CLEAR, CLEAR, CLEAR, UNKNOWN], [CLOUD] * 5, [UNKNOWN] * 5]
     assert np.isnan(found.reflectance[:, 0, 0]).all()
     assert found.reflectance[0, 1, 1] == 0.25
-    assert (ChipSource("a", "a", image, options=OPTIONS).read().label[1:] == CLEAR).all()
+    assert (ChipSource("a", "a", image, options=OPTIONS).read().target[:, 1:] == CLEAR).all()
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path, image):
@@ -36,11 +38,18 @@ def test_a_mask_of_another_size_is_refused(tmp_path, image):
 
 
 def test_classes_by_name_and_by_pairs():
-    assert parse_classes("sparcs")[5] == CLOUD
-    assert {value for value, meaning in parse_classes("sparcs").items() if meaning == CLEAR} == {0, 1, 2, 3, 4, 6}
-    assert parse_classes("0=clear,128=cloud, 255=ignore") == {0: CLEAR, 128: CLOUD, 255: IGNORE}
+    assert parse_classes("sparcs")[5] == "cloud"
+    assert {value for value, meaning in parse_classes("sparcs").items() if meaning == "clear"} == {2, 3, 4, 6}
+    assert parse_classes("0=clear,128=cloud, 255=ignore") == {0: "clear", 128: "cloud", 255: "ignore"}
     for wrong in ("biome", "0=clear,1=clouds", "x=cloud", ""):
         with pytest.raises(OptionError, match="l8-biome"):
             parse_classes(wrong)
     with pytest.raises(OptionError, match="no value means cloud"):
         parse_classes("0=clear")
+
+
+def test_where_no_value_means_shadow_it_is_unknown_beside_cloud(tmp_path, image):
+    mask = write_tif(tmp_path / "mask.tif", np.array([[1, 1, 0, 0, 0]] * 3, "uint8")[None], geobox(3, 5))
+    cloud, shadow = ChipSource("a", "a", image, mask, parse_classes("0=clear,1=cloud"), OPTIONS).read().target
+    assert cloud[1].tolist() == [CLOUD, CLOUD, CLEAR, CLEAR, CLEAR]
+    assert shadow[1].tolist() == [CLEAR, CLEAR, UNKNOWN, UNKNOWN, UNKNOWN]

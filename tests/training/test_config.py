@@ -25,7 +25,6 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
         ("steps = 0", "steps 0: wanted more than 0"),
         ("architecture = 'vit'", "architecture 'vit': wanted fast, unet, attention-unet"),
         ("loss = 'iou'", "loss 'iou'"),
-        ("schedule = 'step'", "schedule 'step': wanted cosine, plateau"),
         ("threshold = 1.5", "threshold 1.5"),
         ("[augment]\nsnows = 1.0", "augment: no setting 'snows'"),
         ("steps = ", "no TOML"),

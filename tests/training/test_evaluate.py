@@ -25,10 +25,10 @@ class Model:
     threshold = 0.5
 
     def __call__(self, tiles):
-        return bright(np.nan_to_num(tiles))
+        return bright(np.nan_to_num(tiles))[:, None]
 
     def predict_array(self, reflectance):
-        return np.where(np.isnan(reflectance[0]), np.nan, bright(np.nan_to_num(reflectance[None]))[0])
+        return np.where(np.isnan(reflectance[0]), np.nan, bright(np.nan_to_num(reflectance[None]))[0])[None]
 
 
 def scene_on_disk(root, truth, rows, cols, ones=1, name=NAME):

@@ -8,7 +8,7 @@ from conftest import geobox, read_tif, write_tif
 
 from geocloud.errors import DatasetError, OptionError
 from geocloud.scene import ReadOptions
-from geocloud.training.chips import IGNORE, parse_classes
+from geocloud.training.chips import parse_classes
 from geocloud.training.layout import open_dataset, share_of_data
 from geocloud.training.split import hold_out
 
@@ -25,11 +25,11 @@ def test_38_cloud_as_distributed(toy):
     source = found.training[0]
     chip = source.read()
     numbers = read_tif(source.image)[0]
-    known = chip.label != IGNORE
+    known = chip.known
     np.testing.assert_array_equal(known, numbers > 0)
     np.testing.assert_allclose(chip.reflectance[0][known], (numbers * 2e-5 - 0.1)[known], atol=1e-6)
     assert source.mask is not None
-    np.testing.assert_array_equal(chip.label[known] == 1, read_tif(source.mask)[0][known] == 255)
+    np.testing.assert_array_equal(chip.cloud[known], read_tif(source.mask)[0][known] == 255)
     for part in ("38-Cloud_training", "38-Cloud_test"):
         assert (open_dataset(toy / part).kind) == "38-Cloud"
     scene = found.testing[0]
@@ -107,7 +107,7 @@ def test_images_with_masks(tmp_path):
     found = open_dataset(tmp_path, parse_classes("l8-biome"))
     assert [source.scene for source in found.training] == ["a", "a"]
     assert "b.tif: no mask of this name" in found.problems[0]
-    assert (found.training[0].read().label == 1).all()
+    assert found.training[0].read().cloud.all()
     assert found.worth_training() == found.training
 
 
@@ -116,7 +116,7 @@ def test_masks_beside_their_images(tmp_path):
     write_tif(tmp_path / "a.tif", np.full((4, 8, 9), 0.3, "float32"), grid)
     write_tif(tmp_path / "a_label.tif", np.ones((1, 8, 9), "uint8"), grid)
     (source,) = open_dataset(tmp_path).training
-    assert (source.read().label == 1).all()
+    assert source.read().cloud.all()
 
 
 def test_38_cloud_needs_no_explanation(toy):

@@ -17,13 +17,12 @@ from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import Predictor
 from geocloud.training.augment import Augment
-from geocloud.training.chips import CLOUD
 from geocloud.training.config import TrainConfig
 from geocloud.training.layout import open_dataset
 from geocloud.training.run import train_on
 from geocloud.training.train import BEST, LAST, STATE, probabilities, train
 
-QUIET = Augment(size=64, coarsen=0, tint=0, roofs=0, snow=0, rock=0, clouds=0, low_sun=0, dim=0, saturate=0, wedge=0)
+QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
 SMALL = TrainConfig(
     options={"width": 4, "levels": 3}, steps=12, batch=2, warmup=2, validate_every=4, workers=0, augment=QUIET
 )
@@ -45,16 +44,13 @@ def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
     first, second = (train([(1.0, CHIPS)], [], dataclasses.replace(config, workers=n)) for n in (0, 1))
     assert same(first, second), "whoever makes the samples"
     unseen = chip(9)
-    assert (
-        Confusion.of(probabilities(Predictor(first, "cpu", "float32"), unseen) > 0.5, unseen.label == CLOUD).jaccard
-        > 0.5
-    )
+    found = probabilities(Predictor(first, "cpu", "float32"), unseen)[0] > 0.5
+    assert Confusion.of(found, unseen.cloud).jaccard > 0.5
     assert first.training["config"]["steps"] == 60
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path, schedule):
-    config = dataclasses.replace(SMALL, schedule=schedule)
+def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
+    config = SMALL
     whole = train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "whole")
 
     def kill(progress):
@@ -125,7 +121,7 @@ def test_every_architecture_trains(architecture):
     config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
     made = train([(1.0, CHIPS)], [], config)
     assert made.architecture == architecture
-    assert probabilities(Predictor(made), CHIPS[0]).shape == (96, 96)
+    assert probabilities(Predictor(made), CHIPS[0]).shape == (2, 96, 96)
 
 
 def test_two_processes_train_one_model(tmp_path):

@@ -1,0 +1,150 @@
+"""A scene seen in larger pixels, those that a model was trained on, and what it says of them brought back."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.blend import ReadRows, Strip
+from geocloud.errors import OptionError
+
+FINE_ENOUGH = 20.0
+"""Metres of a pixel from which a scene is seen as it is, whatever the model was trained on."""
+
+ROWS = 64
+"""Rows of larger pixels that are averaged at once."""
+
+
+def find_factor(
+    pixel_size: tuple[float, float] | None, trained: float | None, wanted: float | str | None = None
+) -> int:
+    """How many pixels across are averaged into one before the model sees them.
+
+    ``pixel_size`` (height, width) of the scene's pixels in metres, None without a CRS; ``trained``: the model's own
+    (None: any); ``wanted``: metres that the user asks for, or "native". Raises OptionError.
+    """
+    if wanted == "native":
+        return 1
+    if wanted is not None:
+        try:
+            metres = float(wanted)
+        except ValueError:
+            metres = math.nan
+        if not (math.isfinite(metres) and metres > 0):
+            raise OptionError(f"working resolution {wanted}: wanted metres above 0, or native")
+        if pixel_size is None:
+            raise OptionError("a working resolution in metres needs a scene whose CRS is known, and this one has none")
+        return max(1, round(metres / max(pixel_size)))
+    if pixel_size is None or trained is None or max(pixel_size) >= FINE_ENOUGH:
+        return 1
+    return max(1, round(trained / max(pixel_size)))
+
+
+class Coarse:
+    """A scene of ``height`` × ``width`` pixels, ``factor`` × ``factor`` of which become one.
+
+    `read` gives a model's tiles the mean of what holds data; `enlarge` brings its probabilities back to the scene's own
+    pixels, bilinear, and puts NaN where the scene holds no data. Rows go through in order, each once.
+    """
+
+    def __init__(self, read: ReadRows, height: int, width: int, factor: int) -> None:
+        self._read, self._height, self._width, self.factor = read, height, width, factor
+        self._valid: deque[NDArray[np.bool_]] = deque()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in the larger pixels; the last ones may reach over the scene's edge."""
+        return -(-self._height // self.factor), -(-self._width // self.factor)
+
+    def read(self, first: int, out: NDArray[np.float32]) -> None:
+        """Fills ``(4, rows, width)`` of larger pixels from a row on; see `ReadRows`."""
+        for start in range(0, out.shape[1], ROWS):
+            stop = min(start + ROWS, out.shape[1])
+            top, bottom = (first + start) * self.factor, min((first + stop) * self.factor, self._height)
+            fine = np.full((4, (stop - start) * self.factor, out.shape[2] * self.factor), np.nan, "float32")
+            inside = fine[:, : bottom - top, : self._width]
+            self._read(top, inside)
+            self._valid.append(~np.isnan(inside[0]))
+            bands = 3 if np.isnan(inside[3]).all() else 4
+            out[:bands, start:stop] = average(fine[:bands], self.factor)
+            out[bands:, start:stop] = np.nan
+
+    def enlarge(self, strips: Iterable[Strip]) -> Iterator[Strip]:
+        """Probabilities of larger pixels, from top to bottom → those of the scene's own pixels."""
+        rows = self.shape[0]
+        kept: NDArray[np.float32] | None = None
+        done = top = 0  # rows that are out; the larger row that `kept` begins with
+        for strip in strips:
+            kept = strip.probability if kept is None else np.concatenate([kept, strip.probability], 1)
+            below = top + kept.shape[1]
+            # The row below tells what the last one is where it holds no data.
+            end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factor))
+            if end > done:
+                fine = self._interpolate(_spread(kept), top, done, end)
+                fine[:, ~self._pop_valid(end - done)] = np.nan
+                yield Strip(done, fine)
+                done = end
+            first = min(max(math.floor((done + 0.5) / self.factor - 0.5) - 1, top), below - 1)
+            kept, top = kept[:, first - top :], first
+
+    def _interpolate(self, coarse: NDArray[np.float32], top: int, first: int, last: int) -> NDArray[np.float32]:
+        """Rows ``first`` to ``last`` of the scene from larger ones, of which the first is row ``top``."""
+        classes, count, cols = coarse.shape
+        at = np.clip((np.arange(first, last) + 0.5) / self.factor - 0.5 - top, 0, count - 1)
+        above = np.minimum(at.astype(int), max(count - 2, 0))
+        share = (at - above).astype("float32")[:, None]
+        below = np.minimum(above + 1, count - 1)
+        tall = coarse[:, above] * (1 - share) + coarse[:, below] * share  # (classes, rows, cols)
+        padded = np.pad(tall, ((0, 0), (0, 0), (1, 1)), "edge")
+        fine = np.empty((classes, last - first, cols * self.factor), "float32")
+        for phase in range(self.factor):
+            offset = (phase + 0.5) / self.factor - 0.5
+            left = 0 if offset < 0 else 1  # of the padded columns that lie about it
+            weight = np.float32(offset + 1 if offset < 0 else offset)
+            fine[:, :, phase :: self.factor] = (
+                padded[:, :, left : left + cols] * (1 - weight) + padded[:, :, left + 1 : left + 1 + cols] * weight
+            )
+        return fine[:, :, : self._width]
+
+    def _pop_valid(self, rows: int) -> NDArray[np.bool_]:
+        parts = []
+        while rows:
+            part = self._valid.popleft()
+            if len(part) > rows:
+                self._valid.appendleft(part[rows:])
+                part = part[:rows]
+            parts.append(part)
+            rows -= len(part)
+        return np.concatenate(parts)
+
+
+def average(fine: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """``(bands, h, w)`` → the means of factor × factor pixels, of those that hold data; NaN where none does."""
+    bands, height, width = fine.shape
+    rows = fine.reshape(bands, height // factor, factor, width)
+    sums = rows.sum(2).reshape(bands, height // factor, width // factor, factor).sum(3)
+    sums /= factor**2
+    gaps = np.isnan(sums)
+    if gaps.any():
+        parts = fine.reshape(bands, height // factor, factor, width // factor, factor).swapaxes(2, 3)[gaps]
+        known = np.isfinite(parts).sum((1, 2))
+        sums[gaps] = np.where(known > 0, np.nansum(parts, (1, 2)) / np.maximum(known, 1), np.nan)
+    return sums
+
+
+def _spread(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where there is no data: the mean of those of the eight neighbours that hold some."""
+    gaps = np.isnan(coarse[0])
+    if not gaps.any():
+        return coarse
+    height, width = gaps.shape
+    padded = np.pad(coarse, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    around = np.stack([padded[:, i : i + height, j : j + width][:, gaps] for i in range(3) for j in range(3)])
+    known = np.isfinite(around).sum(0)
+    spread = coarse.copy()
+    spread[:, gaps] = np.where(known > 0, np.nansum(around, 0) / np.maximum(known, 1), 0)
+    return spread

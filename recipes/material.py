@@ -1,0 +1,159 @@
+"""The data of the bundled models: what is read, from where, who labelled it, and which of it validates.
+
+Everything of a set that shows one place, or comes from one scene, is on the same side of the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+
+from geocloud.errors import DatasetError
+from geocloud.training.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
+from geocloud.training.samples import Group
+
+EVERY = 5
+"""Of `biome`, `sparcs` and `catalogue`, one scene in so many validates."""
+
+HELD_OUT = {
+    "taught": (
+        "0060c0a5", "ROIs1158_spring_39", "ROIs1868_summer_101", "ROIs1970_fall_85", "s2_cloudfree_ROIs1970_fall_139",
+        "s2_cloudy_ROIs1970_fall_139", "sen12mscr_4",
+    ),
+    "clear": ("s2_river_w_india", "s2l1c_rois1158_spring_15", "s2l2a_arid_australia", "s2l2a_varilhes"),
+    "chips": ("oncloudn_3",),
+    "weak": ("",),
+}  # fmt: skip
+"""Beginnings of the names of places that validate, by set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One set of labelled images."""
+
+    name: str
+    pattern: str
+    """Files of its images, below the data folder."""
+    read: Callable[[Path], Chip]
+    share: float
+    """How many of the samples are of this set, beside the others."""
+
+    def chips(self, data: Path, validation: bool) -> list[Chip]:
+        """The chips of one side of the split."""
+        return [self.read(path) for path in self.paths(data) if self._validates(path, data) == validation]
+
+    def paths(self, data: Path) -> list[Path]:
+        """Its images, sorted. Raises DatasetError where there are none."""
+        found = sorted(p for p in data.glob(self.pattern) if not p.stem.endswith(("_label", "_probability")))
+        if not found:
+            raise DatasetError(f"{data / self.pattern}: no such files; the recipe needs them")
+        return found
+
+    def _validates(self, path: Path, data: Path) -> bool:
+        if self.name in HELD_OUT:
+            return path.name.startswith(HELD_OUT[self.name])
+        return self.paths(data).index(path) % EVERY == EVERY - 1
+
+
+def read_tif(path: Path) -> NDArray[np.float16]:
+    """A four-band GeoTIFF of reflectance × 10 000, no data 65535 → ``(4, h, w)``, NaN: no data."""
+    with rasterio.open(path) as dataset:
+        values = dataset.read()
+    return np.where((values == 65_535).any(0), np.nan, values * np.float32(1e-4)).astype("float16")
+
+
+def read_codes(path: Path) -> NDArray[np.uint8]:
+    """The values of a mask, ``(h, w)``."""
+    with rasterio.open(path) as dataset:
+        codes: NDArray[np.uint8] = dataset.read(1)
+    return codes
+
+
+def chip(path: Path, reflectance: NDArray[np.float16], target: NDArray[np.uint8], metres: float) -> Chip:
+    """A chip that is unknown where it holds no data."""
+    target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
+    return Chip(path.stem, reflectance, target, metres)
+
+
+def cloud_only(cloud: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Per cent of cloud ``(h, w)`` → a target whose shadow is unknown, unless all of it is clear."""
+    shadow = np.full_like(cloud, CLEAR if (cloud == CLEAR).all() else UNKNOWN)
+    return np.stack([cloud, shadow]).astype("uint8")
+
+
+def biome(path: Path) -> Chip:
+    """L8 Biome: masks by USGS. Shadow is unknown where a patch has cloud and no shadow drawn."""
+    codes = read_codes(path.parent.parent / "masks" / path.name)
+    target = translate(codes, CLASSES["l8-biome"])
+    if (target[0] == CLOUD).any() and not (target[1] == CLOUD).any():
+        target[1] = UNKNOWN
+    return chip(path, read_tif(path), target, 30)
+
+
+def sparcs(path: Path) -> Chip:
+    """SPARCS: masks by USGS. Red, green, blue as DN / 256, near-infrared imputed; no sun elevation."""
+    folder = path.parent.parent
+    rgb = np.array(Image.open(path)).transpose(2, 0, 1)
+    nir = np.array(Image.open(folder / "nir" / path.name))
+    values = (np.concatenate([rgb, nir[None]]).astype("float32") + 0.5) * 256 * 2e-5 - 0.1
+    values[:, (rgb == 0).all(0)] = np.nan
+    codes = np.array(Image.open(folder / "masks" / f"{path.stem}.png"))
+    return chip(path, values.astype("float16"), translate(codes, CLASSES["sparcs"]), 30)
+
+
+def catalogue(path: Path) -> Chip:
+    """Sentinel-2 Cloud Mask Catalogue: red, green, blue only; generous masks."""
+    rgb = np.array(Image.open(path)).transpose(2, 0, 1).astype("float32") / 255
+    cloud = np.array(Image.open(path.parent.parent / "masks" / f"{path.stem}.png")) * CLOUD
+    return chip(path, np.concatenate([rgb, np.full_like(rgb[:1], np.nan)]).astype("float16"), cloud_only(cloud), 40)
+
+
+def taught(path: Path) -> Chip:
+    """Images with the cloud probability, in per cent, of ukis-csmask 1.0.0."""
+    percent = read_codes(path.with_name(f"{path.stem}_probability.tif"))
+    target = np.stack([percent, np.full_like(percent, UNKNOWN)])
+    return chip(path, read_tif(path), target, float(path.stem.rsplit("_", 1)[1][:-1]))
+
+
+def labelled(path: Path) -> Chip:
+    """Sentinel-2 images with masks drawn by hand (`s2_labelled`) or made automatically (`weak`)."""
+    codes = read_codes(path.with_name(f"{path.stem}_label.tif"))
+    cloud = np.where(codes > 1, UNKNOWN, codes * CLOUD)
+    return chip(path, read_tif(path), cloud_only(cloud), 10)
+
+
+def clear(path: Path) -> Chip:
+    """Clear ground."""
+    values = read_tif(path)
+    return chip(path, values, np.full((2, *values.shape[1:]), CLEAR, "uint8"), 30 if "l8" in path.stem else 20)
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source("biome", "l8biome/images/*.tif", biome, 1.0),
+        Source("sparcs", "sparcs/images/*.jpg", sparcs, 2.0),
+        Source("catalogue", "catalogue/images/*.jpg", catalogue, 0.8),
+        Source("taught", "taught/*m.tif", taught, 1.2),
+        Source("chips", "s2_labelled/*.tif", labelled, 0.3),
+        Source("clear", "backgrounds/*.tif", clear, 0.6),
+        Source("weak", "weak/*.tif", labelled, 0.0),  # share-alike labels: they validate only
+    )
+}
+
+
+def training_groups(data: Path) -> list[Group]:
+    """What is trained on, each set with its share. Raises DatasetError."""
+    return [(source.share, source.chips(data, False)) for source in SOURCES.values() if source.share]
+
+
+def validation_sets(data: Path) -> Iterator[tuple[str, list[Chip]]]:
+    """What validates, by set. Raises DatasetError."""
+    for name, source in SOURCES.items():
+        yield name, source.chips(data, True)

@@ -1,0 +1,172 @@
+"""Larger pixels for a model, and back: against averaging and bilinear interpolation of the whole, by hand."""
+
+import logging
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import geobox, write_tif
+
+from geocloud.blend import Strip
+from geocloud.errors import OptionError
+from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.resample import Coarse, average, find_factor
+
+
+def image_with_gaps(height, width, bands=4):
+    """Reflectance with single missing pixels and a missing corner."""
+    rng = np.random.default_rng(height * width)
+    image = rng.random((bands, height, width), "float32")
+    image[:, rng.random((height, width)) < 0.1] = np.nan
+    image[:, : height // 3, : width // 4] = np.nan
+    return image
+
+
+def by_hand(image, factor):
+    """The means of factor × factor pixels, brought back: the whole at once, in double precision."""
+    bands, height, width = image.shape
+    rows, cols = -(-height // factor), -(-width // factor)
+    padded = np.full((bands, rows * factor, cols * factor), np.nan)
+    padded[:, :height, :width] = image
+    parts = padded.reshape(bands, rows, factor, cols, factor).transpose(0, 1, 3, 2, 4).reshape(bands, rows, cols, -1)
+    known = np.isfinite(parts)
+    means = np.where(known.any(-1), np.nansum(parts, -1) / np.maximum(known.sum(-1), 1), np.nan)
+    around = np.pad(means, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    around = np.stack([around[:, i : i + rows, j : j + cols] for i in range(3) for j in range(3)])
+    near = np.nansum(around, 0) / np.maximum(np.isfinite(around).sum(0), 1)
+    filled = np.where(np.isnan(means), near, means)
+    y, x = (np.clip((np.arange(n) + 0.5) / factor - 0.5, 0, m - 1) for n, m in ((height, rows), (width, cols)))
+    top, left = y.astype(int), x.astype(int)
+    bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, cols - 1)
+    down, across = (y - top)[:, None], x - left
+    upper = filled[:, top][:, :, left] * (1 - across) + filled[:, top][:, :, right] * across
+    lower = filled[:, bottom][:, :, left] * (1 - across) + filled[:, bottom][:, :, right] * across
+    back = upper * (1 - down) + lower * down
+    back[:, np.isnan(image[0])] = np.nan
+    return means, back
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "factor"), [(100, 77, 3), (9, 10, 3), (64, 64, 2), (200, 33, 5), (1, 1, 3)]
+)
+@pytest.mark.parametrize("pieces", [(5, 1, 2, 7, 1000), (1000,), (1,) * 70])
+def test_there_and_back_in_strips_of_any_height(height, width, factor, pieces):
+    image = image_with_gaps(height, width)
+    if height == 1:
+        image[:] = 0.5
+    means, back = by_hand(image, factor)
+
+    def read(first, out):
+        out[...] = image[:, first : first + out.shape[1]]
+
+    coarse = Coarse(read, height, width, factor)
+    rows, cols = coarse.shape
+
+    def strips():
+        first = 0
+        for piece in pieces:
+            if first < rows:
+                out = np.empty((4, min(piece, rows - first), cols), "float32")
+                coarse.read(first, out)
+                np.testing.assert_allclose(out, means[:, first : first + out.shape[1]], atol=1e-5)
+                yield Strip(first, out[:2].copy())
+                first += out.shape[1]
+
+    found = list(coarse.enlarge(strips()))
+    heights = [strip.probability.shape[1] for strip in found]
+    assert [strip.first_row for strip in found] == list(np.cumsum([0, *heights[:-1]]))
+    np.testing.assert_allclose(np.concatenate([s.probability for s in found], 1), back[:2], atol=1e-5)
+
+
+def test_without_near_infrared_it_stays_missing():
+    image = image_with_gaps(30, 40)
+    image[3] = np.nan
+
+    def read(first, out):
+        out[...] = image[:, first : first + out.shape[1]]
+
+    coarse = Coarse(read, 30, 40, 3)
+    out = np.empty((4, *coarse.shape), "float32")
+    coarse.read(0, out)
+    assert np.isnan(out[3]).all()
+    np.testing.assert_allclose(out[:3], by_hand(image[:3], 3)[0], atol=1e-5)
+
+
+def test_an_average_is_of_what_holds_data():
+    fine = np.array([[[1, 2, np.nan, np.nan], [3, np.nan, np.nan, np.nan]]], "float32")
+    np.testing.assert_array_equal(average(fine, 2), [[[2, np.nan]]])
+
+
+@pytest.mark.parametrize(
+    ("pixel", "trained", "wanted", "factor"),
+    [
+        ((10, 10), 30, None, 3),
+        ((15, 15), 30, None, 2),
+        ((19, 19), 30, None, 2),
+        ((20, 20), 30, None, 1),
+        ((30, 30), 30, None, 1),
+        ((10, 10), None, None, 1),
+        (None, 30, None, 1),
+        ((10, 10), 30, "native", 1),
+        ((10, 10), 30, 20, 2),
+        ((20, 20), 30, "60", 3),
+        ((0.5, 0.5), 30, None, 60),
+    ],
+)
+def test_how_many_pixels_become_one(pixel, trained, wanted, factor):
+    assert find_factor(pixel, trained, wanted) == factor
+
+
+@pytest.mark.parametrize(("pixel", "wanted"), [((10, 10), "coarse"), ((10, 10), 0), ((10, 10), "nan"), (None, 30)])
+def test_resolutions_that_make_no_sense_are_refused(pixel, wanted):
+    with pytest.raises(OptionError, match="resolution"):
+        find_factor(pixel, 30, wanted)
+
+
+class Bright:
+    """What is bright in red is cloud; it wants pixels of 30 m."""
+
+    pixel_size = 30.0
+    optional_nir = True
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, tiles):
+        self.seen.append(tiles.shape)
+        return np.nan_to_num(tiles[:, :1])
+
+
+def test_a_fine_scene_is_masked_in_the_models_pixels_on_its_own_grid(tmp_path):
+    image = image_with_gaps(500, 430)
+    write_tif(tmp_path / "s.tif", image, geobox(500, 430, size=10), descriptions=("red", "green", "blue", "nir"))
+    model = Bright()
+    mask_scene(tmp_path / "s.tif", tmp_path / "m.tif", model=model)
+    assert sum(shape[-1] * shape[-2] for shape in model.seen) < 500 * 430 / 2, "a ninth of the pixels, and margins"
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        assert dataset.shape == (500, 430)
+        found = dataset.read(1)
+    _, back = by_hand(image, 3)
+    sure = np.abs(back[0] - 0.5) > 1e-4
+    np.testing.assert_array_equal(found == 255, np.isnan(image[0]))
+    np.testing.assert_array_equal(found[sure] == 1, back[0][sure] > 0.5)
+    mask_scene(tmp_path / "s.tif", tmp_path / "n.tif", model=model, options=MaskOptions(working_resolution="native"))
+    with rasterio.open(tmp_path / "n.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1) == 1, np.nan_to_num(image[0]) > 0.5)
+
+
+def test_three_bands_are_masked_with_a_note(tmp_path, caplog):
+    image = np.random.default_rng(0).random((3, 60, 70), "float32")
+    write_tif(tmp_path / "s.tif", image, geobox(60, 70), descriptions=("red", "green", "blue"))
+    seen = []
+
+    def model(tiles):
+        seen.append(np.isnan(tiles[:, 3]).all() and np.isfinite(tiles[:, :3, :60, :70]).all())
+        return np.nan_to_num(tiles[:, 0])
+
+    with caplog.at_level(logging.WARNING):
+        mask_scene(tmp_path / "s.tif", tmp_path / "m.tif", model=model)
+    assert all(seen)
+    assert "without near-infrared" in caplog.text
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1) == 1, image[0] > 0.5)
