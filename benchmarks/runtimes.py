@@ -76,7 +76,8 @@ def main(runtime: str, precision: str) -> None:
     mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     image = simulate_scene(5, SHAPE).reflectance[None]
     with torch.inference_mode():
-        x = normalise(torch.from_numpy(image.astype("float32")), mean, std)
+        reflectance = torch.from_numpy(image.astype("float32"))
+        x = normalise(reflectance, mean, std, checkpoint.clip, checkpoint.optional_nir)
         started = time.perf_counter()
         run = prepare(runtime, precision, checkpoint, x)
         found = run(x).float().sigmoid()

@@ -18,6 +18,7 @@ from geocloud.grid import TileGrid
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
+from geocloud.resample import Coarse, find_factor
 
 log = logging.getLogger(__name__)
 
@@ -128,12 +129,14 @@ class Predictor:
         valid: NDArray[np.bool_] | None = None,
         tile_size: int | None = None,
         overlap: int = 128,
+        pixel_size: float | None = None,
     ) -> NDArray[np.float32]:
         """Probability ``(classes, h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
 
-        Reflectance is at the top of the atmosphere, bands red, green, blue, nir, in pixels of about ``pixel_size``.
-        Near-infrared is NaN all over where there is none of it. ``valid`` is True where there is data; where it is
-        None, every finite pixel is. Raises OptionError for another shape, and for a model that wants near-infrared.
+        Reflectance is at the top of the atmosphere, bands red, green, blue, nir; near-infrared is NaN all over where
+        there is none of it. ``pixel_size`` in metres: an image finer than 20 m is seen in pixels of the size that the
+        model was trained on, and the probability brought back; None: it is seen as it is. ``valid`` is True where
+        there is data; where it is None, every finite pixel is. Raises OptionError for another shape.
         """
         if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
             raise OptionError(
@@ -146,14 +149,16 @@ class Predictor:
         known = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
         if valid is not None:
             known &= valid
-        grid = TileGrid.fitted(height, width, tile_size, overlap)
         image = np.where(known, reflectance, np.nan)
 
         def read(first: int, out: NDArray[np.float32]) -> None:
             out[...] = image[:, first : first + out.shape[1]]
 
-        strips = blend(grid, tile_rows(grid, read), self, self.classes)
-        return np.concatenate([strip.probability for strip in strips], 1)
+        factor = find_factor((pixel_size, pixel_size) if pixel_size else None, self.pixel_size)
+        coarse = Coarse(read, height, width, factor)
+        grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
+        strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), self, self.classes)
+        return np.concatenate([s.probability for s in (coarse.enlarge(strips) if factor > 1 else strips)], 1)
 
 
 def load_model(

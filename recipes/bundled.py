@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
-from material import training_groups
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.train import Progress, train
+from recipes.material import training_groups
 
 CONFIGS = {
     "fast": TrainConfig(options={"width": 16, "levels": 5}, steps=60_000),

@@ -23,6 +23,7 @@ from geocloud.predict import Predictor
 from geocloud.scene.raster import open_raster
 from geocloud.training.chips import ChipSource, read_codes
 from geocloud.training.layout import DataSet, TestScene
+from geocloud.training.train import probabilities
 
 Probability = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -195,7 +196,7 @@ def whole(dataset: DataSet, predictor: Predictor, threshold: float) -> Iterator[
     sources = [_as_one(scene) for scene in dataset.testing] or list(dataset.training)
     for source in sources:
         chip = source.read()
-        probability = predictor.predict_array(chip.pixels())[0]
+        probability = probabilities(predictor, chip)[0]
         picture = Picture(chip.name, probability, chip.cloud, chip.known)
         evaluation = evaluation.with_scene(picture)
         yield picture, evaluation

@@ -280,7 +280,5 @@ def validate(predictor: Predictor, chips: Chips) -> Confusion:
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:
-    """The probability ``(classes, h, w)`` of one whole chip, predicted at once."""
-    height, width = chip.target.shape[1:]
-    padded = [(0, 0), *((0, -n % predictor.stride) for n in (height, width))]
-    return predictor(np.pad(chip.pixels(), padded, constant_values=np.nan)[None])[0, :, :height, :width]
+    """The probability ``(classes, h, w)`` of one whole chip; NaN where there is no data."""
+    return predictor.predict_array(chip.pixels(), pixel_size=chip.metres)

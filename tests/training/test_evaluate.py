@@ -27,7 +27,7 @@ class Model:
     def __call__(self, tiles):
         return bright(np.nan_to_num(tiles))[:, None]
 
-    def predict_array(self, reflectance):
+    def predict_array(self, reflectance, pixel_size=None):
         return np.where(np.isnan(reflectance[0]), np.nan, bright(np.nan_to_num(reflectance[None]))[0])[None]
 
 
