@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.metrics import Confusion
 from geocloud.predict import load_model
-from geocloud.resample import average
-from geocloud.training.chips import CLOUD, UNKNOWN, Chip
+from geocloud.tiling.resample import average
+from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
+from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
 from recipes.material import read_codes, validation_sets
 

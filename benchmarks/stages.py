@@ -35,7 +35,8 @@ def main(scene: str, output: str) -> None:
     from geocloud.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from geocloud import mosaic, pipeline, predict
+    from geocloud import pipeline, predict
+    from geocloud.outputs import mask as mosaic
     from geocloud.scene.raster import RasterScene
 
     SPENT["start-up"] = time.process_time()

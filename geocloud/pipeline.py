@@ -12,21 +12,24 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geocloud import gdal, style
-from geocloud.blend import Predict, ReadRows, Strip, blend, tile_rows
-from geocloud.errors import BandError, OptionError, OutputError
-from geocloud.grid import GeoBox, TileGrid
+from geocloud.errors import BandError, OptionError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
 from geocloud.model import DEFAULT
-from geocloud.mosaic import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
-from geocloud.output import Staging
-from geocloud.resample import Coarse, find_factor
+from geocloud.outputs import styles
+from geocloud.outputs.mask import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
+from geocloud.outputs.plan import OutputPlan
+from geocloud.outputs.staging import Staging
 from geocloud.scene import RasterScene, ReadOptions, Scene, SceneRecipe, find_recipe, reading_down
+from geocloud.tiling.blend import Function, Predict, ReadRows, Strip, as_predict, blend, tile_rows
+from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.tiles import TileGrid
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -51,28 +54,26 @@ POLYGON_PIXELS = 9
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """How a mask is made from probabilities.
-
-    ``threshold``: cloud is what is above it (None: the model's own). ``min_area``: square metres below which clouds
-    are dropped and holes filled. ``buffer``: metres by which cloud is grown, after that. ``polygon_min_area``: square
-    metres below which clouds and holes make no polygon (None: nine pixels). ``tile_size`` (the largest side of a tile;
-    None: what is quickest) and ``overlap`` in pixels that the model sees: they change the cost, hardly the mask.
-    ``working_resolution``: metres of the pixels that the model sees, or "native" (None: scenes finer than 20 m are
-    seen in the model's own, others as they are); the mask is on the scene's grid all the same.
-    ``device``, ``precision`` and ``batch`` are for a model given by name; see `geocloud.predict.Predictor`.
-    """
+    """How a mask is made from probabilities. Raises OptionError."""
 
     threshold: float | None = None
+    """Cloud is what is above it; None: the model's own."""
     min_area: float = 0.0
+    """Square metres below which clouds are dropped and holes filled."""
     buffer: float = 0.0
+    """Metres by which cloud is grown, after that."""
     polygon_min_area: float | None = None
+    """Square metres below which clouds and holes make no polygon; None: nine pixels."""
     tile_size: int | None = None
+    """The largest side of a tile in pixels that the model sees, None: what is quickest. It changes the cost, hardly
+    the mask, and so does ``overlap``."""
     overlap: int = 128
+    """Pixels by which tiles overlap."""
     working_resolution: float | str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    batch: int | None = None
+    """Metres of the pixels that the model sees, or "native". None: scenes finer than 20 m are seen in the model's own,
+    others as they are. The mask is on the scene's grid all the same."""
     overwrite: bool = False
+    """Whether results that are there are replaced."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:
@@ -81,6 +82,18 @@ class MaskOptions:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeOptions:
+    """Where a model that is given by name computes; see `geocloud.predict.Predictor`."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: str = "auto"
+    """auto, float32, bfloat16 or float16."""
+    batch: int | None = None
+    """Tiles at a time; None: by device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,146 +127,121 @@ def mask_scene(
     *,
     polygons: str | Path | None = None,
     probability: str | Path | None = None,
-    model: str | Path | Predictor | Predict = DEFAULT,
+    model: str | Path | Predictor | Predict | Function = DEFAULT,
     read: ReadOptions | None = None,
     options: MaskOptions | None = None,
+    compute: ComputeOptions | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> MaskResult:
     """Masks one scene: writes a cloud mask and, when asked, polygons and the probability.
 
-    ``source`` is whatever `geocloud.open_scene` takes, or a recipe made of it. ``output`` becomes a Cloud Optimized
-    GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it.
-    ``polygons`` becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf or GeoParquet),
-    ``probability`` a Cloud Optimized GeoTIFF in per cent,
-    255 no data.
+    Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made.
 
-    ``model`` is a bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
-    ``(N, 4, H, W)``, NaN where there is no data, to probability ``(N, H, W)``. ``watch`` sees the scene as it is read,
-    from top to bottom.
+    Args:
+        source: Whatever `geocloud.open_scene` takes, or a recipe made of it.
+        output: Becomes a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a
+            ``.qml`` and an ``.aux.xml`` come with it.
+        polygons: Becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf, GeoParquet).
+        probability: Becomes a Cloud Optimized GeoTIFF in per cent, 255 no data.
+        model: A bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
+            ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
+        read: What is known of the source.
+        options: How the mask is made.
+        compute: Where a model that is given by name computes.
+        progress: Called after each row of tiles.
+        watch: Sees the scene as it is read, from top to bottom.
 
-    Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made. Raises a
-    `geocloud.errors.GeocloudError`.
+    Returns:
+        What came of it.
+
+    Raises:
+        GeocloudError: One of its kinds, see `geocloud.errors`.
     """
     started = time.monotonic()
     options, read = options or MaskOptions(), read or ReadOptions()
-    mask_path, polygon_path, probability_path = (
-        Path(p) if p is not None else None for p in (output, polygons, probability)
-    )
-    assert mask_path is not None
-    if polygon_path:
-        from geocloud.vector import check_suffix
-
-        check_suffix(polygon_path)
+    plan = OutputPlan.of(output, polygons, probability)
     recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
     with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
-        _refuse_source(scene, [mask_path, polygon_path, probability_path])
-        wanted = [p for p in (mask_path, polygon_path, probability_path) if p is not None]
-        styles = {p: p.with_suffix(".qml") for p in (mask_path, probability_path) if p is not None}
-        if polygon_path and not _holds_style(polygon_path) and polygon_path.with_suffix(".qml") not in styles.values():
-            styles[polygon_path] = polygon_path.with_suffix(".qml")
-        with Staging([*wanted, *styles.values()], options.overwrite) as staging:
-            _check_metres(scene.grid, options)
-            mask, percent = staging.scratch(mask_path, "mask.tif"), None
-            if polygon_path or probability_path:
-                percent = staging.scratch(mask_path, "percent.tif")
+        plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
+        _check_metres(scene.grid, options)
+        with Staging(plan.files, options.overwrite) as staging:
             with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
-                predict, name, threshold = _model(model, options)
-                _check_bands(scene, predict, name)
+                predict = _load(model, compute)
+                _check_bands(scene, predict)
+                threshold = predict.threshold if options.threshold is None else options.threshold
                 view = _View.of(scene, _watched(rows, watch), predict, options)
-                counts = _predict(scene, view, predict, threshold, mask, percent, progress)
-            if options.min_area or options.buffer:
-                mask = _refine(staging, mask_path, scene, options, mask)
-                counts = count(mask, STRIP)
-            tags = _tags(scene, name, threshold, counts)
-
-            frame = None
-            if polygon_path:
-                from geocloud import polygons as tracing  # geopandas takes longer to load than a small scene to mask
-                from geocloud import vector
-
-                assert percent is not None
-                source_mask = _for_polygons(staging, mask_path, scene.grid, options, mask, STRIP)
-                frame = tracing.trace_clouds(
-                    source_mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP
-                )
-                vector.write_layer(
-                    frame,
-                    staging.place(polygon_path),
-                    layer=tracing.LAYER,
-                    title=f"Clouds of {scene.name}",
-                    abstract=_abstract(scene, name, threshold, counts),
-                    qml=style.polygons_qml(),
-                )
-                if polygon_path in styles:
-                    _place_text(staging, styles[polygon_path], style.polygons_qml())
-            if probability_path:
-                assert percent is not None
-                _place_text(staging, styles[probability_path], style.probability_qml())
-                write_cog(
-                    percent,
-                    staging.place(probability_path),
-                    description="cloud probability, per cent",
-                    tags=tags,
-                    resampling="AVERAGE",
-                )
-            _place_text(staging, styles[mask_path], style.mask_qml())
-            _place_text(staging, mask_path.with_name(mask_path.name + ".aux.xml"), style.mask_aux_xml())
-            write_cog(mask, staging.place(mask_path), description="cloud mask", tags=tags, colours=style.COLOURS)
+                drawn = _draw(scene, view, predict, threshold, staging, plan, progress)
+            drawn = _refine(drawn, scene, options, staging, plan)
+            made = _Made(scene, predict.name, threshold, drawn)
+            polygon_count = _write_polygons(made, options, staging, plan)
+            _write_probability(made, staging, plan)
+            _write_mask(made, staging, plan)
             staging.publish()
+        return made.result(plan, polygon_count, time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Rasters in the making: the mask, the probability in per cent where it is needed, and what is in the mask."""
+
+    mask: Path
+    percent: Path | None
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A scene, how it was masked, and what came of it."""
+
+    scene: RasterScene
+    model: str
+    threshold: float
+    drawn: _Drawn
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What rasters say of themselves."""
+        scene, cloud = self.scene, self.drawn.counts.cloud_percent
+        return {
+            "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
+            "GEOCLOUD_MODEL": self.model,
+            "GEOCLOUD_THRESHOLD": f"{self.threshold:g}",
+            "GEOCLOUD_SOURCE": scene.name,
+            "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
+            "GEOCLOUD_CLOUD_PERCENT": "none" if cloud is None else f"{cloud:.2f}",
+            "GEOCLOUD_VALID_PERCENT": f"{self.drawn.counts.valid_percent:.2f}",
+        }
+
+    @property
+    def abstract(self) -> str:
+        """The same in a sentence."""
+        scene, cloud = self.scene, self.drawn.counts.cloud_percent
+        share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
+        when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
+        how = f"geocloud {version('geocloud')}, model {self.model}, threshold {self.threshold:g}"
+        return f"{scene.name}{when}: {share}. {how}."
+
+    def result(self, plan: OutputPlan, polygon_count: int | None, seconds: float) -> MaskResult:
+        """What `mask_scene` returns."""
+        scene, counts = self.scene, self.drawn.counts
         return MaskResult(
-            source=recipe.source,
+            source=scene.recipe.source,
             scene=scene.name,
-            mask=mask_path,
-            polygons=polygon_path,
-            probability=probability_path,
+            mask=plan.mask,
+            polygons=plan.polygons,
+            probability=plan.probability,
             cloud_percent=counts.cloud_percent,
             valid_percent=counts.valid_percent,
-            polygon_count=None if frame is None else len(frame),
+            polygon_count=polygon_count,
             height=scene.grid.height,
             width=scene.grid.width,
             crs=scene.grid.crs.to_string() if scene.grid.crs else None,
             acquired=scene.acquired.isoformat() if scene.acquired else None,
-            model=name,
-            threshold=threshold,
-            seconds=round(time.monotonic() - started, 3),
+            model=self.model,
+            threshold=self.threshold,
+            seconds=round(seconds, 3),
         )
-
-
-def _predict(
-    scene: Scene,
-    view: _View,
-    predict: Predict,
-    threshold: float,
-    mask: Path,
-    percent: Path | None,
-    progress: Progress | None,
-) -> Counts:
-    """Fills the mask on disk, and the percentages where there is a path for them.
-
-    Reading, predicting and writing go on at the same time, each a little ahead of the next.
-    """
-    counts = NONE
-    with ExitStack() as stack:
-        masks, percents = (
-            stack.enter_context(StripWriter(path, scene.grid, scene.area_or_point)) if path else None
-            for path in (mask, percent)
-        )
-        assert masks is not None
-        writer = stack.enter_context(ThreadPoolExecutor(1))
-
-        def write(strip: Strip) -> Counts:
-            values = to_mask(strip.probability[0], threshold)
-            masks.write(strip.first_row, values)
-            if percents:
-                percents.write(strip.first_row, to_percent(strip.probability[0]))
-            return Counts.of(values)
-
-        written = writer.submit(Counts, 0, 0, 0)
-        for strip in view.strips(predict, progress):
-            counts += written.result()
-            written = writer.submit(write, strip)
-        return counts + written.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +255,7 @@ class _View:
     @classmethod
     def of(cls, scene: Scene, read: ReadRows, predict: Predict, options: MaskOptions) -> _View:
         height, width = scene.grid.shape
-        trained = getattr(predict, "pixel_size", None)
-        factor = find_factor(scene.grid.pixel_size, trained, options.working_resolution)
+        factor = find_factor(scene.grid.pixel_size, predict.pixel_size, options.working_resolution)
         coarse = Coarse(read, height, width, factor) if factor > 1 else None
         if coarse:
             (height, width), read = coarse.shape, coarse.read
@@ -286,6 +273,41 @@ class _View:
         return self.coarse.enlarge(shown()) if self.coarse else shown()
 
 
+def _draw(
+    scene: RasterScene,
+    view: _View,
+    predict: Predict,
+    threshold: float,
+    staging: Staging,
+    plan: OutputPlan,
+    progress: Progress | None,
+) -> _Drawn:
+    """Draws the mask on disk, and the percentages where something is made of them.
+
+    Reading, predicting and writing go on at the same time, each a little ahead of the next.
+    """
+    counts, mask, percent = NONE, staging.scratch(plan.mask, "mask.tif"), None
+    if plan.polygons or plan.probability:
+        percent = staging.scratch(plan.mask, "percent.tif")
+    with ExitStack() as stack:
+        masks = stack.enter_context(StripWriter(mask, scene.grid, scene.area_or_point))
+        percents = percent and stack.enter_context(StripWriter(percent, scene.grid, scene.area_or_point))
+        writer = stack.enter_context(ThreadPoolExecutor(1))
+
+        def write(strip: Strip) -> Counts:
+            values = to_mask(strip.probability[0], threshold)
+            masks.write(strip.first_row, values)
+            if percents:
+                percents.write(strip.first_row, to_percent(strip.probability[0]))
+            return Counts.of(values)
+
+        written = writer.submit(Counts, 0, 0, 0)
+        for strip in view.strips(predict, progress):
+            counts += written.result()
+            written = writer.submit(write, strip)
+        return _Drawn(mask, percent, counts + written.result())
+
+
 def _watched(read: ReadRows, watch: Watch | None) -> ReadRows:
     if watch is None:
         return read
@@ -297,28 +319,58 @@ def _watched(read: ReadRows, watch: Watch | None) -> ReadRows:
     return read_and_show
 
 
-def _refine(staging: Staging, near: Path, scene: RasterScene, options: MaskOptions, mask: Path) -> Path:
+def _refine(drawn: _Drawn, scene: RasterScene, options: MaskOptions, staging: Staging, plan: OutputPlan) -> _Drawn:
     """Drops what is small, then grows what is left."""
+    mask = drawn.mask
     if options.min_area:
-        pixels = _pixels(options.min_area, scene.grid)
-        sieved = staging.scratch(near, "sieved.tif")
+        pixels, sieved = _pixels(options.min_area, scene.grid), staging.scratch(plan.mask, "sieved.tif")
         remove_small(mask, sieved, pixels, scene.grid, STRIP, scene.area_or_point)
         mask = sieved
     if options.buffer:
-        grown = staging.scratch(near, "grown.tif")
+        grown = staging.scratch(plan.mask, "grown.tif")
         dilate(mask, grown, scene.grid, options.buffer, STRIP, scene.area_or_point)
         mask = grown
-    return mask
+    return drawn if mask == drawn.mask else _Drawn(mask, drawn.percent, count(mask, STRIP))
 
 
-def _for_polygons(staging: Staging, near: Path, grid: GeoBox, options: MaskOptions, mask: Path, strip: int) -> Path:
-    """The mask that polygons are traced from: without clouds and holes too small to draw."""
-    pixels = POLYGON_PIXELS if options.polygon_min_area is None else _pixels(options.polygon_min_area, grid)
-    if pixels <= 1:
-        return mask
-    simpler = staging.scratch(near, "simpler.tif")
-    remove_small(mask, simpler, pixels, grid, strip, None)
-    return simpler
+def _write_polygons(made: _Made, options: MaskOptions, staging: Staging, plan: OutputPlan) -> int | None:
+    """Traces the mask, without clouds and holes too small to draw; returns how many polygons there are."""
+    if plan.polygons is None:
+        return None
+    from geocloud.outputs import polygons as tracing  # geopandas takes longer to load than a small scene to mask
+    from geocloud.outputs import vector
+
+    scene, mask, percent = made.scene, made.drawn.mask, made.drawn.percent
+    assert percent is not None
+    least = options.polygon_min_area
+    pixels = POLYGON_PIXELS if least is None else _pixels(least, scene.grid)
+    if pixels > 1:
+        mask = staging.scratch(plan.mask, "simpler.tif")
+        remove_small(made.drawn.mask, mask, pixels, scene.grid, STRIP, None)
+    frame = tracing.trace_clouds(mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP)
+    title, qml = f"Clouds of {scene.name}", styles.polygons_qml()
+    about = {"layer": tracing.LAYER, "title": title, "abstract": made.abstract, "qml": qml}
+    vector.write_layer(frame, staging.place(plan.polygons), **about)
+    if plan.polygons in plan.styles:
+        staging.place_text(plan.styles[plan.polygons], qml)
+    return len(frame)
+
+
+def _write_probability(made: _Made, staging: Staging, plan: OutputPlan) -> None:
+    if plan.probability is None:
+        return
+    assert made.drawn.percent is not None
+    staging.place_text(plan.styles[plan.probability], styles.probability_qml())
+    destination = staging.place(plan.probability)
+    what = "cloud probability, per cent"
+    write_cog(made.drawn.percent, destination, description=what, tags=made.tags, resampling="AVERAGE")
+
+
+def _write_mask(made: _Made, staging: Staging, plan: OutputPlan) -> None:
+    staging.place_text(plan.styles[plan.mask], styles.mask_qml())
+    staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml())
+    destination = staging.place(plan.mask)
+    write_cog(made.drawn.mask, destination, description="cloud mask", tags=made.tags, colours=styles.COLOURS)
 
 
 def _pixels(area: float, grid: GeoBox) -> int:
@@ -334,59 +386,21 @@ def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
         raise OptionError("sizes in metres need a scene whose CRS is known, and this one has none")
 
 
-def _model(model: str | Path | Predictor | Predict, options: MaskOptions) -> tuple[Predict, str, float]:
-    """A model as a function, with its name and the threshold to use."""
-    predict: Any = model
+def _load(model: str | Path | Predictor | Predict | Function, compute: ComputeOptions | None) -> Predict:
+    """A model that is given by name, loaded; or the one that is given. Raises OptionError."""
     if isinstance(model, (str, Path)):
         from geocloud.predict import load_model  # torch: seconds to load
 
-        predict = load_model(model, options.device, options.precision, options.batch)
-    threshold = options.threshold if options.threshold is not None else float(getattr(predict, "threshold", 0.5))
-    return predict, str(getattr(predict, "name", "custom")), threshold
+        return load_model(model, **asdict(compute or ComputeOptions()))
+    if compute is not None:
+        raise OptionError("where to compute is for a model given by name; a loaded one knows it already")
+    return as_predict(model)
 
 
-def _check_bands(scene: RasterScene, predict: Predict, name: str) -> None:
+def _check_bands(scene: RasterScene, predict: Predict) -> None:
     """A model that was not trained without near-infrared is not given a scene that has none."""
-    if scene.bands == 3 and not getattr(predict, "optional_nir", True):
+    if scene.bands == 3 and not predict.optional_nir:
         raise BandError(
-            f"{scene.recipe.source}: no near-infrared band, and model {name!r} was not trained without; "
+            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without; "
             "name a band for it with --bands, or take the model 'fast'"
         )
-
-
-def _tags(scene: Scene, model: str, threshold: float, counts: Counts) -> dict[str, str]:
-    cloud = counts.cloud_percent
-    return {
-        "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
-        "GEOCLOUD_MODEL": model,
-        "GEOCLOUD_THRESHOLD": f"{threshold:g}",
-        "GEOCLOUD_SOURCE": scene.name,
-        "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
-        "GEOCLOUD_CLOUD_PERCENT": "none" if cloud is None else f"{cloud:.2f}",
-        "GEOCLOUD_VALID_PERCENT": f"{counts.valid_percent:.2f}",
-    }
-
-
-def _abstract(scene: Scene, model: str, threshold: float, counts: Counts) -> str:
-    cloud = counts.cloud_percent
-    share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
-    when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
-    return f"{scene.name}{when}: {share}. geocloud {version('geocloud')}, model {model}, threshold {threshold:g}."
-
-
-def _holds_style(path: Path) -> bool:
-    return path.suffix.lower() == ".gpkg"
-
-
-def _place_text(staging: Staging, destination: Path, text: str) -> None:
-    try:
-        staging.place(destination).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
-
-
-def _refuse_source(scene: RasterScene, outputs: list[Path | None]) -> None:
-    sources = {Path(scene.recipe.source).resolve(), *(Path(band.label).resolve() for band in scene.recipe.bands)}
-    for path in outputs:
-        if path is not None and path.resolve() in sources:
-            raise OutputError(f"{path}: is the scene itself; give the result another name")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geocloud.blend import blend, tile_rows
 from geocloud.errors import DeviceError, OptionError
-from geocloud.grid import TileGrid
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
-from geocloud.resample import Coarse, find_factor
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.tiles import TileGrid
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class Predictor:
         self.device = find_device(device)
         self.dtype = find_dtype(self.device, Precision(precision))
         self.batch = batch or BATCH.get(self.device.type, 4)
+        self.name = checkpoint.name
         self.threshold = checkpoint.threshold
         self.pixel_size = checkpoint.pixel_size
         self.optional_nir = checkpoint.optional_nir
@@ -79,12 +80,7 @@ class Predictor:
             torch.tensor(values, device=self.device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std)
         )
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.checkpoint.name
-
-    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
         H and W must be multiples of the network's stride. Where there is no data the result means nothing.
@@ -111,8 +107,15 @@ class Predictor:
         return np.concatenate(parts)
 
     def start_worker(self) -> None:
-        """To be called in each of several threads that share this predictor: they share the cores too."""
+        """To be called in each of several threads that share this predictor: they share the cores too.
+
+        torch keeps the number for this thread, and gives it to threads that start later, too: so another thread puts
+        that back.
+        """
         torch.set_num_threads(max(1, self._threads // self.workers))
+        restore = Thread(target=torch.set_num_threads, args=(self._threads,))
+        restore.start()
+        restore.join()
 
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.errors import DatasetError
-from geocloud.training.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
-from geocloud.training.samples import Group
+from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
+from geocloud.training.data.samples import Group
 
 EVERY = 5
 """Of `biome`, `sparcs` and `catalogue`, one scene in so many validates."""

@@ -12,11 +12,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
+from geocloud.io.gdal import open_quietly
 from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
-from geocloud.training.chips import CLOUD, UNKNOWN, Chip
-from geocloud.training.synthetic import write_38cloud
+from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
+from geocloud.training.data.synthetic import write_38cloud
 
 UTM = CRS.from_epsg(32633)
 ROOT = Path(__file__).parent.parent

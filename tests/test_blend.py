@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_grid import grids
 
-from geocloud.blend import blend, tile_rows
-from geocloud.grid import TileGrid
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.tiles import TileGrid
 
 
 def rows_of(grid, image):

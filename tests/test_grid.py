@@ -9,7 +9,8 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from geocloud.errors import OptionError
-from geocloud.grid import GeoBox, TileGrid
+from geocloud.grid import GeoBox
+from geocloud.tiling.tiles import TileGrid
 
 sizes = st.integers(1, 700)
 tilings = st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(32 * n), st.integers(0, 16 * n)))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geocloud.metrics import Confusion
+from geocloud.training.metrics import Confusion
 
 masks = arrays("bool", (4, 9))
 

@@ -11,10 +11,10 @@ from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 from scipy import ndimage
 
-from geocloud import style
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.mosaic import StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
+from geocloud.outputs import styles
+from geocloud.outputs.mask import StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
 
 
 def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
@@ -97,7 +97,7 @@ def write_strips(path, mask, grid, strip=32):
 def test_a_cog_is_valid_and_on_the_grid(tmp_path, shape):
     mask, grid = blobs(*shape, missing=0.1), geobox(*shape)
     write_strips(tmp_path / "a.tif", mask, grid)
-    write_cog(tmp_path / "a.tif", tmp_path / "b.tif", description="d", tags={"A": "b"}, colours=style.COLOURS)
+    write_cog(tmp_path / "a.tif", tmp_path / "b.tif", description="d", tags={"A": "b"}, colours=styles.COLOURS)
     valid, errors, warnings = cog_validate(tmp_path / "b.tif", strict=True)
     assert valid, (errors, warnings)
     with rasterio.open(tmp_path / "b.tif") as dataset:

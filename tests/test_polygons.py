@@ -14,10 +14,10 @@ from conftest import geobox, write_tif
 from rasterio.crs import CRS
 from test_mosaic import blobs
 
-from geocloud import style
 from geocloud.grid import GeoBox
-from geocloud.polygons import trace_clouds
-from geocloud.vector import write_layer
+from geocloud.outputs import styles
+from geocloud.outputs.polygons import trace_clouds
+from geocloud.outputs.vector import write_layer
 
 WHEN = datetime(2024, 7, 1, 10, 11, 12, tzinfo=UTC)
 
@@ -80,7 +80,7 @@ def test_the_geopackage_opens_with_layer_attributes_and_a_default_style(tmp_path
     mask = blobs() * (not empty)
     path = tmp_path / "clouds.gpkg"
     frame = trace(tmp_path, mask, geobox())
-    write_layer(frame, path, layer="clouds", title="Clouds of S", abstract="how", qml=style.polygons_qml())
+    write_layer(frame, path, layer="clouds", title="Clouds of S", abstract="how", qml=styles.polygons_qml())
     back = geopandas.read_file(path, layer="clouds")
     assert list(back.columns) == ["id", "area_m2", "mean_probability", "scene", "acquired", "geometry"]
     assert len(back) == len(frame) == (0 if empty else len(frame))
@@ -92,10 +92,10 @@ def test_the_geopackage_opens_with_layer_attributes_and_a_default_style(tmp_path
         assert back.scene[0] == "S"
     with sqlite3.connect(path) as database:
         contents = dict(database.execute("SELECT table_name, identifier FROM gpkg_contents"))
-        styles = database.execute(
+        found = database.execute(
             "SELECT f_table_catalog, f_table_schema, f_table_name, f_geometry_column, useAsDefault, styleQML "
             "FROM layer_styles"
         ).fetchall()
     database.close()
     assert contents["clouds"] == "Clouds of S"
-    assert styles == [("", "", "clouds", "geom", 1, style.polygons_qml())]
+    assert found == [("", "", "clouds", "geom", 1, styles.polygons_qml())]

@@ -1,5 +1,7 @@
 """The predictor: same numbers however it is run, and no device that is not there."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +185,13 @@ def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it(
     assert far.mean() > 0.4
     np.testing.assert_allclose(cut[far], whole[far], atol=1e-3)
     assert np.isnan(cut[margin]).all()
+
+
+def test_using_a_model_leaves_the_number_of_threads_as_it_is():
+    """Neither this thread nor those that start later may compute on one core from then on."""
+    before = torch.get_num_threads()
+    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
+    predictor.predict_array(ramp(64, 64))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before
+    assert torch.get_num_threads() == before

@@ -12,13 +12,14 @@ import rasterio
 from conftest import read_tif
 from rasterio.windows import Window
 
-from geocloud.blend import blend, tile_rows
 from geocloud.errors import BandError
-from geocloud.grid import GeoBox, TileGrid
-from geocloud.mosaic import to_mask
+from geocloud.grid import GeoBox
+from geocloud.outputs.mask import to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
 from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.tiles import TileGrid
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 

@@ -7,10 +7,10 @@ import pytest
 import rasterio
 from conftest import geobox, write_tif
 
-from geocloud.blend import Strip
 from geocloud.errors import OptionError
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.resample import Coarse, average, find_factor
+from geocloud.tiling.blend import Strip
+from geocloud.tiling.resample import Coarse, average, find_factor
 
 
 def image_with_gaps(height, width, bands=4):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from geocloud.metrics import Confusion
 from geocloud.scene import open_scene, read_filled
 from geocloud.simulate import (
     CLOUD_KINDS,
@@ -14,6 +13,7 @@ from geocloud.simulate import (
     simulate_scene,
     simulate_surface,
 )
+from geocloud.training.metrics import Confusion
 
 
 def test_a_seed_is_a_scene():

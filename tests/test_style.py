@@ -2,18 +2,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from geocloud import style
+from geocloud.outputs import styles
 
 
 @pytest.mark.parametrize(
-    "text", [style.mask_qml(), style.probability_qml(), style.polygons_qml(), style.mask_aux_xml()]
+    "text", [styles.mask_qml(), styles.probability_qml(), styles.polygons_qml(), styles.mask_aux_xml()]
 )
 def test_styles_are_well_formed(text):
     ElementTree.fromstring(text)  # noqa: S314 - our own text
 
 
 def test_the_mask_has_two_named_classes_clear_invisible_and_cloud_half_transparent():
-    entries = ElementTree.fromstring(style.mask_qml()).findall(".//paletteEntry")  # noqa: S314
+    entries = ElementTree.fromstring(styles.mask_qml()).findall(".//paletteEntry")  # noqa: S314
     assert [(e.get("value"), e.get("label"), e.get("alpha")) for e in entries] == [
         ("0", "clear", "0"),
         ("1", "cloud", "128"),
@@ -21,7 +21,7 @@ def test_the_mask_has_two_named_classes_clear_invisible_and_cloud_half_transpare
 
 
 def test_probability_runs_from_nothing_to_the_colour_of_cloud():
-    items = ElementTree.fromstring(style.probability_qml()).findall(".//item")  # noqa: S314
+    items = ElementTree.fromstring(styles.probability_qml()).findall(".//item")  # noqa: S314
     assert items[0].get("alpha") == "0"
     assert items[0].get("value") == "0"
     assert items[-1].get("value") == "100"

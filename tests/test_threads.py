@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from geocloud.threads import ahead
+from geocloud.io.prefetch import ahead
 
 
 def test_items_come_in_order_and_are_worked_out_elsewhere_but_not_too_far_ahead():

@@ -12,7 +12,7 @@ from test_mosaic import blobs
 
 from geocloud.errors import GridError, OutputExistsError
 from geocloud.scene import ReadOptions, open_scene
-from geocloud.tiles import cut_38cloud, cut_geotiffs
+from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
 
 @pytest.mark.parametrize("overlap", [0, 16])

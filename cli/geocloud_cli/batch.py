@@ -118,7 +118,8 @@ def run(
     if upload and not upload.startswith("s3://"):
         raise click.UsageError(f"--upload {upload}: wanted an address that starts with s3://")
     read = options.read_options(given)
-    settings = Settings(model, read, MaskOptions(**given), Wanted(polygons, probability, quicklook), upload, keep)
+    compute, wanted = options.compute_options(given), Wanted(polygons, probability, quicklook)
+    settings = Settings(model, read, MaskOptions(**given), wanted, upload, keep, compute)
     how = BatchOptions(settings, workers, scheduler, Shard.parse(shard), resume, retry_failed, footprints)
     if dry_run:
         plan = plan_batch(sources, output, how)

@@ -43,8 +43,8 @@ def check(
 
     Example: geocloud dataset check 38-Cloud --pictures look.png
     """
-    from geocloud.training.check import check as look
-    from geocloud.training.layout import open_dataset
+    from geocloud.training.data.check import check as look
+    from geocloud.training.data.layout import open_dataset
 
     found = open_dataset(root, options.label_map(given), options.read_options(given))
     report = look(found, limit, pictures, progress_bar("reading", "patch", ctx.obj["quiet"]))
@@ -88,7 +88,7 @@ def simulate(root: Path, training: int, testing: int, rows: int, cols: int, seed
 
     Example: geocloud dataset simulate toy-38-Cloud
     """
-    from geocloud.training.synthetic import write_38cloud
+    from geocloud.training.data.synthetic import write_38cloud
 
     count = write_38cloud(root, training, testing, (rows, cols), seed)
     click.echo(json.dumps({"folder": str(root), "patches": count}) if as_json else f"{root}: {count} simulated patches")

@@ -67,8 +67,8 @@ def evaluate(
     Example: geocloud evaluate 38-Cloud --model run1/best.safetensors --out report
     """
     from geocloud.training import report
+    from geocloud.training.data.layout import open_dataset
     from geocloud.training.evaluate import evaluate as score
-    from geocloud.training.layout import open_dataset
 
     if predictions is not None and ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT:
         raise click.UsageError("give --model or --predictions, not both")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def mask(
       geocloud mask archive/*.tar -o masks/
     """
     from geocloud.errors import OutputExistsError
-    from geocloud.output import sweep
+    from geocloud.outputs.staging import sweep
     from geocloud.pipeline import MaskOptions, mask_scene
     from geocloud.scene import find_recipe
 
@@ -80,6 +81,7 @@ def mask(
         progress = "none"
         show_notices(quiet=True)
     read = options.read_options(given)
+    compute = options.compute_options(given)
     settings = MaskOptions(**given)
     many = len(scenes) > 1
     for said in (output, polygons, probability):
@@ -92,7 +94,7 @@ def mask(
     if many:
         from geocloud.predict import load_model
 
-        loaded = load_model(model, settings.device, settings.precision, settings.batch)
+        loaded = load_model(model, **asdict(compute))
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not Path(said).exists()]
@@ -115,6 +117,7 @@ def mask(
                 model=loaded,  # by its name it is loaded while the scene is being read
                 read=read,
                 options=settings,
+                compute=None if many else compute,
                 progress=_reporter(progress, recipe.name),
             )
         except Exception as error:

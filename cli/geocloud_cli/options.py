@@ -10,6 +10,7 @@ import click
 from geocloud.bands import Units
 
 if TYPE_CHECKING:
+    from geocloud.pipeline import ComputeOptions
     from geocloud.scene import ReadOptions
 
 Command = Callable[..., Any]
@@ -78,7 +79,8 @@ def reading(command: Command) -> Command:
 
 
 def masking(command: Command) -> Command:
-    """Adds the options that say how scenes are read and masked; what `read_options` leaves are those of MaskOptions."""
+    """Adds the options that say how scenes are read and masked; what `read_options` and
+    `compute_options` leave are those of MaskOptions."""
     for option in reversed([*_MASKING, device]):
         command = option(command)
     return reading(command)
@@ -97,6 +99,13 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
         scene_id=given.pop("scene_id"),
         extent=given.pop("extent"),
     )
+
+
+def compute_options(given: dict[str, Any]) -> ComputeOptions:
+    """Takes those of the options of `masking` that say where the model computes out of a command's parameters."""
+    from geocloud.pipeline import ComputeOptions
+
+    return ComputeOptions(device=given.pop("device"), precision=given.pop("precision"), batch=given.pop("batch"))
 
 
 _MASKING = [
@@ -147,7 +156,7 @@ classes = click.option(
 
 def label_map(given: dict[str, Any]) -> dict[int, str] | None:
     """Takes the option `classes` out of a command's parameters."""
-    from geocloud.training.chips import parse_classes
+    from geocloud.training.data.chips import parse_classes
 
     text = given.pop("classes")
     return None if text is None else parse_classes(text)

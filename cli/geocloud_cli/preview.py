@@ -30,7 +30,7 @@ def preview(scene: str, output: Path, mask: str | None, **given: Any) -> None:
       geocloud preview scene.tif -o scene.png
       geocloud preview scene.tif --mask mask.tif --beside --colour both -o look.jpg
     """
-    from geocloud.preview import PreviewOptions, preview_scene
+    from geocloud.preview.draw import PreviewOptions, preview_scene
 
     read = options.read_options(given)
     height, width = preview_scene(scene, output, mask=mask, read=read, options=PreviewOptions(**given))

@@ -37,8 +37,8 @@ def install(profile: str, folder: Path | None) -> None:
 
     Example: geocloud qgis install --profile default
     """
-    from geocloud.qgis import find_profiles
-    from geocloud.qgis import install as copy
+    from geocloud.qgis.install import find_profiles
+    from geocloud.qgis.install import install as copy
 
     for place in find_profiles(profile, folder):
         click.echo(f"{copy(place)}: installed; restart QGIS, and find geocloud in the Processing toolbox")
@@ -51,8 +51,8 @@ def uninstall(profile: str, folder: Path | None) -> None:
 
     Example: geocloud qgis uninstall
     """
-    from geocloud.qgis import find_profiles
-    from geocloud.qgis import uninstall as remove
+    from geocloud.qgis.install import find_profiles
+    from geocloud.qgis.install import uninstall as remove
 
     for place in find_profiles(profile, folder):
         click.echo(f"{place}: {'removed' if remove(place) else 'the plugin is not there'}")
@@ -65,7 +65,7 @@ def doctor(profile: str, folder: Path | None) -> None:
 
     Example: geocloud qgis doctor
     """
-    from geocloud.qgis import examine, find_profiles
+    from geocloud.qgis.install import examine, find_profiles
 
     findings = [finding for place in find_profiles(profile, folder) for finding in examine(place)]
     for finding in findings:

@@ -39,7 +39,7 @@ def tile(
     Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
     """
     from geocloud.scene import open_scene
-    from geocloud.tiles import cut_38cloud, cut_geotiffs
+    from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
     overwrite = given.pop("overwrite")
     if layout == "38-cloud" and overlap:

@@ -145,7 +145,7 @@ def _on_dataset(
     given: dict[str, Any],
     report: Any,
 ) -> dict[str, Any]:
-    from geocloud.training.layout import open_dataset
+    from geocloud.training.data.layout import open_dataset
     from geocloud.training.run import train_on
 
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 
-from geocloud import style
-from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
-from geocloud.mosaic import NO_DATA
-from geocloud.output import Staging
-from geocloud.picture import Overview, colour_mask, encode, overlay, render, side_by_side
+from geocloud.io.gdal import open_quietly
+from geocloud.outputs import styles
+from geocloud.outputs.mask import NO_DATA
+from geocloud.outputs.staging import Staging
 from geocloud.pipeline import MaskResult
+from geocloud.preview.render import Overview, colour_mask, encode, overlay, render, side_by_side
 
 THUMBNAIL = 192
 """The longer side of a thumbnail, pixels."""
@@ -145,9 +145,9 @@ def _bands(kind: str) -> dict[str, Any] | None:
                 "value": value,
                 "name": label,
                 "title": label.capitalize(),
-                "color_hint": "{:02X}{:02X}{:02X}".format(*style.COLOURS[value][:3]),
+                "color_hint": "{:02X}{:02X}{:02X}".format(*styles.COLOURS[value][:3]),
             }
-            for value, label in style.CLASSES.items()
+            for value, label in styles.CLASSES.items()
         ]
         classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
         return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError
-from geocloud.remote import is_remote, list_files, names_file, read_bytes
+from geocloud.io.remote import is_remote, list_files, names_file, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.raster import open_raster

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geocloud.errors import GeocloudError
-from geocloud.remote import identity, is_remote, list_files, names_file
+from geocloud.io.remote import identity, is_remote, list_files, names_file
 from geocloud.scene import ReadOptions
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE
 from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_recipe

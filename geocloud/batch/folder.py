@@ -13,13 +13,13 @@ import pandas as pd
 import pystac
 import shapely
 
-from geocloud import style
 from geocloud.batch.describe import EXTENSIONS
 from geocloud.batch.job import when
 from geocloud.batch.manifest import DONE, Entry
 from geocloud.errors import DependencyError, OutputError
-from geocloud.output import Staging
-from geocloud.vector import write_layer
+from geocloud.outputs import styles
+from geocloud.outputs.staging import Staging
+from geocloud.outputs.vector import write_layer
 
 COLLECTION = "collection.json"
 FOOTPRINTS = "footprints"
@@ -78,7 +78,7 @@ def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg")
             layer=FOOTPRINTS,
             title=f"Scenes in {folder.resolve().name}",
             abstract=f"{len(done)} scenes with their cloud percentage, masked by geocloud {version('geocloud')}",
-            qml=style.footprints_qml(),
+            qml=styles.footprints_qml(),
             kind="Unknown",
         )
         staging.publish()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geocloud.errors import (
     BandError,
@@ -24,13 +24,13 @@ from geocloud.errors import (
     SceneNotFoundError,
     UnitsError,
 )
+from geocloud.io.remote import upload
 from geocloud.model import find_model
-from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.remote import upload
+from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.scene import ReadOptions
 
 if TYPE_CHECKING:
-    from geocloud.blend import Predict
+    from geocloud.tiling.blend import Predict
 
 log = logging.getLogger("geocloud")
 
@@ -63,14 +63,18 @@ class Settings:
     wanted: Wanted = field(default_factory=Wanted)
     upload: str | None = None
     keep: bool = True
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def fingerprint(self) -> str:
         """A hash of all that changes results: the model's weights and the options, but not where they are computed."""
         options = asdict(self.mask)
-        for name in ("device", "batch", "overwrite"):
-            del options[name]
+        del options["overwrite"]
         model = hashlib.sha256(find_model(self.model).read_bytes()).hexdigest()
-        text = json.dumps([model, options, asdict(self.read), asdict(self.wanted)], sort_keys=True, default=str)
+        text = json.dumps(
+            [model, options, self.compute.precision, asdict(self.read), asdict(self.wanted)],
+            sort_keys=True,
+            default=str,
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -187,14 +191,10 @@ def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0
 
 def _run(job: Job, predict: Predict, started: float) -> Outcome:
     from geocloud.batch.describe import describe
-    from geocloud.picture import Overview
+    from geocloud.preview.render import Overview
 
     files, settings = job.files(), job.settings
     overview = Overview(QUICKLOOK if settings.wanted.quicklook else QUICKLOOK // 4)
-    options: dict[str, Any] = {
-        **{name: getattr(settings.mask, name) for name in MaskOptions.__dataclass_fields__},
-        "overwrite": True,
-    }
     result = mask_scene(
         job.source,
         files["mask"],
@@ -202,7 +202,7 @@ def _run(job: Job, predict: Predict, started: float) -> Outcome:
         probability=files.get("probability"),
         model=predict,
         read=settings.read,
-        options=MaskOptions(**options),
+        options=replace(settings.mask, overwrite=True),
         watch=overview.take,
     )
     described = describe(result, overview, files, job.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geocloud.batch.manifest import Entry
-from geocloud.output import Staging
+from geocloud.outputs.staging import Staging
 
 REPORT = "report.html"
 MARK = "/*DATA*/null"

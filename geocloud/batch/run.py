@@ -23,9 +23,9 @@ from geocloud.batch.local import Compute, run_local
 from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
 from geocloud.batch.report import write_report
 from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError
+from geocloud.io.remote import is_remote, upload
 from geocloud.model import bundled_models, find_model
-from geocloud.output import sweep
-from geocloud.remote import is_remote, upload
+from geocloud.outputs.staging import sweep
 
 log = logging.getLogger(__name__)
 
@@ -250,8 +250,8 @@ def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
 
 
 def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator[Outcome]:
-    mask = options.settings.mask
-    compute = Compute(options.settings.model, mask.device, mask.precision, mask.batch)
+    where = options.settings.compute
+    compute = Compute(options.settings.model, where.device, where.precision, where.batch)
     if not jobs:
         return
     if options.scheduler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
-from geocloud.remote import is_remote, names_file
+from geocloud.io.remote import is_remote, names_file
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
 from geocloud.scene.container import Container, is_archive, open_bucket, open_container

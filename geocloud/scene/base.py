@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, UnitsError
 from geocloud.grid import GeoBox
-from geocloud.threads import ahead
+from geocloud.io.prefetch import ahead
 
 Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]

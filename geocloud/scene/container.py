@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from geocloud.errors import SceneReadError
-from geocloud.remote import list_files, read_bytes
+from geocloud.io.remote import list_files, read_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIXES = (".zip",)

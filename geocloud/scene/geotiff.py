@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 import rasterio
 from rasterio.enums import ColorInterp
 
-from geocloud import gdal
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError
-from geocloud.remote import is_remote
+from geocloud.io import gdal
+from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import OLI, TM, Level, ProductName
 from geocloud.scene.raster import open_raster

@@ -14,11 +14,11 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geocloud import gdal
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
-from geocloud.remote import READING, is_remote
+from geocloud.io import gdal
+from geocloud.io.remote import READING, is_remote
 from geocloud.scene.base import (
     READ_ROWS,
     BandSource,

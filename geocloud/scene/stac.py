@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError
-from geocloud.remote import is_remote, read_bytes
+from geocloud.io.remote import is_remote, read_bytes
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import Level, ProductName
 from geocloud.scene.mtl import LEVEL1_GROUPS, parse_mtl

@@ -1,8 +1,11 @@
-"""Training and evaluation: data sets, augmentation, the loop, the official scores, and the bundled models' recipe."""
+"""Training and evaluation: data sets, augmentation, the loop, the official scores."""
 
 from importlib.util import find_spec
 
 from geocloud.errors import DependencyError
 
-if lost := [name for name in ("matplotlib", "tomli_w") if find_spec(name) is None]:
-    raise DependencyError(f"training and evaluation need {' and '.join(lost)}: pip install 'geocloud[train]'")
+
+def require_extras() -> None:
+    """Raises DependencyError where what training and evaluation need besides is not installed."""
+    if lost := [name for name in ("matplotlib", "tomli_w") if find_spec(name) is None]:
+        raise DependencyError(f"training and evaluation need {' and '.join(lost)}: pip install 'geocloud[train]'")

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
 from geocloud.model.checkpoint import ARCHITECTURES
-from geocloud.training.augment import Augment
+from geocloud.training.data.augment import Augment
+from geocloud.training.data.split import SPLITS
 from geocloud.training.losses import parse_loss
-from geocloud.training.split import SPLITS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 T = TypeVar("T")

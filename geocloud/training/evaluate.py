@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError
-from geocloud.metrics import Confusion
 from geocloud.predict import Predictor
 from geocloud.scene.raster import open_raster
-from geocloud.training.chips import ChipSource, read_codes
-from geocloud.training.layout import DataSet, TestScene
+from geocloud.training.data.chips import ChipSource, read_codes
+from geocloud.training.data.layout import DataSet, TestScene
+from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
 
 Probability = NDArray[np.float32]

@@ -8,11 +8,14 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from geocloud.metrics import Confusion
-from geocloud.training.chips import Chip
+from geocloud.training import require_extras
+from geocloud.training.data.chips import Chip
+from geocloud.training.metrics import Confusion
+
+require_extras()
+from matplotlib.figure import Figure  # noqa: E402 - what is missing has been said in words
 
 Mask = NDArray[np.bool_]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geocloud.errors import OptionError
-from geocloud.training.chips import CLOUD, UNKNOWN
+from geocloud.training.data.chips import CLOUD, UNKNOWN
 
 SHADOW_WEIGHT = 0.3
 """What the loss of shadow counts beside that of cloud."""

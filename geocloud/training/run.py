@@ -9,12 +9,12 @@ from typing import Any
 
 from geocloud.errors import DatasetError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.training.chips import Chips, LazyChips
 from geocloud.training.config import TrainConfig
-from geocloud.training.layout import DataSet
-from geocloud.training.pack import pack as write_pack
-from geocloud.training.pack import packed
-from geocloud.training.split import hold_out
+from geocloud.training.data.chips import Chips, LazyChips
+from geocloud.training.data.layout import DataSet
+from geocloud.training.data.pack import pack as write_pack
+from geocloud.training.data.pack import packed
+from geocloud.training.data.split import hold_out
 from geocloud.training.train import BEST, Progress, Team, train
 
 

@@ -20,13 +20,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
-from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint, build_network, normalise
 from geocloud.predict import Precision, Predictor, find_device, find_dtype
-from geocloud.training.chips import Chip, Chips
+from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
+from geocloud.training.data.chips import Chip, Chips
+from geocloud.training.data.samples import Batches, Group, Samples
 from geocloud.training.losses import parse_loss
-from geocloud.training.samples import Batches, Group, Samples
+from geocloud.training.metrics import Confusion
 from geocloud.training.state import RunState
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def train(
     a CPU a resumed run ends in the very weights of one that was never stopped. Raises DatasetError, OutputExistsError,
     CheckpointError, DeviceError.
     """
+    require_extras()
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
     team = Team.join()

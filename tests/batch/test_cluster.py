@@ -13,7 +13,7 @@ from torture import masks
 
 from geocloud.batch import BatchOptions, Settings, run_batch
 from geocloud.errors import GeocloudError
-from geocloud.pipeline import MaskOptions
+from geocloud.pipeline import ComputeOptions
 
 pytest.importorskip("distributed", reason="needs dask.distributed: pip install 'geocloud[batch]'")
 
@@ -70,7 +70,7 @@ def test_a_worker_that_is_killed_loses_nothing(cluster, tmp_path):
 def test_workers_without_the_resource_are_told_of(cluster, tmp_path, caplog):
     address, worker = cluster
     archive = make_archive(tmp_path / "archive", 2, broken=False)
-    options = BatchOptions(Settings(mask=MaskOptions(device="cuda")), scheduler=address)
+    options = BatchOptions(Settings(compute=ComputeOptions("cuda")), scheduler=address)
     with pytest.raises(GeocloudError, match="no workers"):
         run_batch([str(archive)], tmp_path / "out", options)
     worker()

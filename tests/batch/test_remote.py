@@ -12,7 +12,7 @@ import pytest
 from conftest import geobox, ramp, read_tif, write_tif
 
 from geocloud.errors import SceneNotFoundError, SceneReadError
-from geocloud.remote import is_remote, read_bytes
+from geocloud.io.remote import is_remote, read_bytes
 from geocloud.simulate import SimulatedScene, write_level1
 
 BUCKET = "archive"

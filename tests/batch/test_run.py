@@ -28,7 +28,7 @@ from geocloud.batch.job import Job, run_job
 from geocloud.batch.local import Compute, run_local
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.predict import load_model
 
 COUNT = 9
@@ -116,7 +116,7 @@ def test_what_changed_is_done_again(archive, tmp_path):
     assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
     assert to_do(model="unet") == COUNT
     assert to_do(wanted=Wanted(polygons=True)) == COUNT
-    assert to_do(mask=MaskOptions(device="cpu", batch=3)) == 0  # where it is computed is all the same
+    assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # where it is computed is all the same
     next(out.glob("stack_002_cloudmask.tif")).unlink()
     assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
     os.utime(archive / "stack_005.tif")
@@ -192,7 +192,7 @@ class Killed(Compute):
 
 def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
     with pytest.raises(GeocloudError, match="cuda"):
-        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(mask=MaskOptions(device="cuda:7"))))
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
     with pytest.raises(DeviceError):
         Compute("fast", device="cuda:7").load()
 

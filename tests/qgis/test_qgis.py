@@ -13,14 +13,15 @@ import rasterio
 from conftest import ROOT, SAMPLES, read_tif
 from PIL import Image
 
-from geocloud import qgis, style
 from geocloud.batch import BatchOptions, run_batch
+from geocloud.outputs import styles
 from geocloud.pipeline import mask_scene
+from geocloud.qgis import install as qgis
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 MOUNTAINS = SAMPLES / "simulated_mountains.tif"
 PYTHON, PROCESS = "/usr/bin/python3", "qgis_process.bin"
-CLOUD = [*style.CLOUD_RGB]
+CLOUD = [*styles.CLOUD_RGB]
 
 
 @pytest.fixture(scope="session")

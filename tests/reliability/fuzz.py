@@ -36,12 +36,12 @@ import rasterio
 from cases import NAME, product, stack
 from small import checkpoint
 
-from geocloud.blend import blend, tile_rows
 from geocloud.errors import GeocloudError
-from geocloud.grid import TileGrid
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.scene import open_scene, reading_down
 from geocloud.scene.mtl import parse_mtl
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.tiles import TileGrid
 
 SECONDS, MEGABYTES = 10, 1024
 LARGEST = 4_000_000

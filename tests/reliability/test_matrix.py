@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from geocloud_cli.main import cli
 
-from geocloud.gdal import open_quietly
+from geocloud.io.gdal import open_quietly
 
 
 def contents(folder):

@@ -11,9 +11,9 @@ from geocloud.batch.find import Found
 from geocloud.batch.run import Shard, _names
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
-from geocloud.metrics import Confusion
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.mtl import parse_mtl
+from geocloud.training.metrics import Confusion
 
 WORDS = st.sampled_from(
     ["GROUP", "END_GROUP", "=", "L1_METADATA_FILE", "SUN_ELEVATION", "\n", '"', "1e999", "END", "é"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import simulated_chip as chip
 
-from geocloud.training.augment import Augment, coarsen
-from geocloud.training.chips import CLEAR, CLOUD, UNKNOWN, Chip
-from geocloud.training.samples import Batches, Samples
+from geocloud.training.data.augment import Augment, coarsen
+from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
+from geocloud.training.data.samples import Batches, Samples
 
 QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
 GROUND = Chip("c", np.full((4, 96, 96), 0.1, "float32"), np.zeros((2, 96, 96), "uint8"))

@@ -10,9 +10,9 @@ from conftest import read_tif, write_tif
 
 from geocloud.bands import BANDS
 from geocloud.grid import GeoBox
-from geocloud.training.check import check
-from geocloud.training.layout import open_dataset
-from geocloud.training.pack import pack, packed
+from geocloud.training.data.check import check
+from geocloud.training.data.layout import open_dataset
+from geocloud.training.data.pack import pack, packed
 
 
 def test_the_report_counts_what_is_there(toy, tmp_path):

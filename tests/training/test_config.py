@@ -3,8 +3,8 @@
 import pytest
 
 from geocloud.errors import OptionError
-from geocloud.training.augment import Augment
 from geocloud.training.config import TrainConfig, update
+from geocloud.training.data.augment import Augment
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path):

@@ -8,10 +8,10 @@ from conftest import bright, geobox, write_tif
 
 from geocloud.bands import BANDS
 from geocloud.errors import DatasetError, OptionError
-from geocloud.metrics import Confusion
 from geocloud.training import report
+from geocloud.training.data.layout import open_dataset
 from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, evaluate
-from geocloud.training.layout import open_dataset
+from geocloud.training.metrics import Confusion
 
 # Jaccard of Cloud-Net on each of 38-Cloud's 20 test scenes, per cent, as published; the mean is published too.
 PUBLISHED = [72.16, 69.00, 4.39, 86.08, 92.89, 98.66, 83.81, 46.98, 89.31, 95.56]

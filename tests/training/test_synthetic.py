@@ -8,9 +8,9 @@ import pytest
 from conftest import read_tif
 
 from geocloud.errors import OptionError, OutputExistsError
-from geocloud.gdal import open_quietly
+from geocloud.io.gdal import open_quietly
 from geocloud.scene import ReadOptions, open_scene
-from geocloud.training.synthetic import write_38cloud
+from geocloud.training.data.synthetic import write_38cloud
 
 
 def test_files_are_as_the_authors_write_them(toy):

@@ -13,12 +13,12 @@ import torch
 from conftest import simulated_chip as chip
 
 from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
-from geocloud.metrics import Confusion
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import Predictor
-from geocloud.training.augment import Augment
 from geocloud.training.config import TrainConfig
-from geocloud.training.layout import open_dataset
+from geocloud.training.data.augment import Augment
+from geocloud.training.data.layout import open_dataset
+from geocloud.training.metrics import Confusion
 from geocloud.training.run import train_on
 from geocloud.training.train import BEST, LAST, STATE, probabilities, train
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.blend import ReadRows, Strip
 from geocloud.errors import OptionError
+from geocloud.tiling.blend import ReadRows, Strip
 
 FINE_ENOUGH = 20.0
 """Metres of a pixel from which a scene is seen as it is, whatever the model was trained on."""

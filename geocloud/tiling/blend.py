@@ -5,21 +5,72 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, islice
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.grid import Tile, TileGrid
+from geocloud.tiling.tiles import Tile, TileGrid
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A model: reflectance ``(N, 4, H, W)``, NaN where there is no data, in; probability ``(N, classes, H, W)`` out, of
-cloud and, where it knows it, of shadow. ``(N, H, W)`` is cloud alone.
+Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Reflectance ``(N, 4, H, W)``, NaN where there is no data, in; probability of cloud ``(N, H, W)`` out, or of cloud and
+more ``(N, classes, H, W)``."""
 
-It may say by attributes how it likes to be called: ``batch``, how many tiles at a time; ``workers``, from how many
-threads at once, each of which then calls its ``start_worker()`` first.
-"""
+
+class Predict(Protocol):
+    """A model: a `Function`, and what its callers want to know of it."""
+
+    name: str
+    """For people, and in the tags of results."""
+    threshold: float
+    """Cloud is what is above it."""
+    pixel_size: float | None
+    """Metres of the pixels that it was trained to see; None: any."""
+    optional_nir: bool
+    """Whether near-infrared may be NaN all over."""
+    classes: int
+    """How many probabilities it gives: 1 cloud, 2 cloud and shadow."""
+    batch: int
+    """How many tiles it takes at a time."""
+    workers: int
+    """From how many threads it may be called at once."""
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+
+    def start_worker(self) -> None:
+        """Called first in each of these threads."""
+        ...
+
+
+@dataclass(slots=True)
+class PlainFunction:
+    """Any function as a model."""
+
+    function: Function
+    name: str = "custom"
+    threshold: float = 0.5
+    pixel_size: float | None = None
+    optional_nir: bool = True
+    classes: int = 1
+    batch: int = 4
+    workers: int = 1
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+        return self.function(reflectance)
+
+    def start_worker(self) -> None:
+        """Nothing to do."""
+
+
+def as_predict(model: Predict | Function) -> Predict:
+    """A model as it is; a function with what else a model has, from its own attributes where it has any of them."""
+    if hasattr(model, "start_worker"):
+        return cast(Predict, model)
+    known = {f.name: getattr(model, f.name) for f in fields(PlainFunction)[1:] if hasattr(model, f.name)}
+    return PlainFunction(model, **known)
+
 
 ReadRows = Callable[[int, NDArray[np.float32]], None]
 """Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. It is asked
@@ -80,9 +131,8 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
     height and width that hold data, so that a tile without any never reaches it.
     """
     height, shift = grid.tile_height, grid.shift
-    batch, workers = int(getattr(predict, "batch", 4)), int(getattr(predict, "workers", 1))
     canvas = np.zeros((classes, height, grid.reach), "float32")  # sums of weighted probabilities
-    with ThreadPoolExecutor(workers, initializer=getattr(predict, "start_worker", None)) as pool:
+    with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
         for row, tile_row in enumerate(rows):
             top = int(tile_row.tiles[0].read.row_off)
             valid = ~np.isnan(tile_row.reflectance[0])
@@ -90,7 +140,7 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
             valid[:, :shift] = valid[:, shift + grid.width :] = False
             parts = [part for tile in tile_row.tiles if (part := _part_with_data(tile, shift, valid))]
             down = grid.row_weights(row)[:, None]
-            groups = list(_groups(parts, batch))
+            groups = list(_groups(parts, predict.batch))
             answers = pool.map(lambda group: predict(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):

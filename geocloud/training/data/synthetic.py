@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import OptionError, OutputExistsError
-from geocloud.gdal import open_quietly
+from geocloud.io.gdal import open_quietly
 from geocloud.simulate import simulate_scene
-from geocloud.tiles import PATCH_COLUMN, SCENE_COLUMN, cloud38_windows, grown_list
+from geocloud.training.data.cut import PATCH_COLUMN, SCENE_COLUMN, cloud38_windows, grown_list
 
 SIDE = 384
 INFORMATIVE = 0.8

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import SceneError
-from geocloud.training.chips import Chip, ChipSource
-from geocloud.training.layout import DataSet
+from geocloud.training.data.chips import Chip, ChipSource
+from geocloud.training.data.layout import DataSet
 
 PICTURES = 24
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from geocloud.errors import DatasetError, OptionError
-from geocloud.training.chips import ChipSource
+from geocloud.training.data.chips import ChipSource
 
 SPLITS = ("scenes", "patches")
 

@@ -16,8 +16,8 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
+from geocloud.io.gdal import open_quietly
 
 LAYER = "clouds"
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from geocloud.training.augment import Augment
-from geocloud.training.chips import Chips
+from geocloud.training.data.augment import Augment
+from geocloud.training.data.chips import Chips
 
 Group = tuple[float, Chips]
 """Chips, and their share of the samples."""

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from geocloud import gdal
 from geocloud.errors import OptionError, OutputError
-from geocloud.gdal import open_quietly
 from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.io.gdal import open_quietly
 
 CLEAR, CLOUD, NO_DATA = 0, 1, 255
 

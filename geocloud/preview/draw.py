@@ -13,8 +13,8 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.output import Staging
-from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
+from geocloud.outputs.staging import Staging
+from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.scene import RasterScene, ReadOptions, open_scene
 from geocloud.scene.raster import open_raster
 

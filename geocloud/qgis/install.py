@@ -51,7 +51,7 @@ def install(profile: Path) -> Path:
     try:
         plugins.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
-        with as_file(files("geocloud").joinpath("qgis_plugin")) as source:
+        with as_file(files("geocloud").joinpath("qgis", "plugin")) as source:
             shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__"))
         metadata = fresh / "metadata.txt"
         metadata.write_text(metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}"))

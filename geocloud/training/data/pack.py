@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geocloud.errors import DatasetError, OutputError
-from geocloud.training.chips import Chip, ChipSource
+from geocloud.training.data.chips import Chip, ChipSource
 
 IMAGES, TARGETS, INDEX = "images.npy", "targets.npy", "index.json"
 SCALE, MISSING = 10_000, -32_768

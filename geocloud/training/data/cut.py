@@ -14,13 +14,14 @@ from rasterio.windows import Window
 
 from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
-from geocloud.gdal import open_quietly
-from geocloud.grid import GeoBox, TileGrid
-from geocloud.mosaic import NO_DATA, writing
-from geocloud.output import Staging
+from geocloud.grid import GeoBox
+from geocloud.io.gdal import open_quietly
+from geocloud.outputs.mask import NO_DATA, writing
+from geocloud.outputs.staging import Staging
 from geocloud.scene import Scene, read_filled
 from geocloud.scene.cloud38 import find_patches
 from geocloud.scene.raster import open_raster
+from geocloud.tiling.tiles import TileGrid
 
 SCALE = 10_000
 MISSING = -32_768

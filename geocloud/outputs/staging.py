@@ -84,6 +84,13 @@ class Staging:
         self._staged[staged] = destination
         return staged
 
+    def place_text(self, destination: Path, text: str) -> None:
+        """Makes a text file that `publish` will move to ``destination``."""
+        try:
+            self.place(destination).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
+
     def scratch(self, near: Path, name: str) -> Path:
         """A file for in-between results, on the disk that ``near`` goes to; it is deleted in the end."""
         return self._folder(near.parent) / f"{near.stem}-{name}"

@@ -19,7 +19,7 @@ from geocloud.errors import DatasetError, SceneReadError
 from geocloud.scene import ReadOptions
 from geocloud.scene.cloud38 import Patch, parse_patch
 from geocloud.scene.raster import open_raster
-from geocloud.training.chips import CLASSES, ChipSource, LabelMap, read_codes
+from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
 
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)
 TRUTH_FOLDER = "entire_scene_gts"

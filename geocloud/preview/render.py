@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from geocloud import style
+from geocloud.outputs import styles
 
 Pixels = NDArray[np.uint8]
 
@@ -71,9 +71,9 @@ def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATUR
 
 
 def colour_mask(mask: Pixels) -> Pixels:
-    """A mask ``(h, w)`` in the colours of `geocloud.style`: red, green, blue, alpha ``(h, w, 4)``."""
+    """A mask ``(h, w)`` in the colours of `geocloud.outputs.styles`: red, green, blue, alpha ``(h, w, 4)``."""
     table = np.zeros((256, 4), "uint8")
-    for value, colour in style.COLOURS.items():
+    for value, colour in styles.COLOURS.items():
         table[value] = colour
     return table[mask]
 
@@ -82,7 +82,7 @@ def overlay(picture: Pixels, mask: Pixels) -> Pixels:
     """A picture ``(h, w, 4)`` with the cloud of a mask ``(h, w)`` half transparent over it."""
     over = picture.copy()
     cloud = mask == 1
-    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + np.array(style.CLOUD_RGB)) // 2
+    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + np.array(styles.CLOUD_RGB)) // 2
     over[cloud, 3] = 255
     return over
 
@@ -92,7 +92,7 @@ def outline(picture: Pixels, mask: Pixels) -> Pixels:
     cloud = np.pad(mask == 1, 1, "edge")
     inner = cloud[1:-1, 1:-1] & cloud[:-2, 1:-1] & cloud[2:, 1:-1] & cloud[1:-1, :-2] & cloud[1:-1, 2:]
     over = picture.copy()
-    over[(mask == 1) & ~inner] = (*style.CLOUD_RGB, 255)
+    over[(mask == 1) & ~inner] = (*styles.CLOUD_RGB, 255)
     return over
 
 

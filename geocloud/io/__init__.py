@@ -1,0 +1,1 @@
+"""How rasters and remote files are read: GDAL's settings, addresses, reading ahead."""

@@ -1,0 +1,1 @@
+"""The QGIS plugin, and what installs it."""
