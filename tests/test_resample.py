@@ -155,7 +155,8 @@ def test_a_fine_scene_is_masked_in_the_models_pixels_on_its_own_grid(tmp_path):
         np.testing.assert_array_equal(dataset.read(1) == 1, np.nan_to_num(image[0]) > 0.5)
 
 
-def test_three_bands_are_masked_with_a_note(tmp_path, caplog):
+def test_three_bands_are_masked_with_a_note(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("geocloud"), "propagate", True)  # an earlier command may have turned it off
     image = np.random.default_rng(0).random((3, 60, 70), "float32")
     write_tif(tmp_path / "s.tif", image, geobox(60, 70), descriptions=("red", "green", "blue"))
     seen = []
@@ -164,7 +165,7 @@ def test_three_bands_are_masked_with_a_note(tmp_path, caplog):
         seen.append(np.isnan(tiles[:, 3]).all() and np.isfinite(tiles[:, :3, :60, :70]).all())
         return np.nan_to_num(tiles[:, 0])
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "geocloud"):
         mask_scene(tmp_path / "s.tif", tmp_path / "m.tif", model=model)
     assert all(seen)
     assert "without near-infrared" in caplog.text

@@ -40,7 +40,7 @@ from geocloud.errors import GeocloudError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.scene import open_scene, reading_down
 from geocloud.scene.mtl import parse_mtl
-from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.blend import PlainFunction, blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
 
 SECONDS, MEGABYTES = 10, 1024
@@ -88,7 +88,7 @@ def open_and_read(path: Path) -> None:
             return
         grid = TileGrid.fitted(scene.grid.height, scene.grid.width, 256, 32)
         with reading_down(scene, 2**20) as rows:
-            for strip in blend(grid, tile_rows(grid, rows), lambda batch: batch[:, 0] * 0 + 0.5):
+            for strip in blend(grid, tile_rows(grid, rows), PlainFunction(lambda batch: batch[:, 0] * 0 + 0.5)):
                 assert (np.isnan(strip.probability) | (abs(strip.probability - 0.5) < 1e-3)).all()
 
 

@@ -1,0 +1,126 @@
+"""The bundled models' recipe: its split, how it reads each set, and a run of a few steps, on made-up data."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import geobox, write_tif
+from PIL import Image
+
+from geocloud.errors import DatasetError
+from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """All sets, each of a few images of 140×150 pixels."""
+    root = tmp_path_factory.mktemp("data")
+    grid = geobox(140, 150)
+
+    def tif(path, values):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tif(path, values, grid)
+
+    def picture(path, values):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(path)
+
+    def four():
+        values = RNG.integers(0, 12_000, (4, 140, 150)).astype("uint16")
+        values[:, :5] = 65_535
+        return values
+
+    codes = RNG.choice([64, 128, 192, 255], (1, 140, 150)).astype("uint8")
+    for n in range(5):
+        tif(root / "l8biome" / "images" / f"Barren_{n:02}.tif", four())
+        tif(root / "l8biome" / "masks" / f"Barren_{n:02}.tif", np.where(codes == 64, 128, codes) if n == 1 else codes)
+        rgb = RNG.integers(1, 255, (140, 150, 3)).astype("uint8")
+        picture(root / "sparcs" / "images" / f"LC8_{n}.jpg", rgb)
+        picture(root / "sparcs" / "nir" / f"LC8_{n}.jpg", rgb[..., 0])
+        picture(root / "sparcs" / "masks" / f"LC8_{n}.png", RNG.integers(0, 7, (140, 150)).astype("uint8"))
+        picture(root / "catalogue" / "images" / f"S2_{n}.jpg", rgb)
+        picture(root / "catalogue" / "masks" / f"S2_{n}.png", (RNG.random((140, 150)) < 0.3 * (n > 0)).astype("uint8"))
+    for name in ("0060c0a5_S2_00_20m", "JAS_1_30m"):
+        tif(root / "taught" / f"{name}.tif", four())
+        tif(root / "taught" / f"{name}_probability.tif", RNG.integers(0, 101, (1, 140, 150)).astype("uint8"))
+    for folder, names in (("s2_labelled", ("oncloudn_1", "oncloudn_3")), ("weak", ("w",))):
+        for name in names:
+            tif(root / folder / f"{name}.tif", four())
+            tif(root / folder / f"{name}_label.tif", RNG.choice([0, 1, 255], (1, 140, 150)).astype("uint8"))
+    for name in ("s2l2a_varilhes", "l8l1_zion"):
+        tif(root / "backgrounds" / f"{name}.tif", four())
+    return root
+
+
+def test_no_scene_or_place_is_on_both_sides(data):
+    for name, source in SOURCES.items():
+        one, other = ({chip.name for chip in source.chips(data, side)} for side in (False, True))
+        assert not one & other
+        assert len(one | other) == len(source.paths(data))
+        for place in HELD_OUT.get(name, ()):
+            assert not any(chip.startswith(place) for chip in one)
+    assert sum(len(chips) for _, chips in training_groups(data)) == 4 + 4 + 4 + 1 + 1 + 1
+    assert {name: len(chips) for name, chips in validation_sets(data)}["weak"] == 1
+
+
+def test_what_each_set_is_read_as(data):
+    read = {name: source.read(source.paths(data)[0]) for name, source in SOURCES.items()}
+    assert {name: chip.metres for name, chip in read.items()} == {
+        "biome": 30, "sparcs": 30, "catalogue": 40, "taught": 20, "chips": 10, "clear": 30, "weak": 10,
+    }  # fmt: skip
+    for name, chip in read.items():
+        assert np.isnan(chip.reflectance[3]).all() == (name == "catalogue")
+        assert (chip.target[:, np.isnan(chip.reflectance[:3]).any(0)] == UNKNOWN).all()
+    pixels = np.array(Image.open(data / "sparcs" / "images" / "LC8_0.jpg"))[..., 0]
+    np.testing.assert_allclose(read["sparcs"].pixels()[0], (pixels + 0.5) * 256 * 2e-5 - 0.1, atol=1e-3)
+    assert (read["clear"].target[:, 5:] == CLEAR).all()
+    assert set(np.unique(read["taught"].target[0])) > {0, 37, 100}
+
+
+def test_shadow_is_known_where_somebody_looked_for_it(data):
+    drawn, not_drawn = (SOURCES["biome"].read(path) for path in SOURCES["biome"].paths(data)[:2])
+    assert (drawn.target[1, 5:] != UNKNOWN).all()
+    assert (drawn.target[1] == CLOUD).any()
+    assert (not_drawn.target[1] == UNKNOWN).all()
+    clear, cloudy = (SOURCES["catalogue"].read(path) for path in SOURCES["catalogue"].paths(data)[:2])
+    assert (clear.target == CLEAR).all(), "no cloud, no shadow of one"
+    assert (cloudy.target[1] == UNKNOWN).all()
+
+
+def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
+    with pytest.raises(DatasetError, match="no such files; the recipe needs them"):
+        training_groups(tmp_path)
+
+
+def test_a_short_run_and_its_scores(data, tmp_path):
+    """The two scripts as their help tells, as programs of their own."""
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    small = ["--set", "steps=3", "--set", "options={width=4,levels=2}", "--set", "augment={size=64}"]
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", *small)
+    model = tmp_path / "run" / "fast.safetensors"
+    table = run(ROOT / "benchmarks" / "accuracy.py", data, "--model", model, "--out", "scores")
+    for word in ("| biome |", "| catalogue, red green blue alone |", "sparcs: snow", "clear: s2l2a_varilhes"):
+        assert word in table, table
+    assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
+    assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
+    assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
