@@ -1,8 +1,9 @@
 """Accuracy on real scenes that no bundled model was trained on: ``python benchmarks/accuracy.py DATA [--out DIR]``.
 
 DATA is the folder that `recipes/material.py` describes, whose validation side is scored. ``--model`` names models
-(NAME or PATH, several times); ``--peer ukis-csmask`` scores that program too, where it is installed. Into DIR go
-accuracy.md, and per set the ten scenes with the most wrong pixels: scene, truth, probability, error map.
+(NAME or PATH, several times), ``--folds RUN`` those of a cross-validation; ``--peer ukis-csmask`` scores that program
+too, where it is installed. Into DIR go accuracy.md, and per set the ten scenes with the most wrong pixels: scene,
+truth, probability, error map.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
-from recipes.material import read_codes, validation_sets
+from recipes.material import Fold, read_codes, validation_sets
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
@@ -94,9 +95,8 @@ def by_ukis_csmask() -> tuple[str, float, Predict]:
     return "ukis-csmask", 0.5, predict
 
 
-def score(name: str, chips: list[Chip], data: Path, threshold: float, predict: Predict, hide: bool) -> Scores:
-    """Scores one set, without near-infrared if it is to be hidden."""
-    scores = Scores(threshold)
+def score(scores: Scores, name: str, chips: list[Chip], data: Path, predict: Predict, hide: bool) -> None:
+    """Scores chips of one set, without near-infrared if it is to be hidden."""
     for chip in chips:
         seen = chip
         if hide:
@@ -104,7 +104,6 @@ def score(name: str, chips: list[Chip], data: Path, threshold: float, predict: P
             reflectance[3] = np.nan
             seen = Chip(chip.name, reflectance, chip.target, chip.metres)
         scores.add(chip, predict(seen), surfaces(name, chip, data))
-    return scores
 
 
 def row(label: str, scores: Scores) -> str:
@@ -142,23 +141,29 @@ HEAD = (
 )
 
 
-def report(data: Path, name: str, threshold: float, predict: Predict, out: Path, rgb: bool) -> str:
-    """All sets, as Markdown."""
-    rows, alarms = [HEAD], ["| clear ground | called cloud |", "|---|---|"]
-    for set_name, chips in validation_sets(data):
-        for hide in (False, True) if rgb else (False,):
-            if all(np.isnan(chip.pixels()[3]).all() for chip in chips) and not hide:
-                continue
-            label = f"{set_name}{', red green blue alone' if hide else ''}"
-            scores = score(set_name, chips, data, threshold, predict, hide)
-            if scores.cloud[threshold].hits + scores.cloud[threshold].misses:
-                rows.append(row(label, scores))
-            for surface, counted in scores.alarms.items():
-                if counted.false_alarms + counted.correct_clear:
-                    alarms.append(f"| {label}: {surface} | {100 * (1 - counted.specificity):.2f} % |")
-            folder = out / name
-            folder.mkdir(parents=True, exist_ok=True)
-            pictures(label.replace(", ", "-").replace(" ", "-"), scores, folder)
+Scored = tuple[Predict, Fold | None]
+"""What predicts, and the fold that it has not seen (None: the fixed split)."""
+
+
+def report(data: Path, name: str, threshold: float, scored: list[Scored], out: Path, rgb: bool) -> str:
+    """All sets, as Markdown; several folds are pooled."""
+    rows, alarms, found = [HEAD], ["| clear ground | called cloud |", "|---|---|"], dict[str, Scores]()
+    for predict, fold in scored:
+        for set_name, chips in validation_sets(data, fold):
+            for hide in (False, True) if rgb else (False,):
+                if all(np.isnan(chip.pixels()[3]).all() for chip in chips) and not hide:
+                    continue
+                label = f"{set_name}{', red green blue alone' if hide else ''}"
+                score(found.setdefault(label, Scores(threshold)), set_name, chips, data, predict, hide)
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, scores in found.items():
+        if scores.chips and scores.cloud[threshold].hits + scores.cloud[threshold].misses:
+            rows.append(row(label, scores))
+        for surface, counted in scores.alarms.items():
+            if counted.false_alarms + counted.correct_clear:
+                alarms.append(f"| {label}: {surface} | {100 * (1 - counted.specificity):.2f} % |")
+        pictures(label.replace(", ", "-").replace(" ", "-"), scores, folder)
     return "\n".join([f"## {name}, threshold {threshold:g}", "", *rows, "", *alarms, ""])
 
 
@@ -167,13 +172,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", action="append", default=[], help="NAME or PATH, several times [default: fast]")
+    parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation, RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    parts = [report(options.data, *by_model(m), options.out, True) for m in options.model or ["fast"]]
+    parts = []
+    if options.folds:
+        paths = sorted(options.folds.glob("fold*/*.safetensors"))
+        models = [by_model(str(path)) for path in paths if path.stem not in ("last", "state", "best")]
+        folds: list[Scored] = [(predict, (k, len(models))) for k, (_, _, predict) in enumerate(models)]
+        name, threshold, _ = models[0]
+        parts.append(report(options.data, f"{name}, {len(models)} folds", threshold, folds, options.out, True))
+    for model in options.model or ([] if options.folds else ["fast"]):
+        name, threshold, predict = by_model(model)
+        parts.append(report(options.data, name, threshold, [(predict, None)], options.out, True))
     if options.peer:
-        parts.append(report(options.data, *by_ukis_csmask(), options.out, False))
+        name, threshold, predict = by_ukis_csmask()
+        parts.append(report(options.data, name, threshold, [(predict, None)], options.out, False))
     (options.out / "accuracy.md").write_text("\n".join(parts), encoding="utf-8")
     print("\n".join(parts))
 

@@ -1,4 +1,4 @@
-"""Trains a bundled model: python recipes/bundled.py DATA --out RUN [--arch fast] [--config FILE.toml] [--resume]."""
+"""Trains a bundled model: python recipes/bundled.py DATA --out RUN [--arch fast] [--folds 5] [--resume]."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ CONFIGS = {
 @click.option("--arch", type=click.Choice(list(CONFIGS)), default="fast", show_default=True)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Another value of a setting (TOML).")
 @click.option("--threads", type=int, help="Threads of this run; two runs of one each take less than one of two.")
+@click.option("--folds", type=click.IntRange(2), help="Train a model a fold instead, into OUT/fold0 and so on.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
-def main(data: Path, out: Path, arch: str, changes: tuple[str, ...], threads: int | None, resume: bool) -> None:
-    """Trains on all that does not validate, and writes OUT/ARCH.safetensors."""
+def main(
+    data: Path, out: Path, arch: str, changes: tuple[str, ...], threads: int | None, folds: int | None, resume: bool
+) -> None:
+    """Trains on all that does not validate, and writes OUT/ARCH.safetensors, or that of each fold."""
     import tomllib
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:
         torch.set_num_threads(threads)
     config = update(replace(CONFIGS[arch], workers=0), tomllib.loads("\n".join(changes)), "--set")
-    checkpoint = train(training_groups(data), [], config, out, name=arch, resume=resume, report=_report)
-    checkpoint.save(out / f"{arch}.safetensors")
+    for fold in range(folds or 1):
+        run = out / f"fold{fold}" if folds else out
+        groups = training_groups(data, (fold, folds) if folds else None)
+        train(groups, [], config, run, name=arch, resume=resume, report=_report).save(run / f"{arch}.safetensors")
 
 
 def _report(progress: Progress) -> None:

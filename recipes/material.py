@@ -5,6 +5,7 @@ Everything of a set that shows one place, or comes from one scene, is on the sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,13 @@ HELD_OUT = {
 """Beginnings of the names of places that validate, by set."""
 
 
+TIMES_AND_PARTS = re.compile(r"_ImgNo.*$|(_\d\d){2}_\d{4}$|_?p?\d+(_p?\d+)?(_clear|_cloudy)?(_\d\dm)?$")
+"""What differs in the names of images of one place; neighbouring places of a series are taken for one, too."""
+
+Fold = tuple[int, int]
+"""The k-th, from 0, of so many folds: which scenes validate in a cross-validation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One set of labelled images."""
@@ -44,9 +52,21 @@ class Source:
     share: float
     """How many of the samples are of this set, beside the others."""
 
-    def chips(self, data: Path, validation: bool) -> list[Chip]:
-        """The chips of one side of the split."""
-        return [self.read(path) for path in self.paths(data) if self._validates(path, data) == validation]
+    def chips(self, data: Path, validation: bool, fold: Fold | None = None) -> list[Chip]:
+        """The chips of one side of the fixed split, or of that of a fold."""
+        paths = self.paths(data)
+        if fold is None:
+            chosen = [path for path in paths if self._validates(path, paths) == validation]
+        else:
+            places = sorted({self.place(path) for path in paths})
+            chosen = [p for p in paths if (places.index(self.place(p)) % fold[1] == fold[0]) == validation]
+        return [self.read(path) for path in chosen]
+
+    def place(self, path: Path) -> str:
+        """What images of one place, at other times or side by side, have in common."""
+        if self.name in ("biome", "sparcs", "catalogue", "chips"):
+            return path.stem  # each of its own scene
+        return TIMES_AND_PARTS.sub("", path.stem)
 
     def paths(self, data: Path) -> list[Path]:
         """Its images, sorted. Raises DatasetError where there are none."""
@@ -55,10 +75,10 @@ class Source:
             raise DatasetError(f"{data / self.pattern}: no such files; the recipe needs them")
         return found
 
-    def _validates(self, path: Path, data: Path) -> bool:
+    def _validates(self, path: Path, paths: list[Path]) -> bool:
         if self.name in HELD_OUT:
             return path.name.startswith(HELD_OUT[self.name])
-        return self.paths(data).index(path) % EVERY == EVERY - 1
+        return paths.index(path) % EVERY == EVERY - 1
 
 
 def read_tif(path: Path) -> NDArray[np.float16]:
@@ -148,12 +168,12 @@ SOURCES = {
 }
 
 
-def training_groups(data: Path) -> list[Group]:
+def training_groups(data: Path, fold: Fold | None = None) -> list[Group]:
     """What is trained on, each set with its share. Raises DatasetError."""
-    return [(source.share, source.chips(data, False)) for source in SOURCES.values() if source.share]
+    return [(source.share, source.chips(data, False, fold)) for source in SOURCES.values() if source.share]
 
 
-def validation_sets(data: Path) -> Iterator[tuple[str, list[Chip]]]:
+def validation_sets(data: Path, fold: Fold | None = None) -> Iterator[tuple[str, list[Chip]]]:
     """What validates, by set. Raises DatasetError."""
     for name, source in SOURCES.items():
-        yield name, source.chips(data, True)
+        yield name, source.chips(data, True, fold)

@@ -11,11 +11,9 @@ from PIL import Image
 
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
+from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +70,16 @@ def test_no_scene_or_place_is_on_both_sides(data):
     assert {name: len(chips) for name, chips in validation_sets(data)}["weak"] == 1
 
 
+def test_folds_hold_every_scene_out_once_and_no_place_is_on_both_sides(data):
+    for source in SOURCES.values():
+        held = [chip.name for k in range(2) for chip in source.chips(data, True, (k, 2))]
+        assert sorted(held) == sorted(path.stem for path in source.paths(data))
+    taught = SOURCES["taught"]
+    names = ("a_p100_clear_20m", "a_p840_cloudy_20m", "JAS_S_10_30m", "JAS_S_7_30m", "x_ImgNo_3_2018-01-01_patch_0_20m")
+    assert [taught.place(Path(f"{name}.tif")) for name in names] == ["a", "a", "JAS_S", "JAS_S", "x"]
+    assert SOURCES["clear"].place(Path("montcalm_01_01_2018.tif")) == "montcalm"
+
+
 def test_what_each_set_is_read_as(data):
     read = {name: source.read(source.paths(data)[0]) for name, source in SOURCES.items()}
     assert {name: chip.metres for name, chip in read.items()} == {
@@ -81,7 +89,8 @@ def test_what_each_set_is_read_as(data):
         assert np.isnan(chip.reflectance[3]).all() == (name == "catalogue")
         assert (chip.target[:, np.isnan(chip.reflectance[:3]).any(0)] == UNKNOWN).all()
     pixels = np.array(Image.open(data / "sparcs" / "images" / "LC8_0.jpg"))[..., 0]
-    np.testing.assert_allclose(read["sparcs"].pixels()[0], (pixels + 0.5) * 256 * 2e-5 - 0.1, atol=1e-3)
+    found, known = read["sparcs"].pixels()[0], read["sparcs"].known
+    np.testing.assert_allclose(found[known], ((pixels + 0.5) * 256 * 2e-5 - 0.1)[known], atol=1e-3)
     assert (read["clear"].target[:, 5:] == CLEAR).all()
     assert set(np.unique(read["taught"].target[0])) > {0, 37, 100}
 
@@ -105,13 +114,8 @@ def test_a_short_run_and_its_scores(data, tmp_path):
     """The two scripts as their help tells, as programs of their own."""
 
     def run(*words):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            check=False,
-        )
+        command = [sys.executable, "-W", "ignore", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -124,3 +128,7 @@ def test_a_short_run_and_its_scores(data, tmp_path):
     assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
     assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
     assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, *small)
+    table = run(ROOT / "benchmarks" / "accuracy.py", data, "--folds", "cv", "--out", "scores")
+    assert "## fast, 2 folds" in table
+    assert "| biome | 5 |" in table, "each scene once"
