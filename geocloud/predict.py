@@ -28,6 +28,9 @@ BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 WORKERS = {"cuda": 2, "mps": 1}
 """Threads that call the model at once, by kind of device: on a GPU one brings data while the other computes."""
 
+BRIGHTEST = 2.0
+"""Half of an image cannot reflect more than this: its values are something else, digital numbers for example."""
+
 CPU_WORKERS = 8
 """On a CPU a tile a core is quicker than all cores on a tile; each takes some 100 MB, so no more than this."""
 
@@ -139,7 +142,8 @@ class Predictor:
         Reflectance is at the top of the atmosphere, bands red, green, blue, nir; near-infrared is NaN all over where
         there is none of it. ``pixel_size`` in metres: an image finer than 20 m is seen in pixels of the size that the
         model was trained on, and the probability brought back; None: it is seen as it is. ``valid`` is True where
-        there is data; where it is None, every finite pixel is. Raises OptionError for another shape.
+        there is data; where it is None, every finite pixel is. Raises OptionError for another shape, and for values
+        that cannot be reflectance.
         """
         if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
             raise OptionError(
@@ -148,7 +152,15 @@ class Predictor:
         if valid is not None and valid.shape != reflectance.shape[1:]:
             raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
         height, width = reflectance.shape[1:]
-        no_nir = self.optional_nir and bool(np.isnan(reflectance[3]).all())
+        no_nir = bool(np.isnan(reflectance[3]).all() and np.isfinite(reflectance[:3]).any())
+        if no_nir and not self.optional_nir:
+            raise OptionError(f"no near-infrared, and model {self.name!r} was not trained without; take 'fast'")
+        finite = reflectance[0][np.isfinite(reflectance[0])]
+        if finite.size and np.median(finite) > BRIGHTEST:
+            raise OptionError(
+                f"red values about {np.median(finite):g}: wanted reflectance, 0 to 1; convert them first, "
+                "as geocloud.open_scene(...).read() does"
+            )
         known = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
         if valid is not None:
             known &= valid

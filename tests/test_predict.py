@@ -147,6 +147,16 @@ def test_arrays_of_the_wrong_shape_are_refused():
         predictor.predict_array(np.zeros((4, 9, 9), "float32"), np.ones((9, 8), bool))
 
 
+def test_digital_numbers_are_not_taken_for_reflectance():
+    predictor = Predictor(checkpoint(), "cpu")
+    with pytest.raises(OptionError, match="red values about 9000: wanted reflectance"):
+        predictor.predict_array(np.full((4, 9, 9), 9000, "float32"))
+    image = np.full((4, 9, 9), 0.2, "float32")
+    image[3] = np.nan
+    with pytest.raises(OptionError, match="no near-infrared"):
+        predictor.predict_array(image)
+
+
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "nonsense", "cpu:3", ""])
 def test_devices_that_are_not_there(name):
     with pytest.raises(DeviceError, match="device"):

@@ -304,7 +304,7 @@ class RasterScene:
         size = self.grid.pixel_size
         if size and not FINEST <= max(size) <= COARSEST:
             log.warning(
-                "%s: pixels of %.3g m; the models were trained at 10 to 30 m, expect less of them",
+                "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them",
                 band.label,
                 max(size),
             )

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 from small import checkpoint
 
+from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
 from geocloud.model import DEFAULT, bundled_models, find_model
-from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.checkpoint import Checkpoint, build_network, normalise
+from geocloud.predict import Predictor
 
 
 @pytest.mark.parametrize("architecture", ["fast", "unet", "attention-unet"])
@@ -96,3 +98,34 @@ def test_normalising_by_hand():
     assert found[0, 0, 1, 1] == pytest.approx((-0.3 - 0.3 + 0.5) / 3)  # no data: the mean of the rest
     assert found[0, 2, 1, 1] == pytest.approx(0.5)
     assert not torch.isnan(normalise(torch.full((1, 4, 2, 2), torch.nan), mean, std)).any()
+
+
+def test_a_file_of_before_shadow_and_pixel_sizes_still_loads(tmp_path):
+    """One output, ratios as inputs, neither clip nor pixel size in its description."""
+    options = {"width": 4, "levels": 2, "ratios": True}
+    network = build_network("fast", **options)
+    about = {
+        "format": 1, "name": "old", "architecture": "fast", "options": options, "bands": list(BANDS),
+        "mean": [0.25] * 4, "std": [0.25] * 4, "threshold": 0.35, "training": {},
+    }  # fmt: skip
+    path = tmp_path / "old.safetensors"
+    save_file(network.state_dict(), path, metadata={"geocloud": json.dumps(about)})
+    loaded = Checkpoint.load(path)
+    assert (loaded.clip, loaded.pixel_size, loaded.classes, loaded.optional_nir) == (None, None, 1, False)
+    found = Predictor(loaded, "cpu", "float32").predict_array(np.full((4, 20, 30), 0.3, "float32"))
+    assert found.shape == (1, 20, 30)
+
+
+def test_what_a_model_was_trained_on_comes_back(tmp_path):
+    options = {"width": 4, "levels": 2, "classes": 2, "optional_nir": True}
+    network = build_network("fast", **options)
+    means = (0.25,) * 4
+    made = Checkpoint("m", "fast", network.state_dict(), means, means, 0.4, options, clip=1.1, pixel_size=30)
+    made.save(tmp_path / "m.safetensors")
+    loaded = Checkpoint.load(tmp_path / "m.safetensors")
+    assert (loaded.clip, loaded.pixel_size, loaded.classes, loaded.optional_nir) == (1.1, 30.0, 2, True)
+    image = np.full((4, 20, 30), 0.3, "float32")
+    image[3] = np.nan
+    found = Predictor(loaded, "cpu", "float32").predict_array(image)
+    assert found.shape == (2, 20, 30)
+    assert np.isfinite(found).all(), "near-infrared may be missing"

@@ -490,7 +490,7 @@ def _(folder: Path) -> list[str]:
 
 for size in (0.5, 1000):
 
-    @case("place", f"pixels of {size:g} m", MASKED, "trained at 10 to 30 m")
+    @case("place", f"pixels of {size:g} m", MASKED, "trained at 20 to 60 m")
     def _(folder: Path, size: float = size) -> list[str]:
         return [stack(folder, grid=GeoBox(90, 110, Affine(size, 0, 5e5, 0, -size, 5.4e6), UTM))]
 
