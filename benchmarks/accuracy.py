@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import load_model
 from geocloud.tiling.resample import average
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion
-from geocloud.training.train import probabilities
+from geocloud.training.train import SCORES, probabilities
 from recipes.material import Fold, read_codes, validation_sets
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
@@ -145,9 +146,9 @@ Scored = tuple[Predict, Fold | None]
 """What predicts, and the fold that it has not seen (None: the fixed split)."""
 
 
-def report(data: Path, name: str, threshold: float, scored: list[Scored], out: Path, rgb: bool) -> str:
-    """All sets, as Markdown; several folds are pooled."""
-    rows, alarms, found = [HEAD], ["| clear ground | called cloud |", "|---|---|"], dict[str, Scores]()
+def score_sets(data: Path, threshold: float, scored: list[Scored], rgb: bool) -> dict[str, Scores]:
+    """All sets, by name, and, with ``rgb``, each once more without near-infrared; several folds are pooled."""
+    found: dict[str, Scores] = {}
     for predict, fold in scored:
         for set_name, chips in validation_sets(data, fold):
             for hide in (False, True) if rgb else (False,):
@@ -155,6 +156,23 @@ def report(data: Path, name: str, threshold: float, scored: list[Scored], out: P
                     continue
                 label = f"{set_name}{', red green blue alone' if hide else ''}"
                 score(found.setdefault(label, Scores(threshold)), set_name, chips, data, predict, hide)
+    return found
+
+
+def record(path: Path, found: dict[str, Scores]) -> None:
+    """Writes scores into a checkpoint, from where `geocloud models` reads them."""
+    model = Checkpoint.load(path)
+    scores = {
+        label: {name: round(getattr(s.cloud[s.threshold], name), 4) for name in SCORES}
+        for label, s in found.items()
+        if s.cloud and s.cloud[s.threshold].hits + s.cloud[s.threshold].misses
+    }
+    replace(model, training={**model.training, "scores": scores}).save(path)
+
+
+def report(name: str, threshold: float, found: dict[str, Scores], out: Path) -> str:
+    """Scores as Markdown, and pictures."""
+    rows, alarms = [HEAD], ["| clear ground | called cloud |", "|---|---|"]
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     for label, scores in found.items():
@@ -172,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", action="append", default=[], help="NAME or PATH, several times [default: fast]")
+    parser.add_argument("--record", action="store_true", help="write the scores into the files that --model names")
     parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation, RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
@@ -183,13 +202,18 @@ def main() -> None:
         models = [by_model(str(path)) for path in paths if path.stem not in ("last", "state", "best")]
         folds: list[Scored] = [(predict, (k, len(models))) for k, (_, _, predict) in enumerate(models)]
         name, threshold, _ = models[0]
-        parts.append(report(options.data, f"{name}, {len(models)} folds", threshold, folds, options.out, True))
+        found = score_sets(options.data, threshold, folds, True)
+        parts.append(report(f"{name}, {len(models)} folds", threshold, found, options.out))
     for model in options.model or ([] if options.folds else ["fast"]):
         name, threshold, predict = by_model(model)
-        parts.append(report(options.data, name, threshold, [(predict, None)], options.out, True))
+        found = score_sets(options.data, threshold, [(predict, None)], True)
+        parts.append(report(name, threshold, found, options.out))
+        if options.record:
+            record(Path(model), found)
     if options.peer:
         name, threshold, predict = by_ukis_csmask()
-        parts.append(report(options.data, name, threshold, [(predict, None)], options.out, False))
+        found = score_sets(options.data, threshold, [(predict, None)], False)
+        parts.append(report(name, threshold, found, options.out))
     (options.out / "accuracy.md").write_text("\n".join(parts), encoding="utf-8")
     print("\n".join(parts))
 

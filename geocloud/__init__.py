@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
-    from geocloud.pipeline import MaskOptions, MaskResult, mask_scene
+    from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_scene
     from geocloud.predict import Predictor, load_model
     from geocloud.scene import ReadOptions, Scene, open_scene
 
 __all__ = [
     "BANDS",
+    "ComputeOptions",
     "GeocloudError",
     "MaskOptions",
     "MaskResult",
@@ -38,6 +39,7 @@ _HOMES = {
     "BANDS": "bands",
     "Units": "bands",
     "GeocloudError": "errors",
+    "ComputeOptions": "pipeline",
     "MaskOptions": "pipeline",
     "MaskResult": "pipeline",
     "mask_scene": "pipeline",
@@ -50,6 +52,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("geocloud")
     if name not in _HOMES:
         raise AttributeError(f"module 'geocloud' has no attribute {name!r}")
     return getattr(import_module(f"geocloud.{_HOMES[name]}"), name)

@@ -22,7 +22,7 @@ def models(as_json: bool) -> None:
     found = []
     for name, path in bundled_models().items():
         about = read_about(path)
-        score = about["training"].get("cross_validation", {})
+        scores = about["training"].get("scores", {})
         found.append(
             {
                 "name": name,
@@ -30,8 +30,7 @@ def models(as_json: bool) -> None:
                 "architecture": about["architecture"],
                 "bytes": path.stat().st_size,
                 "threshold": about["threshold"],
-                "jaccard": score.get("jaccard"),
-                "accuracy": score.get("accuracy"),
+                "jaccard": {name: found["jaccard"] for name, found in scores.items()},
                 "path": str(path),
             }
         )
@@ -39,8 +38,8 @@ def models(as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for model in found:
-        scores = ", ".join(f"{key} {model[key]:.3f}" for key in ("jaccard", "accuracy") if model[key] is not None)
-        scores = f"; cross-validated {scores}" if scores else ""
+        listed = ", ".join(f"{name} {score:.3f}" for name, score in model["jaccard"].items())
+        scores = f"; Jaccard on held-out scenes: {listed}" if listed else ""
         default = " (default)" if model["default"] else ""
         size = f"{model['bytes'] / 1e6:.1f} MB"
         click.echo(
