@@ -49,8 +49,6 @@ class Source:
     pattern: str
     """Files of its images, below the data folder."""
     read: Callable[[Path], Chip]
-    share: float
-    """How many of the samples are of this set, beside the others."""
 
     def chips(self, data: Path, validation: bool, fold: Fold | None = None) -> list[Chip]:
         """The chips of one side of the fixed split, or of that of a fold."""
@@ -157,20 +155,20 @@ def clear(path: Path) -> Chip:
 SOURCES = {
     source.name: source
     for source in (
-        Source("biome", "l8biome/images/*.tif", biome, 1.0),
-        Source("sparcs", "sparcs/images/*.jpg", sparcs, 2.0),
-        Source("catalogue", "catalogue/images/*.jpg", catalogue, 0.8),
-        Source("taught", "taught/*m.tif", taught, 1.2),
-        Source("chips", "s2_labelled/*.tif", labelled, 0.3),
-        Source("clear", "backgrounds/*.tif", clear, 0.6),
-        Source("weak", "weak/*.tif", labelled, 0.0),  # share-alike labels: they validate only
+        Source("biome", "l8biome/images/*.tif", biome),
+        Source("sparcs", "sparcs/images/*.jpg", sparcs),
+        Source("catalogue", "catalogue/images/*.jpg", catalogue),
+        Source("taught", "taught/*m.tif", taught),
+        Source("chips", "s2_labelled/*.tif", labelled),
+        Source("clear", "backgrounds/*.tif", clear),
+        Source("weak", "weak/*.tif", labelled),  # share-alike labels: they validate only
     )
 }
 
 
-def training_groups(data: Path, fold: Fold | None = None) -> list[Group]:
-    """What is trained on, each set with its share. Raises DatasetError."""
-    return [(source.share, source.chips(data, False, fold)) for source in SOURCES.values() if source.share]
+def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
+    """What is trained on, the sets of these names, each with its share of the samples. Raises DatasetError."""
+    return [(share, SOURCES[name].chips(data, False, fold)) for name, share in shares.items()]
 
 
 def validation_sets(data: Path, fold: Fold | None = None) -> Iterator[tuple[str, list[Chip]]]:

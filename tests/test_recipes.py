@@ -11,6 +11,7 @@ from PIL import Image
 
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
+from recipes.bundled import SHARES
 from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
 
 ROOT = Path(__file__).parents[1]
@@ -66,8 +67,9 @@ def test_no_scene_or_place_is_on_both_sides(data):
         assert len(one | other) == len(source.paths(data))
         for place in HELD_OUT.get(name, ()):
             assert not any(chip.startswith(place) for chip in one)
-    assert sum(len(chips) for _, chips in training_groups(data)) == 4 + 4 + 4 + 1 + 1 + 1
+    assert sum(len(chips) for _, chips in training_groups(data, SHARES)) == 4 + 4 + 4 + 1 + 1 + 1
     assert {name: len(chips) for name, chips in validation_sets(data)}["weak"] == 1
+    assert set(SOURCES) - set(SHARES) == {"weak"}, "its labels are share-alike"
 
 
 def test_folds_hold_every_scene_out_once_and_no_place_is_on_both_sides(data):
@@ -107,7 +109,7 @@ def test_shadow_is_known_where_somebody_looked_for_it(data):
 
 def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
     with pytest.raises(DatasetError, match="no such files; the recipe needs them"):
-        training_groups(tmp_path)
+        training_groups(tmp_path, SHARES)
 
 
 def test_a_short_run_and_its_scores(data, tmp_path):
