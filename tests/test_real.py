@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from conftest import read_tif
 from rasterio.windows import Window
 
@@ -19,7 +20,11 @@ from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
 from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.resample import average
 from geocloud.tiling.tiles import TileGrid
+
+SENTINEL = ReadOptions(bands=(3, 2, 1, 4))
+"""Of scenes/sentinel2_4band, whose bands are blue, green, red, nir."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -77,7 +82,7 @@ def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_pat
 def test_sentinel_2_scenes(data, tmp_path, predictor, name, low, high):
     """Bounds from looking at the scenes, whose bands are blue, green, red, nir; 101657, an opencast mine, is clear."""
     path = data / "scenes" / "sentinel2_4band" / f"{name}.tif"
-    result = mask_scene(path, tmp_path / "a.tif", model=predictor, read=ReadOptions(bands=(3, 2, 1, 4)))
+    result = mask_scene(path, tmp_path / "a.tif", model=predictor, read=SENTINEL)
     assert low <= result.cloud_percent <= high
     assert grid_of(tmp_path / "a.tif") == grid_of(path)
 
@@ -92,10 +97,10 @@ def test_floats_and_38_cloud_patches(data, tmp_path, predictor):
         assert result.cloud_percent > 1
 
 
-def seams(source):
+def seams(source, options):
     """A mask, the mask of the same grid moved by half a tile, and how far each pixel is from an edge of the first."""
     predictor = load_model(precision=Precision.FLOAT32)
-    with open_scene(source) as scene:
+    with open_scene(source, options) as scene:
         fitted = TileGrid.fitted(*scene.grid.shape)
         masks = []
         for shift in (0, fitted.step // 2):
@@ -115,7 +120,10 @@ def seams(source):
 
 @pytest.mark.parametrize("name", ["landsat8", "101429", "100301", "102871"])
 def test_no_seam_shows(data, tmp_path, name):
-    """Large cloudy scenes: real crops, repeated and mirrored at their joints, so that they take several tiles."""
+    """Large cloudy scenes: real crops, repeated and mirrored at their joints, so that they take several tiles.
+
+    Sentinel-2's in pixels of 30 m, as models see them.
+    """
     if name == "landsat8":
         folder = data / "scenes" / "landsat8_bands_cloudy"
         sources = [folder / f"l8_B{number}.tif" for number in (2, 3, 4, 5)]
@@ -125,12 +133,17 @@ def test_no_seam_shows(data, tmp_path, name):
     for path in sources:
         with rasterio.open(path) as source:
             image, profile = source.read(), source.profile
-        wide = np.concatenate([image, image[:, :, ::-1], image], 2)
-        tall = np.concatenate([wide, wide[:, ::-1], wide], 1)
-        profile.update(height=tall.shape[1], width=tall.shape[2])
+        times = 3
+        if name != "landsat8":
+            image = np.rint(average(image[:, :510, :510].astype("float32"), 3)).astype(image.dtype)
+            profile["transform"], times = profile["transform"] @ Affine.scale(3), 9
+        wide = np.concatenate([image[:, :, :: -1 if i % 2 else 1] for i in range(times)], 2)
+        tall = np.concatenate([wide[:, :: -1 if i % 2 else 1] for i in range(times)], 1)
+        profile.update(height=tall.shape[1], width=tall.shape[2], blockxsize=256, blockysize=256, tiled=True)
         with rasterio.open(tmp_path / path.name, "w", **profile) as out:
             out.write(tall)
-    one, other, near = seams(tmp_path if name == "landsat8" else tmp_path / f"{name}.tif")
+    source = (tmp_path, None) if name == "landsat8" else (tmp_path / f"{name}.tif", SENTINEL)
+    one, other, near = seams(*source)
     differ = one != other
     print(f"{name}: agree {100 * (1 - differ.mean()):.2f} %, near tile edges {100 * (1 - differ[near].mean()):.2f} %")
     assert 0.02 < (one == 1).mean() < 0.98
@@ -145,9 +158,10 @@ def test_bfloat16_masks_as_float32_does(data):
     models = [load_model(device="cpu", precision=p) for p in (Precision.FLOAT32, Precision.BFLOAT16)]
     same = []
     for source in sources:
-        with open_scene(source) as scene:
+        with open_scene(source, SENTINEL if source.parent.name == "sentinel2_4band" else None) as scene:
             image, valid = scene.read(Window(0, 0, scene.grid.width, scene.grid.height))
-        one, other = (model.predict_array(image)[0][valid] > model.threshold for model in models)
+            size = scene.grid.pixel_size and scene.grid.pixel_size[0]
+        one, other = (model.predict_array(image, pixel_size=size)[0][valid] > model.threshold for model in models)
         same.append(one == other)
     assert np.concatenate(same).mean() >= 0.999
 
