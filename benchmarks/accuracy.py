@@ -163,7 +163,7 @@ def record(path: Path, found: dict[str, Scores]) -> None:
     """Writes scores into a checkpoint, from where `geocloud models` reads them."""
     model = Checkpoint.load(path)
     scores = {
-        label: {name: round(getattr(s.cloud[s.threshold], name), 4) for name in SCORES}
+        label: {name: round(getattr(s.cloud[s.threshold], name), 6) for name in SCORES}
         for label, s in found.items()
         if s.cloud and s.cloud[s.threshold].hits + s.cloud[s.threshold].misses
     }
