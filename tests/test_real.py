@@ -80,7 +80,10 @@ def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_pat
     [("100301", 50, 75), ("100909", 97, 100), ("101429", 45, 75), ("101657", 0, 2), ("102871", 25, 60)],
 )
 def test_sentinel_2_scenes(data, tmp_path, predictor, name, low, high):
-    """Bounds from looking at the scenes, whose bands are blue, green, red, nir; 101657, an opencast mine, is clear, and a little of it is called cloud."""
+    """Bounds from looking at the scenes, whose bands are blue, green, red, nir.
+
+    101657, an opencast mine, is clear, and a little of it is called cloud.
+    """
     path = data / "scenes" / "sentinel2_4band" / f"{name}.tif"
     result = mask_scene(path, tmp_path / "a.tif", model=predictor, read=SENTINEL)
     assert low <= result.cloud_percent <= high
