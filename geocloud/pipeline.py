@@ -391,7 +391,7 @@ def _load(model: str | Path | Predictor | Predict | Function, compute: ComputeOp
     if isinstance(model, (str, Path)):
         from geocloud.predict import load_model  # torch: seconds to load
 
-        return load_model(model, **asdict(compute or ComputeOptions()))
+        return load_model(model, **asdict(compute or ComputeOptions()), cloud_alone=True)
     if compute is not None:
         raise OptionError("where to compute is for a model given by name; a loaded one knows it already")
     return as_predict(model)

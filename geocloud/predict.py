@@ -181,12 +181,15 @@ def load_model(
     device: str = "auto",
     precision: str = Precision.AUTO,
     batch: int | None = None,
+    cloud_alone: bool = False,
 ) -> Predictor:
     """A bundled model by its name, or any checkpoint by its path, ready to predict.
 
+    ``cloud_alone``: without its probability of shadow, which then costs nothing.
     Raises ModelNotFoundError, CheckpointError, DeviceError, OptionError.
     """
-    return Predictor(Checkpoint.load(find_model(model)), device, precision, batch)
+    checkpoint = Checkpoint.load(find_model(model))
+    return Predictor(checkpoint.cloud_alone() if cloud_alone else checkpoint, device, precision, batch)
 
 
 def find_device(name: str) -> torch.device:

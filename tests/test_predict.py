@@ -147,6 +147,15 @@ def test_arrays_of_the_wrong_shape_are_refused():
         predictor.predict_array(np.zeros((4, 9, 9), "float32"), np.ones((9, 8), bool))
 
 
+def test_cloud_alone_is_the_same_cloud():
+    for name in ("fast", "unet", "attention-unet"):
+        image = simulate_scene(3, (64, 96)).reflectance
+        both = load_model(name, "cpu", "float32").predict_array(image)
+        alone = load_model(name, "cpu", "float32", cloud_alone=True).predict_array(image)
+        assert (len(both), len(alone)) == (2, 1)
+        np.testing.assert_allclose(alone[0], both[0], atol=1e-6)
+
+
 def test_digital_numbers_are_not_taken_for_reflectance():
     predictor = Predictor(checkpoint(), "cpu")
     with pytest.raises(OptionError, match="red values about 9000: wanted reflectance"):

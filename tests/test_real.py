@@ -202,6 +202,7 @@ def test_memory_stays_bounded_on_a_full_size_scene(data, tmp_path):
         command = [sys.executable, "-c", code, "mask", str(folder), "-o", str(folder / "mask.tif")]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         peaks.append(int(done.stdout.splitlines()[-1]) / 1024)
+    print(peaks)
     assert peaks[1] < 800
     assert peaks[1] < 1.15 * peaks[0]
 

@@ -94,7 +94,7 @@ def mask(
     if many:
         from geocloud.predict import load_model
 
-        loaded = load_model(model, **asdict(compute))
+        loaded = load_model(model, **asdict(compute), cloud_alone=True)
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not Path(said).exists()]

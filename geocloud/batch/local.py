@@ -53,7 +53,7 @@ class Compute:
             device = f"cuda:{self.place % devices}"
         elif self.of > 1:
             torch.set_num_threads(max(1, torch.get_num_threads() // self.of))
-        return load_model(self.model, device, self.precision, self.batch)
+        return load_model(self.model, device, self.precision, self.batch, cloud_alone=True)
 
     def devices(self) -> int:
         """How many CUDA devices there are to choose from; 0 where one was named, or another kind."""

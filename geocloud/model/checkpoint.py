@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ ARCHITECTURES: dict[str, Any] = {
     "attention-unet": lambda **options: UNet(attention=True, **options),
 }
 """Every architecture by name: call it with its options to get a network with fresh weights."""
+
+
+HEAD = ("leave.0.weight", "leave.0.bias", "head.weight", "head.bias")
+"""Weights of the last layer of every architecture, whose rows are the classes, cloud first."""
 
 
 def build_network(architecture: str, **options: Any) -> nn.Module:
@@ -119,6 +123,14 @@ class Checkpoint:
     def classes(self) -> int:
         """How many probabilities come out: 1 cloud, 2 cloud and shadow."""
         return int(self.options.get("classes", 1))
+
+    def cloud_alone(self) -> Checkpoint:
+        """The same model without its probability of shadow, which need not be computed then."""
+        if self.classes == 1:
+            return self
+        share = {name: len(self.weights[name]) // self.classes for name in HEAD if name in self.weights}
+        weights = {name: w[: share[name]] if name in share else w for name, w in self.weights.items()}
+        return replace(self, weights=weights, options={**self.options, "classes": 1})
 
     def network(self) -> nn.Module:
         """The network with these weights, in evaluation mode, float32, on the CPU."""

@@ -124,11 +124,13 @@ def test_it_stands_alone_and_names_cannot_break_it(entries, tmp_path):
 def test_two_thousand_scenes(browser, entries, tmp_path):
     from dataclasses import replace
 
+    from selenium.webdriver.support.ui import WebDriverWait
+
     done = [e for e in entries[1] if e.state == "done"]
     many = [replace(done[i % len(done)], name=f"scene_{i:04}", cloud_percent=i / 20) for i in range(2000)]
     started = time.monotonic()
     browser.get(write_report(many, tmp_path).as_uri())
-    assert len(browser.find_elements("css selector", "#rows tr")) == 2000
+    WebDriverWait(browser, 15).until(lambda b: len(b.find_elements("css selector", "#rows tr")) == 2000)
     head(browser, "cloud").click()
     head(browser, "cloud").click()
     assert browser.find_element("css selector", "#rows tr td.name").text == "scene_1999"
