@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from geocloud.model import find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import load_model
 from geocloud.tiling.resample import average
@@ -51,7 +52,7 @@ class Scores:
 
     def add(self, chip: Chip, found: NDArray[np.float32], surfaces: dict[str, NDArray[np.bool_]]) -> None:
         """Counts one chip."""
-        for threshold in (*THRESHOLDS, self.threshold):
+        for threshold in {*THRESHOLDS, self.threshold}:
             counted = Confusion.of(found[0] > threshold, chip.cloud, chip.known)
             self.cloud[threshold] = self.cloud.get(threshold, Confusion()) + counted
         cloud = found[0] > self.threshold
@@ -209,7 +210,7 @@ def main() -> None:
         found = score_sets(options.data, threshold, [(predict, None)], True)
         parts.append(report(name, threshold, found, options.out))
         if options.record:
-            record(Path(model), found)
+            record(find_model(model), found)
     if options.peer:
         name, threshold, predict = by_ukis_csmask()
         found = score_sets(options.data, threshold, [(predict, None)], False)
