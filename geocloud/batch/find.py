@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError
-from geocloud.io.remote import is_remote, list_files, names_file, read_bytes
+from geocloud.io.remote import is_remote, list_files, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
+from geocloud.scene.locate import Kind, locate
 from geocloud.scene.raster import open_raster
-from geocloud.scene.stac import STAC_SUFFIXES, is_item_path
+from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)
 
@@ -167,11 +168,11 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
 
 
 def _elsewhere(url: str) -> Iterator[Found]:
-    path = PurePosixPath(url.partition("#")[0])
-    if path.suffix.lower() in STAC_SUFFIXES:
+    kind = locate(url).kind
+    if kind is Kind.ITEM:
         yield from _catalog(url)
-    elif names_file(url) or not url.startswith("s3://"):
-        yield _single(url, path)
+    elif kind is not Kind.BUCKET:
+        yield _single(url, PurePosixPath(url))
     else:
         folders: dict[str, list[str]] = {}
         for address in list_files(f"{url.rstrip('/')}/"):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from geocloud.errors import GeocloudError
-from geocloud.io.remote import identity, is_remote, list_files, names_file
-from geocloud.scene import ReadOptions
-from geocloud.scene.landsat import BAND_FILE, METADATA_FILE
-from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_recipe
+from geocloud.io.remote import identity, is_remote
+from geocloud.scene import ReadOptions, find_recipe
+from geocloud.scene.locate import Kind, locate
 
 
 def fingerprint(source: str) -> str:
@@ -29,41 +27,12 @@ def fingerprint(source: str) -> str:
 
 
 def _parts(source: str) -> Iterator[str]:
-    place = source.partition("#")[0]
-    if Path(place).suffix.lower() in STAC_SUFFIXES and (is_remote(place) or is_item_path(Path(place))):
-        recipe = item_recipe(source, ReadOptions())  # of a collection only this item's own files count
-        yield repr(recipe)
-        for band in recipe.bands:
-            yield from _file(band.path)
-        return
-    if is_remote(source):
-        if names_file(source) or not source.startswith("s3://"):
-            yield identity(source)
+    found = locate(source)
+    if found.kind is Kind.ITEM:
+        yield repr(find_recipe(source, ReadOptions()))  # of a collection only this item counts
+    for file in found.files():
+        if is_remote(file):
+            yield f"{file} {identity(file)}"
         else:
-            for address in list_files(f"{source.rstrip('/')}/"):
-                if _is_input(address.rpartition("/")[2]):
-                    yield f"{address} {identity(address)}"
-        return
-    path = Path(source)
-    if path.is_dir():
-        own = [file for file in sorted(path.iterdir()) if file.is_file() and _is_input(file.name)]
-        for file in own or sorted(path.iterdir()):
-            yield from _file(str(file))
-        return
-    named = BAND_FILE.fullmatch(path.name)
-    same = path.parent.glob(glob.escape(named["prefix"]) + "*") if named and named["prefix"] else []
-    for file in sorted({path, *(file for file in same if _is_input(file.name))}):
-        yield from _file(str(file))
-
-
-def _is_input(name: str) -> bool:
-    """Bands and metadata; not what others, or geocloud itself, may have put beside them."""
-    return bool(BAND_FILE.fullmatch(name) or METADATA_FILE.fullmatch(name))
-
-
-def _file(place: str) -> Iterator[str]:
-    if is_remote(place):
-        yield f"{place} {identity(place)}"
-        return
-    found = Path(place).stat()
-    yield f"{Path(place).name} {found.st_size} {found.st_mtime_ns}"
+            about = Path(file).stat()
+            yield f"{Path(file).name} {about.st_size} {about.st_mtime_ns}"

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
-from geocloud.io.remote import is_remote, names_file
+from geocloud.errors import BandError, SceneReadError
+from geocloud.io.remote import is_remote
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
-from geocloud.scene.cloud38 import find_patches, parse_patch, patch_recipe, scene_recipe
-from geocloud.scene.container import Container, is_archive, open_bucket, open_container
+from geocloud.scene.cloud38 import patch_recipe, scene_recipe
+from geocloud.scene.container import Container, open_bucket, open_container
 from geocloud.scene.geotiff import geotiff_recipe
-from geocloud.scene.landsat import belongs_to_product, landsat_recipe
-from geocloud.scene.raster import RasterScene, open_raster
-from geocloud.scene.stac import is_item_path, item_recipe
+from geocloud.scene.landsat import landsat_recipe
+from geocloud.scene.locate import Kind, Source, locate
+from geocloud.scene.raster import RasterScene
+from geocloud.scene.stac import item_recipe
 
 __all__ = [
     "RasterScene",
     "ReadOptions",
     "Scene",
     "SceneRecipe",
+    "Source",
     "find_recipe",
+    "locate",
     "open_scene",
     "read_filled",
     "reading_down",
@@ -27,36 +30,35 @@ __all__ = [
 
 
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:
-    """Finds out what a path is, without reading pixels.
+    """How a source is read, found without reading pixels.
 
     A folder or archive (.tar, .tar.gz, .tgz, .zip) of Landsat band files, any one file of such a folder, a folder of
     38-Cloud patches, one file of a patch, a raster with several bands, or a STAC item (``FILE#ID``: one of an item
     collection). Rasters, items and, on ``s3://``, folders may be elsewhere. Raises SceneError.
     """
     options = options or ReadOptions()
-    if isinstance(source, str) and is_remote(source):
-        return _elsewhere(source, options)
-    item = Path(str(source).partition("#")[0])
-    path = Path(source)
-    if is_item_path(path) or (not path.exists() and is_item_path(item)):
-        return item_recipe(str(source), options)
-    if not path.exists():
-        raise SceneNotFoundError(f"{path}: no such file or folder")
-    if path.is_dir():
-        if options.scene_id is not None or next(find_patches(path), None):
-            return scene_recipe(path, options)
-        return _product(path, open_container(path), options)
-    if options.scene_id is not None:
-        raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, and this is a file")
-    if is_archive(path):
-        return _product(path, open_container(path), options)
-    if parse_patch(path):
-        return patch_recipe(path, options)
-    if not _has_many_bands(path):
-        folder = open_container(path.parent)
-        if belongs_to_product(path.name, folder.names):
-            return landsat_recipe(folder, options, path.name)
-    return geotiff_recipe(path, options)
+    found = locate(source)
+    if options.scene_id is not None and not found.is_folder:
+        raise BandError(f"{found.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+    if options.scene_id is not None or found.kind is Kind.PATCHES:
+        return scene_recipe(found.path, options)
+    match found.kind:
+        case Kind.ITEM:
+            return item_recipe(found.place, options)
+        case Kind.PATCH:
+            return patch_recipe(found.path, options)
+        case Kind.BAND:
+            return landsat_recipe(open_container(found.path.parent), options, found.path.name)
+        case Kind.BUCKET:
+            return landsat_recipe(open_bucket(found.place), options)
+        case Kind.RASTER:
+            return geotiff_recipe(found.place if is_remote(found.place) else str(found.path), options)
+        case Kind.ARCHIVE if is_remote(found.place):
+            raise SceneReadError(
+                f"{found.place}: archives are read from a disk only; fetch it, or name its folder or STAC item"
+            )
+        case Kind.BANDS | Kind.ARCHIVE:
+            return _product(found.path, open_container(found.path), options)
 
 
 def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:
@@ -64,28 +66,8 @@ def open_scene(source: str | Path, options: ReadOptions | None = None) -> Raster
     return RasterScene(find_recipe(source, options), options)
 
 
-def _elsewhere(url: str, options: ReadOptions) -> SceneRecipe:
-    path = PurePosixPath(url.partition("#")[0])
-    if path.suffix.lower() in (".json", ".geojson"):
-        return item_recipe(url, options)
-    if is_archive(path):
-        raise SceneReadError(f"{url}: archives are read from a disk only; fetch it, or name its folder or STAC item")
-    if names_file(url) or not url.startswith("s3://"):
-        return geotiff_recipe(url, options)
-    return landsat_recipe(open_bucket(url), options)
-
-
 def _product(path: Path, container: Container, options: ReadOptions) -> SceneRecipe:
     if not container.names:
         inside = "only folders in it; name one of them" if path.is_dir() and any(path.iterdir()) else "it is empty"
         raise BandError(f"{path}: no Landsat band files, {inside}")
     return landsat_recipe(container, options)
-
-
-def _has_many_bands(path: Path) -> bool:
-    """False for a single band, and for what is no raster: a text beside bands, for example."""
-    try:
-        with open_raster(str(path), str(path)) as dataset:
-            return bool(dataset.count > 1)
-    except SceneReadError:
-        return False

@@ -62,12 +62,18 @@ def _patch_folders(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def patch_files(path: Path) -> list[Path | None]:
+    """The files of red, green, blue and nir of the patch that a file of any band belongs to; None: it is not there."""
+    patch = parse_patch(path)
+    return [_sibling(path, patch.band, band) for band in BANDS] if patch else []
+
+
 def patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of the patch that a file of any band belongs to. Raises BandError."""
     _refuse_bands(path, options)
     patch = parse_patch(path)
     assert patch is not None
-    files = [_sibling(path, patch.band, band) for band in BANDS]
+    files = patch_files(path)
     missing = [band for band, file in zip(BANDS, files, strict=True) if file is None]
     if missing:
         raise BandError(

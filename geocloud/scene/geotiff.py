@@ -26,12 +26,11 @@ NIR_WORDS = ("nir", "nir08", "nir1")
 SENTINEL2_ONLY = {"8A", "12"}
 
 
-def geotiff_recipe(path: str | Path, options: ReadOptions) -> SceneRecipe:
+def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
     """The recipe of a raster, on disk or at an address.
 
     Raises BandError where the four bands cannot be told, SceneReadError.
     """
-    path = str(path)
     stem = PurePosixPath(path.replace("\\", "/")).stem if is_remote(path) else Path(path).stem
     name = ProductName.parse(stem)
     units = Units.AUTO

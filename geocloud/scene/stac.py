@@ -50,7 +50,7 @@ Item = dict[str, Any]
 
 def is_item_path(path: Path) -> bool:
     """True for a JSON file that says it is STAC."""
-    if path.suffix.lower() not in (".json", ".geojson") or not path.is_file():
+    if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
         return False
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -98,6 +98,11 @@ def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
         if isinstance(error, GeocloudError):
             raise
         raise SceneReadError(f"{source}: not as a STAC item should be ({type(error).__name__}: {error})") from error
+
+
+def item_files(source: str) -> tuple[str, ...]:
+    """Where the four bands of an item are. Raises as `item_recipe` does."""
+    return tuple(band.path for band in item_recipe(source, ReadOptions()).bands)
 
 
 def _recipe(source: str, options: ReadOptions) -> SceneRecipe:

@@ -1,0 +1,126 @@
+"""What a source is, and which files it is made of: decided here, for masking, batches and fingerprints alike."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePath, PurePosixPath
+
+from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.io.remote import is_remote, list_files, names_file
+from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
+from geocloud.scene.container import is_archive, open_container
+from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
+from geocloud.scene.raster import open_raster
+from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_files
+
+
+class Kind(StrEnum):
+    """What a scene is read from."""
+
+    ITEM = "STAC item"
+    RASTER = "raster"
+    BANDS = "band files in a folder"
+    BAND = "one of several band files"
+    ARCHIVE = "archive of band files"
+    BUCKET = "band files in a bucket"
+    PATCH = "38-Cloud patch"
+    PATCHES = "folder of 38-Cloud patches"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A scene's kind and place."""
+
+    kind: Kind
+    place: str
+    """As the user named it: a path, an address, or either with ``#ID`` for one item of a collection."""
+
+    @property
+    def path(self) -> Path:
+        """The place, where it is on a disk."""
+        return Path(self.place)
+
+    @property
+    def is_folder(self) -> bool:
+        """True for a folder on a disk."""
+        return self.kind in (Kind.BANDS, Kind.PATCHES)
+
+    def files(self) -> tuple[str, ...]:
+        """Paths and addresses of all that the scene is read from, in a fixed order. Raises SceneError, OSError."""
+        match self.kind:
+            case Kind.ITEM:
+                return item_files(self.place)
+            case Kind.BUCKET:
+                return tuple(url for url in list_files(f"{self.place.rstrip('/')}/") if _is_part(url))
+            case Kind.BANDS:
+                files = [str(file) for file in sorted(self.path.iterdir()) if file.is_file()]
+                return tuple(file for file in files if _is_part(file)) or tuple(files)
+            case Kind.PATCHES:
+                return tuple(sorted(str(patch.path) for patch in find_patches(self.path)))
+            case Kind.BAND | Kind.PATCH:
+                return tuple(sorted({self.place, *_siblings(self.path)}))
+            case _:
+                return (self.place,)
+
+
+def locate(source: str | Path) -> Source:
+    """Finds out what a source is by names alone, but for a file's number of bands; reads no pixels.
+
+    Raises SceneNotFoundError, SceneReadError.
+    """
+    place = str(source)
+    return Source(_kind_elsewhere(place) if is_remote(place) else _kind_here(place), place)
+
+
+def _kind_elsewhere(url: str) -> Kind:
+    path = PurePosixPath(url.partition("#")[0])
+    if path.suffix.lower() in STAC_SUFFIXES:
+        return Kind.ITEM
+    if is_archive(path):
+        return Kind.ARCHIVE
+    return Kind.RASTER if names_file(url) or not url.startswith("s3://") else Kind.BUCKET
+
+
+def _kind_here(place: str) -> Kind:
+    path = Path(place)
+    if is_item_path(path) or (not path.exists() and is_item_path(Path(place.partition("#")[0]))):
+        return Kind.ITEM
+    if not path.exists():
+        raise SceneNotFoundError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return Kind.PATCHES if next(find_patches(path), None) else Kind.BANDS
+    if is_archive(path):
+        return Kind.ARCHIVE
+    if parse_patch(path):
+        return Kind.PATCH
+    if not _has_many_bands(path) and belongs_to_product(path.name, open_container(path.parent).names):
+        return Kind.BAND
+    return Kind.RASTER
+
+
+def _has_many_bands(path: Path) -> bool:
+    """False for a single band, and for what is no raster: a text beside bands, for example."""
+    try:
+        with open_raster(str(path), str(path)) as dataset:
+            return bool(dataset.count > 1)
+    except SceneReadError:
+        return False
+
+
+def _siblings(path: Path) -> list[str]:
+    """The other files of the product or patch that a file belongs to."""
+    if parse_patch(path):
+        return [str(file) for file in patch_files(path) if file]
+    named = BAND_FILE.fullmatch(path.name) or METADATA_FILE.fullmatch(path.name)
+    if not named:
+        return []
+    same = path.parent.glob(glob.escape(named["prefix"].rstrip("_")) + "*")
+    return [str(file) for file in same if _is_part(file.name)]
+
+
+def _is_part(name: str) -> bool:
+    """True for bands and metadata; not for what others, or geocloud itself, may have put beside them."""
+    base = PurePath(name).name
+    return bool(BAND_FILE.fullmatch(base) or METADATA_FILE.fullmatch(base))
