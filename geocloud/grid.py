@@ -8,6 +8,7 @@ from typing import Any
 
 from affine import Affine
 from pyproj import Geod, Transformer
+from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.windows import Window
@@ -30,6 +31,18 @@ class GeoBox:
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
         return self.height, self.width
+
+    @property
+    def whole(self) -> Window:
+        """The window of all its pixels."""
+        return Window(0, 0, self.width, self.height)
+
+    @property
+    def bounds(self) -> BoundingBox:
+        """The least left, bottom and the greatest right, top of its corners, in the CRS."""
+        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
+        xs, ys = zip(*corners, strict=True)
+        return BoundingBox(min(xs), min(ys), max(xs), max(ys))
 
     @property
     def profile(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError
 from geocloud.io.remote import is_remote, list_files, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
+from geocloud.scene.layers import open_raster
 from geocloud.scene.locate import Kind, locate
-from geocloud.scene.raster import open_raster
 from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from geocloud.io import gdal
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import OLI, TM, Level, ProductName
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from geocloud.io.remote import is_remote, list_files, names_file
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_files
 
 

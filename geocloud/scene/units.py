@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 from geocloud.bands import CONVERSIONS, Conversion, Units
 from geocloud.errors import UnitsError
@@ -15,18 +16,19 @@ CHOICES = ", ".join(u for u in Units if u is not Units.AUTO)
 
 
 def resolve(
-    recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, sample: Sample
+    recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
 ) -> tuple[Units, Conversion]:
     """The units of a source and its way to reflectance, the sun included.
 
-    ``in_file`` is the scale and offset that the raster itself carries. Raises UnitsError where nothing tells, or where
-    two things that do contradict each other.
+    ``in_file`` is the scale and offset that the raster itself carries. ``look`` samples the values, which takes time:
+    it is asked unless a product's metadata settle it. Raises UnitsError where nothing tells, or where two things that do
+    contradict each other.
     """
     if options.scale is not None:
         conversion = Conversion.uniform(options.scale, options.offset or 0.0)
         if options.sun_elevation is not None:
             conversion = _lit(conversion, options.sun_elevation, recipe)
-        return _checked(recipe, Units.REFLECTANCE, conversion, sample)
+        return _checked(recipe, Units.REFLECTANCE, conversion, look())
 
     if options.units is not Units.AUTO:
         units: Units = options.units
@@ -38,7 +40,7 @@ def resolve(
     elif in_file is not None:
         units, conversion = Units.REFLECTANCE, in_file
     else:
-        units = _from_values(recipe, dtype, sample)
+        units = _from_values(recipe, dtype, look())
         conversion = CONVERSIONS[units]
 
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is CONVERSIONS[units]:
@@ -59,7 +61,8 @@ def resolve(
             f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
             "leave it out, or say --units landsat-l1"
         )
-    return _checked(recipe, units, conversion, sample)
+    told = options.units is Units.AUTO and recipe.units is not Units.AUTO
+    return (units, conversion) if told else _checked(recipe, units, conversion, look())
 
 
 def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:

@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError
 from geocloud.predict import Predictor
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 from geocloud.training.data.chips import ChipSource, read_codes
 from geocloud.training.data.layout import DataSet, TestScene
 from geocloud.training.metrics import Confusion

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import geobox, level1_numbers, ramp, write_tif
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
@@ -196,3 +197,13 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_complex_values_are_refused(tmp_path):
     with pytest.raises(BandError, match="complex"):
         read(write_tif(tmp_path / "c.tif", ramp().astype("complex64")))
+
+
+def test_a_scene_says_what_rasterio_says(tmp_path):
+    path = write_tif(tmp_path / "s.tif", ramp())
+    with rasterio.open(path) as dataset, open_scene(path) as scene:
+        assert (scene.crs, scene.transform, scene.shape) == (dataset.crs, dataset.transform, dataset.shape)
+        assert scene.bounds == dataset.bounds and scene.name == "s"
+        reflectance, valid = scene.read()
+        np.testing.assert_allclose(reflectance, dataset.read(), rtol=1e-6)
+        assert valid.all()

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import GridError, OptionError
 from geocloud.scene import ReadOptions, open_scene, read_filled
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 
 CLEAR, CLOUD, UNKNOWN = 0, 100, 255
 """Values of a target: per cent of cloud, or of shadow; UNKNOWN counts for nothing in losses and scores."""

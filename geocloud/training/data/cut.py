@@ -20,7 +20,7 @@ from geocloud.outputs.mask import NO_DATA, writing
 from geocloud.outputs.staging import Staging
 from geocloud.scene import Scene, read_filled
 from geocloud.scene.cloud38 import find_patches
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 from geocloud.tiling.tiles import TileGrid
 
 SCALE = 10_000

@@ -18,7 +18,7 @@ from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import DatasetError, SceneReadError
 from geocloud.scene import ReadOptions
 from geocloud.scene.cloud38 import Patch, parse_patch
-from geocloud.scene.raster import open_raster
+from geocloud.scene.layers import open_raster
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
 
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)

@@ -1,0 +1,211 @@
+"""The rasters below a scene: opened, checked against one another, and read as they are on disk."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from geocloud.bands import Conversion
+from geocloud.errors import BandError, GridError, SceneReadError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.io.remote import READING, is_remote
+from geocloud.scene.base import READ_ROWS, BandSource, SceneRecipe, Valid
+
+LARGEST_BLOCK = 256 * 2**20
+"""Bytes of the largest block that is read."""
+
+LARGEST_CACHE = 512 * 2**20
+"""Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
+
+
+def open_raster(path: str, label: str) -> rasterio.DatasetReader:
+    """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    try:
+        with rasterio.Env(**_settings(path)):
+            return gdal.open_quietly(path)
+    except (RasterioError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).replace(path, label)
+        raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+
+
+def _settings(*paths: str) -> dict[str, Any]:
+    """GDAL's settings for rasters at these paths."""
+    return {**gdal.OPTIONS, **(READING if any(is_remote(path) for path in paths) else {})}
+
+
+class Layers:
+    """One layer a band, of open rasters. What is told of them is read at once: later, one thread alone may use them.
+
+    Raises BandError, GridError, SceneReadError.
+    """
+
+    def __init__(self, recipe: SceneRecipe) -> None:
+        self._recipe = recipe
+        self._datasets: dict[str, rasterio.DatasetReader] = {}
+        try:
+            for band in recipe.bands:
+                if band.path not in self._datasets:
+                    self._datasets[band.path] = open_raster(band.path, band.label)
+            self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
+            with rasterio.Env(**_settings(*self._datasets)):
+                self._describe()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, gdal.TROUBLE):
+                raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
+            raise
+
+    def _describe(self) -> None:
+        self._check_bands()
+        dataset, band = self._readers[0]
+        self.dtype = str(dataset.dtypes[band.index - 1])
+        """The values' type on disk."""
+        self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
+        self.grid = self._common_grid()
+        """Where the pixels of all bands are."""
+        self._check_size()
+        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
+        """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
+        self.area_or_point = _area_or_point(dataset)
+        """See `Scene.area_or_point`."""
+        self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
+        """What tells the place of a raster that has neither transform nor CRS."""
+        self.conversion = self._conversion_in_file()
+        """Scale and offset that the rasters themselves carry."""
+
+    def read(
+        self, window: Window, fill: int | None, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.generic], Valid]:
+        """Values as on disk, a band each, and where all bands hold data ``(h, w)``; of another shape, nearest.
+
+        A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
+        """
+        height, width = shape or (int(window.height), int(window.width))
+        dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
+        values = np.empty((len(self._readers), height, width), dtype)
+        valid = np.ones((height, width), bool)
+        for position, (dataset, band) in enumerate(self._readers):
+            try:
+                with rasterio.Env(**self._env):
+                    values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
+                    valid &= self._band_valid(dataset, band, window, values[position])
+            except (RasterioError, OSError) as error:
+                first, last = int(window.row_off), int(window.row_off + window.height) - 1
+                raise SceneReadError(
+                    f"{band.label}: damaged or cut off, rows {first} to {last} cannot be read; fetch the file again"
+                ) from error
+        for band_values in values:
+            if fill is not None:
+                valid &= band_values != fill
+            if values.dtype.kind == "f":
+                valid &= np.isfinite(band_values)
+        if fill != 0:
+            valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+        return values, valid
+
+    def close(self) -> None:
+        """Closes the rasters."""
+        for dataset in self._datasets.values():
+            dataset.close()
+
+    def _band_valid(
+        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
+    ) -> Valid | bool:
+        flags = set(dataset.mask_flag_enums[band.index - 1])
+        valid: Valid | bool = True
+        nodata = dataset.nodatavals[band.index - 1]
+        if flags == {MaskFlags.nodata}:
+            valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
+        elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
+            valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
+        # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
+        alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
+        if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
+            valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
+        return valid
+
+    def _check_bands(self) -> None:
+        for dataset, band in self._readers:
+            if band.index > dataset.count:
+                raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
+            dtype = str(dataset.dtypes[band.index - 1])
+            if dtype.startswith(("complex", "cint", "cfloat")):
+                raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+
+    def _block_cache(self) -> int:
+        """Bytes that GDAL must hold so that it decodes no block twice, where reading whole blocks does not see to it.
+
+        That is where bands are interleaved by pixel, so that a block holds them all, and where blocks are higher than
+        what is read at once. Not where that would take more than `LARGEST_CACHE`.
+        """
+        needed = 0
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
+            by_pixel = dataset.count > 1 and dataset.interleaving == Interleaving.pixel
+            if by_pixel or rows > 4 * READ_ROWS:
+                needed += across * max(rows, READ_ROWS) * (dataset.count if by_pixel else 1)
+                if by_pixel:
+                    break  # the other bands are in the same blocks
+        return needed if needed <= LARGEST_CACHE else 0
+
+    def _common_grid(self) -> GeoBox:
+        for dataset, band in self._readers:
+            t = dataset.transform
+            if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
+                raise GridError(
+                    f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file"
+                )
+        grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]
+        first, label = grids[0], self._readers[0][1].label
+        for grid, (_, band) in zip(grids[1:], self._readers[1:], strict=True):
+            if not grid.agrees_with(first):
+                raise GridError(
+                    f"{band.label}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); "
+                    "all bands must cover the same pixels"
+                )
+        own = self._recipe.georeference
+        if own is None or first.crs is not None:
+            return first
+        if not first.transform.is_identity:
+            return GeoBox(first.height, first.width, first.transform, own.crs)
+        return own if own.shape == first.shape else first
+
+    def _check_size(self) -> None:
+        """Refuses what would take all memory there is: bombs, as a rule."""
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            if rows * cols * np.dtype(dataset.dtypes[band.index - 1]).itemsize > LARGEST_BLOCK:
+                raise GridError(
+                    f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
+                    "gdal_translate -co TILED=YES"
+                )
+
+    def _conversion_in_file(self) -> Conversion | None:
+        pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]
+        if all(pair == (1, 0) for pair in pairs):
+            return None
+        red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
+        return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+
+
+def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
+    try:
+        tag: str | None = dataset.tags().get("AREA_OR_POINT")
+    except UnicodeDecodeError:  # some other tag is not in UTF-8
+        return None
+    return tag
+
+
+def describe(grid: GeoBox) -> str:
+    """A grid in a few words."""
+    t = grid.transform
+    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:g}, {t.f:g}"
