@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
-    from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_scene
+    from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
     from geocloud.predict import Predictor, load_model
-    from geocloud.scene import ReadOptions, Scene, open_scene
+    from geocloud.scene import RasterScene, ReadOptions, Scene, open_scene
 
 __all__ = [
     "BANDS",
@@ -27,11 +27,14 @@ __all__ = [
     "MaskOptions",
     "MaskResult",
     "Predictor",
+    "RasterScene",
     "ReadOptions",
     "Scene",
     "Units",
     "load_model",
+    "mask_array",
     "mask_scene",
+    "mask_xarray",
     "open_scene",
 ]
 
@@ -42,9 +45,12 @@ _HOMES = {
     "ComputeOptions": "pipeline",
     "MaskOptions": "pipeline",
     "MaskResult": "pipeline",
+    "mask_array": "pipeline",
     "mask_scene": "pipeline",
+    "mask_xarray": "pipeline",
     "Predictor": "predict",
     "load_model": "predict",
+    "RasterScene": "scene",
     "ReadOptions": "scene",
     "Scene": "scene",
     "open_scene": "scene",

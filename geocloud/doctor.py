@@ -96,6 +96,7 @@ def _mask() -> Finding:
     from rasterio.crs import CRS
 
     from geocloud.errors import GeocloudError
+    from geocloud.outputs.mask import CLOUD
     from geocloud.pipeline import mask_scene
     from geocloud.simulate import simulate_scene
 
@@ -110,7 +111,7 @@ def _mask() -> Finding:
                 dataset.descriptions = ("red", "green", "blue", "nir")
             result = mask_scene(path, Path(folder) / "mask.tif")
             with rasterio.open(result.mask) as dataset:
-                right = float(np.mean((dataset.read(1) == 1) == scene.truth))
+                right = float(np.mean((dataset.read(1) == CLOUD) == scene.truth))
     except (GeocloudError, RuntimeError, OSError) as error:
         return Finding("self-test", False, f"a simulated scene could not be masked ({error})")
     text = f"{100 * right:.1f} % of a simulated scene's pixels are right, in {result.seconds:.1f} s"

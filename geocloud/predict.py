@@ -16,9 +16,7 @@ from geocloud.errors import DeviceError, OptionError
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
-from geocloud.tiling.blend import blend, tile_rows
-from geocloud.tiling.resample import Coarse, find_factor
-from geocloud.tiling.tiles import TileGrid
+from geocloud.tiling.array import predict_image
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +25,6 @@ BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 
 WORKERS = {"cuda": 2, "mps": 1}
 """Threads that call the model at once, by kind of device: on a GPU one brings data while the other computes."""
-
-BRIGHTEST = 2.0
-"""Half of an image cannot reflect more than this: its values are something else, digital numbers for example."""
 
 CPU_WORKERS = 8
 """On a CPU a tile a core is quicker than all cores on a tile; each takes some 100 MB, so no more than this."""
@@ -145,35 +140,7 @@ class Predictor:
         there is data; where it is None, every finite pixel is. Raises OptionError for another shape, and for values
         that cannot be reflectance.
         """
-        if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
-            raise OptionError(
-                f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir"
-            )
-        if valid is not None and valid.shape != reflectance.shape[1:]:
-            raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
-        height, width = reflectance.shape[1:]
-        no_nir = bool(np.isnan(reflectance[3]).all() and np.isfinite(reflectance[:3]).any())
-        if no_nir and not self.optional_nir:
-            raise OptionError(f"no near-infrared, and model {self.name!r} was not trained without; take 'fast'")
-        finite = reflectance[0][np.isfinite(reflectance[0])]
-        if finite.size and np.median(finite) > BRIGHTEST:
-            raise OptionError(
-                f"red values about {np.median(finite):g}: wanted reflectance, 0 to 1; convert them first, "
-                "as geocloud.open_scene(...).read() does"
-            )
-        known = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
-        if valid is not None:
-            known &= valid
-        image = np.where(known, reflectance, np.nan)
-
-        def read(first: int, out: NDArray[np.float32]) -> None:
-            out[...] = image[:, first : first + out.shape[1]]
-
-        factor = find_factor((pixel_size, pixel_size) if pixel_size else None, self.pixel_size)
-        coarse = Coarse(read, height, width, factor)
-        grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
-        strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), self, self.classes)
-        return np.concatenate([s.probability for s in (coarse.enlarge(strips) if factor > 1 else strips)], 1)
+        return predict_image(self, reflectance, valid, tile_size, overlap, pixel_size)
 
 
 def load_model(

@@ -16,7 +16,8 @@ from geocloud_cli import options
 from geocloud_cli.messages import progress_bar, show_error, show_notices
 
 if TYPE_CHECKING:
-    from geocloud.pipeline import MaskResult, Progress
+    from geocloud.pipeline import MaskResult
+    from geocloud.pipeline.draw import Progress
     from geocloud.predict import Predictor
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")

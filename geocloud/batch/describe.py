@@ -15,6 +15,7 @@ import shapely.geometry
 from numpy.typing import NDArray
 from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
+from shapely.geometry.base import BaseGeometry
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
@@ -70,7 +71,7 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
     }
 
 
-def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> shapely.Geometry | None:
+def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:
     """The hull of a scene's data in WGS 84, split where it crosses the antimeridian; None without a CRS or data.
 
     ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is right to that many pixels.
@@ -94,7 +95,7 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> shapely.Geome
 
 
 def make_item(
-    result: MaskResult, grid: GeoBox, footprint: shapely.Geometry | None, files: dict[str, Path], name: str
+    result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
 ) -> pystac.Item:
     """A STAC 1.1 item of a mask, with links relative to its own place."""
     acquired = datetime.fromisoformat(result.acquired) if result.acquired else None

@@ -18,6 +18,7 @@ from rasterio.windows import Window
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
+from geocloud.outputs.mask import CLOUD
 
 LAYER = "clouds"
 
@@ -34,7 +35,7 @@ def trace_clouds(
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
         shapes = rasterio.features.shapes(band, transform=dataset.transform)
-        traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == 1]
+        traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == CLOUD]
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
     geometry = _valid_polygons(np.array(traced, dtype=object))
     return geopandas.GeoDataFrame(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.outputs import styles
+from geocloud.outputs.mask import CLOUD
 
 Pixels = NDArray[np.uint8]
 
@@ -81,7 +82,7 @@ def colour_mask(mask: Pixels) -> Pixels:
 def overlay(picture: Pixels, mask: Pixels) -> Pixels:
     """A picture ``(h, w, 4)`` with the cloud of a mask ``(h, w)`` half transparent over it."""
     over = picture.copy()
-    cloud = mask == 1
+    cloud = mask == CLOUD
     over[cloud, :3] = (picture[cloud, :3].astype("uint16") + np.array(styles.CLOUD_RGB)) // 2
     over[cloud, 3] = 255
     return over
@@ -89,10 +90,10 @@ def overlay(picture: Pixels, mask: Pixels) -> Pixels:
 
 def outline(picture: Pixels, mask: Pixels) -> Pixels:
     """A picture ``(h, w, 4)`` with a line, one pixel wide on its inner side, around the cloud of a mask ``(h, w)``."""
-    cloud = np.pad(mask == 1, 1, "edge")
+    cloud = np.pad(mask == CLOUD, 1, "edge")
     inner = cloud[1:-1, 1:-1] & cloud[:-2, 1:-1] & cloud[2:, 1:-1] & cloud[1:-1, :-2] & cloud[1:-1, 2:]
     over = picture.copy()
-    over[(mask == 1) & ~inner] = (*styles.CLOUD_RGB, 255)
+    over[(mask == CLOUD) & ~inner] = (*styles.CLOUD_RGB, 255)
     return over
 
 

@@ -21,7 +21,7 @@ def resolve(
     """The units of a source and its way to reflectance, the sun included.
 
     ``in_file`` is the scale and offset that the raster itself carries. ``look`` samples the values, which takes time:
-    it is asked unless a product's metadata settle it. Raises UnitsError where nothing tells, or where two things that do
+    it is asked unless a product's metadata settle it. Raises UnitsError where nothing tells, and where two things
     contradict each other.
     """
     if options.scale is not None:

@@ -16,7 +16,7 @@ from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import NO_DATA, writing
+from geocloud.outputs.mask import CLOUD, NO_DATA, writing
 from geocloud.outputs.staging import Staging
 from geocloud.scene import Scene, read_filled
 from geocloud.scene.cloud38 import find_patches
@@ -118,11 +118,11 @@ def cut_38cloud(
                 path = staging.place(folder / f"train_{band}" / f"{band}_{name}.TIF")
                 _write(path, values[None], place, scene.area_or_point, None)
             if reader:
-                cloud = (reader.read(window) == 1).astype("uint8") * 255
+                cloud = (reader.read(window) == CLOUD).astype("uint8") * 255
                 path = staging.place(folder / "train_gt" / f"gt_{name}.TIF")
                 _write(path, cloud[None], place, scene.area_or_point, None)
         if reader:
-            whole = reader.read(Window(0, 0, scene.grid.width, scene.grid.height)) == 1
+            whole = reader.read(Window(0, 0, scene.grid.width, scene.grid.height)) == CLOUD
             _write(staging.place(truth), whole.astype("uint8")[None], scene.grid, scene.area_or_point, None)
         for path, text in lists.items():
             staging.place(path).write_text(text, encoding="utf-8", newline="")

@@ -1,0 +1,138 @@
+"""The mask on disk, drawn from the top down as the scene is read and predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.grid import GeoBox
+from geocloud.outputs.mask import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent
+from geocloud.outputs.plan import OutputPlan
+from geocloud.outputs.staging import Staging
+from geocloud.pipeline.options import MaskOptions
+from geocloud.scene import RasterScene, Scene
+from geocloud.tiling.blend import Predict, ReadRows, Strip, blend, tile_rows
+from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.tiles import TileGrid
+
+Progress = Callable[[int, int], None]
+"""Called with the rows of tiles that are done, and how many there are."""
+
+Watch = Callable[[int, NDArray[np.float32]], None]
+"""Called, as a scene is read, with the first row and the reflectance ``(4, rows, width)``, NaN without data."""
+
+STRIP = 640
+"""Rows of a mask that are refined, counted or traced at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Rasters in the making: the mask, the probability in per cent where it is needed, and what is in the mask."""
+
+    mask: Path
+    percent: Path | None
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the model sees a scene: its tiles, and what brings them to larger pixels and back, where that is due."""
+
+    grid: TileGrid
+    read: ReadRows
+    coarse: Coarse | None
+
+    @classmethod
+    def of(cls, scene: Scene, read: ReadRows, predict: Predict, options: MaskOptions) -> View:
+        height, width = scene.grid.shape
+        factor = find_factor(scene.grid.pixel_size, predict.pixel_size, options.working_resolution)
+        coarse = Coarse(read, height, width, factor) if factor > 1 else None
+        if coarse:
+            (height, width), read = coarse.shape, coarse.read
+        return cls(TileGrid.fitted(height, width, options.tile_size, options.overlap), read, coarse)
+
+    def strips(self, predict: Predict, progress: Progress | None) -> Iterator[Strip]:
+        """Probabilities of the scene's own pixels, from top to bottom."""
+
+        def shown() -> Iterator[Strip]:
+            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict), 1):
+                if progress:
+                    progress(done, self.grid.rows)
+                yield strip
+
+        return self.coarse.enlarge(shown()) if self.coarse else shown()
+
+
+def draw(
+    scene: RasterScene,
+    view: View,
+    predict: Predict,
+    threshold: float,
+    staging: Staging,
+    plan: OutputPlan,
+    progress: Progress | None,
+) -> Drawn:
+    """Draws the mask on disk, and the percentages where something is made of them.
+
+    Reading, predicting and writing go on at the same time, each a little ahead of the next.
+    """
+    counts, mask, percent = NONE, staging.scratch(plan.mask, "mask.tif"), None
+    if plan.polygons or plan.probability:
+        percent = staging.scratch(plan.mask, "percent.tif")
+    with ExitStack() as stack:
+        masks = stack.enter_context(StripWriter(mask, scene.grid, scene.area_or_point))
+        percents = percent and stack.enter_context(StripWriter(percent, scene.grid, scene.area_or_point))
+        writer = stack.enter_context(ThreadPoolExecutor(1))
+
+        def write(strip: Strip) -> Counts:
+            values = to_mask(strip.probability[0], threshold)
+            masks.write(strip.first_row, values)
+            if percents:
+                percents.write(strip.first_row, to_percent(strip.probability[0]))
+            return Counts.of(values)
+
+        written = writer.submit(Counts, 0, 0, 0)
+        for strip in view.strips(predict, progress):
+            counts += written.result()
+            written = writer.submit(write, strip)
+        return Drawn(mask, percent, counts + written.result())
+
+
+def refine(drawn: Drawn, scene: RasterScene, options: MaskOptions, staging: Staging, plan: OutputPlan) -> Drawn:
+    """Drops what is small, then grows what is left."""
+    mask = drawn.mask
+    if options.min_area:
+        pixels, sieved = pixels_of(options.min_area, scene.grid), staging.scratch(plan.mask, "sieved.tif")
+        remove_small(mask, sieved, pixels, scene.grid, STRIP, scene.area_or_point)
+        mask = sieved
+    if options.buffer:
+        grown = staging.scratch(plan.mask, "grown.tif")
+        dilate(mask, grown, scene.grid, options.buffer, STRIP, scene.area_or_point)
+        mask = grown
+    return drawn if mask == drawn.mask else Drawn(mask, drawn.percent, count(mask, STRIP))
+
+
+def watched(read: ReadRows, watch: Watch | None) -> ReadRows:
+    if watch is None:
+        return read
+
+    def read_and_show(first: int, out: NDArray[np.float32]) -> None:
+        read(first, out)
+        watch(first, out)
+
+    return read_and_show
+
+
+def pixels_of(area: float, grid: GeoBox) -> int:
+    """How many pixels it takes to cover so many square metres."""
+    if area == 0:
+        return 0
+    assert grid.pixel_size is not None
+    return math.ceil(area / (grid.pixel_size[0] * grid.pixel_size[1]) - 1e-9)

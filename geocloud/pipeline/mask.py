@@ -1,0 +1,102 @@
+"""From a scene to its files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rasterio
+
+from geocloud.errors import BandError, OptionError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.model import DEFAULT
+from geocloud.outputs.plan import OutputPlan
+from geocloud.outputs.staging import Staging
+from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
+from geocloud.pipeline.load import load
+from geocloud.pipeline.options import ComputeOptions, MaskOptions
+from geocloud.pipeline.results import Made, MaskResult, write_mask, write_polygons, write_probability
+from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
+from geocloud.tiling.blend import Function, Predict
+
+if TYPE_CHECKING:
+    from geocloud.predict import Predictor
+
+READ_AHEAD = 6 * 2**20
+"""Pixels of a scene that are read before they are needed."""
+
+
+def mask_scene(
+    source: str | Path | SceneRecipe,
+    output: str | Path,
+    *,
+    polygons: str | Path | None = None,
+    probability: str | Path | None = None,
+    model: str | Path | Predictor | Predict | Function = DEFAULT,
+    read: ReadOptions | None = None,
+    options: MaskOptions | None = None,
+    compute: ComputeOptions | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> MaskResult:
+    """Masks one scene: writes a cloud mask and, when asked, polygons and the probability.
+
+    Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made.
+
+    Args:
+        source: Whatever `geocloud.open_scene` takes, or a recipe made of it.
+        output: Becomes a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a
+            ``.qml`` and an ``.aux.xml`` come with it.
+        polygons: Becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf, GeoParquet).
+        probability: Becomes a Cloud Optimized GeoTIFF in per cent, 255 no data.
+        model: A bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
+            ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
+        read: What is known of the source.
+        options: How the mask is made.
+        compute: Where a model that is given by name computes.
+        progress: Called after each row of tiles.
+        watch: Sees the scene as it is read, from top to bottom.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        GeocloudError: One of its kinds, see `geocloud.errors`.
+    """
+    started = time.monotonic()
+    options, read = options or MaskOptions(), read or ReadOptions()
+    plan = OutputPlan.of(output, polygons, probability)
+    recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
+    with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
+        plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
+        _check_metres(scene.grid, options)
+        with Staging(plan.files, options.overwrite) as staging:
+            with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
+                predict = load(model, compute)
+                _check_bands(scene, predict)
+                threshold = predict.threshold if options.threshold is None else options.threshold
+                view = View.of(scene, watched(rows, watch), predict, options)
+                drawn = draw(scene, view, predict, threshold, staging, plan, progress)
+            drawn = refine(drawn, scene, options, staging, plan)
+            made = Made(scene, predict.name, threshold, drawn)
+            polygon_count = write_polygons(made, options, staging, plan)
+            write_probability(made, staging, plan)
+            write_mask(made, staging, plan)
+            staging.publish()
+        return made.result(plan, polygon_count, time.monotonic() - started)
+
+
+def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
+    if grid.pixel_size is None and (options.min_area or options.buffer or options.polygon_min_area):
+        raise OptionError("sizes in metres need a scene whose CRS is known, and this one has none")
+
+
+def _check_bands(scene: RasterScene, predict: Predict) -> None:
+    """A model that was not trained without near-infrared is not given a scene that has none."""
+    if scene.bands == 3 and not predict.optional_nir:
+        raise BandError(
+            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without; "
+            "name a band for it with --bands, or take the model 'fast'"
+        )

@@ -1,0 +1,138 @@
+"""What is made of the mask that was drawn: GeoTIFFs, polygons, and the word to the caller."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from geocloud.outputs import styles
+from geocloud.outputs.mask import remove_small, write_cog
+from geocloud.outputs.plan import OutputPlan
+from geocloud.outputs.staging import Staging
+from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
+from geocloud.pipeline.options import MaskOptions
+from geocloud.scene import RasterScene
+
+POLYGON_PIXELS = 9
+"""Clouds and holes of fewer pixels make no polygon, unless a minimum is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskResult:
+    """What came of a scene. ``cloud_percent`` is of valid pixels, None where there are none."""
+
+    source: str
+    scene: str
+    mask: Path
+    polygons: Path | None
+    probability: Path | None
+    cloud_percent: float | None
+    valid_percent: float
+    polygon_count: int | None
+    height: int
+    width: int
+    crs: str | None
+    acquired: str | None
+    model: str
+    threshold: float
+    seconds: float
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A scene, how it was masked, and what came of it."""
+
+    scene: RasterScene
+    model: str
+    threshold: float
+    drawn: Drawn
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What rasters say of themselves."""
+        scene, cloud = self.scene, self.drawn.counts.cloud_percent
+        return {
+            "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
+            "GEOCLOUD_MODEL": self.model,
+            "GEOCLOUD_THRESHOLD": f"{self.threshold:g}",
+            "GEOCLOUD_SOURCE": scene.name,
+            "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
+            "GEOCLOUD_CLOUD_PERCENT": "none" if cloud is None else f"{cloud:.2f}",
+            "GEOCLOUD_VALID_PERCENT": f"{self.drawn.counts.valid_percent:.2f}",
+        }
+
+    @property
+    def abstract(self) -> str:
+        """The same in a sentence."""
+        scene, cloud = self.scene, self.drawn.counts.cloud_percent
+        share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
+        when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
+        how = f"geocloud {version('geocloud')}, model {self.model}, threshold {self.threshold:g}"
+        return f"{scene.name}{when}: {share}. {how}."
+
+    def result(self, plan: OutputPlan, polygon_count: int | None, seconds: float) -> MaskResult:
+        """What `mask_scene` returns."""
+        scene, counts = self.scene, self.drawn.counts
+        return MaskResult(
+            source=scene.recipe.source,
+            scene=scene.name,
+            mask=plan.mask,
+            polygons=plan.polygons,
+            probability=plan.probability,
+            cloud_percent=counts.cloud_percent,
+            valid_percent=counts.valid_percent,
+            polygon_count=polygon_count,
+            height=scene.grid.height,
+            width=scene.grid.width,
+            crs=scene.grid.crs.to_string() if scene.grid.crs else None,
+            acquired=scene.acquired.isoformat() if scene.acquired else None,
+            model=self.model,
+            threshold=self.threshold,
+            seconds=round(seconds, 3),
+        )
+
+
+def write_polygons(made: Made, options: MaskOptions, staging: Staging, plan: OutputPlan) -> int | None:
+    """Traces the mask, without clouds and holes too small to draw; returns how many polygons there are."""
+    if plan.polygons is None:
+        return None
+    from geocloud.outputs import polygons as tracing  # geopandas takes longer to load than a small scene to mask
+    from geocloud.outputs import vector
+
+    scene, mask, percent = made.scene, made.drawn.mask, made.drawn.percent
+    assert percent is not None
+    least = options.polygon_min_area
+    pixels = POLYGON_PIXELS if least is None else pixels_of(least, scene.grid)
+    if pixels > 1:
+        mask = staging.scratch(plan.mask, "simpler.tif")
+        remove_small(made.drawn.mask, mask, pixels, scene.grid, STRIP, None)
+    frame = tracing.trace_clouds(mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP)
+    title, qml = f"Clouds of {scene.name}", styles.polygons_qml()
+    about = {"layer": tracing.LAYER, "title": title, "abstract": made.abstract, "qml": qml}
+    vector.write_layer(frame, staging.place(plan.polygons), **about)
+    if plan.polygons in plan.styles:
+        staging.place_text(plan.styles[plan.polygons], qml)
+    return len(frame)
+
+
+def write_probability(made: Made, staging: Staging, plan: OutputPlan) -> None:
+    if plan.probability is None:
+        return
+    assert made.drawn.percent is not None
+    staging.place_text(plan.styles[plan.probability], styles.probability_qml())
+    destination = staging.place(plan.probability)
+    what = "cloud probability, per cent"
+    write_cog(made.drawn.percent, destination, description=what, tags=made.tags, resampling="AVERAGE")
+
+
+def write_mask(made: Made, staging: Staging, plan: OutputPlan) -> None:
+    staging.place_text(plan.styles[plan.mask], styles.mask_qml())
+    staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml())
+    destination = staging.place(plan.mask)
+    write_cog(made.drawn.mask, destination, description="cloud mask", tags=made.tags, colours=styles.COLOURS)

@@ -1,0 +1,186 @@
+"""Masks of xarray's arrays, in memory or lazily by dask: what stackstac, odc-stac and rioxarray give."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from geocloud.bands import BANDS
+from geocloud.errors import BandError, DependencyError, OptionError
+from geocloud.grid import GeoBox
+from geocloud.model import DEFAULT
+from geocloud.outputs.mask import CLEAR, CLOUD, NO_DATA
+from geocloud.pipeline.arrays import mask_array
+from geocloud.pipeline.load import load
+from geocloud.tiling.blend import Predict
+from geocloud.tiling.resample import find_factor
+
+if TYPE_CHECKING:
+    import xarray
+
+log = logging.getLogger(__name__)
+
+NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
+"""What bands are called, by STAC's common names."""
+
+CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
+"""Coordinates that tell the CRS: of rioxarray and odc-stac, then of stackstac."""
+
+REACH = 64
+"""Pixels, as the model sees them, that a block shares with its neighbours on each side."""
+
+ALIGNED = 32
+"""Blocks begin at multiples of so many of these pixels: a network halves them, and other starts change 0.3 % of a mask."""
+
+
+def mask_xarray(
+    image: xarray.DataArray | xarray.Dataset,
+    *,
+    pixel_size: float | None = None,
+    model: str | Path | Predict = DEFAULT,
+    threshold: float | None = None,
+) -> xarray.DataArray:
+    """The cloud mask of an image or of a stack of them, on the same pixels: 0 clear, 1 cloud, 255 no data.
+
+    Lazy where the image is: dask computes it by blocks, which overlap so that no seam shows.
+
+    Args:
+        image: Reflectance at the top of the atmosphere (0 to about 1.2), NaN where there is no data: a DataArray with
+            dimensions ``band``, ``y``, ``x`` and perhaps others, such as ``time``, whose bands are named by the
+            coordinate ``band``; or a Dataset with a variable a band. Bands are called red, green, blue and nir (or
+            nir08); nir may be missing.
+        pixel_size: Metres of a pixel; None: told by the coordinates and the CRS (``spatial_ref``, ``epsg`` or
+            ``proj:epsg``), where those are there.
+        model: A bundled model's name or a checkpoint's path, which every process loads once; or a loaded model.
+        threshold: Cloud is what is above it; None: the model's own.
+
+    Raises:
+        GeocloudError: BandError for bands that are not there, OptionError for other dimensions and for values that
+            cannot be reflectance (where the image is lazy, when it is computed), DependencyError without xarray.
+    """
+    try:
+        import xarray
+    except ImportError as error:
+        raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
+    bands = _bands(image, xarray)
+    metres = pixel_size or _pixel_size(bands)
+    factor = _factor(model, metres)
+    of_block = partial(_mask, model=model, pixel_size=metres, threshold=threshold)
+    if bands.chunks is None:
+        values: Any = of_block(bands.values)
+    else:
+        import dask.array
+
+        rows, cols = bands.ndim - 2, bands.ndim - 1
+        sides = {axis: _rounded(max(bands.chunks[axis]), ALIGNED * factor) for axis in (rows, cols)}
+        whole = bands.data.rechunk({0: -1, **sides})  # all bands in a block
+        depth = {rows: REACH * factor, cols: REACH * factor}
+        values = dask.array.map_overlap(
+            of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
+        )
+    mask = bands.isel(band=0, drop=True).copy(data=values).rename("cloud_mask")
+    mask.attrs = {"flag_values": [CLEAR, CLOUD, NO_DATA], "flag_meanings": "clear cloud no_data", "nodata": NO_DATA}
+    mask.encoding = {}
+    return mask
+
+
+def _rounded(side: int, unit: int) -> int:
+    return max(1, round(side / unit)) * unit
+
+
+def _bands(image: Any, xarray: Any) -> Any:
+    """Red, green, blue and nir as a DataArray ``(band, …, y, x)``; nir NaN where the image has none."""
+    if isinstance(image, xarray.Dataset):
+        there = [str(name) for name in image.data_vars]
+    elif isinstance(image, xarray.DataArray):
+        if "band" not in image.dims or "band" not in image.coords:
+            raise BandError(f"dimensions {image.dims}: wanted one named band, with a coordinate that names the bands")
+        there = [str(name) for name in image["band"].values]
+        image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # titles and such
+    else:
+        raise OptionError(f"{type(image).__name__}: wanted a DataArray or a Dataset of xarray")
+    found = {band: next((name for name in NAMES[band] if name in there), None) for band in BANDS}
+    missing = [band for band in BANDS[:3] if found[band] is None]
+    if missing:
+        raise BandError(f"no {' and no '.join(missing)} among the bands {', '.join(there)}; rename them")
+    if found["nir"] is None:
+        log.warning("without near-infrared; clouds are told from bright ground less well")
+    layers = [_layer(image, name, xarray) for name in found.values() if name is not None]
+    if found["nir"] is None:
+        layers.append(xarray.full_like(layers[0], np.nan))
+    stack = xarray.concat(layers, xarray.Variable("band", list(BANDS)), coords="minimal", compat="override")
+    return stack.transpose("band", ..., *_ground(stack))
+
+
+def _layer(image: Any, name: str, xarray: Any) -> Any:
+    layer = image[name] if isinstance(image, xarray.Dataset) else image.sel(band=name)
+    if layer.dtype.kind != "f":
+        raise OptionError(f"band {name} holds {layer.dtype}: wanted reflectance: scale it, no data as NaN")
+    return layer.drop_vars("band", errors="ignore").astype("float32")
+
+
+def _ground(image: Any) -> tuple[str, str]:
+    for rows, cols in (("y", "x"), ("latitude", "longitude"), ("lat", "lon")):
+        if rows in image.dims and cols in image.dims:
+            return rows, cols
+    raise OptionError(f"dimensions {image.dims}: wanted y and x (or latitude and longitude)")
+
+
+def _pixel_size(image: Any) -> float | None:
+    """Metres of a pixel's longer side, None where coordinates or CRS are missing."""
+    rows, cols = _ground(image)
+    crs = _crs(image)
+    if crs is None or rows not in image.coords or min(image.sizes[rows], image.sizes[cols]) < 2:
+        log.warning("no CRS or coordinates: pixels are taken as the model's own; say pixel_size where they are finer")
+        return None
+    y, x = image[rows].values, image[cols].values
+    place = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
+    size = GeoBox(image.sizes[rows], image.sizes[cols], place, crs).pixel_size
+    return max(size) if size else None
+
+
+def _crs(image: Any) -> CRS | None:
+    for name in CRS_COORDINATES:
+        if name not in image.coords:
+            continue
+        held = image[name]
+        value = "" if held.ndim else held.values.item()
+        said = held.attrs.get("crs_wkt") or held.attrs.get("spatial_ref") or value
+        try:
+            return CRS.from_user_input(said if isinstance(said, str) else int(said))
+        except (CRSError, TypeError, ValueError):
+            continue
+    return None
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str) -> Predict:
+    """The model of this process."""
+    return load(model, None)
+
+
+def _of(model: str | Path | Predict) -> Predict:
+    return _loaded(str(model)) if isinstance(model, (str, Path)) else model
+
+
+def _factor(model: str | Path | Predict, metres: float | None) -> int:
+    return find_factor((metres, metres) if metres else None, _of(model).pixel_size)
+
+
+def _mask(
+    block: NDArray[np.float32], *, model: str | Path | Predict, pixel_size: float | None, threshold: float | None
+) -> NDArray[np.uint8]:
+    """The masks ``(…, h, w)`` of images ``(4, …, h, w)``."""
+    out = np.empty(block.shape[1:], "uint8")
+    for place in np.ndindex(*out.shape[:-2]):
+        image = block[:, *place]
+        out[place] = mask_array(image, pixel_size=pixel_size, model=_of(model), threshold=threshold)
+    return out

@@ -1,0 +1,64 @@
+"""An image in memory, of any size, through a model: the same tiles as a scene's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.errors import OptionError
+from geocloud.tiling.blend import Predict, blend, tile_rows
+from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.tiles import TileGrid
+
+BRIGHTEST = 2.0
+"""Half of an image cannot reflect more than this: its values are something else, digital numbers for example."""
+
+
+def predict_image(
+    predict: Predict,
+    reflectance: NDArray[Any],
+    valid: NDArray[np.bool_] | None = None,
+    tile_size: int | None = None,
+    overlap: int = 128,
+    pixel_size: float | None = None,
+    working_resolution: float | str | None = None,
+) -> NDArray[np.float32]:
+    """Probability ``(classes, h, w)`` for an image ``(4, h, w)``; NaN where there is no data.
+
+    See `geocloud.predict.Predictor.predict_array`.
+    """
+    known = _known(predict, reflectance)
+    if valid is not None:
+        if valid.shape != reflectance.shape[1:]:
+            raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
+        known &= valid
+    image = np.where(known, reflectance, np.nan)
+
+    def read(first: int, out: NDArray[np.float32]) -> None:
+        out[...] = image[:, first : first + out.shape[1]]
+
+    factor = find_factor((pixel_size, pixel_size) if pixel_size else None, predict.pixel_size, working_resolution)
+    height, width = known.shape
+    coarse = Coarse(read, height, width, factor)
+    grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
+    strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), predict, predict.classes)
+    return np.concatenate([s.probability for s in (coarse.enlarge(strips) if factor > 1 else strips)], 1)
+
+
+def _known(predict: Predict, reflectance: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where there is data; raises OptionError for what cannot be an image of reflectance, or not one for this model."""
+    if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
+        raise OptionError(f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir")
+    no_nir = bool(np.isnan(reflectance[3]).all() and np.isfinite(reflectance[:3]).any())
+    if no_nir and not predict.optional_nir:
+        raise OptionError(f"no near-infrared, and model {predict.name!r} was not trained without; take 'fast'")
+    finite = reflectance[0][np.isfinite(reflectance[0])]
+    if finite.size and np.median(finite) > BRIGHTEST:
+        raise OptionError(
+            f"red values about {np.median(finite):g}: wanted reflectance, 0 to 1; convert them first, "
+            "as geocloud.open_scene(...).read() does"
+        )
+    known: NDArray[np.bool_] = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
+    return known
