@@ -55,6 +55,15 @@ def test_python_in_the_readme_runs(place):
     assert "(400, 400) EPSG:32632" in done.stdout
 
 
+def test_python_in_its_guide_runs(place):
+    pytest.importorskip("xarray")
+    guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    text = "\n".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
+    done = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) > 0
+
+
 SCALING = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 

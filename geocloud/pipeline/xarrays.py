@@ -38,7 +38,7 @@ REACH = 64
 """Pixels, as the model sees them, that a block shares with its neighbours on each side."""
 
 ALIGNED = 32
-"""Blocks begin at multiples of so many of these pixels: a network halves them, and other starts change 0.3 % of a mask."""
+"""Blocks begin at multiples of so many of these pixels, for a network halves them: other starts change 0.3 % of it."""
 
 
 def mask_xarray(

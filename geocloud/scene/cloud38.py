@@ -22,6 +22,9 @@ PATCH = re.compile(
     r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",
     re.IGNORECASE,
 )
+SIDE = 384
+"""Pixels of a patch's side, as the authors cut them."""
+
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 
 

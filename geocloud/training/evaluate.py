@@ -19,6 +19,7 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError
 from geocloud.predict import Predictor
+from geocloud.scene.cloud38 import SIDE
 from geocloud.scene.layers import open_raster
 from geocloud.training.data.chips import ChipSource, read_codes
 from geocloud.training.data.layout import DataSet, TestScene
@@ -32,7 +33,6 @@ PredictPatches = Callable[[Sequence[ChipSource]], Sequence[Probability]]
 
 PROTOCOLS = ("official", "whole")
 OFFICIAL_THRESHOLD = 12 / 255
-SIDE = 384
 SCORES = ("precision", "recall", "specificity", "jaccard", "accuracy")
 BINS = 200
 """Of probability; a multiple of the twentieths of the calibration and the hundredths of the sweep."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,29 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geocloud.bands import BANDS, LANDSAT_L1
+from geocloud.bands import BANDS
 from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.outputs.mask import CLOUD, NO_DATA, writing
 from geocloud.outputs.staging import Staging
 from geocloud.scene import Scene, read_filled
-from geocloud.scene.cloud38 import find_patches
+from geocloud.scene.cloud38 import SIDE, find_patches
 from geocloud.scene.layers import open_raster
 from geocloud.tiling.tiles import TileGrid
+from geocloud.training.data import cloud38
 
 SCALE = 10_000
 MISSING = -32_768
-
-PATCH_COLUMN, SCENE_COLUMN = "name", "Landsat 8 Collection 1 Level 1 Product SceneID"
-"""Columns of 38-Cloud's lists."""
 
 
 def cut_geotiffs(
     scene: Scene,
     folder: Path,
     mask: str | Path | None = None,
-    tile_size: int = 384,
+    tile_size: int = SIDE,
     overlap: int = 0,
     overwrite: bool = False,
 ) -> int:
@@ -74,7 +70,7 @@ def cut_geotiffs(
 
 
 def cut_38cloud(
-    scene: Scene, folder: Path, mask: str | Path | None = None, tile_size: int = 384, overwrite: bool = False
+    scene: Scene, folder: Path, mask: str | Path | None = None, tile_size: int = SIDE, overwrite: bool = False
 ) -> int:
     """Writes the folders of 38-Cloud's training set: ``train_red/red_patch_1_1_by_1_NAME.TIF`` and so on.
 
@@ -90,9 +86,9 @@ def cut_38cloud(
         raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
     reader = MaskReader(scene, mask) if mask is not None else None
     kinds = [*BANDS, "gt"] if reader else list(BANDS)
-    patches = cloud38_windows(scene.name, scene.grid.shape, tile_size)
-    truth = folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF"
-    wanted = [folder / f"train_{kind}" / f"{kind}_{name}.TIF" for kind in kinds for name, _ in patches]
+    patches = cloud38.windows(scene.name, scene.grid.shape, tile_size)
+    truth = cloud38.truth_path(folder, scene.name)
+    wanted = [cloud38.patch_path(folder, "train", kind, name) for kind in kinds for name, _ in patches]
     if reader:
         wanted.append(truth)
     _make_folders([folder, *{path.parent for path in wanted}])
@@ -101,25 +97,20 @@ def cut_38cloud(
         raise OutputExistsError(
             f"{folder}: holds patches of {scene.name} cut otherwise ({min(strange)}); delete them first"
         )
-    patch_list, scene_list = folder / "training_patches_38-Cloud.csv", folder / "training_sceneids_38-Cloud.csv"
-    lists = {
-        patch_list: grown_list(patch_list, PATCH_COLUMN, [name for name, _ in patches]),
-        scene_list: grown_list(scene_list, SCENE_COLUMN, [scene.name]),
-    }
+    lists = cloud38.grown_lists(folder, "training", scene.name, [name for name, _ in patches])
     light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
     with Staging(wanted, overwrite) as staging:
         for name, window in patches:
             reflectance = read_filled(scene, window)
             known = ~np.isnan(reflectance[0])
-            numbers = LANDSAT_L1.invert(np.where(known, reflectance, 0) * light)
-            image = np.where(known, np.clip(np.rint(numbers), 1, 65_535), 0).astype("uint16")
+            image = cloud38.to_numbers(reflectance, known, light)
             place = scene.grid.crop(window)
             for band, values in zip(BANDS, image, strict=True):
-                path = staging.place(folder / f"train_{band}" / f"{band}_{name}.TIF")
+                path = staging.place(cloud38.patch_path(folder, "train", band, name))
                 _write(path, values[None], place, scene.area_or_point, None)
             if reader:
                 cloud = (reader.read(window) == CLOUD).astype("uint8") * 255
-                path = staging.place(folder / "train_gt" / f"gt_{name}.TIF")
+                path = staging.place(cloud38.patch_path(folder, "train", "gt", name))
                 _write(path, cloud[None], place, scene.area_or_point, None)
         if reader:
             whole = reader.read(Window(0, 0, scene.grid.width, scene.grid.height)) == CLOUD
@@ -128,20 +119,6 @@ def cut_38cloud(
             staging.place(path).write_text(text, encoding="utf-8", newline="")
         staging.publish()
     return len(patches)
-
-
-def cloud38_windows(name: str, shape: tuple[int, int], side: int = 384) -> list[tuple[str, Window]]:
-    """The patches of a scene as 38-Cloud's authors cut it, padded around the centre: names and windows, row by row."""
-    rows, cols = (math.ceil(n / side) for n in shape)
-    top, left = ((n * side - length) // 2 for n, length in zip((rows, cols), shape, strict=True))
-    return [
-        (
-            f"patch_{row * cols + col + 1}_{row + 1}_by_{col + 1}_{name}",
-            Window(col * side - left, row * side - top, side, side),
-        )
-        for row in range(rows)
-        for col in range(cols)
-    ]
 
 
 class MaskReader:
@@ -189,21 +166,3 @@ def _make_folders(folders: Iterable[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
-
-
-def grown_list(path: Path, column: str, names: Iterable[str]) -> str:
-    """The text of a one-column CSV with further names, each once."""
-    known: list[str] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if column not in (rows.fieldnames or []):
-                raise OutputExistsError(
-                    f"{path}: has no column {column!r}; it is no list of 38-Cloud's, choose another folder"
-                )
-            known = [row[column] for row in rows]
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([column])
-    writer.writerows([name] for name in dict.fromkeys([*known, *names]))
-    return text.getvalue()

@@ -20,12 +20,10 @@ from geocloud.scene import ReadOptions
 from geocloud.scene.cloud38 import Patch, parse_patch
 from geocloud.scene.layers import open_raster
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
+from geocloud.training.data.cloud38 import INFORMATIVE
 
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)
 TRUTH_FOLDER = "entire_scene_gts"
-INFORMATIVE = 0.8
-"""A patch is informative where more than this share of its pixels holds data (the authors' own limit)."""
-
 PAIRS = "images with masks"
 IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
 

@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.bands import BANDS, LANDSAT_L1
+from geocloud.bands import BANDS
 from geocloud.errors import OptionError, OutputExistsError
 from geocloud.io.gdal import open_quietly
+from geocloud.scene.cloud38 import SIDE
 from geocloud.simulate import simulate_scene
-from geocloud.training.data.cut import PATCH_COLUMN, SCENE_COLUMN, cloud38_windows, grown_list
-
-SIDE = 384
-INFORMATIVE = 0.8
+from geocloud.training.data import cloud38
 
 
 def write_38cloud(
@@ -51,33 +49,25 @@ def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> i
     name = f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1"
     light = math.sin(math.radians(rng.uniform(30, 65)))
     known = ~_collar(shape)
-    numbers = np.clip(np.rint(LANDSAT_L1.invert(scene.reflectance * light)), 1, 65_535)
-    numbers = np.where(known, numbers, 0).astype("uint16")
+    numbers = cloud38.to_numbers(scene.reflectance, known, light)
     truth = scene.truth & known
     prefix = "train" if part == "training" else "test"
-    patches = cloud38_windows(name, shape, SIDE)
+    patches = cloud38.windows(name, shape)
     informative = []
     for patch, window in patches:
         top, left = int(window.row_off), int(window.col_off)
         cut = _cut(np.concatenate([numbers, truth[None] * np.uint16(255)]), top, left)
         for band, values in zip(BANDS, cut, strict=False):
-            _write(folder / f"{prefix}_{band}" / f"{band}_{patch}.TIF", values)
+            _write(cloud38.patch_path(folder, prefix, band, patch), values)
         if part == "training":
-            _write(folder / "train_gt" / f"gt_{patch}.TIF", cut[4].astype("uint8"))
-            if np.count_nonzero(cut[0]) > INFORMATIVE * SIDE**2:
+            _write(cloud38.patch_path(folder, prefix, "gt", patch), cut[4].astype("uint8"))
+            if np.count_nonzero(cut[0]) > cloud38.INFORMATIVE * SIDE**2:
                 informative.append(patch)
-    _write(folder / "Entire_scene_gts" / f"edited_corrected_gts_{name}.TIF", truth.astype("uint8"))
-    lists = {f"{part}_patches_38-Cloud.csv": [patch for patch, _ in patches]}
-    if part == "training":
-        lists["training_patches_38-cloud_nonempty.csv"] = informative
-    for file, names in lists.items():
-        _append(folder / file, PATCH_COLUMN, names)
-    _append(folder / f"{part}_sceneids_38-Cloud.csv", SCENE_COLUMN, [name])
+    _write(cloud38.truth_path(folder, name), truth.astype("uint8"))
+    worth = informative if part == "training" else None
+    for path, text in cloud38.grown_lists(folder, part, name, [patch for patch, _ in patches], worth).items():
+        path.write_text(text, encoding="utf-8", newline="")
     return len(patches)
-
-
-def _append(path: Path, column: str, names: list[str]) -> None:
-    path.write_text(grown_list(path, column, names), encoding="utf-8", newline="")
 
 
 def _collar(shape: tuple[int, int]) -> NDArray[np.bool_]:
