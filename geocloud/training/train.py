@@ -241,8 +241,11 @@ def _save(
     from geocloud.training import figures
 
     checkpoint.save(out / LAST)
-    jaccard = run.rows[-1].get("jaccard", math.nan)
-    if jaccard > run.best:
+    jaccard = run.rows[-1].get("jaccard")
+    if jaccard is not None and math.isnan(jaccard) and run.best <= 0:
+        log.warning("the validation scenes hold no cloud, so none is best: %s is the last", BEST)
+        checkpoint.save(out / BEST)
+    elif jaccard is not None and jaccard > run.best:
         run.best = jaccard
         checkpoint.save(out / BEST)
     with (out / METRICS).open("w", newline="", encoding="utf-8") as file:
@@ -255,20 +258,7 @@ def _save(
         predictor = Predictor(checkpoint, str(place))
         found = [(chip, probabilities(predictor, chip)[0]) for chip in shown]
         figures.samples(found, checkpoint.threshold, out / "samples.png")
-    _tensorboard(run, out)
     run.save(out / STATE, settings)
-
-
-def _tensorboard(run: RunState, out: Path) -> None:
-    """The same numbers for TensorBoard, where that is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return
-    with SummaryWriter(str(out / "tensorboard")) as writer:
-        row = run.rows[-1]
-        for key, value in row.items():
-            writer.add_scalar(key, value, row["step"])
 
 
 def validate(predictor: Predictor, chips: Chips) -> Confusion:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import simulated_chip as chip
@@ -103,6 +104,15 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     assert done.jaccard == pytest.approx(max(scores))
     plain = train_on(open_dataset(toy), config, tmp_path / "other")
     assert plain.jaccard == pytest.approx(done.jaccard, abs=0.02), "a pack is the same data"
+
+
+def test_a_run_whose_validation_holds_no_cloud_still_ends_in_a_best_model(tmp_path, caplog):
+    chip = CHIPS[0]
+    clear = [dataclasses.replace(chip, target=np.zeros_like(chip.target))]
+    train([(1.0, CHIPS)], clear, SMALL, tmp_path / "run")
+    assert Checkpoint.load(tmp_path / "run" / BEST).training["validation"]
+    alarms = Checkpoint.load(tmp_path / "run" / BEST).training["validation"]["jaccard"]
+    assert alarms == 0 or "hold no cloud" in caplog.text
 
 
 def test_a_run_may_start_from_a_model():
