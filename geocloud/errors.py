@@ -17,19 +17,27 @@ GeocloudError
 └── OutputError                    (OSError) a result cannot be written
     └── OutputExistsError          (FileExistsError) it is there already
 
-The message is one line: the file, what was found, what was wanted, what to do next.
+The message is one line: the file, what was found, what was wanted, what to do next. Addresses in it are without what
+may be secret.
 """
 
 from __future__ import annotations
 
 import re
 
+_SECRET = re.compile(r"([a-z][a-z0-9+.\-]*://)(?:[^\s/@?#]*@)?([^\s?#'\"<>]*)(?:\?[^\s#'\"<>]*)?", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have lost their queries, where signatures are, and their user names and passwords."""
+    return _SECRET.sub(r"\1\2", text) if "://" in text else text
+
 
 class GeocloudError(Exception):
     """Root of the tree: catch it to catch them all. Its message is one line, whatever was put into it."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(re.sub(r"\s*[\r\n]\s*", " ", str(message)))
+        super().__init__(without_secrets(re.sub(r"\s*[\r\n]\s*", " ", str(message))))
 
 
 class SceneError(GeocloudError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geocloud.errors import without_secrets
 from geocloud_cli import options
 from geocloud_cli.messages import show_notices
 
@@ -124,7 +125,8 @@ def run(
     if dry_run:
         plan = plan_batch(sources, output, how)
         for found, name, _ in plan.jobs:
-            click.echo(json.dumps({"name": name, "source": found.source}) if as_json else f"{name}\t{found.source}")
+            source = without_secrets(found.source)
+            click.echo(json.dumps({"name": name, "source": source}) if as_json else f"{name}\t{source}")
         if not as_json:
             click.echo(f"{len(plan.jobs)} to do, {len(plan.before)} done before, {len(plan.refused)} failed before")
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from geocloud.errors import GeocloudError
+from geocloud.errors import GeocloudError, without_secrets
 
 if TYPE_CHECKING:
     from geocloud.training.train import Progress
@@ -19,7 +19,7 @@ class Notices(logging.Handler):
     """The library's notices."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"geocloud: note: {record.getMessage()}", err=True)
+        click.echo(f"geocloud: note: {without_secrets(record.getMessage())}", err=True)
 
 
 def show_notices(quiet: bool) -> None:
@@ -39,7 +39,7 @@ def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
 
 def show_error(error: BaseException) -> None:
     """Says what went wrong."""
-    text = " ".join(str(error).split())
+    text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, MemoryError):
         text = "out of memory; try a smaller --tile-size, or close other programs"
     elif not isinstance(error, GeocloudError):

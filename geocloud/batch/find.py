@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, list_files, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
@@ -47,7 +47,9 @@ class Found:
         source, name = _printable(source), _printable(name)
         product = ProductName.parse(name).text
         same = product.upper() if product and product.upper() == name.upper() else None
-        return cls(source, name, same or (source if is_remote(source) else str(Path(source).resolve())), rank)
+        return cls(
+            source, name, same or (without_secrets(source) if is_remote(source) else str(Path(source).resolve())), rank
+        )
 
 
 def _printable(text: str) -> str:
@@ -172,7 +174,7 @@ def _elsewhere(url: str) -> Iterator[Found]:
     if kind is Kind.ITEM:
         yield from _catalog(url)
     elif kind is not Kind.BUCKET:
-        yield _single(url, PurePosixPath(url))
+        yield _single(url, PurePosixPath(without_secrets(url)))
     else:
         folders: dict[str, list[str]] = {}
         for address in list_files(f"{url.rstrip('/')}/"):

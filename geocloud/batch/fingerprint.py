@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from geocloud.errors import GeocloudError
+from geocloud.errors import GeocloudError, without_secrets
 from geocloud.io.remote import identity, is_remote
 from geocloud.scene import ReadOptions, find_recipe
 from geocloud.scene.locate import Kind, locate
@@ -29,10 +29,10 @@ def fingerprint(source: str) -> str:
 def _parts(source: str) -> Iterator[str]:
     found = locate(source)
     if found.kind is Kind.ITEM:
-        yield repr(find_recipe(source, ReadOptions()))  # of a collection only this item counts
+        yield without_secrets(repr(find_recipe(source, ReadOptions())))  # of a collection only this item counts
     for file in found.files():
         if is_remote(file):
-            yield f"{file} {identity(file)}"
+            yield f"{without_secrets(file)} {identity(file)}"  # signed anew it is the same file
         else:
             about = Path(file).stat()
             yield f"{Path(file).name} {about.st_size} {about.st_mtime_ns}"

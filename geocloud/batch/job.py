@@ -23,6 +23,7 @@ from geocloud.errors import (
     SceneError,
     SceneNotFoundError,
     UnitsError,
+    without_secrets,
 )
 from geocloud.io.remote import upload
 from geocloud.model import find_model
@@ -161,7 +162,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread and record.levelno >= logging.WARNING:
-            self.lines.append(" ".join(record.getMessage().split()))
+            self.lines.append(without_secrets(" ".join(record.getMessage().split())))
 
 
 def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
@@ -183,7 +184,7 @@ def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
 
 def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0) -> Outcome:
     """A failure in one line."""
-    text = " ".join(str(error).split())
+    text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text}"
     return Outcome(job.name, worker_name(), round(seconds, 3), text, kind)

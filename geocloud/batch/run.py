@@ -22,7 +22,7 @@ from geocloud.batch.job import BAD_INPUT, Job, Outcome, Settings
 from geocloud.batch.local import Compute, run_local
 from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
 from geocloud.batch.report import write_report
-from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError
+from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.remote import is_remote, upload
 from geocloud.model import bundled_models, find_model
 from geocloud.outputs.staging import sweep
@@ -149,7 +149,8 @@ def run_batch(
         known = manifest.entries()
         plan = _plan(found, folder, options, known)
         settings = options.settings
-        manifest.plan([(job.key, name, job.source, print_) for job, name, print_ in plan.jobs], settings.fingerprint())
+        rows = [(job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs]
+        manifest.plan(rows, settings.fingerprint())
         jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
         started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
         before = len(plan.before)

@@ -42,7 +42,7 @@ def is_remote(source: str | Path) -> bool:
 
 def names_file(url: str) -> bool:
     """True for an address that ends as a raster or archive does; other names with dots are folders, on ``s3://``."""
-    return url.lower().endswith(FILES)
+    return urlparse(url).path.lower().endswith(FILES)
 
 
 def read_bytes(url: str) -> bytes:

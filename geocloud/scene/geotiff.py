@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
-from geocloud.errors import BandError, SceneReadError
+from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
@@ -31,12 +31,13 @@ def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
 
     Raises BandError where the four bands cannot be told, SceneReadError.
     """
-    stem = PurePosixPath(path.replace("\\", "/")).stem if is_remote(path) else Path(path).stem
+    shown = without_secrets(path)
+    stem = PurePosixPath(shown).stem if is_remote(path) else Path(path).stem
     name = ProductName.parse(stem)
     units = Units.AUTO
     with open_raster(path, path) as dataset:
         try:
-            indexes = options.bands or _find(dataset, path, name)
+            indexes = options.bands or _find(dataset, shown, name)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
         bad = [i for i in indexes if not 1 <= i <= dataset.count]
@@ -47,8 +48,8 @@ def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
             units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
     return SceneRecipe(
         name=stem,
-        source=path,
-        bands=tuple(BandSource(path, path, i) for i in indexes),
+        source=shown,
+        bands=tuple(BandSource(path, shown, i) for i in indexes),
         units=units,
         acquired=name.acquired,
     )

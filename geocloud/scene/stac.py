@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from geocloud.bands import BANDS, Conversion, Units
-from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError
+from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import Level, ProductName
@@ -120,8 +120,8 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
             f"({', '.join(assets)[:300] or 'there are none'})"
         )
     bands = [
-        BandSource(_absolute(base, assets[key]["href"]), _absolute(base, assets[key]["href"]), index)
-        for key, index in found
+        BandSource(place, without_secrets(place), index)
+        for place, index in ((_absolute(base, assets[key]["href"]), index) for key, index in found)
     ]
     rasters = [_raster(assets[key], index) for key, index in found]
     if properties.get("earthsearch:boa_offset_applied") is True:  # and yet an offset may be declared
@@ -149,7 +149,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
     red, green, blue, nir = bands
     return SceneRecipe(
         name=re.sub(r"[^\w.\-]", "_", name),
-        source=source,
+        source=without_secrets(source),
         bands=(red, green, blue, nir),
         units=units,
         conversion=conversion,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import geobox, ramp, read_tif, write_tif
 
-from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.simulate import SimulatedScene, write_level1
 
@@ -161,6 +161,56 @@ def test_scenes_on_a_web_server(web, tmp_path):
         read_bytes(f"{address}/none")
     with pytest.raises(SceneReadError):
         read_bytes(f"http://127.0.0.1:{free_port()}/none")
+
+
+def test_signatures_and_passwords_reach_nothing_that_is_kept_or_shown(web, tmp_path):
+    folder, address = web
+    secret, other = "?sig=SECRET%2B1&X-Amz-Signature=SECRET2", "?sig=SECRET3"
+    write_tif(folder / "signed.tif", ramp())
+    bands = [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue", "nir")]
+    item = {"type": "Feature", "stac_version": "1.1.0", "id": "item", "geometry": None, "links": []}
+    item["properties"] = {"datetime": "2024-07-01T10:00:00Z"}
+
+    def listed(query):
+        item["assets"] = {"all": {"href": f"{address}/signed.tif{query}", "bands": bands}}
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        named = address.replace("://", "://user:SECRET4@")
+        lines = [f"{address}/signed.tif{query}", f"{address}/gone.tif{query}", "item.json", f"{named}/none.tif"]
+        (tmp_path / "list.txt").write_text("\n".join(lines))
+        return tmp_path / "list.txt"
+
+    done = geocloud({}, "batch", listed(secret), "-o", tmp_path / "out", "--polygons", "--probability")
+    assert "2 done, 2 failed" in done.stdout, done.stdout + done.stderr
+    alone = geocloud({}, "mask", f"{address}/signed.tif{secret}", "-o", tmp_path / "out" / "alone.tif", "--json")
+    assert alone.returncode == 0, alone.stderr
+    gone = geocloud({}, "mask", f"{address}/gone.tif{secret}", "-o", tmp_path / "out" / "gone.tif")
+    assert gone.returncode == 1
+    status = geocloud({}, "batch", "status", tmp_path / "out")
+    said = "".join(run.stdout + run.stderr for run in (done, alone, gone, status))
+    assert "SECRET" not in said and "gone.tif" in said
+    kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert (tmp_path / "out" / "signed_cloudmask.tif") in kept
+    for path in kept:
+        assert "SECRET" not in path.name and "sig=" not in path.name
+        assert b"SECRET" not in path.read_bytes(), path
+    again = geocloud({}, "batch", listed(other), "-o", tmp_path / "out", "--polygons", "--probability", "--dry-run")
+    assert "2 done before" in again.stdout and "SECRET" not in again.stdout, "signed anew, they are the same files"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://a.b/c.tif?sig=x", "https://a.b/c.tif"),
+        ("s3://k:p@b/c.json?x=1#item", "s3://b/c.json#item"),
+        (
+            "cannot open '/vsicurl/https://a/b.tif?X-Amz-Signature=1': gone",
+            "cannot open '/vsicurl/https://a/b.tif': gone",
+        ),
+        ("C:/x?y a@b.org", "C:/x?y a@b.org"),
+    ],
+)
+def test_what_is_secret_in_an_address(text, shown):
+    assert without_secrets(text) == shown and str(SceneReadError(text)) == shown
 
 
 def test_addresses_are_told_from_paths():
