@@ -22,17 +22,18 @@ MOST_REASONS = 50
 
 
 class Batch(click.Group):
-    """Runs ``run`` where no other command is named."""
+    """Runs ``run`` where no other command is named; with ``-o``, which no other has, a folder named as one is meant."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands:
-            args = ["run", *args]
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, self._named(args))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, args if args[:1] in (["-h"], ["--help"]) else self._named(args))
+
+    def _named(self, args: list[str]) -> list[str]:
+        results = any(arg.startswith(("-o", "--output")) for arg in args)
+        other = args and args[0] in self.commands and (args[0] == "run" or not results)
+        return args if other or not args else ["run", *args]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """That of ``run``, and what other commands there are."""

@@ -110,6 +110,8 @@ def make_item(
     }
     if properties["proj:code"] is None and grid.crs is not None:
         properties["proj:wkt2"] = grid.crs.to_wkt()
+    if acquired is None:
+        properties["geocloud:undated"] = True
     if result.cloud_percent is not None:
         properties["eo:cloud_cover"] = round(result.cloud_percent, 2)
     item = pystac.Item(

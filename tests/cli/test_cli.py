@@ -197,3 +197,12 @@ def test_the_version_is_the_packages():
     from importlib.metadata import version
 
     assert version("geocloud") in run("--version").stdout
+
+
+@pytest.mark.parametrize("name", ["report", "status"])
+def test_a_folder_named_as_a_command_of_batch_is_a_folder(tmp_path, name):
+    (tmp_path / name).mkdir()
+    write_tif(tmp_path / name / "s.tif", ramp(), descriptions=NAMES)
+    done = run("batch", name, "-o", "masks", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "masks" / "s_cloudmask.tif").exists(), done.stderr
+    assert run("batch", name, "masks", cwd=tmp_path).returncode == 0
