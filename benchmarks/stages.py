@@ -37,14 +37,15 @@ def main(scene: str, output: str) -> None:
     keep_freed_memory()
     from geocloud import pipeline, predict
     from geocloud.outputs import mask as mosaic
+    from geocloud.pipeline import draw, results
     from geocloud.scene.raster import RasterScene
 
     SPENT["start-up"] = time.process_time()
     watch(RasterScene, "read_raw", "read")
     watch(predict.Predictor, "__call__", "predict")
-    watch(pipeline, "to_mask", "write")
+    watch(draw, "to_mask", "write")
     watch(mosaic.StripWriter, "write", "write")
-    watch(pipeline, "write_cog", "write", time.process_time)  # nothing else runs then but GDAL's own threads
+    watch(results, "write_cog", "write", time.process_time)  # nothing else runs then but GDAL's own threads
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
     SPENT["convert, blend"] = time.process_time() - sum(SPENT.values())
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))

@@ -42,10 +42,10 @@ class Precision(StrEnum):
 class Predictor:
     """A model on a device. Call it with a batch of tiles, or `predict_array` with an image of any size.
 
-    ``threshold`` is the checkpoint's own, ``pixel_size`` the metres of the pixels that it was trained to see (None:
-    any), ``optional_nir`` whether near-infrared may be missing, ``classes`` how many it tells apart: cloud, and with
-    two also shadow. ``batch`` is how many tiles it takes at once; it halves itself when the device runs out of memory.
-    Raises DeviceError for a device or precision that is not there.
+    ``threshold`` and ``shadow_threshold`` are the checkpoint's own, ``pixel_size`` the metres of the pixels that it was
+    trained to see (None: any), ``optional_nir`` whether near-infrared may be missing, ``classes`` how many it tells
+    apart: cloud, and with two also shadow. ``batch`` is how many tiles it takes at once; it halves itself when the
+    device runs out of memory. Raises DeviceError for a device or precision that is not there.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Predictor:
         self.batch = batch or BATCH.get(self.device.type, 4)
         self.name = checkpoint.name
         self.threshold = checkpoint.threshold
+        self.shadow_threshold = checkpoint.shadow_threshold
         self.pixel_size = checkpoint.pixel_size
         self.optional_nir = checkpoint.optional_nir
         self.classes = checkpoint.classes

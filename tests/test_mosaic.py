@@ -14,7 +14,17 @@ from scipy import ndimage
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
 from geocloud.outputs import styles
-from geocloud.outputs.mask import StripWriter, count, dilate, remove_small, to_mask, to_percent, write_cog
+from geocloud.outputs.mask import (
+    CLOUD,
+    StripWriter,
+    Thresholds,
+    count,
+    dilate,
+    remove_small,
+    to_mask,
+    to_percent,
+    write_cog,
+)
 
 
 def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
@@ -33,7 +43,7 @@ def test_a_buffer_is_the_euclidean_distance(tmp_path_factory, seed, radius, size
     mask = blobs(seed=seed, share=0.02, missing=0.1)
     grid = GeoBox(90, 110, Affine(size[1], 0, 5e5, 0, -size[0], 5e6), CRS.from_epsg(32633))
     source = write_tif(folder / "a.tif", mask[None], grid, nodata=255)
-    dilate(source, folder / "b.tif", grid, radius, strip, None)
+    dilate(source, folder / "b.tif", grid, {CLOUD: radius}, strip, None)
     distance = ndimage.distance_transform_edt(mask != 1, sampling=size)
     expected = np.where(mask == 255, 255, distance <= radius).astype("uint8")
     np.testing.assert_array_equal(read_tif(folder / "b.tif")[0], expected)
@@ -43,7 +53,9 @@ def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer(tmp_path):
     grid = GeoBox(41, 41, Affine(0.001, 0, 20, 0, -0.001, 60.02), CRS.from_epsg(4326))
     mask = np.zeros((41, 41), "uint8")
     mask[20, 20] = 1
-    dilate(write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255), tmp_path / "b.tif", grid, 500, 16, None)
+    dilate(
+        write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255), tmp_path / "b.tif", grid, {CLOUD: 500}, 16, None
+    )
     found = read_tif(tmp_path / "b.tif")[0] == 1
     assert found[:, 20].sum() == 2 * 4 + 1  # 111 m a step
     assert found[20].sum() == 2 * 8 + 1  # 56 m a step
@@ -51,7 +63,7 @@ def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer(tmp_path):
 
 def test_a_buffer_needs_a_crs(tmp_path):
     with pytest.raises(OptionError, match="CRS"):
-        dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), 100, 32, None)
+        dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), {CLOUD: 100}, 32, None)
 
 
 @settings(max_examples=25, deadline=None)
@@ -83,7 +95,7 @@ def test_with_a_minimum_larger_than_the_scene_nothing_has_a_larger_neighbour_to_
 
 def test_threshold_and_per_cent():
     probability = np.array([[0.2, 0.5, 0.51, np.nan, 1.0]], "float32")
-    assert to_mask(probability, 0.5).tolist() == [[0, 0, 1, 255, 1]]
+    assert to_mask(probability[None], Thresholds(0.5)).tolist() == [[0, 0, 1, 255, 1]]
     assert to_percent(probability).tolist() == [[20, 50, 51, 255, 100]]
 
 
@@ -97,7 +109,9 @@ def write_strips(path, mask, grid, strip=32):
 def test_a_cog_is_valid_and_on_the_grid(tmp_path, shape):
     mask, grid = blobs(*shape, missing=0.1), geobox(*shape)
     write_strips(tmp_path / "a.tif", mask, grid)
-    write_cog(tmp_path / "a.tif", tmp_path / "b.tif", description="d", tags={"A": "b"}, colours=styles.COLOURS)
+    write_cog(
+        tmp_path / "a.tif", tmp_path / "b.tif", descriptions=["d"], tags={"A": "b"}, colours=styles.colours(False)
+    )
     valid, errors, warnings = cog_validate(tmp_path / "b.tif", strict=True)
     assert valid, (errors, warnings)
     with rasterio.open(tmp_path / "b.tif") as dataset:

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import to_mask
+from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
 from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
@@ -110,7 +110,7 @@ def seams(source, options):
             grid = replace(fitted, shift=shift)
             with reading_down(scene, 1) as read:
                 strips = blend(grid, tile_rows(grid, read), predictor)
-                masks.append(np.concatenate([to_mask(s.probability[0], predictor.threshold) for s in strips]))
+                masks.append(np.concatenate([to_mask(s.probability, Thresholds(predictor.threshold)) for s in strips]))
     near = np.zeros(scene.grid.shape, bool)
     overlap = fitted.overlap
     for start in (t * fitted.step + o for t in range(1, fitted.rows) for o in (0, overlap // 2, overlap)):

@@ -156,7 +156,8 @@ def _line(result: MaskResult) -> str:
     if result.cloud_percent is None:
         cloud = "cloud none (no valid pixels)"
     else:
-        cloud = f"cloud {result.cloud_percent:.1f} % of valid pixels, valid {result.valid_percent:.1f} %"
+        shadow = "" if result.shadow_percent is None else f", shadow {result.shadow_percent:.1f} %"
+        cloud = f"cloud {result.cloud_percent:.1f} %{shadow} of valid pixels, valid {result.valid_percent:.1f} %"
     place = "" if result.crs else ", no CRS (the source has none)"
     more = f", {result.polygon_count} polygons in {result.polygons}" if result.polygons else ""
     more += f", probability in {result.probability}" if result.probability else ""

@@ -110,15 +110,26 @@ def compute_options(given: dict[str, Any]) -> ComputeOptions:
 
 _MASKING = [
     click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]"),
-    click.option("--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds, fill smaller holes."),
+    click.option("--shadows", is_flag=True, help="Also mask cloud shadow: 2."),
     click.option(
-        "--buffer", type=float, default=0.0, metavar="METRES", help="Grow clouds by this much, after --min-area."
+        "--shadow-threshold", type=float, metavar="0..1", help="Shadow is above it.  [default: the model's own]"
     ),
+    click.option(
+        "--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds and shadows, fill smaller holes."
+    ),
+    click.option(
+        "--buffer",
+        type=float,
+        default=0.0,
+        metavar="METRES",
+        help="Grow clouds and shadows by this much, after --min-area.",
+    ),
+    click.option("--shadow-buffer", type=float, default=0.0, metavar="METRES", help="Grow shadows by so much more."),
     click.option(
         "--polygon-min-area",
         type=float,
         metavar="M2",
-        help="Smaller clouds and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
+        help="Smaller clouds, shadows and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
     ),
     click.option(
         "--precision",

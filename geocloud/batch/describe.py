@@ -114,6 +114,8 @@ def make_item(
         properties["geocloud:undated"] = True
     if result.cloud_percent is not None:
         properties["eo:cloud_cover"] = round(result.cloud_percent, 2)
+    if result.shadow_percent is not None:
+        properties["geocloud:shadow_percent"] = round(result.shadow_percent, 2)
     item = pystac.Item(
         id=name,
         geometry=None if footprint is None else shapely.geometry.mapping(footprint),
@@ -126,7 +128,7 @@ def make_item(
     )
     for kind, (title, media, roles) in ASSETS.items():
         if kind in files:
-            fields = _bands(kind)
+            fields = _bands(kind, result.shadow_percent is not None)
             item.add_asset(kind, pystac.Asset(f"./{files[kind].name}", title, None, media, roles, fields))
     return item
 
@@ -141,19 +143,20 @@ def _code(grid: GeoBox) -> str | None:
     return ":".join(authority) if authority else None
 
 
-def _bands(kind: str) -> dict[str, Any] | None:
+def _bands(kind: str, shadows: bool) -> dict[str, Any] | None:
     if kind == "mask":
         classes: list[dict[str, Any]] = [
             {
                 "value": value,
                 "name": label,
                 "title": label.capitalize(),
-                "color_hint": "{:02X}{:02X}{:02X}".format(*styles.COLOURS[value][:3]),
+                "color_hint": "{:02X}{:02X}{:02X}".format(*styles.colours()[value][:3]),
             }
-            for value, label in styles.CLASSES.items()
+            for value, label in styles.classes(shadows).items()
         ]
         classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
         return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}
     if kind == "probability":
-        return {"bands": [{"name": "probability", "data_type": "uint8", "nodata": NO_DATA, "unit": "%"}]}
+        names = ["probability", "shadow_probability"][: 1 + shadows]
+        return {"bands": [{"name": n, "data_type": "uint8", "nodata": NO_DATA, "unit": "%"} for n in names]}
     return None

@@ -52,7 +52,8 @@ def write_collection(entries: Sequence[Entry], folder: Path) -> Path:
 
 
 def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg") -> Path:
-    """One table of the scenes that are done: outline in WGS 84, date, cloud and valid percentage, paths.
+    """One table of the scenes that are done: outline in WGS 84, date, percentages of cloud, of shadow where it was
+    asked for and of valid pixels, paths.
 
     ``form`` is gpkg (layer ``footprints``) or parquet. Returns its path. Raises DependencyError, OutputError.
     """
@@ -62,6 +63,11 @@ def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg")
         "name": pd.Series([e.name for e in done], dtype="str"),
         "acquired": pd.Series([when(e.acquired) for e in done], dtype="datetime64[ms, UTC]"),
         "cloud_percent": pd.Series([e.cloud_percent for e in done], dtype="float64"),
+        **(
+            {"shadow_percent": pd.Series([e.shadow_percent for e in done], dtype="float64")}
+            if any(e.shadow_percent is not None for e in done)
+            else {}
+        ),
         "valid_percent": pd.Series([e.valid_percent for e in done], dtype="float64"),
         "model": pd.Series([e.model for e in done], dtype="str"),
         "source": pd.Series([e.source for e in done], dtype="str"),

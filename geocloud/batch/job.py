@@ -124,6 +124,7 @@ class Outcome:
     model: str | None = None
     threshold: float | None = None
     cloud_percent: float | None = None
+    shadow_percent: float | None = None
     valid_percent: float | None = None
     files: dict[str, str] = field(default_factory=dict)
     scene_picture: bytes | None = None
@@ -220,6 +221,7 @@ def _run(job: Job, predict: Predict, started: float) -> Outcome:
         model=result.model,
         threshold=result.threshold,
         cloud_percent=result.cloud_percent,
+        shadow_percent=result.shadow_percent,
         valid_percent=result.valid_percent,
         files={kind: path.name for kind, path in files.items()},
         **described,

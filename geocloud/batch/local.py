@@ -41,6 +41,7 @@ class Compute:
     batch: int | None = None
     place: int = 0
     of: int = 1
+    shadows: bool = False
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
@@ -53,7 +54,7 @@ class Compute:
             device = f"cuda:{self.place % devices}"
         elif self.of > 1:
             torch.set_num_threads(max(1, torch.get_num_threads() // self.of))
-        return load_model(self.model, device, self.precision, self.batch, cloud_alone=True)
+        return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows)
 
     def devices(self) -> int:
         """How many CUDA devices there are to choose from; 0 where one was named, or another kind."""

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS scenes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, state TEXT NOT NULL,
     fingerprint TEXT, settings TEXT, tries INTEGER NOT NULL DEFAULT 0, error TEXT, failure TEXT,
     started TEXT, finished TEXT, seconds REAL, worker TEXT, megapixels REAL, cloud_percent REAL, valid_percent REAL,
+    shadow_percent REAL,
     height INTEGER, width INTEGER, crs TEXT, transform TEXT, footprint TEXT, acquired TEXT, model TEXT, threshold REAL,
     files TEXT, uploaded TEXT, scene_picture BLOB, mask_picture BLOB, notes TEXT
 )
@@ -59,6 +60,7 @@ class Entry:
     worker: str | None
     megapixels: float | None
     cloud_percent: float | None
+    shadow_percent: float | None
     valid_percent: float | None
     height: int | None
     width: int | None
@@ -97,6 +99,8 @@ class Manifest:
             self._database.execute("PRAGMA synchronous=NORMAL")
             with self._database:
                 self._database.execute(_TABLE)
+                if "shadow_percent" not in _columns(self._database):  # made by a geocloud that knew no shadow
+                    self._database.execute("ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
 
@@ -198,9 +202,14 @@ def _read_file(path: Path) -> list[Entry]:
     return []
 
 
+def _columns(database: sqlite3.Connection) -> set[str]:
+    return {str(row["name"]) for row in database.execute("PRAGMA table_info(scenes)")}
+
+
 def _read(database: sqlite3.Connection) -> Iterator[Entry]:
+    there = _columns(database)
     for row in database.execute("SELECT * FROM scenes ORDER BY name"):
-        values = {f.name: row[f.name] for f in fields(Entry)}
+        values: dict[str, Any] = {f.name: row[f.name] if f.name in there else None for f in fields(Entry)}
         transform = json.loads(values["transform"] or "null")
         values["transform"] = tuple(transform) if transform else None
         values["files"] = json.loads(values["files"] or "{}")

@@ -42,6 +42,7 @@ def _scene(entry: Entry) -> dict[str, Any]:
         "notes": entry.notes,
         "date": entry.acquired and entry.acquired[:10],
         "cloud": None if entry.cloud_percent is None else round(entry.cloud_percent, 2),
+        "shadow": None if entry.shadow_percent is None else round(entry.shadow_percent, 2),
         "valid": None if entry.valid_percent is None else round(entry.valid_percent, 2),
         "seconds": entry.seconds,
         "megapixels": entry.megapixels,

@@ -252,7 +252,13 @@ def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
 
 def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator[Outcome]:
     where = options.settings.compute
-    compute = Compute(options.settings.model, where.device, where.precision, where.batch)
+    compute = Compute(
+        options.settings.model,
+        where.device,
+        where.precision,
+        where.batch,
+        shadows=options.settings.mask.shadows,
+    )
     if not jobs:
         return
     if options.scheduler:

@@ -90,8 +90,9 @@ class Checkpoint:
     """Weights, architecture, bands, normalisation, threshold and where they come from.
 
     The network is fed what `normalise` makes of reflectance; a pixel is cloud where its probability is above
-    ``threshold``, of pixels whose side is about ``pixel_size`` metres (None: any). ``clip``: see `normalise`.
-    ``training`` tells how the weights came to be and what they score.
+    ``threshold``, and shadow where its second probability, if it has one, is above ``shadow_threshold``, of pixels
+    whose side is about ``pixel_size`` metres (None: any). ``clip``: see `normalise`. ``training`` tells how the weights
+    came to be and what they score.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Checkpoint:
     bands: tuple[str, ...] = BANDS
     clip: float | None = None
     pixel_size: float | None = None
+    shadow_threshold: float = 0.5
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,8 +113,9 @@ class Checkpoint:
             raise CheckpointError(f"model {self.name!r} wants bands {list(self.bands)}: geocloud reads {list(BANDS)}")
         if len(self.mean) != len(BANDS) or len(self.std) != len(BANDS) or not all(s > 0 for s in self.std):
             raise CheckpointError(f"model {self.name!r}: wanted {len(BANDS)} means and as many positive deviations")
-        if not 0 < self.threshold < 1:
-            raise CheckpointError(f"model {self.name!r}: threshold {self.threshold} is not between 0 and 1")
+        for threshold in (self.threshold, self.shadow_threshold):
+            if not 0 < threshold < 1:
+                raise CheckpointError(f"model {self.name!r}: threshold {threshold} is not between 0 and 1")
 
     @property
     def optional_nir(self) -> bool:
@@ -157,6 +160,7 @@ class Checkpoint:
             "mean": list(self.mean),
             "std": list(self.std),
             "threshold": self.threshold,
+            "shadow_threshold": self.shadow_threshold,
             "clip": self.clip,
             "pixel_size": self.pixel_size,
             "training": self.training,
@@ -190,6 +194,7 @@ class Checkpoint:
                 bands=tuple(about["bands"]),
                 clip=_number(about.get("clip")),
                 pixel_size=_number(about.get("pixel_size")),
+                shadow_threshold=float(about.get("shadow_threshold", 0.5)),
                 training=dict(about["training"]),
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -1,13 +1,14 @@
 """Strips of pixels in, rasters out: the mask and the probability on disk, refined in bounded memory.
 
-A mask is uint8: 0 clear, 1 cloud, 255 no data. A probability is uint8 per cent, 255 no data.
+A mask is uint8: 0 clear, 1 cloud, 2 cloud shadow (where it was asked for), 255 no data. A probability is uint8 per
+cent, 255 no data, a band for cloud and, where it was asked for, one for shadow.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.gdal import open_quietly
 
-CLEAR, CLOUD, NO_DATA = 0, 1, 255
+CLEAR, CLOUD, SHADOW, NO_DATA = 0, 1, 2, 255
 
 BLOCK = 512
 
@@ -50,36 +51,67 @@ class Counts:
 
     clear: int
     cloud: int
+    shadow: int
     no_data: int
 
     @classmethod
     def of(cls, mask: Mask) -> Counts:
         """Counts those of a mask, or of a part of one."""
-        cloud, no_data = int(np.count_nonzero(mask == CLOUD)), int(np.count_nonzero(mask == NO_DATA))
-        return cls(mask.size - cloud - no_data, cloud, no_data)
+        cloud, shadow, no_data = (int(np.count_nonzero(mask == value)) for value in (CLOUD, SHADOW, NO_DATA))
+        return cls(mask.size - cloud - shadow - no_data, cloud, shadow, no_data)
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.clear + other.clear, self.cloud + other.cloud, self.no_data + other.no_data)
+        return Counts(
+            self.clear + other.clear,
+            self.cloud + other.cloud,
+            self.shadow + other.shadow,
+            self.no_data + other.no_data,
+        )
+
+    @property
+    def valid(self) -> int:
+        """Pixels that hold data."""
+        return self.clear + self.cloud + self.shadow
 
     @property
     def cloud_percent(self) -> float | None:
         """Cloud over valid pixels; None where there is no valid pixel."""
-        valid = self.clear + self.cloud
-        return 100 * self.cloud / valid if valid else None
+        return 100 * self.cloud / self.valid if self.valid else None
+
+    @property
+    def shadow_percent(self) -> float | None:
+        """Cloud shadow over valid pixels; None where there is no valid pixel."""
+        return 100 * self.shadow / self.valid if self.valid else None
 
     @property
     def valid_percent(self) -> float:
         """Valid pixels over all."""
-        return 100 * (self.clear + self.cloud) / (self.clear + self.cloud + self.no_data)
+        return 100 * self.valid / (self.valid + self.no_data)
 
 
-NONE = Counts(0, 0, 0)
+NONE = Counts(0, 0, 0, 0)
 
 
-def to_mask(probability: NDArray[np.float32], threshold: float) -> Mask:
-    """Probability, NaN where there is no data → mask: cloud where it is above the threshold."""
-    mask = (probability > threshold).astype("uint8")
-    mask[np.isnan(probability)] = NO_DATA
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """A pixel is what has a probability above its threshold; where both have, it is cloud."""
+
+    cloud: float
+    shadow: float | None = None
+    """None: shadow is not looked at."""
+
+    @property
+    def classes(self) -> int:
+        """How many probabilities are looked at."""
+        return 1 if self.shadow is None else 2
+
+
+def to_mask(probability: NDArray[np.float32], thresholds: Thresholds) -> Mask:
+    """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``."""
+    mask = (probability[0] > thresholds.cloud).astype("uint8")
+    if thresholds.shadow is not None:
+        mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
+    mask[np.isnan(probability[0])] = NO_DATA
     return mask
 
 
@@ -92,15 +124,15 @@ def to_percent(probability: NDArray[np.float32]) -> Mask:
 
 
 class StripWriter:
-    """Writes a raster of one uint8 band, from top to bottom; GDAL's cache holds the blocks that are not full yet."""
+    """Writes a raster of uint8 bands, from top to bottom; GDAL's cache holds the blocks that are not full yet."""
 
-    def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None) -> None:
+    def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None, bands: int = 1) -> None:
         with writing(path):
             self._dataset = open_quietly(
                 path,
                 "w",
                 driver="GTiff",
-                count=1,
+                count=bands,
                 dtype="uint8",
                 nodata=NO_DATA,
                 compress="PACKBITS",  # quick, for what is soon read and deleted
@@ -115,9 +147,10 @@ class StripWriter:
         self._path = path
 
     def write(self, first_row: int, values: Mask) -> None:
-        """Writes whole rows ``(rows, width)``."""
+        """Writes whole rows ``(rows, width)``, or ``(bands, rows, width)``."""
+        rows, width = values.shape[-2:]
         with writing(self._path):
-            self._dataset.write(values, 1, window=Window(0, first_row, values.shape[1], values.shape[0]))
+            self._dataset.write(values.reshape(-1, rows, width), window=Window(0, first_row, width, rows))
 
     def __enter__(self) -> StripWriter:
         return self
@@ -157,28 +190,44 @@ def count(path: Path, rows: int) -> Counts:
 def remove_small(
     source: Path, destination: Path, pixels: int, grid: GeoBox, strip: int, area_or_point: str | None
 ) -> None:
-    """Copies a mask without clouds and holes of fewer than so many pixels (joined edge to edge); no data stays.
+    """Copies a mask without clouds, shadows and holes of fewer than so many pixels (joined edge to edge).
 
-    What is small joins its largest neighbour; where no neighbour is large enough, it stays. Takes a few bytes of memory
-    a pixel: what is joined is known only when all has been seen.
+    No data stays. What is small becomes what is around it: clouds first, then shadows, each against all else; where
+    nothing around is large enough, it stays. Takes a few bytes of memory a pixel: what is joined is known only when all
+    has been seen.
     """
     mask = np.concatenate([rows for _, rows in strips(source, strip)])
-    if mask.size > 1:
-        mask = rasterio.features.sieve(mask, min(pixels, mask.size - 1), mask=mask != NO_DATA)
+    least = min(pixels, mask.size - 1)
+    shadow = mask == SHADOW
+    if least > 0:
+        mask[shadow] = CLEAR
+        mask = rasterio.features.sieve(mask, least, mask=mask != NO_DATA)
+        if shadow.any():
+            rest = mask == CLEAR
+            shadow = rasterio.features.sieve((shadow & rest).astype("uint8"), least, mask=rest) > 0
+            mask[shadow & rest] = SHADOW
     with StripWriter(destination, grid, area_or_point) as writer:
         for first in range(0, grid.height, strip):
             writer.write(first, mask[first : first + strip])
 
 
-def dilate(source: Path, destination: Path, grid: GeoBox, radius: float, strip: int, area_or_point: str | None) -> None:
-    """Copies a mask with cloud wherever a cloud pixel's centre is at most ``radius`` metres away; no data stays.
+def dilate(
+    source: Path,
+    destination: Path,
+    grid: GeoBox,
+    radii: Mapping[int, float],
+    strip: int,
+    area_or_point: str | None,
+) -> None:
+    """Copies a mask with a class wherever the centre of a pixel of it is at most its radius, in metres, away.
 
+    ``radii``: of CLOUD, which grows over clear and shadow, and of SHADOW, which grows over clear. No data stays.
     Distances are true: Euclidean, pixel height and width apart, and in a geographic CRS those of each strip's own
     latitude. Raises OptionError without a CRS.
     """
     if grid.pixel_size is None:
         raise OptionError("a buffer in metres needs a scene whose CRS is known, and this one has none")
-    reach = math.floor(radius / grid.pixel_size[0])
+    reach = math.floor(max(radii.values()) / grid.pixel_size[0])
     with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point) as writer:
         for first in range(0, grid.height, strip):
             last = min(first + strip, grid.height)
@@ -186,9 +235,12 @@ def dilate(source: Path, destination: Path, grid: GeoBox, radius: float, strip: 
             mask = dataset.read(1, window=Window(0, top, grid.width, bottom - top))
             size = grid.crop(Window(0, first, grid.width, last - first)).pixel_size
             assert size is not None
-            near = _near(mask == CLOUD, radius, size, slice(first - top, last - top))
-            out = mask[first - top : last - top]
-            out[near & (out == CLEAR)] = CLOUD
+            here = slice(first - top, last - top)
+            near = {value: _near(mask == value, radius, size, here) for value, radius in radii.items()}
+            out = mask[here]
+            for value, over in ((SHADOW, (CLEAR,)), (CLOUD, (CLEAR, SHADOW))):
+                if value in near:
+                    out[near[value] & np.isin(out, over)] = value
             writer.write(first, out)
 
 
@@ -213,18 +265,18 @@ def write_cog(
     source: Path,
     destination: Path,
     *,
-    description: str,
+    descriptions: Sequence[str],
     tags: Mapping[str, str],
     colours: Mapping[int, tuple[int, int, int, int]] | None = None,
     resampling: str = "NEAREST",
 ) -> None:
-    """Copies a raster to a Cloud Optimized GeoTIFF with tags, a band description and, given one, a colour table.
+    """Copies a raster to a Cloud Optimized GeoTIFF with tags, a description a band and, given one, a colour table.
 
     Overviews are made by ``resampling``: NEAREST keeps the share of cloud, MODE shrinks it.
     """
     with writing(destination):
         with rasterio.open(source, "r+") as dataset:
-            dataset.set_band_description(1, description)
+            dataset.descriptions = tuple(descriptions)
             dataset.update_tags(**tags)
             if colours:
                 dataset.write_colormap(1, dict(colours))

@@ -18,31 +18,39 @@ from rasterio.windows import Window
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import CLOUD
+from geocloud.outputs.mask import CLOUD, SHADOW
+from geocloud.outputs.styles import CLASSES
 
 LAYER = "clouds"
 
 
 def trace_clouds(
-    mask: Path, probability: Path, *, scene: str, acquired: datetime | None, strip: int
+    mask: Path, probability: Path, *, scene: str, acquired: datetime | None, strip: int, shadows: bool = False
 ) -> geopandas.GeoDataFrame:
-    """Polygons of the cloud in a mask: pixels joined edge to edge, the outline along pixel edges.
+    """Polygons of the cloud in a mask, and of its shadow if asked: pixels joined edge to edge, the outline along them.
 
-    Columns: ``id`` from 1, ``area_m2`` (on the ellipsoid where the CRS is geographic; missing without a CRS),
-    ``mean_probability`` in [0, 1] (from ``probability``, whole per cent), ``scene``, ``acquired`` (UTC). All
-    geometries are valid Polygons, in the mask's CRS, and do not overlap: together they are the mask's cloud.
+    Columns: ``id`` from 1, with ``shadows`` ``class`` (cloud or shadow), ``area_m2`` (on the ellipsoid where the CRS is
+    geographic; missing without a CRS), ``mean_probability`` of its class in [0, 1] (from ``probability``, whole per
+    cent, a band a class), ``scene``, ``acquired`` (UTC). All geometries are valid Polygons, in the mask's CRS, and do
+    not overlap: together they are the mask's cloud and shadow.
     """
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
-        shapes = rasterio.features.shapes(band, transform=dataset.transform)
-        traced = [shapely.geometry.shape(geometry) for geometry, value in shapes if value == CLOUD]
+        traced: dict[int, list[Any]] = {CLOUD: [], SHADOW: []}
+        for shape, value in rasterio.features.shapes(band, transform=dataset.transform):
+            if value in traced:
+                traced[value].append(shapely.geometry.shape(shape))
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-    geometry = _valid_polygons(np.array(traced, dtype=object))
+    parts = [_valid_polygons(np.array(traced[value], dtype=object)) for value in (CLOUD, SHADOW)[: 1 + shadows]]
+    geometry = np.concatenate(parts)
+    means = [_mean_probability(part, probability, band, grid, strip) for band, part in enumerate(parts, 1)]
+    kinds = np.repeat([CLASSES[CLOUD], CLASSES[SHADOW]][: len(parts)], [len(part) for part in parts])
     return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(geometry) + 1, dtype="int64"),
+            **({"class": pd.Series(kinds, dtype="str")} if shadows else {}),
             "area_m2": _areas(geometry, grid),
-            "mean_probability": _mean_probability(geometry, probability, grid, strip),
+            "mean_probability": np.concatenate(means),
             "scene": pd.Series([scene] * len(geometry), dtype="str"),
             "acquired": pd.Series([acquired] * len(geometry), dtype="datetime64[ms, UTC]"),
         },
@@ -72,8 +80,10 @@ def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
     return areas
 
 
-def _mean_probability(geometry: NDArray[Any], probability: Path, grid: GeoBox, strip: int) -> NDArray[np.float64]:
-    """The mean over each polygon's pixels, strip by strip."""
+def _mean_probability(
+    geometry: NDArray[Any], probability: Path, band: int, grid: GeoBox, strip: int
+) -> NDArray[np.float64]:
+    """The mean of a band over each polygon's pixels, strip by strip."""
     if not len(geometry):
         return np.empty(0)
     tree = shapely.STRtree(geometry)
@@ -92,7 +102,7 @@ def _mean_probability(geometry: NDArray[Any], probability: Path, grid: GeoBox, s
                 transform=place.transform,
                 dtype="int32",
             ).ravel()
-            percent = dataset.read(1, window=window).ravel()
+            percent = dataset.read(band, window=window).ravel()
             sums += np.bincount(labels, percent, len(sums))
             pixels += np.bincount(labels, minlength=len(sums))
     return (sums / np.maximum(pixels, 1) / 100)[1:]

@@ -1,19 +1,34 @@
 """How results look in a GIS: one colour scheme, as colour tables, QGIS styles and names of classes.
 
-Cloud is vermilion, number 6 of Okabe and Ito's set, which people with any colour vision tell from land, sea and snow
-(https://jfly.uni-koeln.de/color/). Clear is transparent, and so is what holds no data.
+Cloud is vermilion and its shadow reddish purple, numbers 6 and 8 of Okabe and Ito's set, which people with any colour
+vision tell from one another and from land, sea and snow (https://jfly.uni-koeln.de/color/). Clear is transparent, and
+so is what holds no data.
 """
 
 from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
-CLOUD_RGB = (213, 94, 0)
-CLASSES = {0: "clear", 1: "cloud"}
-"""Mask values that mean something; 255 is no data."""
+from geocloud.outputs.mask import CLEAR, CLOUD, NO_DATA, SHADOW
 
-COLOURS = {0: (0, 0, 0, 0), 1: (*CLOUD_RGB, 255), 255: (0, 0, 0, 0)}
-"""The mask's colour table, for programs that read no style file."""
+CLOUD_RGB = (213, 94, 0)
+SHADOW_RGB = (204, 121, 167)
+CLASSES = {CLEAR: "clear", CLOUD: "cloud", SHADOW: "shadow"}
+"""Mask values that mean something."""
+
+_ALPHA = {CLEAR: 0, CLOUD: 128, SHADOW: 128}
+_ALL = {CLEAR: (0, 0, 0, 0), CLOUD: (*CLOUD_RGB, 255), SHADOW: (*SHADOW_RGB, 255), NO_DATA: (0, 0, 0, 0)}
+
+
+def classes(shadows: bool) -> dict[int, str]:
+    """The mask values that a mask may hold, and their names."""
+    return {value: name for value, name in CLASSES.items() if shadows or value != SHADOW}
+
+
+def colours(shadows: bool = True) -> dict[int, tuple[int, int, int, int]]:
+    """A mask's colour table, for programs that read no style file: red, green, blue, alpha."""
+    return {value: colour for value, colour in _ALL.items() if shadows or value != SHADOW}
+
 
 RAMP = ((0, (255, 255, 255, 0)), (25, (253, 231, 190, 90)), (50, (246, 170, 95, 150)), (100, (*CLOUD_RGB, 220)))
 """Probability in per cent → colour."""
@@ -32,12 +47,11 @@ def _hex(colour: tuple[int, ...]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour[:3])
 
 
-def mask_qml() -> str:
-    """A QGIS style for a mask: two named classes, clear transparent, cloud half transparent."""
-    alphas = {0: 0, 1: 128}
+def mask_qml(shadows: bool = False) -> str:
+    """A QGIS style for a mask: named classes, clear transparent, the others half transparent."""
     entries = "".join(
-        f'<paletteEntry value="{value}" label="{label}" color="{_hex(COLOURS[value])}" alpha="{alphas[value]}"/>'
-        for value, label in CLASSES.items()
+        f'<paletteEntry value="{value}" label="{label}" color="{_hex(_ALL[value])}" alpha="{_ALPHA[value]}"/>'
+        for value, label in classes(shadows).items()
     )
     return (
         f'{_QGIS}<pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">'
@@ -67,8 +81,19 @@ CLEAR_RGB = (86, 180, 233)
 """Sky blue, number 3 of the same set: a scene without cloud."""
 
 
-def polygons_qml() -> str:
-    """A QGIS style for cloud polygons: an outline and a light fill."""
+def polygons_qml(shadows: bool = False) -> str:
+    """A QGIS style for polygons of cloud, and of shadow by their ``class``: an outline and a light fill."""
+    if shadows:
+        kinds = ((CLASSES[CLOUD], CLOUD_RGB), (CLASSES[SHADOW], SHADOW_RGB))
+        categories = "".join(
+            f'<category value="{name}" symbol="{index}" label="{name}" render="true" type="string"/>'
+            for index, (name, _) in enumerate(kinds)
+        )
+        symbols = "".join(_fill(str(index), colour, 60) for index, (_, colour) in enumerate(kinds))
+        return (
+            f'{_QGIS}<renderer-v2 type="categorizedSymbol" attr="class" symbollevels="0" enableorderby="0" '
+            f'forceraster="0"><categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2></qgis>\n'
+        )
     return (
         f'{_QGIS}<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0"><symbols>'
         f"{_fill('0', CLOUD_RGB, 60)}</symbols></renderer-v2></qgis>\n"
@@ -111,17 +136,17 @@ def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
     )
 
 
-def mask_aux_xml() -> str:
+def mask_aux_xml(shadows: bool = False) -> str:
     """GDAL's NAME.tif.aux.xml for a mask: category names and an attribute table."""
-    names = "".join(f"<Category>{label}</Category>" for label in CLASSES.values())
+    names = "".join(f"<Category>{label}</Category>" for label in classes(shadows).values())
     columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
     fields = "".join(
         f'<FieldDefn index="{i}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
         for i, (name, kind, usage) in enumerate(columns)
     )
     rows = "".join(
-        f'<Row index="{i}">' + "".join(f"<F>{v}</F>" for v in (value, label, *COLOURS[value])) + "</Row>"
-        for i, (value, label) in enumerate(CLASSES.items())
+        f'<Row index="{i}">' + "".join(f"<F>{v}</F>" for v in (value, label, *_ALL[value])) + "</Row>"
+        for i, (value, label) in enumerate(classes(shadows).items())
     )
     return (
         f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'

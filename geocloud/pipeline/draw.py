@@ -13,7 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import NONE, Counts, StripWriter, count, dilate, remove_small, to_mask, to_percent
+from geocloud.outputs.mask import (
+    CLOUD,
+    NONE,
+    SHADOW,
+    Counts,
+    StripWriter,
+    Thresholds,
+    count,
+    dilate,
+    remove_small,
+    to_mask,
+    to_percent,
+)
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.options import MaskOptions
@@ -34,7 +46,7 @@ STRIP = 640
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Rasters in the making: the mask, the probability in per cent where it is needed, and what is in the mask."""
+    """Rasters in the making: the mask, the probabilities in per cent where needed, and what is in the mask."""
 
     mask: Path
     percent: Path | None
@@ -58,11 +70,11 @@ class View:
             (height, width), read = coarse.shape, coarse.read
         return cls(TileGrid.fitted(height, width, options.tile_size, options.overlap), read, coarse)
 
-    def strips(self, predict: Predict, progress: Progress | None) -> Iterator[Strip]:
-        """Probabilities of the scene's own pixels, from top to bottom."""
+    def strips(self, predict: Predict, classes: int, progress: Progress | None) -> Iterator[Strip]:
+        """Probabilities ``(classes, rows, width)`` of the scene's own pixels, from top to bottom."""
 
         def shown() -> Iterator[Strip]:
-            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict), 1):
+            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict, classes), 1):
                 if progress:
                     progress(done, self.grid.rows)
                 yield strip
@@ -74,7 +86,7 @@ def draw(
     scene: RasterScene,
     view: View,
     predict: Predict,
-    threshold: float,
+    thresholds: Thresholds,
     staging: Staging,
     plan: OutputPlan,
     progress: Progress | None,
@@ -88,18 +100,20 @@ def draw(
         percent = staging.scratch(plan.mask, "percent.tif")
     with ExitStack() as stack:
         masks = stack.enter_context(StripWriter(mask, scene.grid, scene.area_or_point))
-        percents = percent and stack.enter_context(StripWriter(percent, scene.grid, scene.area_or_point))
+        percents = percent and stack.enter_context(
+            StripWriter(percent, scene.grid, scene.area_or_point, thresholds.classes)
+        )
         writer = stack.enter_context(ThreadPoolExecutor(1))
 
         def write(strip: Strip) -> Counts:
-            values = to_mask(strip.probability[0], threshold)
+            values = to_mask(strip.probability, thresholds)
             masks.write(strip.first_row, values)
             if percents:
-                percents.write(strip.first_row, to_percent(strip.probability[0]))
+                percents.write(strip.first_row, to_percent(strip.probability))
             return Counts.of(values)
 
-        written = writer.submit(Counts, 0, 0, 0)
-        for strip in view.strips(predict, progress):
+        written = writer.submit(lambda: NONE)
+        for strip in view.strips(predict, thresholds.classes, progress):
             counts += written.result()
             written = writer.submit(write, strip)
         return Drawn(mask, percent, counts + written.result())
@@ -112,9 +126,11 @@ def refine(drawn: Drawn, scene: RasterScene, options: MaskOptions, staging: Stag
         pixels, sieved = pixels_of(options.min_area, scene.grid), staging.scratch(plan.mask, "sieved.tif")
         remove_small(mask, sieved, pixels, scene.grid, STRIP, scene.area_or_point)
         mask = sieved
-    if options.buffer:
+    radii = {CLOUD: options.buffer, SHADOW: options.buffer + options.shadow_buffer}
+    radii = {value: radius for value, radius in radii.items() if radius and (value == CLOUD or options.shadows)}
+    if radii:
         grown = staging.scratch(plan.mask, "grown.tif")
-        dilate(mask, grown, scene.grid, options.buffer, STRIP, scene.area_or_point)
+        dilate(mask, grown, scene.grid, radii, STRIP, scene.area_or_point)
         mask = grown
     return drawn if mask == drawn.mask else Drawn(mask, drawn.percent, count(mask, STRIP))
 

@@ -16,7 +16,7 @@ from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
 from geocloud.pipeline.load import load
-from geocloud.pipeline.options import ComputeOptions, MaskOptions
+from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.pipeline.results import Made, MaskResult, write_mask, write_polygons, write_probability
 from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.blend import Function, Predict
@@ -47,10 +47,10 @@ def mask_scene(
 
     Args:
         source: Whatever `geocloud.open_scene` takes, or a recipe made of it.
-        output: Becomes a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 255 no data; a
-            ``.qml`` and an ``.aux.xml`` come with it.
+        output: Becomes a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 2 cloud
+            shadow where it is asked for, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it.
         polygons: Becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf, GeoParquet).
-        probability: Becomes a Cloud Optimized GeoTIFF in per cent, 255 no data.
+        probability: Becomes a Cloud Optimized GeoTIFF in per cent, 255 no data: cloud and, asked for, shadow.
         model: A bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
             ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
         read: What is known of the source.
@@ -74,13 +74,13 @@ def mask_scene(
         _check_metres(scene.grid, options)
         with Staging(plan.files, options.overwrite) as staging:
             with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
-                predict = load(model, compute)
+                predict = load(model, compute, options.shadows)
                 _check_bands(scene, predict)
-                threshold = predict.threshold if options.threshold is None else options.threshold
+                thresholds = find_thresholds(predict, options)
                 view = View.of(scene, watched(rows, watch), predict, options)
-                drawn = draw(scene, view, predict, threshold, staging, plan, progress)
+                drawn = draw(scene, view, predict, thresholds, staging, plan, progress)
             drawn = refine(drawn, scene, options, staging, plan)
-            made = Made(scene, predict.name, threshold, drawn)
+            made = Made(scene, predict.name, thresholds, drawn)
             polygon_count = write_polygons(made, options, staging, plan)
             write_probability(made, staging, plan)
             write_mask(made, staging, plan)
@@ -89,7 +89,8 @@ def mask_scene(
 
 
 def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
-    if grid.pixel_size is None and (options.min_area or options.buffer or options.polygon_min_area):
+    metres = (options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)
+    if grid.pixel_size is None and any(metres):
         raise OptionError("sizes in metres need a scene whose CRS is known, and this one has none")
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from geocloud.outputs import styles
-from geocloud.outputs.mask import remove_small, write_cog
+from geocloud.outputs.mask import Thresholds, remove_small, write_cog
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
@@ -21,7 +21,10 @@ POLYGON_PIXELS = 9
 
 @dataclass(frozen=True, slots=True)
 class MaskResult:
-    """What came of a scene. ``cloud_percent`` is of valid pixels, None where there are none."""
+    """What came of a scene. Percentages of cloud and shadow are of valid pixels, None where there are none.
+
+    ``shadow_percent`` is None, too, where shadow was not asked for.
+    """
 
     source: str
     scene: str
@@ -38,6 +41,8 @@ class MaskResult:
     model: str
     threshold: float
     seconds: float
+    shadow_percent: float | None = None
+    shadow_threshold: float | None = None
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -50,21 +55,37 @@ class Made:
 
     scene: RasterScene
     model: str
-    threshold: float
+    thresholds: Thresholds
     drawn: Drawn
+
+    @property
+    def shadows(self) -> bool:
+        """Whether shadow was asked for."""
+        return self.thresholds.shadow is not None
+
+    @property
+    def shadow_percent(self) -> float | None:
+        """Shadow over valid pixels; None without any, and where it was not asked for."""
+        return self.drawn.counts.shadow_percent if self.shadows else None
 
     @property
     def tags(self) -> dict[str, str]:
         """What rasters say of themselves."""
-        scene, cloud = self.scene, self.drawn.counts.cloud_percent
+        scene, cloud, of_shadow = self.scene, self.drawn.counts.cloud_percent, {}
+        if self.thresholds.shadow is not None:
+            of_shadow = {
+                "GEOCLOUD_SHADOW_THRESHOLD": f"{self.thresholds.shadow:g}",
+                "GEOCLOUD_SHADOW_PERCENT": "none" if self.shadow_percent is None else f"{self.shadow_percent:.2f}",
+            }
         return {
             "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
             "GEOCLOUD_MODEL": self.model,
-            "GEOCLOUD_THRESHOLD": f"{self.threshold:g}",
+            "GEOCLOUD_THRESHOLD": f"{self.thresholds.cloud:g}",
             "GEOCLOUD_SOURCE": scene.name,
             "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
             "GEOCLOUD_CLOUD_PERCENT": "none" if cloud is None else f"{cloud:.2f}",
             "GEOCLOUD_VALID_PERCENT": f"{self.drawn.counts.valid_percent:.2f}",
+            **of_shadow,
         }
 
     @property
@@ -72,8 +93,9 @@ class Made:
         """The same in a sentence."""
         scene, cloud = self.scene, self.drawn.counts.cloud_percent
         share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
+        share += "" if self.shadow_percent is None else f", {self.shadow_percent:.1f} % cloud shadow"
         when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
-        how = f"geocloud {version('geocloud')}, model {self.model}, threshold {self.threshold:g}"
+        how = f"geocloud {version('geocloud')}, model {self.model}, threshold {self.thresholds.cloud:g}"
         return f"{scene.name}{when}: {share}. {how}."
 
     def result(self, plan: OutputPlan, polygon_count: int | None, seconds: float) -> MaskResult:
@@ -93,8 +115,10 @@ class Made:
             crs=scene.grid.crs.to_string() if scene.grid.crs else None,
             acquired=scene.acquired.isoformat() if scene.acquired else None,
             model=self.model,
-            threshold=self.threshold,
+            threshold=self.thresholds.cloud,
             seconds=round(seconds, 3),
+            shadow_percent=self.shadow_percent,
+            shadow_threshold=self.thresholds.shadow,
         )
 
 
@@ -112,8 +136,10 @@ def write_polygons(made: Made, options: MaskOptions, staging: Staging, plan: Out
     if pixels > 1:
         mask = staging.scratch(plan.mask, "simpler.tif")
         remove_small(made.drawn.mask, mask, pixels, scene.grid, STRIP, None)
-    frame = tracing.trace_clouds(mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP)
-    title, qml = f"Clouds of {scene.name}", styles.polygons_qml()
+    frame = tracing.trace_clouds(
+        mask, percent, scene=scene.name, acquired=scene.acquired, strip=STRIP, shadows=made.shadows
+    )
+    title, qml = f"Clouds of {scene.name}", styles.polygons_qml(made.shadows)
     about = {"layer": tracing.LAYER, "title": title, "abstract": made.abstract, "qml": qml}
     vector.write_layer(frame, staging.place(plan.polygons), **about)
     if plan.polygons in plan.styles:
@@ -127,12 +153,13 @@ def write_probability(made: Made, staging: Staging, plan: OutputPlan) -> None:
     assert made.drawn.percent is not None
     staging.place_text(plan.styles[plan.probability], styles.probability_qml())
     destination = staging.place(plan.probability)
-    what = "cloud probability, per cent"
-    write_cog(made.drawn.percent, destination, description=what, tags=made.tags, resampling="AVERAGE")
+    what = [f"cloud{more} probability, per cent" for more in ("", " shadow")[: made.thresholds.classes]]
+    write_cog(made.drawn.percent, destination, descriptions=what, tags=made.tags, resampling="AVERAGE")
 
 
 def write_mask(made: Made, staging: Staging, plan: OutputPlan) -> None:
-    staging.place_text(plan.styles[plan.mask], styles.mask_qml())
-    staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml())
+    staging.place_text(plan.styles[plan.mask], styles.mask_qml(made.shadows))
+    staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml(made.shadows))
     destination = staging.place(plan.mask)
-    write_cog(made.drawn.mask, destination, description="cloud mask", tags=made.tags, colours=styles.COLOURS)
+    what, colours = ["cloud mask"], styles.colours(made.shadows)
+    write_cog(made.drawn.mask, destination, descriptions=what, tags=made.tags, colours=colours)

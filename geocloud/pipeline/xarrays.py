@@ -17,7 +17,8 @@ from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
 from geocloud.model import DEFAULT
-from geocloud.outputs.mask import CLEAR, CLOUD, NO_DATA
+from geocloud.outputs import styles
+from geocloud.outputs.mask import NO_DATA
 from geocloud.pipeline.arrays import mask_array
 from geocloud.pipeline.load import load
 from geocloud.tiling.blend import Predict
@@ -47,8 +48,10 @@ def mask_xarray(
     pixel_size: float | None = None,
     model: str | Path | Predict = DEFAULT,
     threshold: float | None = None,
+    shadows: bool = False,
+    shadow_threshold: float | None = None,
 ) -> xarray.DataArray:
-    """The cloud mask of an image or of a stack of them, on the same pixels: 0 clear, 1 cloud, 255 no data.
+    """The cloud mask of an image or of a stack of them, on the same pixels: see `geocloud.mask_array`.
 
     Lazy where the image is: dask computes it by blocks, which overlap so that no seam shows.
 
@@ -61,6 +64,8 @@ def mask_xarray(
             ``proj:epsg``), where those are there.
         model: A bundled model's name or a checkpoint's path, which every process loads once; or a loaded model.
         threshold: Cloud is what is above it; None: the model's own.
+        shadows: Whether cloud shadow is masked, too: 2.
+        shadow_threshold: Shadow is what is above it and no cloud; None: the model's own.
 
     Raises:
         GeocloudError: BandError for bands that are not there, OptionError for other dimensions and for values that
@@ -72,8 +77,9 @@ def mask_xarray(
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
     bands = _bands(image, xarray)
     metres = pixel_size or _pixel_size(bands)
-    factor = _factor(model, metres)
-    of_block = partial(_mask, model=model, pixel_size=metres, threshold=threshold)
+    factor = _factor(_of(model, shadows), metres)
+    how = {"pixel_size": metres, "threshold": threshold, "shadows": shadows, "shadow_threshold": shadow_threshold}
+    of_block = partial(_mask, model=model, how=how)
     if bands.chunks is None:
         values: Any = of_block(bands.values)
     else:
@@ -87,7 +93,8 @@ def mask_xarray(
             of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
         )
     mask = bands.isel(band=0, drop=True).copy(data=values).rename("cloud_mask")
-    mask.attrs = {"flag_values": [CLEAR, CLOUD, NO_DATA], "flag_meanings": "clear cloud no_data", "nodata": NO_DATA}
+    classes = {**styles.classes(shadows), NO_DATA: "no_data"}
+    mask.attrs = {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
     mask.encoding = {}
     return mask
 
@@ -162,25 +169,22 @@ def _crs(image: Any) -> CRS | None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str) -> Predict:
+def _loaded(model: str, shadows: bool) -> Predict:
     """The model of this process."""
-    return load(model, None)
+    return load(model, None, shadows)
 
 
-def _of(model: str | Path | Predict) -> Predict:
-    return _loaded(str(model)) if isinstance(model, (str, Path)) else model
+def _of(model: str | Path | Predict, shadows: bool) -> Predict:
+    return _loaded(str(model), shadows) if isinstance(model, (str, Path)) else model
 
 
-def _factor(model: str | Path | Predict, metres: float | None) -> int:
-    return find_factor((metres, metres) if metres else None, _of(model).pixel_size)
+def _factor(model: Predict, metres: float | None) -> int:
+    return find_factor((metres, metres) if metres else None, model.pixel_size)
 
 
-def _mask(
-    block: NDArray[np.float32], *, model: str | Path | Predict, pixel_size: float | None, threshold: float | None
-) -> NDArray[np.uint8]:
+def _mask(block: NDArray[np.float32], *, model: str | Path | Predict, how: dict[str, Any]) -> NDArray[np.uint8]:
     """The masks ``(…, h, w)`` of images ``(4, …, h, w)``."""
     out = np.empty(block.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
-        image = block[:, *place]
-        out[place] = mask_array(image, pixel_size=pixel_size, model=_of(model), threshold=threshold)
+        out[place] = mask_array(block[:, *place], model=_of(model, how["shadows"]), **how)
     return out

@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import CLOUD, NO_DATA
+from geocloud.outputs.mask import NO_DATA, Counts
 from geocloud.outputs.staging import Staging
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.scene import RasterScene, ReadOptions, open_scene
@@ -126,7 +126,9 @@ def _title(scene: RasterScene) -> str:
 def _share(clouds: Pixels | None) -> str:
     if clouds is None or not (clouds != NO_DATA).any():
         return ""
-    return f": {100 * (clouds == CLOUD).sum() / (clouds != NO_DATA).sum():.0f} % cloud"
+    counts = Counts.of(clouds)
+    shadow = f", {counts.shadow_percent:.0f} % shadow" if counts.shadow else ""
+    return f": {counts.cloud_percent:.0f} % cloud{shadow}"
 
 
 def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.outputs import styles
-from geocloud.outputs.mask import CLOUD
+from geocloud.outputs.mask import CLOUD, SHADOW
 
 Pixels = NDArray[np.uint8]
 
@@ -24,6 +24,10 @@ GAP = 8
 
 SPAN = 0.25
 """The least range of reflectance that is stretched from black to white, or a dark scene would look bright."""
+
+
+SHOWN = {SHADOW: styles.SHADOW_RGB, CLOUD: styles.CLOUD_RGB}
+"""Classes of a mask that are drawn, and their colours."""
 
 
 class Overview:
@@ -74,26 +78,28 @@ def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATUR
 def colour_mask(mask: Pixels) -> Pixels:
     """A mask ``(h, w)`` in the colours of `geocloud.outputs.styles`: red, green, blue, alpha ``(h, w, 4)``."""
     table = np.zeros((256, 4), "uint8")
-    for value, colour in styles.COLOURS.items():
+    for value, colour in styles.colours().items():
         table[value] = colour
     return table[mask]
 
 
 def overlay(picture: Pixels, mask: Pixels) -> Pixels:
-    """A picture ``(h, w, 4)`` with the cloud of a mask ``(h, w)`` half transparent over it."""
+    """A picture ``(h, w, 4)`` with the cloud and shadow of a mask ``(h, w)`` half transparent over it."""
     over = picture.copy()
-    cloud = mask == CLOUD
-    over[cloud, :3] = (picture[cloud, :3].astype("uint16") + np.array(styles.CLOUD_RGB)) // 2
-    over[cloud, 3] = 255
+    for value, colour in SHOWN.items():
+        here = mask == value
+        over[here, :3] = (picture[here, :3].astype("uint16") + np.array(colour)) // 2
+        over[here, 3] = 255
     return over
 
 
 def outline(picture: Pixels, mask: Pixels) -> Pixels:
-    """A picture ``(h, w, 4)`` with a line, one pixel wide on its inner side, around the cloud of a mask ``(h, w)``."""
-    cloud = np.pad(mask == CLOUD, 1, "edge")
-    inner = cloud[1:-1, 1:-1] & cloud[:-2, 1:-1] & cloud[2:, 1:-1] & cloud[1:-1, :-2] & cloud[1:-1, 2:]
+    """A picture ``(h, w, 4)`` with a line, one pixel wide on its inner side, around cloud and shadow ``(h, w)``."""
     over = picture.copy()
-    over[(mask == CLOUD) & ~inner] = (*styles.CLOUD_RGB, 255)
+    for value, colour in SHOWN.items():
+        here = np.pad(mask == value, 1, "edge")
+        inner = here[1:-1, 1:-1] & here[:-2, 1:-1] & here[2:, 1:-1] & here[1:-1, :-2] & here[1:-1, 2:]
+        over[(mask == value) & ~inner] = (*colour, 255)
     return over
 
 

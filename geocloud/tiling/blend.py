@@ -26,6 +26,8 @@ class Predict(Protocol):
     """For people, and in the tags of results."""
     threshold: float
     """Cloud is what is above it."""
+    shadow_threshold: float
+    """Shadow is what is above it, of a second probability."""
     pixel_size: float | None
     """Metres of the pixels that it was trained to see; None: any."""
     optional_nir: bool
@@ -51,6 +53,7 @@ class PlainFunction:
     function: Function
     name: str = "custom"
     threshold: float = 0.5
+    shadow_threshold: float = 0.5
     pixel_size: float | None = None
     optional_nir: bool = True
     classes: int = 1

@@ -104,6 +104,7 @@ class Algorithm(QgsProcessingAlgorithm):
                 "THRESHOLD", "Cloud is above this probability (empty: the model's own)", DOUBLE, None, True, 0.01, 0.99
             )
         )
+        self.addParameter(QgsProcessingParameterBoolean("SHADOWS", "Cloud shadow too", False))
         self.addParameter(QgsProcessingParameterNumber("BUFFER", "Grow clouds by, metres", DOUBLE, 0, False, 0))
         self.addParameter(
             QgsProcessingParameterNumber("MIN_AREA", "Drop smaller clouds, square metres", DOUBLE, 0, False, 0)
@@ -130,6 +131,8 @@ class Algorithm(QgsProcessingAlgorithm):
         found = ["--model", own or MODELS[self.parameterAsEnum(parameters, "MODEL", context)]]
         if parameters.get("THRESHOLD") is not None:
             found += ["--threshold", str(self.parameterAsDouble(parameters, "THRESHOLD", context))]
+        if self.parameterAsBoolean(parameters, "SHADOWS", context):
+            found.append("--shadows")
         found += ["--buffer", str(self.parameterAsDouble(parameters, "BUFFER", context))]
         return [*found, "--min-area", str(self.parameterAsDouble(parameters, "MIN_AREA", context))]
 
@@ -139,9 +142,10 @@ class MaskClouds(Algorithm):
 
     key, title = "mask", "Mask clouds"
     help = (
-        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 255 no data, on the scene's own pixels. The scene is a "
-        "raster with red, green, blue and near-infrared bands, any band of a Landsat product that lies beside the "
-        "others, or a product's archive or MTL file. Polygons and probability are made when they are given a place."
+        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow where asked for, 255 no data, on the scene's "
+        "own pixels. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
+        "product that lies beside the others, or a product's archive or MTL file. Polygons and probability are made when "
+        "they are given a place."
     )
 
     def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
@@ -156,6 +160,7 @@ class MaskClouds(Algorithm):
             QgsProcessingParameterRasterDestination("PROBABILITY", "Cloud probability, per cent", None, True, False)
         )
         self.addOutput(QgsProcessingOutputNumber("CLOUD_PERCENT", "Cloud, per cent of valid pixels"))
+        self.addOutput(QgsProcessingOutputNumber("SHADOW_PERCENT", "Cloud shadow, per cent of valid pixels"))
 
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802 - QGIS's name
         output = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
@@ -180,8 +185,11 @@ class MaskClouds(Algorithm):
             return {}
         found = json.loads(done)
         if found["cloud_percent"] is not None:
-            feedback.pushInfo(f"{found['cloud_percent']:.1f} % cloud, {found['valid_percent']:.1f} % of pixels valid")
-        return {**results, "CLOUD_PERCENT": found["cloud_percent"]}
+            shadow = "" if found["shadow_percent"] is None else f", {found['shadow_percent']:.1f} % cloud shadow"
+            feedback.pushInfo(
+                f"{found['cloud_percent']:.1f} % cloud{shadow}, {found['valid_percent']:.1f} % of pixels valid"
+            )
+        return {**results, "CLOUD_PERCENT": found["cloud_percent"], "SHADOW_PERCENT": found["shadow_percent"]}
 
 
 class MaskFolder(Algorithm):

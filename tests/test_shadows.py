@@ -1,0 +1,175 @@
+"""Cloud shadow as a class of its own, in every result; and nothing of it where it is not asked for."""
+
+import json
+import subprocess
+import sys
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from conftest import geobox, ramp, read_tif, write_tif
+from scipy import ndimage
+from small import checkpoint
+
+import geocloud
+from geocloud.errors import OptionError
+from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
+from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.tiling.blend import PlainFunction
+
+GRID = geobox(90, 110)
+
+
+def both(batch):
+    """Bright is cloud, dark is shadow."""
+    red = np.nan_to_num(batch[:, 0])
+    return np.stack([red, 0.8 - red], 1).astype("float32")
+
+
+def model(**changes):
+    return PlainFunction(both, classes=2, threshold=0.5, shadow_threshold=0.6, **changes)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    image = ramp()
+    image[:, :10, :10] = np.nan
+    return write_tif(tmp_path / "s.tif", image, descriptions=("red", "green", "blue", "nir"))
+
+
+def expected(scene):
+    red = read_tif(scene)[0]
+    mask = np.where(red > 0.5, 1, np.where(0.8 - red > 0.6, 2, 0)).astype("uint8")
+    return np.where(np.isnan(red), 255, mask)
+
+
+def test_where_both_are_likely_it_is_cloud():
+    probability = np.array([[[0.9, 0.1, 0.1, np.nan]], [[0.9, 0.9, 0.1, np.nan]]], "float32")
+    assert to_mask(probability, Thresholds(0.5, 0.5)).tolist() == [[1, 2, 0, 255]]
+    assert to_mask(probability, Thresholds(0.5)).tolist() == [[1, 0, 0, 255]]
+
+
+def test_every_result_of_a_scene_knows_both(scene, tmp_path):
+    options = MaskOptions(shadows=True, polygon_min_area=0)
+    result = mask_scene(
+        scene,
+        tmp_path / "m.tif",
+        polygons=tmp_path / "c.gpkg",
+        probability=tmp_path / "p.tif",
+        model=model(),
+        options=options,
+    )
+    mask, truth = read_tif(tmp_path / "m.tif")[0], expected(scene)
+    np.testing.assert_array_equal(mask, truth)
+    counts = Counts.of(mask)
+    assert result.cloud_percent == counts.cloud_percent and result.shadow_percent == counts.shadow_percent > 0
+    assert counts.clear + counts.cloud + counts.shadow + counts.no_data == mask.size
+
+    with rasterio.open(tmp_path / "m.tif") as dataset:
+        tags = dataset.tags()
+        assert tags["GEOCLOUD_SHADOW_PERCENT"] == f"{counts.shadow_percent:.2f}"
+        assert tags["GEOCLOUD_CLOUD_PERCENT"] == f"{counts.cloud_percent:.2f}"
+        assert len({dataset.colormap(1)[value] for value in (0, 1, 2)}) == 3
+    assert "shadow" in (tmp_path / "m.qml").read_text() and "shadow" in (tmp_path / "m.tif.aux.xml").read_text()
+    with rasterio.open(tmp_path / "p.tif") as dataset:
+        assert dataset.descriptions == ("cloud probability, per cent", "cloud shadow probability, per cent")
+        percent, red = dataset.read(), read_tif(scene)[0]
+        np.testing.assert_array_equal(percent[:, :10, :10], 255)
+        np.testing.assert_allclose(percent[1, 20:], np.rint(100 * np.clip(0.8 - red[20:], 0, 1)), atol=1)
+
+    frame = geopandas.read_file(tmp_path / "c.gpkg", layer="clouds")
+    assert set(frame["class"]) == {"cloud", "shadow"}
+    for name, value in (("cloud", CLOUD), ("shadow", SHADOW)):
+        own = frame[frame["class"] == name]
+        assert own.area_m2.sum() == pytest.approx(900 * (mask == value).sum(), rel=1e-6)
+    assert shapely.is_valid(frame.geometry.values).all()
+    assert frame.loc[frame["class"] == "shadow", "mean_probability"].min() > 0.6
+
+
+def test_without_the_word_everything_is_as_it_was(scene, tmp_path):
+    one = PlainFunction(lambda batch: both(batch)[:, 0], threshold=0.5)
+    for folder, own in (("a", one), ("b", model())):
+        (tmp_path / folder).mkdir()
+        named = {"polygons": tmp_path / folder / "c.geojson", "probability": tmp_path / folder / "p.tif"}
+        options = MaskOptions(min_area=2000, buffer=60)
+        assert (
+            mask_scene(scene, tmp_path / folder / "m.tif", model=own, options=options, **named).shadow_percent is None
+        )
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert "class" not in geopandas.read_file(tmp_path / "a" / "c.geojson")
+
+
+def blobs():
+    noise = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(90, 110)), 2)
+    mask = np.where(noise > 0.12, 1, np.where(noise < -0.12, 2, 0)).astype("uint8")
+    mask[:6] = 255
+    return mask
+
+
+def test_small_clouds_and_small_shadows_go_each_against_all_else(tmp_path):
+    source, mask = write_tif(tmp_path / "a.tif", blobs()[None], GRID, nodata=255), blobs()
+    remove_small(source, tmp_path / "b.tif", 30, GRID, 32, None)
+    found = read_tif(tmp_path / "b.tif")[0]
+    np.testing.assert_array_equal(found == 255, mask == 255)
+    assert not ((mask == SHADOW) & (found == CLOUD)).any() or (found == CLOUD).sum() >= (mask == CLOUD).sum() - 900
+    for value in (CLOUD, SHADOW):
+        labels, count = ndimage.label(found == value)
+        assert count and ndimage.sum_labels(found == value, labels, range(1, count + 1)).min() >= 30
+    large = ndimage.label(mask == CLOUD)
+    sizes = ndimage.sum_labels(mask == CLOUD, large[0], range(1, large[1] + 1))
+    kept = np.isin(large[0], 1 + np.flatnonzero(sizes >= 30))
+    assert (found[kept] == CLOUD).all()
+
+
+def test_buffers_grow_both_and_shadow_by_more(tmp_path):
+    mask = blobs()
+    source = write_tif(tmp_path / "a.tif", mask[None], GRID, nodata=255)
+    dilate(source, tmp_path / "b.tif", GRID, {CLOUD: 60, SHADOW: 150}, 16, None)
+    found = read_tif(tmp_path / "b.tif")[0]
+    near = {value: ndimage.distance_transform_edt(mask != value) * 30 <= r for value, r in ((1, 60), (2, 150))}
+    truth = np.where(mask == 255, 255, np.where(near[1], 1, np.where(near[2], 2, 0)))
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_options_that_would_do_nothing_are_refused(scene, tmp_path):
+    for given in ({"shadow_threshold": 0.3}, {"shadow_buffer": 60.0}):
+        with pytest.raises(OptionError, match="say --shadows"):
+            MaskOptions(**given)
+    with pytest.raises(OptionError, match="shadow threshold 2"):
+        MaskOptions(shadows=True, shadow_threshold=2)
+    with pytest.raises(OptionError, match="tells no shadow"):
+        mask_scene(scene, tmp_path / "m.tif", model=PlainFunction(lambda b: b[:, 0]), options=MaskOptions(shadows=True))
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_arrays_know_shadow(scene):
+    image = read_tif(scene)
+    mask = geocloud.mask_array(image, model=model(), shadows=True)
+    np.testing.assert_array_equal(mask, expected(scene))
+    more = geocloud.mask_array(image, model=model(), shadows=True, shadow_threshold=0.4)
+    assert (more == SHADOW).sum() > (mask == SHADOW).sum()
+
+
+def test_old_checkpoints_have_a_threshold_of_shadow_and_new_ones_keep_their_own(tmp_path):
+    own = checkpoint(shadow_threshold=0.2)
+    own.save(tmp_path / "m.safetensors")
+    assert type(own).load(tmp_path / "m.safetensors").shadow_threshold == 0.2
+
+
+def test_a_batch_knows_shadow(scene, tmp_path):
+    command = [sys.executable, "-m", "geocloud_cli", "batch", str(scene), "-o", "out", "--shadows", "--polygons"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    item = json.loads((tmp_path / "out" / "s.json").read_text())
+    percent = item["properties"]["geocloud:shadow_percent"]
+    mask = read_tif(tmp_path / "out" / "s_cloudmask.tif")[0]
+    assert percent == pytest.approx(Counts.of(mask).shadow_percent, abs=0.01)
+    names = [c["name"] for c in item["assets"]["mask"]["bands"][0]["classification:classes"]]
+    assert names == ["clear", "cloud", "shadow", "no_data"]
+    assert geopandas.read_file(tmp_path / "out" / "footprints.gpkg", layer="footprints").shadow_percent[0] == percent
+    assert "shadow" in (tmp_path / "out" / "report.html").read_text()
