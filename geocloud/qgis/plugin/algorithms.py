@@ -144,8 +144,8 @@ class MaskClouds(Algorithm):
     help = (
         "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow where asked for, 255 no data, on the scene's "
         "own pixels. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
-        "product that lies beside the others, or a product's archive or MTL file. Polygons and probability are made when "
-        "they are given a place."
+        "product that lies beside the others, or a product's archive or MTL file. Polygons and probability are made "
+        "when they are given a place."
     )
 
     def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
