@@ -2,15 +2,16 @@
 
 DATA is the folder that `recipes/material.py` describes, whose validation side is scored. ``--model`` names models
 (NAME or PATH, several times), ``--folds RUN`` those of a cross-validation; ``--peer ukis-csmask`` scores that program
-too, where it is installed. Into DIR go accuracy.md, and per set the ten scenes with the most wrong pixels: scene,
-truth, probability, error map.
+too, where it is installed. ``--leave-out NAME`` leaves scenes out (SPARCS' ice sheet is LC82151102013360), ``--also
+NAME`` adds scenes that were trained on, in a set of their own. Into DIR go accuracy.md, and per set the ten scenes with
+the most wrong pixels: scene, truth, probability, error map.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import SCORES, probabilities
-from recipes.material import Fold, read_codes, validation_sets
+from recipes.material import SOURCES, Fold, read_codes, training_groups, validation_sets
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
+SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.3, 0.5)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
 """Codes of SPARCS that are clear."""
 
@@ -43,10 +45,13 @@ class Scores:
     """What is counted over the chips of one set, seen in one way."""
 
     threshold: float
+    shadow_threshold: float
     cloud: dict[float, Confusion] = field(default_factory=dict)
-    shadow: Confusion = field(default_factory=Confusion)
+    shadow: dict[float, Confusion] = field(default_factory=dict)
     alarms: dict[str, Confusion] = field(default_factory=dict)
-    """Of clear ground, by surface or by scene."""
+    """Cloud seen on clear ground, by surface or by scene."""
+    shadow_alarms: dict[str, Confusion] = field(default_factory=dict)
+    """Shadow seen on what is none of it, by surface or by scene."""
     chips: list[tuple[int, Chip, NDArray[np.float32]]] = field(default_factory=list)
     """How many pixels are wrong, the chip, its probability of cloud."""
 
@@ -57,11 +62,17 @@ class Scores:
             self.cloud[threshold] = self.cloud.get(threshold, Confusion()) + counted
         cloud = found[0] > self.threshold
         if len(found) > 1:
-            known = chip.target[1] != UNKNOWN
-            self.shadow += Confusion.of((found[1] > 0.5) & ~cloud, chip.target[1] == CLOUD, known)
+            known, truth = chip.target[1] != UNKNOWN, chip.target[1] == CLOUD
+            for threshold in {*SHADOW_THRESHOLDS, self.shadow_threshold}:
+                counted = Confusion.of((found[1] > threshold) & ~cloud, truth, known)
+                self.shadow[threshold] = self.shadow.get(threshold, Confusion()) + counted
         for name, where in surfaces.items():
             counted = Confusion.of(cloud, np.zeros_like(cloud), where & chip.known)
             self.alarms[name] = self.alarms.get(name, Confusion()) + counted
+            if len(found) > 1:
+                shadow = (found[1] > self.shadow_threshold) & ~cloud
+                counted = Confusion.of(shadow, np.zeros_like(cloud), where & chip.known & ~truth)
+                self.shadow_alarms[name] = self.shadow_alarms.get(name, Confusion()) + counted
         self.chips.append((int(((cloud != chip.cloud) & chip.known).sum()), chip, found[0]))
 
 
@@ -70,16 +81,28 @@ def surfaces(name: str, chip: Chip, data: Path) -> dict[str, NDArray[np.bool_]]:
     if name == "sparcs":
         codes = read_codes(data / "sparcs" / "masks" / f"{chip.name}.png")
         return {surface: codes == code for code, surface in SURFACES.items()}
-    return {chip.name: chip.known} if name in ("biome", "clear") and not chip.cloud.any() else {}
+    return {chip.name: chip.known} if name in ("biome", "clear", ALSO) and not chip.cloud.any() else {}
 
 
-def by_model(model: str) -> tuple[str, float, Predict]:
-    """A geocloud model: its name, threshold, and what predicts a chip."""
+@dataclass(frozen=True)
+class Rival:
+    """What is scored."""
+
+    name: str
+    threshold: float
+    shadow_threshold: float
+    predict: Predict
+
+
+def by_model(model: str) -> Rival:
+    """A geocloud model."""
     predictor = load_model(model)
-    return predictor.name, predictor.threshold, lambda chip: probabilities(predictor, chip)
+    return Rival(
+        predictor.name, predictor.threshold, predictor.shadow_threshold, lambda chip: probabilities(predictor, chip)
+    )
 
 
-def by_ukis_csmask() -> tuple[str, float, Predict]:
+def by_ukis_csmask() -> Rival:
     """ukis-csmask as its documentation shows, at 30 m where pixels are finer than 20 m, as geocloud's models are."""
     from ukis_csmask.mask import CSmask
 
@@ -94,7 +117,7 @@ def by_ukis_csmask() -> tuple[str, float, Predict]:
         share = np.asarray(mask)[..., 0] if np.ndim(mask) == 3 else np.asarray(mask)
         return np.kron((share == 1), np.ones((factor, factor)))[None, :height, :width].astype("float32")
 
-    return "ukis-csmask", 0.5, predict
+    return Rival("ukis-csmask", 0.5, 0.5, predict)
 
 
 def score(scores: Scores, name: str, chips: list[Chip], data: Path, predict: Predict, hide: bool) -> None:
@@ -112,14 +135,18 @@ def row(label: str, scores: Scores) -> str:
     """A set's scores as a row of the table."""
     own = scores.cloud[scores.threshold]
     swept = [f"{scores.cloud[t].jaccard:.3f}" for t in THRESHOLDS]
-    shadow = ["–", "–"]
-    if scores.shadow.hits + scores.shadow.misses:
-        shadow = [f"{scores.shadow.precision:.2f}", f"{scores.shadow.recall:.2f}"]
     cells = [
         label, str(len(scores.chips)), f"**{own.jaccard:.3f}**", f"{own.accuracy:.3f}", f"{own.precision:.3f}",
-        f"{own.recall:.3f}", *swept, *shadow,
+        f"{own.recall:.3f}", *swept,
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def shadow_row(label: str, scores: Scores) -> str:
+    """Precision and recall of shadow, the model's own threshold first."""
+    swept = [scores.shadow[t] for t in (scores.shadow_threshold, *SHADOW_THRESHOLDS)]
+    cells = [f"{c.precision:.2f}, {c.recall:.2f}" for c in swept]
+    return "| " + " | ".join([label, f"**{cells[0]}**", *cells[1:]]) + " |"
 
 
 def pictures(label: str, scores: Scores, out: Path) -> None:
@@ -138,25 +165,48 @@ def pictures(label: str, scores: Scores, out: Path) -> None:
 
 
 HEAD = (
-    "| set | scenes | Jaccard | accuracy | precision | recall | at 0.3 | 0.4 | 0.5 | 0.6 | shadow P | shadow R |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "| set | scenes | Jaccard | accuracy | precision | recall | at 0.3 | 0.4 | 0.5 | 0.6 |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
+SHADOW_HEAD = (
+    f"| shadow: precision, recall | own threshold | at {' | '.join(f'{t:g}' for t in SHADOW_THRESHOLDS)} |\n"
+    f"|{'---|' * (2 + len(SHADOW_THRESHOLDS))}"
+)
+ALSO = "trained on"
+"""The set of scenes that were asked for besides."""
 
 
-Scored = tuple[Predict, Fold | None]
-"""What predicts, and the fold that it has not seen (None: the fixed split)."""
+@dataclass(frozen=True)
+class Sets:
+    """Which scenes are scored: those of the validation side but some, and others, all told by how names begin."""
+
+    data: Path
+    without: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    def chips(self, fold: Fold | None) -> Iterator[tuple[str, list[Chip]]]:
+        """Scenes by set."""
+        for name, chips in validation_sets(self.data, fold):
+            yield name, [chip for chip in chips if not (self.without and chip.name.startswith(self.without))]
+        if self.also:
+            groups = training_groups(self.data, dict.fromkeys(SOURCES, 1.0), fold)
+            yield ALSO, [chip for _, chips in groups for chip in chips if chip.name.startswith(self.also)]
 
 
-def score_sets(data: Path, threshold: float, scored: list[Scored], rgb: bool) -> dict[str, Scores]:
-    """All sets, by name, and, with ``rgb``, each once more without near-infrared; several folds are pooled."""
+def score_sets(sets: Sets, scored: list[tuple[Rival, Fold | None]], rgb: bool) -> dict[str, Scores]:
+    """All sets, by name, and, with ``rgb``, each once more without near-infrared.
+
+    A model has not seen its fold (None: the fixed split); several folds are pooled.
+    """
     found: dict[str, Scores] = {}
-    for predict, fold in scored:
-        for set_name, chips in validation_sets(data, fold):
-            for hide in (False, True) if rgb else (False,):
+    for rival, fold in scored:
+        for set_name, chips in sets.chips(fold):
+            for hide in (False, True) if rgb and set_name != ALSO else (False,):
                 if all(np.isnan(chip.pixels()[3]).all() for chip in chips) and not hide:
                     continue
                 label = f"{set_name}{', red green blue alone' if hide else ''}"
-                score(found.setdefault(label, Scores(threshold)), set_name, chips, data, predict, hide)
+                scores = found.setdefault(label, Scores(rival.threshold, rival.shadow_threshold))
+                score(scores, set_name, chips, sets.data, rival.predict, hide)
     return found
 
 
@@ -171,19 +221,27 @@ def record(path: Path, found: dict[str, Scores]) -> None:
     replace(model, training={**model.training, "scores": scores}).save(path)
 
 
-def report(name: str, threshold: float, found: dict[str, Scores], out: Path) -> str:
+def report(name: str, found: dict[str, Scores], out: Path) -> str:
     """Scores as Markdown, and pictures."""
-    rows, alarms = [HEAD], ["| clear ground | called cloud |", "|---|---|"]
-    folder = out / name
+    rows, shadow, alarms = [HEAD], [SHADOW_HEAD], ["| ground | called cloud | called shadow |", "|---|---|---|"]
+    folder, threshold = out / name, next(iter(found.values())).threshold
     folder.mkdir(parents=True, exist_ok=True)
     for label, scores in found.items():
         if scores.chips and scores.cloud[threshold].hits + scores.cloud[threshold].misses:
             rows.append(row(label, scores))
+        if (
+            scores.shadow
+            and scores.shadow[scores.shadow_threshold].hits + scores.shadow[scores.shadow_threshold].misses
+        ):
+            shadow.append(shadow_row(label, scores))
         for surface, counted in scores.alarms.items():
             if counted.false_alarms + counted.correct_clear:
-                alarms.append(f"| {label}: {surface} | {100 * (1 - counted.specificity):.2f} % |")
+                seen = scores.shadow_alarms.get(surface, Confusion())
+                known = seen.false_alarms + seen.correct_clear
+                also = f"{100 * (1 - seen.specificity):.2f} %" if known else "–"
+                alarms.append(f"| {label}: {surface} | {100 * (1 - counted.specificity):.2f} % | {also} |")
         pictures(label.replace(", ", "-").replace(" ", "-"), scores, folder)
-    return "\n".join([f"## {name}, threshold {threshold:g}", "", *rows, "", *alarms, ""])
+    return "\n".join([f"## {name}, threshold {threshold:g}", "", *rows, "", *shadow, "", *alarms, ""])
 
 
 def main() -> None:
@@ -194,27 +252,25 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the scores into the files that --model names")
     parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation, RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
+    parser.add_argument("--leave-out", action="append", default=[], metavar="NAME", help="how names begin")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME", help="the same")
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    parts = []
+    sets, parts = Sets(options.data, tuple(options.leave_out), tuple(options.also)), []
     if options.folds:
         paths = sorted(options.folds.glob("fold*/*.safetensors"))
         models = [by_model(str(path)) for path in paths if path.stem not in ("last", "state", "best")]
-        folds: list[Scored] = [(predict, (k, len(models))) for k, (_, _, predict) in enumerate(models)]
-        name, threshold, _ = models[0]
-        found = score_sets(options.data, threshold, folds, True)
-        parts.append(report(f"{name}, {len(models)} folds", threshold, found, options.out))
-    for model in options.model or ([] if options.folds else ["fast"]):
-        name, threshold, predict = by_model(model)
-        found = score_sets(options.data, threshold, [(predict, None)], True)
-        parts.append(report(name, threshold, found, options.out))
+        found = score_sets(sets, [(model, (k, len(models))) for k, model in enumerate(models)], True)
+        parts.append(report(f"{models[0].name}, {len(models)} folds", found, options.out))
+    for named in options.model or ([] if options.folds else ["fast"]):
+        found = score_sets(sets, [(rival := by_model(named), None)], True)
+        parts.append(report(rival.name, found, options.out))
         if options.record:
-            record(find_model(model), found)
+            record(find_model(named), found)
     if options.peer:
-        name, threshold, predict = by_ukis_csmask()
-        found = score_sets(options.data, threshold, [(predict, None)], False)
-        parts.append(report(name, threshold, found, options.out))
+        found = score_sets(sets, [(rival := by_ukis_csmask(), None)], False)
+        parts.append(report(rival.name, found, options.out))
     (options.out / "accuracy.md").write_text("\n".join(parts), encoding="utf-8")
     print("\n".join(parts))
 
