@@ -55,13 +55,26 @@ def test_python_in_the_readme_runs(place):
     assert "(400, 400) EPSG:32632" in done.stdout
 
 
-def test_python_in_its_guide_runs(place):
+def blocks_of(page):
+    """The Python of a page, as one program."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL))
+
+
+def run_page(page, place):
     pytest.importorskip("xarray")
-    guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    text = "\n".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
-    done = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True, check=False)
+    program = [sys.executable, "-c", blocks_of(page)]
+    done = subprocess.run(program, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > 0
+    return done.stdout
+
+
+def test_python_in_its_guide_runs(place):
+    assert float(run_page("python.md", place).split()[-1]) > 0
+
+
+def test_the_composite_is_the_ground(place):
+    before, after, never = map(float, re.findall(r"\d+\.\d+", run_page("composite.md", place)))
+    assert after < before / 5 and never < 3
 
 
 SCALING = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
