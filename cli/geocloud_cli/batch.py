@@ -98,8 +98,8 @@ def run(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Mask every scene in SOURCE: a folder (searched for Landsat folders, .tar, .zip and GeoTIFFs), a glob, a text or
-    CSV list, a STAC item, item collection or catalog, or an https:// or s3:// address of these.
+    """Mask every scene in SOURCE: a folder (searched for Landsat, HLS and .SAFE folders, .tar, .zip and GeoTIFFs), a
+    glob, a text or CSV list, a STAC item, item collection or catalog, or an https:// or s3:// address of these.
 
     Run it again to go on where it stopped. Exit code 0: all done; 1: some failed.
 

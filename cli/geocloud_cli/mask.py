@@ -62,8 +62,8 @@ def mask(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Mask the clouds of SCENE: a Landsat folder, .tar, .tar.gz or .zip, any one file of a Landsat folder, a raster
-    with red, green, blue and near-infrared bands, or 38-Cloud patches.
+    """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as folder, .tar, .tar.gz or .zip, any one
+    file of such a folder, a raster with red, green, blue and near-infrared bands, or 38-Cloud patches.
 
     The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 255 no data.
 

@@ -60,7 +60,7 @@ _READING = [
         "--bands",
         type=Bands(),
         help="Band numbers of red, green, blue and, unless it is missing, near-infrared: a raster's own, from 1; in a "
-        "Landsat folder, Landsat's.",
+        "folder of Landsat's, Sentinel-2's or HLS's bands, those of the file names.",
     ),
     click.option(
         "--extent",

@@ -7,6 +7,7 @@ import glob
 import io
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,9 +16,11 @@ from typing import Any
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, list_files, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
+from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.layers import open_raster
 from geocloud.scene.locate import Kind, locate
+from geocloud.scene.sentinel2 import PRODUCT_ID, find_root, is_product, safe_scenes
 from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)
@@ -45,11 +48,16 @@ class Found:
     def of(cls, source: str, name: str, rank: int) -> Found:
         """A product's id says that two are the same; without one, their place does."""
         source, name = _printable(source), _printable(name)
-        product = ProductName.parse(name).text
-        same = product.upper() if product and product.upper() == name.upper() else None
+        same = name.upper() if _is_product_id(name) else None
         return cls(
             source, name, same or (without_secrets(source) if is_remote(source) else str(Path(source).resolve())), rank
         )
+
+
+def _is_product_id(name: str) -> bool:
+    """True where a name is a product's id and nothing else: Landsat's, Sentinel-2's or HLS's."""
+    landsat = ProductName.parse(name).text
+    return landsat == name or bool(PRODUCT_ID.fullmatch(name) or GRANULE_ID.fullmatch(name))
 
 
 def _printable(text: str) -> str:
@@ -60,10 +68,11 @@ def _printable(text: str) -> str:
 def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
     """What sources hold, each product once, in the order in which they come.
 
-    A source is a folder, which is searched for Landsat band folders, archives and rasters of several bands; a glob; a
-    text file of sources, or a CSV with a column ``source``; a STAC item, item collection or static catalog; one scene;
-    or the address of any of these (folders only on ``s3://``). The folder ``aside``, where results go, is not searched.
-    Raises SceneNotFoundError for what is not there, SceneReadError for a list or catalog that cannot be read.
+    A source is a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), for ….SAFE products, for
+    archives and for rasters of several bands; a glob; a text file of sources, or a CSV with a column ``source``; a STAC
+    item, item collection or static catalog; one scene; or the address of any of these (folders only on ``s3://``). The
+    folder ``aside``, where results go, is not searched. Raises SceneNotFoundError for what is not there, SceneReadError
+    for a list or catalog that cannot be read.
     """
     best: dict[str, Found] = {}
     for source in sources:
@@ -90,9 +99,15 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
             return
         if "#" not in source:
             raise SceneNotFoundError(f"{source}: no such file or folder")
-    if path.is_dir():
+    if (root := find_root(path)) and root.resolve() != path.resolve():
+        yield from _part(path, root)
+    elif path.is_dir():
         for folder, folders, files in os.walk(path):
             here = Path(folder)
+            if is_product(here.absolute().name, (*files, *folders)):
+                folders.clear()
+                yield from _in_product(here)
+                continue
             folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != aside)
             yield from _in_folder(here, tuple(sorted(f for f in files if not f.startswith("."))))
     elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
@@ -109,7 +124,24 @@ def _single(source: str, path: PurePosixPath | Path) -> Found:
     for position, suffix in enumerate((*ZIP_SUFFIXES, *TAR_SUFFIXES)):
         if path.name.lower().endswith(suffix):
             stem, rank = path.name[: -len(suffix)], 2 + position
-    return Found.of(source, stem, rank)
+    return Found.of(source, re.sub(r"\.SAFE$", "", stem, flags=re.IGNORECASE), rank)
+
+
+def _in_product(root: Path) -> Iterator[Found]:
+    """A Sentinel-2 product, or each of its granules where there are several."""
+    try:
+        scenes = safe_scenes(root)
+    except SceneReadError:  # the run tells of it
+        scenes = [(root, root.name)]
+    for place, name in scenes:
+        yield Found.of(str(place), name, 0)
+
+
+def _part(path: Path, root: Path) -> Iterator[Found]:
+    """What a file or folder in a Sentinel-2 product stands for: its granule, or all of the product."""
+    within = path.resolve()
+    found = list(_in_product(root))
+    yield from [f for f in found if within.is_relative_to(Path(f.source).resolve())] or found
 
 
 def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
@@ -133,7 +165,7 @@ def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
 
 def _product_name(prefix: str, folder: str, several: bool) -> str:
     own = prefix.rstrip("_-. ")
-    return own if own and (several or ProductName.parse(own).text) else folder
+    return own if own and (several or ProductName.parse(own).text or GRANULE_ID.fullmatch(own)) else folder
 
 
 def _may_be_scene(path: Path) -> bool:
@@ -179,7 +211,8 @@ def _elsewhere(url: str) -> Iterator[Found]:
         folders: dict[str, list[str]] = {}
         for address in list_files(f"{url.rstrip('/')}/"):
             folder, _, name = address.rpartition("/")
-            folders.setdefault(folder, []).append(name)
+            product = re.match(r"(.*?/S2[^/]*\.SAFE)(?:/|$)", folder, re.IGNORECASE)
+            folders.setdefault(product[1] if product else folder, []).append(name)
         if not folders:
             raise SceneNotFoundError(f"{url}: nothing is there")
         for folder, names in sorted(folders.items()):
@@ -188,6 +221,9 @@ def _elsewhere(url: str) -> Iterator[Found]:
 
 def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
     """The same in a bucket, where several products in one place cannot be told apart: masking says so."""
+    if is_product(PurePosixPath(folder).name, names):
+        yield _single(folder, PurePosixPath(folder))
+        return
     products, bands = _products(names)
     if products:
         yield Found.of(folder, _product_name(next(iter(products)), folder.rpartition("/")[2], False), 0)

@@ -200,7 +200,7 @@ def _find(sources: Sequence[str], folder: Path) -> list[Found]:
     found = find_scenes(sources, folder)
     if not found:
         raise SceneNotFoundError(
-            f"{', '.join(sources)}: no scenes; wanted Landsat band folders, archives, rasters of four bands or more"
+            f"{', '.join(sources)}: no scenes; wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
         )
     return found
 

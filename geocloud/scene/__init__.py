@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from geocloud.errors import BandError, SceneReadError
 from geocloud.io.remote import is_remote
@@ -10,9 +10,12 @@ from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, re
 from geocloud.scene.cloud38 import patch_recipe, scene_recipe
 from geocloud.scene.container import Container, open_bucket, open_container
 from geocloud.scene.geotiff import geotiff_recipe
-from geocloud.scene.landsat import landsat_recipe
+from geocloud.scene.hls import find_granules, hls_recipe
+from geocloud.scene.landsat import find_products, landsat_recipe
 from geocloud.scene.locate import Kind, Source, locate
 from geocloud.scene.raster import RasterScene
+from geocloud.scene.sentinel2 import FOLDER, find_packed, open_safe, safe_recipe
+from geocloud.scene.sentinel2_bands import bands_recipe, belonging, find_bands
 from geocloud.scene.stac import item_recipe
 
 __all__ = [
@@ -32,7 +35,8 @@ __all__ = [
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:
     """How a source is read, found without reading pixels.
 
-    A folder or archive (.tar, .tar.gz, .tgz, .zip) of Landsat band files, any one file of such a folder, a folder of
+    A folder or archive (.tar, .tar.gz, .tgz, .zip) of a Landsat product, an HLS granule or bare Sentinel-2 bands, or
+    any one file of such a folder; a Sentinel-2 product (.SAFE), an archive of one, or a part of one; a folder of
     38-Cloud patches, one file of a patch, a raster with several bands, or a STAC item (``FILE#ID``: one of an item
     collection). Rasters, items and, on ``s3://``, folders may be elsewhere. Raises SceneError.
     """
@@ -48,9 +52,13 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
         case Kind.PATCH:
             return patch_recipe(found.path, options)
         case Kind.BAND:
-            return landsat_recipe(open_container(found.path.parent), options, found.path.name)
+            return _bands(open_container(found.path.parent), options, found.path.name)
+        case Kind.SAFE:
+            return open_safe(found.path, options)
+        case Kind.BUCKET if FOLDER.fullmatch(PurePosixPath(found.place).name):
+            return safe_recipe(found.place, open_bucket(found.place, below=True), options)
         case Kind.BUCKET:
-            return landsat_recipe(open_bucket(found.place), options)
+            return _bands(open_bucket(found.place), options)
         case Kind.RASTER:
             return geotiff_recipe(found.place if is_remote(found.place) else str(found.path), options)
         case Kind.ARCHIVE if is_remote(found.place):
@@ -70,4 +78,31 @@ def _product(path: Path, container: Container, options: ReadOptions) -> SceneRec
     if not container.names:
         inside = "only folders in it; name one of them" if path.is_dir() and any(path.iterdir()) else "it is empty"
         raise BandError(f"{path}: no Landsat band files, {inside}")
-    return landsat_recipe(container, options)
+    packed = find_packed(container.names)
+    if len(packed) > 1:
+        shown = ", ".join(packed[:4]) + (" …" if len(packed) > 4 else "")
+        raise BandError(f"{path}: {len(packed)} Sentinel-2 products in one archive ({shown}); unpack it and name one")
+    if packed:
+        return safe_recipe(str(path), container.below(packed[0]), options)
+    return _bands(container, options)
+
+
+def _bands(container: Container, options: ReadOptions, member: str | None = None) -> SceneRecipe:
+    """Band files side by side: HLS's, Sentinel-2's or Landsat's, as the names tell of all, or of one (``member``)."""
+    granules, bands = find_granules(container.names), find_bands(container.names, container.stem)
+    if member is not None:
+        granules = {name: layers for name, layers in granules.items() if member.startswith(name)}
+        bands = belonging(bands, member)
+    else:
+        taken = {name for found in (*granules.values(), *(group.files for group in bands)) for name in found.values()}
+        rest = find_products(tuple(name for name in container.names if name not in taken))
+        kinds = bool(granules), bool(bands), any({2, 3, 4} <= set(product.files) for product in rest)
+        if sum(kinds) > 1:
+            raise BandError(
+                f"{container.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+            )
+    if granules:
+        return hls_recipe(container, options, member)
+    if bands:
+        return bands_recipe(container, options, member)
+    return landsat_recipe(container, options, member)

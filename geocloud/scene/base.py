@@ -135,9 +135,9 @@ class ReadOptions:
     """What a user may say of a source. What is None or AUTO is found out.
 
     ``bands``: band numbers of red, green, blue and nir, or of the first three where there is no nir, counted from 1: of
-    a raster's bands, or Landsat's own numbers for a folder or archive. ``scale`` and ``offset``: reflectance = scale ·
-    value + offset, in place of units. ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud folder.
-    ``extent``: only what lies in these bounds, left, bottom, right, top in the scene's CRS.
+    a raster's bands, or those of the file names for a folder or archive. ``scale`` and ``offset``: reflectance =
+    scale · value + offset, in place of units. ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud
+    folder. ``extent``: only what lies in these bounds, left, bottom, right, top in the scene's CRS.
     """
 
     units: Units = Units.AUTO

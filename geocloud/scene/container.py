@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ DAMAGE = (
     lzma.LZMAError,
 )
 """What Python's readers of archives raise for damaged, encrypted and unknown contents."""
+LONGEST_NAME = 100  # bytes of a name that a tar holds in its plain header
 MAX_TEXT = 4 * 1024 * 1024  # no metadata file is near this long
 
 
@@ -43,6 +45,19 @@ class Container:
     def label(self, name: str) -> str:
         """A file's name for people."""
         return f"{self.source}/{name}"
+
+    def below(self, folder: str) -> Container:
+        """What lies below a folder of it, by paths from there; ``""`` is all of it."""
+        if not folder:
+            return self
+        start = f"{folder}/"
+        return Container(
+            f"{self.source}/{folder}",
+            PurePosixPath(folder).name,
+            tuple(name.removeprefix(start) for name in self.names if name.startswith(start)),
+            lambda name: self.path_of(start + name),
+            lambda name: self.read_bytes(start + name),
+        )
 
     def read_text(self, name: str) -> str:
         """A text file; what is not UTF-8 is read as Latin-1. Raises SceneReadError."""
@@ -78,7 +93,23 @@ def _folder(path: Path) -> Container:
         names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
     except OSError as error:
         raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
+    return _on_disk(path, names)
 
+
+def open_tree(path: Path) -> Container:
+    """A folder with all that is below it; links to folders are not followed. Raises SceneReadError."""
+
+    def refuse(error: OSError) -> None:
+        raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
+
+    names = []
+    for folder, _, files in os.walk(path, onerror=refuse):
+        below = Path(folder).relative_to(path)
+        names += [(below / file).as_posix() for file in files]
+    return _on_disk(path, tuple(sorted(names)))
+
+
+def _on_disk(path: Path, names: tuple[str, ...]) -> Container:
     def read(name: str) -> bytes:
         with (path / name).open("rb") as file:
             return file.read(MAX_TEXT + 1)
@@ -86,14 +117,14 @@ def _folder(path: Path) -> Container:
     return Container(str(path), path.resolve().name, names, lambda name: str(path / name), read)
 
 
-def open_bucket(url: str) -> Container:
-    """The files directly under ``s3://bucket/folder/``. Raises SceneReadError, DependencyError."""
+def open_bucket(url: str, below: bool = False) -> Container:
+    """The files directly in ``s3://bucket/folder/``, or all ``below`` it. Raises SceneReadError, DependencyError."""
     root = url.rstrip("/")
     names = (address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
     return Container(
         url,
         root.rpartition("/")[2],
-        tuple(sorted(name for name in names if "/" not in name)),
+        tuple(sorted(name for name in names if below or "/" not in name)),
         lambda name: f"{root}/{name}",
         lambda name: read_bytes(f"{root}/{name}"),
     )
@@ -109,7 +140,15 @@ def _tar(path: Path) -> Container:
             file = archive.extractfile(members[name])
             return file.read(MAX_TEXT + 1) if file else b""
 
-    return _archive(path, "vsitar", tuple(members), read)
+    def place(name: str) -> str | None:
+        # GDAL's vsitar knows long names of GNU's form only, not those that Python's and other tars write (pax).
+        if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
+            return None
+        about = members[name]
+        zipped = "" if path.name.lower().endswith(".tar") else "/vsigzip/"
+        return f"/vsisubfile/{about.offset_data}_{about.size},{zipped}{path.resolve()}"
+
+    return _archive(path, "vsitar", tuple(members), read, place)
 
 
 def _zip(path: Path) -> Container:
@@ -123,7 +162,13 @@ def _zip(path: Path) -> Container:
     return _archive(path, "vsizip", tuple(members), read)
 
 
-def _archive(path: Path, filesystem: str, names: tuple[str, ...], read: Callable[[str], bytes]) -> Container:
+def _archive(
+    path: Path,
+    filesystem: str,
+    names: tuple[str, ...],
+    read: Callable[[str], bytes],
+    place: Callable[[str], str | None] = lambda name: None,
+) -> Container:
     root = f"/{filesystem}/{{{path.resolve()}}}"  # braces: GDAL then takes any name for the archive
     safe = tuple(sorted(n for n in names if ".." not in PurePosixPath(n).parts and not n.startswith("/")))
     stem = path.name
@@ -131,7 +176,7 @@ def _archive(path: Path, filesystem: str, names: tuple[str, ...], read: Callable
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
             break
-    return Container(str(path), stem, safe, lambda name: f"{root}/{name}", read)
+    return Container(str(path), stem, safe, lambda name: place(name) or f"{root}/{name}", read)
 
 
 def _clean(name: str) -> str:

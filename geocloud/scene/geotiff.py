@@ -14,7 +14,7 @@ from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.landsat import OLI, TM, Level, ProductName
+from geocloud.scene.landsat import NO_BLUE, OLI, TM, Level, ProductName
 from geocloud.scene.layers import open_raster
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def _band_word(word: str) -> str:
 def _by_number(numbers: dict[str, int], path: str, name: ProductName) -> Indexes | None:
     """Landsat's and Sentinel-2's band names, told apart by the file's name or by bands that only one of them has."""
     present = set(numbers)
+    if name.is_mss and present:
+        raise BandError(f"{path}: {NO_BLUE}")
     if name.satellite is not None:
         wanted = [str(n) for n in (OLI if name.satellite >= 8 else TM)]
     elif {"2", "3", "4"} <= present and (present & SENTINEL2_ONLY or ("8" in present and "5" not in present)):

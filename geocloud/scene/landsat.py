@@ -18,13 +18,13 @@ from geocloud.scene.mtl import LEVEL1_GROUPS, LEVEL2_GROUPS, Mtl, parse_mtl
 log = logging.getLogger(__name__)
 
 PRODUCT_ID = re.compile(
-    r"L[COTEM]0(?P<satellite>[4-9])_(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)_\d{6}_(?P<date>\d{8})"
+    r"L[COTEM]0(?P<satellite>[1-9])_(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)_\d{6}_(?P<date>\d{8})"
     r"(?:_\d{8})?(?:_0[12])?(?:_(?:T1|T2|RT))?",
     re.IGNORECASE,
 )
 """A Collection 1 or 2 product id; the processing date and all after it may be missing."""
 
-SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[4-9])\d{6}(?P<year>\d{4})(?P<day>\d{3})[A-Z]{3}\d{2}", re.IGNORECASE)
+SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<year>\d{4})(?P<day>\d{3})[A-Z]{3}\d{2}", re.IGNORECASE)
 """A scene id from before collections, such as LC80200392015216LGN00."""
 
 BAND_FILE = re.compile(
@@ -37,6 +37,8 @@ METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json)", re.IGN
 OLI = (4, 3, 2, 5)
 TM = (3, 2, 1, 4)
 """Numbers of red, green, blue and nir: OLI on Landsat 8 and 9, TM and ETM+ on Landsat 4 to 7."""
+
+NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
 
 
 class Level(StrEnum):
@@ -55,6 +57,11 @@ class ProductName:
     level: Level | None = None
     acquired: datetime | None = None
     text: str | None = None
+
+    @property
+    def is_mss(self) -> bool:
+        """True for a product of the Multispectral Scanner, which flew on Landsat 1 to 5."""
+        return (self.text or "").upper().startswith("LM")
 
     @classmethod
     def parse(cls, name: str) -> ProductName:
@@ -116,6 +123,8 @@ def landsat_recipe(container: Container, options: ReadOptions, member: str | Non
     product = _choose(container, options, member)
     mtl = _metadata(container, product.prefix, member)
     name = _product_name(container, product.prefix)
+    if name.is_mss or (mtl is not None and mtl.sensor == "MSS"):
+        raise BandError(f"{container.source}: {NO_BLUE}")
     numbers = options.bands or _numbers(container, product, mtl.satellite if mtl else None, name)
     missing = [
         f"{band} ({_file_word(product.level)}{number})"
@@ -162,7 +171,7 @@ def _choose(container: Container, options: ReadOptions, member: str | None) -> B
     if wanted and len({p.level for p in products}) > 1:
         products = [p for p in products if p.level in wanted]
     if not products:
-        raise BandError(f"{container.source}: no Landsat band files (such as …_B4.TIF or …_SR_B4.TIF) in it")
+        raise BandError(f"{container.source}: no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's")
     products = [p for p in products if set(p.files) & {1, 2, 3, 4, 5}] or products
     if len(products) == 1:
         return products[0]

@@ -13,7 +13,13 @@ from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
 from geocloud.scene.layers import open_raster
+from geocloud.scene.sentinel2 import BAND_FILE as SAFE_BAND
+from geocloud.scene.sentinel2 import PRODUCT_FILE, TILE_FILE, find_root, safe_files
+from geocloud.scene.sentinel2_bands import BAND_FILE as SENTINEL2_BAND
 from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_files
+
+PARTS = (BAND_FILE, METADATA_FILE, SENTINEL2_BAND, PRODUCT_FILE, TILE_FILE)
+"""Names of a product's bands and metadata, where they lie side by side."""
 
 
 class Kind(StrEnum):
@@ -23,6 +29,7 @@ class Kind(StrEnum):
     RASTER = "raster"
     BANDS = "band files in a folder"
     BAND = "one of several band files"
+    SAFE = "Sentinel-2 product, or a part of one"
     ARCHIVE = "archive of band files"
     BUCKET = "band files in a bucket"
     PATCH = "38-Cloud patch"
@@ -57,6 +64,8 @@ class Source:
             case Kind.BANDS:
                 files = [str(file) for file in sorted(self.path.iterdir()) if file.is_file()]
                 return tuple(file for file in files if _is_part(file)) or tuple(files)
+            case Kind.SAFE:
+                return safe_files(self.path)
             case Kind.PATCHES:
                 return tuple(sorted(str(patch.path) for patch in find_patches(self.path)))
             case Kind.BAND | Kind.PATCH:
@@ -89,15 +98,27 @@ def _kind_here(place: str) -> Kind:
         return Kind.ITEM
     if not path.exists():
         raise SceneNotFoundError(f"{path}: no such file or folder")
+    if find_root(path) and (path.is_dir() or not _is_picture(path)):
+        return Kind.SAFE
     if path.is_dir():
         return Kind.PATCHES if next(find_patches(path), None) else Kind.BANDS
     if is_archive(path):
         return Kind.ARCHIVE
     if parse_patch(path):
         return Kind.PATCH
-    if not _has_many_bands(path) and belongs_to_product(path.name, open_container(path.parent).names):
+    if not _has_many_bands(path) and _belongs(path.name, open_container(path.parent).names):
         return Kind.BAND
     return Kind.RASTER
+
+
+def _is_picture(path: Path) -> bool:
+    """True for a raster of several bands in a Sentinel-2 product: its true-colour image, as a rule."""
+    raster = path.suffix.lower() in (".jp2", ".tif", ".tiff") and not SAFE_BAND.fullmatch(path.name)
+    return raster and _has_many_bands(path)
+
+
+def _belongs(name: str, names: tuple[str, ...]) -> bool:
+    return belongs_to_product(name, names) or bool(SENTINEL2_BAND.fullmatch(name))
 
 
 def _has_many_bands(path: Path) -> bool:
@@ -113,7 +134,7 @@ def _siblings(path: Path) -> list[str]:
     """The other files of the product or patch that a file belongs to."""
     if parse_patch(path):
         return [str(file) for file in patch_files(path) if file]
-    named = BAND_FILE.fullmatch(path.name) or METADATA_FILE.fullmatch(path.name)
+    named = next((found for form in PARTS[:3] if (found := form.fullmatch(path.name))), None)
     if not named:
         return []
     same = path.parent.glob(glob.escape(named["prefix"].rstrip("_")) + "*")
@@ -123,4 +144,4 @@ def _siblings(path: Path) -> list[str]:
 def _is_part(name: str) -> bool:
     """True for bands and metadata; not for what others, or geocloud itself, may have put beside them."""
     base = PurePath(name).name
-    return bool(BAND_FILE.fullmatch(base) or METADATA_FILE.fullmatch(base))
+    return any(form.fullmatch(base) for form in PARTS)

@@ -58,6 +58,11 @@ class Mtl:
         return int(found[1]) if found else None
 
     @property
+    def sensor(self) -> str | None:
+        """OLI_TIRS, ETM, TM or MSS, for example."""
+        return self.text("SENSOR_ID", "IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
+
+    @property
     def sun_elevation(self) -> float | None:
         """Degrees."""
         return self.number("SUN_ELEVATION", "IMAGE_ATTRIBUTES")

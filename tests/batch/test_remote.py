@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from conftest import geobox, ramp, read_tif, write_tif
+from safe import L2A, numbers, write_safe
 
 from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
@@ -105,6 +106,24 @@ def test_reading_from_and_writing_to_a_bucket(s3, tmp_path):
     assert "0 to do" in geocloud(environment, *where, "--dry-run").stdout
     client.upload_file(str(write_tif(tmp_path / "other.tif", ramp()[:, ::-1].copy())), BUCKET, "in/stack.tif")
     assert "1 to do" in geocloud(environment, *where, "--dry-run").stdout
+
+
+def test_a_sentinel_2_product_in_a_bucket(s3, tmp_path):
+    client, environment = s3
+    root = write_safe(tmp_path, numbers(ramp()), L2A)
+    for file in root.rglob("*"):
+        if file.is_file():
+            client.upload_file(str(file), BUCKET, f"sentinel/2023/{file.relative_to(tmp_path)}")
+    where = f"s3://{BUCKET}/sentinel/2023/{root.name}"
+    done = geocloud(environment, "mask", where, "-o", tmp_path / "there.tif")
+    assert done.returncode == 0, done.stderr
+    assert geocloud(environment, "mask", root, "-o", tmp_path / "here.tif").returncode == 0
+    assert (read_tif(tmp_path / "there.tif") == read_tif(tmp_path / "here.tif")).all()
+    batch = ("batch", f"s3://{BUCKET}/sentinel/", "-o", tmp_path / "out")
+    assert "1 to do" in geocloud(environment, *batch, "--dry-run").stdout
+    assert geocloud(environment, *batch).returncode == 0
+    assert (read_tif(tmp_path / "out" / f"{L2A}_cloudmask.tif") == read_tif(tmp_path / "here.tif")).all()
+    assert "0 to do" in geocloud(environment, *batch, "--dry-run").stdout
 
 
 def test_a_stac_catalog_on_s3(s3, tmp_path):

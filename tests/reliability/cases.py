@@ -25,6 +25,7 @@ from conftest import UTM, geobox, ramp, write_tif
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
+from safe import L1C, L2A, OLD, numbers, pack, product_text, write_safe
 from small import checkpoint
 
 from geocloud.grid import GeoBox
@@ -75,6 +76,13 @@ def mtl(folder: Path, change: Callable[[str], str]) -> list[str]:
     path = made / f"{NAME}_MTL.txt"
     path.write_text(change(path.read_text()))
     return [str(made)]
+
+
+def bands(folder: Path, pattern: str, names: tuple[str, ...], dtype: str = "uint16") -> list[str]:
+    (folder / "bands").mkdir()
+    for name, image in zip(names, np.rint(ramp()[: len(names)] * 1e4).astype(dtype), strict=True):
+        write_tif(folder / "bands" / pattern.format(name), image[None])
+    return [str(folder / "bands")]
 
 
 def one(changed: Callable[[np.ndarray], None], dtype: str = "float32", **options: Any) -> Callable[[Path], list[str]]:
@@ -208,6 +216,12 @@ def _(folder: Path) -> list[str]:
     return mtl(folder, twice)
 
 
+@case("product", "Landsat MSS, which has no blue band", 1, "no blue")
+def _(folder: Path) -> list[str]:
+    name = "LM05_L1TP_033033_19840503_20200902_02_T2"
+    return bands(folder, f"{name}_{{}}.TIF", ("B1", "B2", "B3", "B4"))
+
+
 # Archives.
 
 
@@ -319,6 +333,94 @@ def _(folder: Path) -> list[str]:
         for number in range(2, 6):
             archive.add(path.with_name(f"{NAME}_B{number}.TIF"), f"{NAME}_B{number}.TIF")
     return [str(folder / "bomb.tar.gz")]
+
+
+# Sentinel-2.
+
+
+for name in (L1C, L2A):
+
+    @case("sentinel-2", f"a .SAFE product of Level-{'2A' if name == L2A else '1C'}", MASKED)
+    def _(folder: Path, name: str = name) -> list[str]:
+        return [str(write_safe(folder, numbers(ramp()), name))]
+
+
+@case("sentinel-2", "a zip of a .SAFE product", MASKED)
+def _(folder: Path) -> list[str]:
+    return [str(pack(write_safe(folder, numbers(ramp())), folder / f"{L1C}.zip"))]
+
+
+@case("sentinel-2", "a .SAFE product without B08", 1, "no nir (B08) at 10 m")
+def _(folder: Path) -> list[str]:
+    made = write_safe(folder, numbers(ramp()))
+    next(made.rglob("IMG_DATA/*_B08.jp2")).unlink()
+    return [str(made)]
+
+
+@case("sentinel-2", "a .SAFE product without its metadata", 1, "no product metadata")
+def _(folder: Path) -> list[str]:
+    made = write_safe(folder, numbers(ramp()))
+    (made / "MTD_MSIL1C.xml").unlink()
+    return [str(made)]
+
+
+@case("sentinel-2", "an old .SAFE product of two granules", 1, "name the folder of one")
+def _(folder: Path) -> list[str]:
+    return [str(write_safe(folder, numbers(ramp()), OLD, tiles=("T33UXP", "T33UYP")))]
+
+
+@case("sentinel-2", "a band in JPEG 2000 that is cut off", 1, "_B03.jp2: ")
+def _(folder: Path) -> list[str]:
+    made = write_safe(folder, numbers(ramp()))
+    band = next(made.rglob("IMG_DATA/*_B03.jp2"))
+    band.write_bytes(band.read_bytes()[:600])
+    return [str(made)]
+
+
+for what, text, says in (
+    ("that are cut off", product_text()[:900], "damaged or cut off"),
+    ("of 5 MB", product_text() + " " * 5_000_000, "that is no metadata file"),
+    (
+        "that hold a bomb of entities",
+        '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><x>&b;</x>',
+        "has a DOCTYPE",
+    ),
+    (
+        "that ask for a file of this machine",
+        '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>',
+        "has a DOCTYPE",
+    ),
+):
+
+    @case("sentinel-2", f"metadata {what}", 1, says)
+    def _(folder: Path, text: str = text) -> list[str]:
+        return [str(write_safe(folder, numbers(ramp()), text=text))]
+
+
+@case("sentinel-2", "bare bands, B8A among them", MASKED, "bands of Sentinel-2 by their names")
+def _(folder: Path) -> list[str]:
+    return bands(folder, "{}.tif", ("B04", "B03", "B02", "B8A"))
+
+
+@case("sentinel-2", "bare bands of two tiles in one folder", 1, "2 products in one place")
+def _(folder: Path) -> list[str]:
+    (place,) = bands(folder, "T33UXP_20230823T095559_{}.tif", ("B04", "B03", "B02", "B08"))
+    for file in list(Path(place).iterdir()):
+        (Path(place) / file.name.replace("XP", "YP")).write_bytes(file.read_bytes())
+    return [place]
+
+
+HLS = "HLS.S30.T15TWM.2021191T170851.v2.0"
+
+
+@case("hls", "a granule", MASKED)
+def _(folder: Path) -> list[str]:
+    return bands(folder, f"{HLS}.{{}}.tif", ("B04", "B03", "B02", "B8A"), "int16")
+
+
+@case("hls", "a granule without B8A", 1, "no nir (B8A)")
+def _(folder: Path) -> list[str]:
+    return bands(folder, f"{HLS}.{{}}.tif", ("B04", "B03", "B02"), "int16")
 
 
 # Rasters.

@@ -1,9 +1,9 @@
 """Mutated files, thousands of them: ``python tests/reliability/fuzz.py [--cases 20000] [--seed 0]``.
 
-MTL texts, TIFFs, tars, zips, STAC items and checkpoints are changed at random (bits, bytes, numbers, cuts, doubled and
-deleted parts) and opened as `geocloud mask` would. Every outcome but a mask or one of geocloud's own errors is a
-defect, and so are ten seconds, a gigabyte of memory, and a file that was not there before. Prints JSON; exits with 1
-for defects.
+MTL texts, Sentinel-2's metadata, TIFFs, JPEG 2000, tars, zips, STAC items and checkpoints are changed at random (bits,
+bytes, numbers, cuts, doubled and deleted parts) and opened as `geocloud mask` would. Every outcome but a mask or one of
+geocloud's own errors is a defect, and so are ten seconds, a gigabyte of memory, and a file that was not there before.
+Prints JSON; exits with 1 for defects.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ import logging
 import numpy as np
 import rasterio
 from cases import NAME, product, stack
+from conftest import ramp
+from safe import numbers, pack, write_safe
 from small import checkpoint
 
 from geocloud.errors import GeocloudError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.scene import open_scene, reading_down
+from geocloud.scene.mtd import LEVELS, parse_mtd
 from geocloud.scene.mtl import parse_mtl
 from geocloud.tiling.blend import PlainFunction, blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
@@ -92,6 +95,15 @@ def open_and_read(path: Path) -> None:
                 assert (np.isnan(strip.probability) | (abs(strip.probability - 0.5) < 1e-3)).all()
 
 
+def read_mtd(text: str) -> None:
+    """All that is asked of Sentinel-2's metadata."""
+    found = parse_mtd(text, "MTD")
+    assert found.acquired is None or found.acquired.tzinfo
+    assert found.sun_elevation is None or abs(found.sun_elevation) <= 90
+    if found.root in LEVELS:
+        found.conversion(("B04", "B03", "B02", "B08"))
+
+
 def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
     """One whole file of each kind, and how it is opened."""
     made = product(folder)
@@ -100,17 +112,23 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
     with tarfile.open(folder / f"{NAME}.tar", "w") as tar:
         for file in sorted(made.iterdir()):
             tar.add(file, file.name)
-    with zipfile.ZipFile(folder / f"{NAME}.zip", "w") as pack:
-        for file in sorted(made.iterdir()):
-            pack.write(file, file.name)
+    pack(made, folder / f"{NAME}.zip", "", zipfile.ZIP_STORED)
     bands = [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue", "nir")]
     asset = {"href": "stack.tif", "bands": bands, "raster:bands": [{"scale": 1, "offset": 0, "nodata": 0}] * 4}
     item = {"type": "Feature", "stac_version": "1.1.0", "id": "i", "properties": {"datetime": "2024-07-01T00:00:00Z"}}
     (folder / "item.json").write_text(json.dumps({**item, "assets": {"a": asset}}))
+    safe = write_safe(folder, numbers(ramp()))
+    granule = next((safe / "GRANULE").iterdir())
+    product_text, tile_text = safe / "MTD_MSIL1C.xml", granule / "MTD_TL.xml"
     checkpoint().save(folder / "model.safetensors")
     return {
         "MTL text": (made / f"{NAME}_MTL.txt", lambda path: parse_mtl(path.read_text("latin-1"), "MTL")),
         "MTL in its folder": (made / f"{NAME}_MTL.txt", lambda path: open_and_read(path.parent)),
+        "MTD text": (product_text, lambda path: read_mtd(path.read_text("latin-1"))),
+        "MTD in its product": (product_text, lambda path: open_and_read(path.parent)),
+        "MTD of a tile": (tile_text, lambda path: open_and_read(path.parent)),
+        "JPEG 2000": (next(granule.glob("IMG_DATA/*_B04.jp2")), open_and_read),
+        "zip of a .SAFE product": (pack(safe, folder / "safe.zip", None, zipfile.ZIP_STORED), open_and_read),
         "TIFF": (tif, open_and_read),
         "deflated TIFF": (packed, open_and_read),
         "tar": (folder / f"{NAME}.tar", open_and_read),

@@ -11,8 +11,13 @@ from geocloud.batch.find import Found
 from geocloud.batch.run import Shard, _names
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
+from geocloud.scene.hls import find_granules
 from geocloud.scene.landsat import ProductName, find_products
+from geocloud.scene.mtd import parse_mtd
 from geocloud.scene.mtl import parse_mtl
+from geocloud.scene.sentinel2 import find_granules as find_safe_granules
+from geocloud.scene.sentinel2 import find_packed
+from geocloud.scene.sentinel2_bands import find_bands
 from geocloud.training.metrics import Confusion
 
 WORDS = st.sampled_from(
@@ -29,16 +34,48 @@ def test_any_text_as_mtl(text):
             assert found.sun_elevation is None or np.isfinite(found.sun_elevation)
 
 
+ELEMENTS = ("Level-1C_User_Product", "QUANTIFICATION_VALUE", "RADIO_ADD_OFFSET", "Level-1C_Tile_ID", "ZENITH_ANGLE")
+TAGS = st.sampled_from(
+    [
+        *(f"<{name}>" for name in ELEMENTS),
+        *(f"</{name}>" for name in ELEMENTS),
+        *('<RADIO_ADD_OFFSET band_id="3">', "10000", "-1e999", "<!DOCTYPE x>", "&amp;", "&x;", "<?x?>", "é"),
+    ]
+)
+
+
+@given(st.one_of(st.text(), st.lists(TAGS).map("".join)))
+def test_any_text_as_metadata_of_sentinel_2(text):
+    with suppress(GeocloudError):
+        found = parse_mtd(text, "MTD")
+        assert found.acquired is None
+        assert all(np.isfinite(found.conversion(("B04",)).offset))
+
+
 @given(st.text())
 def test_any_text_as_a_name(text):
     found = ProductName.parse(text)
     assert found.text is None or found.text in text
 
 
-@given(st.lists(st.text(min_size=1)))
+PIECES = st.sampled_from(
+    [
+        *("S2A_MSIL1C.SAFE", "GRANULE", "IMG_DATA", "QI_DATA", "/", "_", "T32TQM_20200101T101031", "B04", "B8A"),
+        *("_10m", ".jp2", "MTD_MSIL1C.xml", "MTD_TL.xml", "HLS.S30.T15TWM.2021191T170851.v2.0.", ".tif"),
+    ]
+)
+
+
+@given(st.lists(st.one_of(st.text(min_size=1), st.lists(PIECES, min_size=1).map("".join))))
 def test_any_names_in_a_folder(names):
-    for product in find_products(tuple(names)):
+    given = tuple(names)
+    for product in (*find_products(given), *find_bands(given)):
         assert set(product.files.values()) <= set(names)
+    for layers in find_granules(given).values():
+        assert set(layers.values()) <= set(names)
+    for granule in find_safe_granules(given):
+        assert set(granule.bands.values()) <= set(names) and granule.tile is not None
+    assert all(not root or any(name.startswith(f"{root}/") for name in names) for root in find_packed(given))
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), unique_by=lambda pair: pair[1], max_size=20))
