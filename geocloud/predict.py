@@ -17,6 +17,7 @@ from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
 from geocloud.tiling.array import predict_image
+from geocloud.tiling.gaps import fill_gaps
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        reflectance = fill_gaps(reflectance)
         x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())  # torch has no flips
         if self.device.type == "cuda":
             x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)

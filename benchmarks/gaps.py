@@ -1,0 +1,48 @@
+"""What gaps as of Landsat 7 since 2003 do to what is around them: ``python benchmarks/gaps.py DATA``.
+
+Real Landsat 8 scenes (`biome` of `recipes/material.py`, both sides of the split) are masked whole, and with stripes cut
+out, with and without `geocloud.tiling.gaps.fill_gaps`. Printed: how many of the pixels that are left have the same
+class.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from geocloud.predict import load_model
+from geocloud.tiling.gaps import fill_gaps
+from recipes.material import SOURCES
+
+WIDTHS = (3, 8, 14)
+"""Rows of a stripe: none in the middle of a scene, 14 at its edges; stripes are 33 rows apart."""
+
+
+def main(data: Path) -> None:
+    """Prints a table."""
+    predictor = load_model(cloud_alone=True)
+    same, seen = np.zeros((len(WIDTHS), 2)), np.zeros((len(WIDTHS), 1))
+    for chip in SOURCES["biome"].chips(data, True) + SOURCES["biome"].chips(data, False):
+        image = chip.pixels()
+        whole = predictor.predict_array(image, pixel_size=30)[0] > predictor.threshold
+        rows, cols = np.mgrid[: image.shape[1], : image.shape[2]]
+        for row, width in enumerate(WIDTHS):
+            gaps = (rows + 0.14 * cols) % 33 < width
+            left = ~gaps & np.isfinite(image).all(0)
+            seen[row] += left.sum()
+            for col, fill in enumerate((lambda tiles: tiles, fill_gaps)):
+                with patch("geocloud.predict.fill_gaps", fill):
+                    found = predictor.predict_array(np.where(gaps, np.nan, image), pixel_size=30)[0]
+                same[row, col] += ((found > predictor.threshold) == whole)[left].sum()
+    print("| stripes, rows | not filled | filled |\n|---|---|---|")
+    for width, (without, filled) in zip(WIDTHS, 100 * same / seen, strict=True):
+        print(f"| {width} | {without:.2f} % | {filled:.2f} % |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
