@@ -230,6 +230,10 @@ def simulate_scene(
     return SimulatedScene((reflectance + noise).astype("float32"), truth)
 
 
+SUN_AZIMUTH = 145.0
+"""Degrees clockwise from north, as in the middle of a summer's morning in the north."""
+
+
 def write_level1(
     scene: SimulatedScene,
     folder: Path,
@@ -278,6 +282,7 @@ def _metadata(name: str, grid: GeoBox, sun_elevation: float, acquired: datetime)
             "SENSOR_ID": '"OLI_TIRS"',
             "DATE_ACQUIRED": f"{acquired:%Y-%m-%d}",
             "SCENE_CENTER_TIME": f'"{acquired:%H:%M:%S}.0000000Z"',
+            "SUN_AZIMUTH": f"{SUN_AZIMUTH:.8f}",
             "SUN_ELEVATION": f"{sun_elevation:.8f}",
         },
         "PROJECTION_ATTRIBUTES": {

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from conftest import geobox, ramp, read_tif, write_tif
 from scipy import ndimage
 from small import checkpoint
 
 import geocloud
 from geocloud.errors import OptionError
+from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
+from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.simulate import SimulatedScene, write_level1
 from geocloud.tiling.blend import PlainFunction
 
 GRID = geobox(90, 110)
@@ -153,6 +157,58 @@ def test_arrays_know_shadow(scene):
     np.testing.assert_array_equal(mask, expected(scene))
     more = geocloud.mask_array(image, model=model(), shadows=True, shadow_threshold=0.4)
     assert (more == SHADOW).sum() > (mask == SHADOW).sum()
+
+
+@pytest.mark.parametrize("turned", [0, 30])
+@pytest.mark.parametrize("azimuth", [0, 45, 150, 270])
+def test_what_no_cloud_could_throw_is_no_shadow(tmp_path, azimuth, turned):
+    """Against a ray from every shadow towards the sun."""
+    rng, sun = np.random.default_rng(azimuth), Sun(50, azimuth)
+    place = GRID.transform @ Affine.rotation(turned)
+    grid = GeoBox(600, 500, place @ Affine.scale(2, 2), GRID.crs)  # 60 m
+    cloud = ndimage.binary_dilation(rng.random((600, 500)) > 0.99995, iterations=6)
+    mask = np.where(cloud, 1, np.where(rng.random((600, 500)) > 0.5, 2, 0)).astype("uint8")
+    mask[:9] = 255
+    source = write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255)
+    drop_impossible(source, tmp_path / "b.tif", grid, sun, 64, None)
+    found = read_tif(tmp_path / "b.tif")[0]
+    np.testing.assert_array_equal(found[mask != 2], mask[mask != 2])
+
+    rows, cols = np.nonzero(mask == 2)
+    angle = np.radians(azimuth)
+    distances = np.arange(200, 12_000, 30) / np.tan(np.radians(50))
+    hit, near = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    around = ndimage.binary_dilation(np.pad(mask == 1, 30), np.ones((3, 3)), 20)
+    x, y = grid.transform @ (cols + 0.5, rows + 0.5)
+    for distance in distances:
+        col, row = ~grid.transform @ (x + distance * np.sin(angle), y + distance * np.cos(angle))
+        inside = (row >= 0) & (row < 600) & (col >= 0) & (col < 500)
+        at = row[inside].astype(int), col[inside].astype(int)
+        hit[inside] |= (mask == 1)[at]
+        close = (row >= -30) & (row < 630) & (col >= -30) & (col < 530)
+        near[close] |= around[row[close].astype(int) + 30, col[close].astype(int) + 30]
+    kept = found[rows, cols] == 2
+    assert kept[hit].all(), "what could be thrown stays"
+    assert not kept[~near].any(), "what lies four cells off goes"
+    assert 0.02 < kept.mean() < 0.9
+
+
+def test_a_scene_whose_sun_is_known_loses_impossible_shadow(tmp_path):
+    name = "LC08_L1TP_190026_20240701_20240708_02_T1"
+    image = np.full((4, 200, 200), 0.3, "float32")
+    image[:, 100:106, 100:106] = 0.8
+    image[:, 55:75, 65:85] = image[:, 130:160, 120:160] = 0.05  # away from the sun in the south-east, and towards it
+    scene = SimulatedScene(image, np.zeros((200, 200), bool))
+    write_level1(scene, tmp_path / name, name, grid=geobox(200, 200), sun_elevation=30.0)
+    result = mask_scene(tmp_path / name, tmp_path / "m.tif", model=model(), options=MaskOptions(shadows=True))
+    mask = read_tif(tmp_path / "m.tif")[0]
+    assert result.shadow_percent == Counts.of(mask).shadow_percent
+    metadata = next((tmp_path / name).glob("*_MTL.txt"))
+    with_sun = (mask == 2).sum()
+    metadata.write_text("".join(line for line in metadata.read_text().splitlines(True) if "SUN_AZIMUTH" not in line))
+    mask_scene(tmp_path / name, tmp_path / "n.tif", model=model(), options=MaskOptions(shadows=True))
+    without = (read_tif(tmp_path / "n.tif")[0] == 2).sum()
+    assert without == 20 * 20 + 30 * 40 and 0 < with_sun <= 20 * 20
 
 
 def test_old_checkpoints_have_a_threshold_of_shadow_and_new_ones_keep_their_own(tmp_path):

@@ -27,6 +27,7 @@ from geocloud.outputs.mask import (
     to_percent,
 )
 from geocloud.outputs.plan import OutputPlan
+from geocloud.outputs.shadow import LEAST_ELEVATION, Sun, drop_impossible
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.options import MaskOptions
 from geocloud.scene import RasterScene, Scene
@@ -120,8 +121,13 @@ def draw(
 
 
 def refine(drawn: Drawn, scene: RasterScene, options: MaskOptions, staging: Staging, plan: OutputPlan) -> Drawn:
-    """Drops what is small, then grows what is left."""
+    """Drops shadow that no cloud could throw and what is small, then grows what is left."""
     mask = drawn.mask
+    sun = _sun(scene)
+    if options.shadows and drawn.counts.shadow and sun:
+        thrown = staging.scratch(plan.mask, "thrown.tif")
+        drop_impossible(mask, thrown, scene.grid, sun, STRIP, scene.area_or_point)
+        mask = thrown
     if options.min_area:
         pixels, sieved = pixels_of(options.min_area, scene.grid), staging.scratch(plan.mask, "sieved.tif")
         remove_small(mask, sieved, pixels, scene.grid, STRIP, scene.area_or_point)
@@ -144,6 +150,14 @@ def watched(read: ReadRows, watch: Watch | None) -> ReadRows:
         watch(first, out)
 
     return read_and_show
+
+
+def _sun(scene: Scene) -> Sun | None:
+    """Where the sun stands, if that is known, high enough, and the scene has a place and a size in metres."""
+    if scene.sun_elevation is None or scene.sun_azimuth is None or scene.grid.pixel_size is None:
+        return None
+    high = LEAST_ELEVATION <= scene.sun_elevation < 90
+    return Sun(scene.sun_elevation, scene.sun_azimuth) if high else None
 
 
 def pixels_of(area: float, grid: GeoBox) -> int:

@@ -73,6 +73,11 @@ class Scene(Protocol):
         ...
 
     @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north, where that is known."""
+        ...
+
+    @property
     def area_or_point(self) -> str | None:
         """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
         ...
@@ -126,6 +131,7 @@ class SceneRecipe:
     fill: int | None = None
     acquired: datetime | None = None
     sun_elevation: float | None = None
+    sun_azimuth: float | None = None
     georeference: GeoBox | None = None
     kind: str = "raster"
 

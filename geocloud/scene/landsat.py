@@ -158,6 +158,7 @@ def landsat_recipe(container: Container, options: ReadOptions, member: str | Non
         fill=fill,
         acquired=(mtl.acquired if mtl else None) or name.acquired,
         sun_elevation=mtl.sun_elevation if mtl else None,
+        sun_azimuth=mtl.sun_azimuth if mtl else None,
         georeference=mtl.grid if mtl else None,
         kind=kind,
     )

@@ -27,12 +27,14 @@ QUANTIFICATION = {
 }
 OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
 SUN = "Mean_Sun_Angle/ZENITH_ANGLE"
+SUN_AZIMUTH = "Mean_Sun_Angle/AZIMUTH_ANGLE"
 
 WANTED = {
     "PRODUCT_START_TIME",
     "PROCESSING_BASELINE",
     "SENSING_TIME",
     SUN,
+    SUN_AZIMUTH,
     *OFFSET.values(),
     *(name for names in QUANTIFICATION.values() for name in names),
 }
@@ -81,6 +83,12 @@ class Mtd:
         """Degrees above the horizon in the middle of a tile; reflectance holds it already."""
         zenith = self._number(SUN, self.texts.get(SUN))
         return 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None
+
+    @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north in the middle of a tile."""
+        azimuth = self._number(SUN_AZIMUTH, self.texts.get(SUN_AZIMUTH))
+        return None if azimuth is None else azimuth % 360
 
     @property
     def has_offsets(self) -> bool:

@@ -68,6 +68,12 @@ class Mtl:
         return self.number("SUN_ELEVATION", "IMAGE_ATTRIBUTES")
 
     @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north."""
+        azimuth = self.number("SUN_AZIMUTH", "IMAGE_ATTRIBUTES")
+        return None if azimuth is None else azimuth % 360
+
+    @property
     def acquired(self) -> datetime | None:
         """The time of the scene's centre, UTC."""
         places = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")

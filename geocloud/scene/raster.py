@@ -92,6 +92,11 @@ class RasterScene:
         return self._sun
 
     @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north, where that is known."""
+        return self.recipe.sun_azimuth
+
+    @property
     def bands(self) -> int:
         """4, or 3 where there is no near-infrared."""
         return len(self.recipe.bands)

@@ -183,6 +183,7 @@ def safe_recipe(source: str, container: Container, options: ReadOptions, member:
         fill=0,
         acquired=(mtd.acquired if mtd else None) or (tile.acquired if tile else None),
         sun_elevation=tile.sun_elevation if tile else None,
+        sun_azimuth=tile.sun_azimuth if tile else None,
         kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
     )
 

@@ -128,7 +128,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         rasters = [raster | {"offset": 0} for raster in rasters]
     conversion, fill = _scales(rasters)
     product, units = ProductName.parse(name), Units.AUTO
-    sun = properties.get("view:sun_elevation")
+    sun, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
     if product.level is Level.L1:
         units, conversion = Units.LANDSAT_L1, None
         mtl_key = next((key for key in MTL_KEYS if key in assets), None)
@@ -139,6 +139,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
             numbers = (3, 2, 1, 4) if (product.satellite or 8) < 8 else (4, 3, 2, 5)
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
             sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
+            azimuth = mtl.sun_azimuth if mtl.sun_azimuth is not None else azimuth
     elif product.level is Level.SR:
         units = Units.LANDSAT_L2
     elif conversion:
@@ -155,7 +156,8 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         conversion=conversion,
         fill=fill,
         acquired=_time(properties.get("datetime")) or product.acquired,
-        sun_elevation=float(sun) if isinstance(sun, (int, float)) and units is Units.LANDSAT_L1 else None,
+        sun_elevation=sun,
+        sun_azimuth=azimuth,
         kind="STAC item",
     )
 
@@ -234,6 +236,10 @@ def _absolute(base: str, href: str) -> str:
     if is_remote(base):
         return urljoin(base, href)
     return str(Path(base).parent / href)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _time(text: Any) -> datetime | None:

@@ -1,0 +1,99 @@
+"""Which shadows a cloud could throw: where the sun is known, all others are taken back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.grid import GeoBox
+from geocloud.outputs.mask import CLEAR, CLOUD, SHADOW, StripWriter, strips
+
+LOWEST, HIGHEST = 200.0, 12_000.0
+"""Metres between which the tops of clouds lie."""
+
+CELL = 300.0
+"""Metres of the cells in which clouds are followed; what is within one cell of a possible shadow is possible."""
+
+LEAST_ELEVATION = 5.0
+"""Degrees of the sun below which shadows are too long to tell anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sun:
+    """Where the sun stands over a scene."""
+
+    elevation: float
+    """Degrees above the horizon."""
+    azimuth: float
+    """Degrees clockwise from north."""
+
+
+def drop_impossible(
+    source: Path, destination: Path, grid: GeoBox, sun: Sun, strip: int, area_or_point: str | None
+) -> None:
+    """Copies a mask without shadow that no cloud in it could throw; it becomes clear.
+
+    A shadow lies away from the sun, height / tan(elevation) from its cloud (flat ground). Clouds outside the scene are
+    not known, so that their shadows on its edge are dropped, too.
+    """
+    cell = _cell(grid)
+    cloud = np.concatenate([_any(rows == CLOUD, cell) for _, rows in strips(source, _whole(strip, cell))])
+    possible = reach(cloud, grid, sun, cell)
+    with StripWriter(destination, grid, area_or_point) as writer:
+        for first, mask in strips(source, _whole(strip, cell)):
+            rows = np.arange(first, first + len(mask)) // cell[0]
+            cols = np.arange(grid.width) // cell[1]
+            mask[(mask == SHADOW) & ~possible[rows][:, cols]] = CLEAR
+            writer.write(first, mask)
+
+
+def reach(cloud: NDArray[np.bool_], grid: GeoBox, sun: Sun, cell: tuple[int, int]) -> NDArray[np.bool_]:
+    """Cells ``(h, w)`` with cloud → cells where its shadow may lie. ``cell``: rows and columns of a cell in pixels."""
+    down, right = _step(grid, sun)
+    rows, cols = down / cell[0], right / cell[1]  # cells that the shadow moves for each metre along the ground
+    finest = 1 / max(abs(rows), abs(cols))  # metres that move it by one cell
+    flat = 1 / math.tan(math.radians(sun.elevation))
+    lengths = np.arange(LOWEST * flat, HIGHEST * flat + finest, finest)
+    height, width = cloud.shape
+    found = np.zeros((height + 2, width + 2), bool)  # a cell more on each side, for what is one cell off
+    places = {(round(length * rows), round(length * cols)) for length in lengths}
+    for row, col in places:
+        if abs(row) < height and abs(col) < width:
+            here = found[1 + max(row, 0) : 1 + height + min(row, 0), 1 + max(col, 0) : 1 + width + min(col, 0)]
+            here |= cloud[max(-row, 0) : height - max(row, 0), max(-col, 0) : width - max(col, 0)]
+    wide: NDArray[np.bool_] = np.zeros_like(cloud)
+    for row in range(3):
+        for col in range(3):
+            wide |= found[row : row + height, col : col + width]
+    return wide
+
+
+def _step(grid: GeoBox, sun: Sun) -> tuple[float, float]:
+    """Rows and columns by which a shadow moves for each metre along the ground; of a grid whose axes are square."""
+    assert grid.pixel_size is not None
+    away, t = math.radians(sun.azimuth + 180), grid.transform
+    east, north = math.sin(away), math.cos(away)
+    along_rows = (east * t.b + north * t.e) / math.hypot(t.b, t.e)
+    along_cols = (east * t.a + north * t.d) / math.hypot(t.a, t.d)
+    return along_rows / grid.pixel_size[0], along_cols / grid.pixel_size[1]
+
+
+def _cell(grid: GeoBox) -> tuple[int, int]:
+    assert grid.pixel_size is not None
+    rows, cols = (max(1, round(CELL / size)) for size in grid.pixel_size)
+    return rows, cols
+
+
+def _whole(strip: int, cell: tuple[int, int]) -> int:
+    return max(strip // cell[0], 1) * cell[0]
+
+
+def _any(cloud: NDArray[np.bool_], cell: tuple[int, int]) -> NDArray[np.bool_]:
+    """Cells with any cloud, of rows that begin with a cell."""
+    rows = np.logical_or.reduceat(cloud, np.arange(0, cloud.shape[0], cell[0]), axis=0)
+    cells: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(0, cloud.shape[1], cell[1]), axis=1)
+    return cells
