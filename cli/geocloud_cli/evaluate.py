@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     "are test scenes]",
 )
 @click.option("--threshold", type=float, metavar="P", help="Cloud is what is above it.  [default: the protocol's]")
+@click.option("--shadows", is_flag=True, help="Score cloud shadow instead, where masks tell of it.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -53,6 +54,7 @@ def evaluate(
     predictions: Path | None,
     protocol: str | None,
     threshold: float | None,
+    shadows: bool,
     out: Path | None,
     table: Path | None,
     device: str,
@@ -80,7 +82,7 @@ def evaluate(
         predictor = load_model(model, device)
     total = len(dataset.testing) or len(dataset.training)
     bar = progress_bar("scoring", "scene", ctx.obj["quiet"])
-    for done, (picture, found) in enumerate(score(dataset, predictor, predictions, protocol, threshold), 1):
+    for done, (picture, found) in enumerate(score(dataset, predictor, predictions, protocol, threshold, shadows), 1):
         if out is not None:
             report.write_map(picture, found.threshold, out)
         bar(done, total)
@@ -99,7 +101,9 @@ def _show(found: Evaluation) -> None:
 
     views = found.views()
     width = max(len(name) for name in views) + 2
-    click.echo(f"protocol {found.protocol}, cloud above {found.threshold:.3f}, {len(found.scenes)} scenes; per cent")
+    click.echo(
+        f"protocol {found.protocol}, {found.what} above {found.threshold:.3f}, {len(found.scenes)} scenes; per cent"
+    )
     click.echo(" " * width + "".join(f"{score:>13}" for score in SCORES))
     for name, scores in views.items():
         values = ("–" if math.isnan(scores[s]) else f"{100 * scores[s]:.3f}" for s in SCORES)

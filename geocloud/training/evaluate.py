@@ -52,13 +52,15 @@ class Picture:
 class Evaluation:
     """Counts of every scene, by name, and how often each probability was said over cloud and over clear ground.
 
-    ``said[1]`` counts pixels of cloud and ``said[0]`` clear ones, by probability, in equal bins of [0, 1].
+    ``what`` is scored, cloud or shadow. ``said[1]`` counts pixels of it and ``said[0]`` clear ones, by probability, in
+    equal bins of [0, 1].
     """
 
     protocol: str
     threshold: float
     scenes: dict[str, Confusion] = field(default_factory=dict)
     said: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), "int64"))
+    what: str = "cloud"
 
     def with_scene(self, picture: Picture) -> Evaluation:
         """The same, and one scene more."""
@@ -190,14 +192,23 @@ def _read_probability(path: Path) -> Probability:
     return (values / (255 if values.max() > 1 else 1)).astype("float32")
 
 
-def whole(dataset: DataSet, predictor: Predictor, threshold: float) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates as `geocloud mask` works: scenes in overlapping tiles, blended; pixels without data left out."""
-    evaluation = Evaluation("whole", threshold)
+def whole(
+    dataset: DataSet, predictor: Predictor, threshold: float, shadows: bool = False
+) -> Iterator[tuple[Picture, Evaluation]]:
+    """Evaluates as `geocloud mask` works: scenes in overlapping tiles, blended; pixels without data left out.
+
+    With ``shadows`` it is cloud shadow that is scored, where the masks tell of it; cloud wins, at the model's own
+    threshold.
+    """
+    evaluation = Evaluation("whole", threshold, what="shadow" if shadows else "cloud")
     sources = [_as_one(scene) for scene in dataset.testing] or list(dataset.training)
     for source in sources:
         chip = source.read()
-        probability = probabilities(predictor, chip)[0]
-        picture = Picture(chip.name, probability, chip.cloud, chip.known)
+        probability = probabilities(predictor, chip)
+        picture = Picture(chip.name, probability[0], chip.cloud, chip.known)
+        if shadows:
+            alone = np.where(probability[0] > predictor.threshold, 0, probability[1])
+            picture = Picture(chip.name, alone, chip.shadow, chip.shadow_known)
         evaluation = evaluation.with_scene(picture)
         yield picture, evaluation
 
@@ -215,19 +226,23 @@ def evaluate(
     predictions: Path | None = None,
     protocol: str | None = None,
     threshold: float | None = None,
+    shadows: bool = False,
 ) -> Iterator[tuple[Picture, Evaluation]]:
     """Evaluates a model, or a folder of predicted patches, scene by scene; the last evaluation holds them all.
 
-    ``protocol``: "official", the default where there are test scenes, or "whole". ``threshold``: 12/255 by default
-    in the official protocol, the model's own otherwise. Raises DatasetError, OptionError, SceneError.
+    ``protocol``: "official", the default where there are test scenes, or "whole". ``threshold``: 12/255 by default in
+    the official protocol, the model's own otherwise. ``shadows``: cloud shadow is scored. Raises DatasetError,
+    OptionError, SceneError.
     """
-    protocol = protocol or ("official" if dataset.testing else "whole")
+    protocol = protocol or ("official" if dataset.testing and not shadows else "whole")
     if protocol not in PROTOCOLS:
         raise OptionError(f"protocol {protocol!r}: wanted {' or '.join(PROTOCOLS)}")
     if (predictor is None) == (predictions is None):
         raise OptionError("give either a model or a folder of predictions")
     if threshold is not None and not 0 < threshold < 1:
         raise OptionError(f"threshold {threshold:g}: wanted more than 0 and less than 1")
+    if shadows and (protocol == "official" or predictor is None or predictor.classes < 2):
+        raise OptionError("shadow is scored of a model that tells it, by the protocol 'whole'")
     if protocol == "official":
         if not dataset.testing:
             raise DatasetError(
@@ -238,4 +253,5 @@ def evaluate(
         return official(dataset.testing, predict, threshold or OFFICIAL_THRESHOLD)
     if predictor is None:
         raise OptionError("predicted patches are evaluated by the official protocol alone")
-    return whole(dataset, predictor, threshold or predictor.threshold)
+    own = predictor.shadow_threshold if shadows else predictor.threshold
+    return whole(dataset, predictor, threshold or own, shadows)

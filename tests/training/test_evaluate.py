@@ -8,6 +8,7 @@ from conftest import bright, geobox, write_tif
 
 from geocloud.bands import BANDS
 from geocloud.errors import DatasetError, OptionError
+from geocloud.predict import load_model
 from geocloud.training import report
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, evaluate
@@ -204,3 +205,22 @@ def test_what_makes_no_sense_is_refused(tmp_path, toy):
         evaluate(dataset, Model(), threshold=2)
     with pytest.raises(OptionError, match="official protocol alone"):
         evaluate(dataset, predictions=toy, protocol="whole")
+
+
+def test_shadow_is_scored_where_masks_tell_of_it(tmp_path):
+    rng = np.random.default_rng(2)
+    image = rng.uniform(0.05, 0.6, (4, 96, 96)).astype("float32")
+    mask = np.where(rng.random((96, 96)) > 0.7, 2, np.where(rng.random((96, 96)) > 0.8, 1, 0)).astype("uint8")
+    mask[:4] = 255
+    for kind, values in (("images", image), ("masks", mask[None])):
+        (tmp_path / kind).mkdir()
+        names = {"descriptions": ("red", "green", "blue", "nir")} if kind == "images" else {}
+        write_tif(tmp_path / kind / "a.tif", values, geobox(96, 96), **names)
+    dataset, predictor = open_dataset(tmp_path, {0: "clear", 1: "cloud", 2: "shadow", 255: "ignore"}), load_model()
+    found = last(evaluate(dataset, predictor, threshold=0.1, shadows=True))
+    probability = predictor.predict_array(image, pixel_size=30)
+    told = (probability[1] > 0.1) & (probability[0] <= predictor.threshold)
+    truth, known = mask == 2, mask != 255
+    assert found.what == "shadow" and found.pooled == Confusion.of(told, truth, known)
+    with pytest.raises(OptionError, match="a model that tells it"):
+        evaluate(dataset, load_model(cloud_alone=True), shadows=True)

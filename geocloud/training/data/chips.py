@@ -79,6 +79,16 @@ class Chip:
         return (self.target[0] > CLOUD // 2) & self.known
 
     @property
+    def shadow(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where there is cloud shadow."""
+        return (self.target[1] > CLOUD // 2) & self.shadow_known
+
+    @property
+    def shadow_known(self) -> NDArray[np.bool_]:
+        """``(h, w)``, True where it is known whether there is cloud shadow."""
+        return self.target[1] != UNKNOWN
+
+    @property
     def known(self) -> NDArray[np.bool_]:
         """``(h, w)``, True where it is known whether there is cloud."""
         return self.target[0] != UNKNOWN
