@@ -15,7 +15,7 @@ from PIL import Image
 
 from geocloud.batch import BatchOptions, run_batch
 from geocloud.outputs import styles
-from geocloud.pipeline import mask_scene
+from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.qgis import install as qgis
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
@@ -48,6 +48,8 @@ def made(tmp_path_factory):
     """Everything that geocloud writes, of a sample scene."""
     folder = tmp_path_factory.mktemp("made")
     mask_scene(SCENE, folder / "mask.tif", polygons=folder / "clouds.gpkg", probability=folder / "probability.tif")
+    both = MaskOptions(shadows=True)
+    mask_scene(SCENE, folder / "shadows.tif", polygons=folder / "shadows.gpkg", options=both)
     for form in ("geojson", "fgb"):
         mask_scene(SCENE, folder / f"{form}.tif", polygons=folder / f"{form}_clouds.{form}")
     run_batch([str(SAMPLES / "*_T1"), str(SAMPLES / "*.tar")], folder / "batch", BatchOptions())
@@ -85,16 +87,19 @@ def found(home, made):
         rasters={
             "band": str(band),
             "mask": str(made / "mask.tif"),
+            "shadows": str(made / "shadows.tif"),
             "probability": str(made / "probability.tif"),
         },
         vectors={
             "polygons": f"{made / 'clouds.gpkg'}|layername=clouds",
+            "both": f"{made / 'shadows.gpkg'}|layername=clouds",
             "geojson": str(made / "geojson_clouds.geojson"),
             "fgb": str(made / "fgb_clouds.fgb"),
             "footprints": f"{made / 'batch' / 'footprints.gpkg'}|layername=footprints",
         },
         maps={
             str(made / "qgis_mask.png"): ["mask", "band"],
+            str(made / "qgis_shadows.png"): ["shadows", "band"],
             str(made / "qgis_probability.png"): ["probability", "band"],
             str(made / "qgis_polygons.png"): ["polygons", "band"],
             str(made / "alone.png"): ["mask"],
@@ -110,6 +115,18 @@ def test_the_mask_lies_on_its_source_with_two_named_classes(found):
     assert mask["renderer"] == "paletted" and mask["nodata"] == 255
     assert mask["classes"] == [[0, "clear", [0, 0, 0, 0]], [1, "cloud", [*CLOUD, 128]]]
     assert [label for label, _ in mask["legend"]] == ["clear", "cloud"]
+
+
+def test_shadow_is_a_third_class_of_mask_and_polygons(found, made):
+    mask, polygons = found["shadows"], found["both"]
+    assert [label for label, _ in mask["legend"]] == ["clear", "cloud", "shadow"]
+    assert mask["classes"][2] == [2, "shadow", [*styles.SHADOW_RGB, 128]]
+    assert polygons["renderer"] == "categorizedSymbol" and polygons["labels"] == ["cloud", "shadow"]
+    assert "class" in polygons["fields"] and "cloud shadow" in polygons["abstract"]
+    values = read_tif(made / "shadows.tif")[0]
+    assert {1, 2} <= set(np.unique(values))
+    drawn, band = np.array(picture(made / "qgis_shadows.png"), int), np.array(picture(made / "band.png"), int)
+    assert (abs(drawn - (band + styles.SHADOW_RGB) / 2).max(2) < 3).mean() > 0.3 * (values == 2).mean()
 
 
 def test_probability_is_a_ramp_in_per_cent(found):
@@ -155,7 +172,7 @@ def test_maps_show_cloud_and_nothing_where_there_is_none(found, made):
     clear = mask == 0
     assert (abs(over[clear] - band[clear]) <= 2).all(1).mean() > 0.97
     if os.environ.get("GEOCLOUD_PICTURES"):
-        for name in ("qgis_mask", "qgis_probability", "qgis_polygons"):
+        for name in ("qgis_mask", "qgis_shadows", "qgis_probability", "qgis_polygons"):
             picture(made / f"{name}.png").save(ROOT / "docs" / "images" / f"{name}.png", optimize=True)
 
 
