@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import level1_numbers, ramp, write_tif
 from rasterio.windows import Window
 
@@ -129,3 +130,19 @@ def test_level_1_fill_is_zero_in_any_band_of_a_stack_too(tmp_path):
     with open_scene(save(tmp_path, values), ReadOptions(units="landsat-l1")) as scene:
         valid = scene.read(Window(0, 0, 110, 90))[1]
     assert np.argwhere(~valid).tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
+    band = next(product.glob("*_B4.TIF"))
+    with rasterio.open(band, "r+") as dataset:
+        values = dataset.read(1)
+        values[5, 6] = 0
+        dataset.write(values, 1)
+    if bare:
+        for path in list(product.iterdir()):
+            path.rename(product / path.name.rpartition("_")[2])
+        (product / "MTL.txt").unlink()
+        product = product.rename(tmp_path / "bands")
+    with open_scene(product, ReadOptions(scale=3e-5, offset=-0.1)) as scene:
+        assert np.argwhere(~scene.read()[1]).tolist() == [[5, 6]]
