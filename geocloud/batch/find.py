@@ -18,6 +18,7 @@ from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.layers import open_raster
 from geocloud.scene.locate import Kind, locate
+from geocloud.scene.planet import is_beside
 from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,8 @@ def _product_name(prefix: str, folder: str, several: bool) -> str:
 
 def _may_be_scene(path: Path) -> bool:
     """False for rasters of one band, such as masks; what cannot be opened is kept, so that somebody hears of it."""
+    if is_beside(path.name):
+        return False
     try:
         with open_raster(str(path), str(path)) as dataset:
             return bool(dataset.count > 1)

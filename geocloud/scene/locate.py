@@ -13,6 +13,7 @@ from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
 from geocloud.scene.layers import open_raster
+from geocloud.scene.planet import files_beside
 from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_files
 
 
@@ -59,6 +60,8 @@ class Source:
                 return tuple(file for file in files if _is_part(file)) or tuple(files)
             case Kind.PATCHES:
                 return tuple(sorted(str(patch.path) for patch in find_patches(self.path)))
+            case Kind.RASTER if not is_remote(self.place):
+                return (self.place, *(str(file) for file in files_beside(self.path)))
             case Kind.BAND | Kind.PATCH:
                 return tuple(sorted({self.place, *_siblings(self.path)}))
             case _:

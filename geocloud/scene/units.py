@@ -39,6 +39,8 @@ def resolve(
         conversion = recipe.conversion or CONVERSIONS[units]
     elif in_file is not None:
         units, conversion = Units.REFLECTANCE, in_file
+    elif recipe.unknown is not None:
+        raise UnitsError(recipe.unknown)
     else:
         units = _from_values(recipe, dtype, look())
         conversion = CONVERSIONS[units]

@@ -9,7 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-from conftest import SAMPLES, level1_numbers, ramp, read_tif, write_tif
+from conftest import SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
 
 FARMLAND = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 NAMES = ("red", "green", "blue", "nir")
@@ -124,7 +124,7 @@ def test_debug_shows_where_it_happened(tmp_path):
 
 
 def test_notes_go_to_stderr_and_quiet_silences_them(tmp_path):
-    path = write_tif(tmp_path / "s.tif", ramp())
+    path = write_tif(tmp_path / "s.tif", ramp(), geobox(size=200))
     done = run("mask", path, "-o", tmp_path / "a.tif")
     assert done.stderr.startswith("geocloud: note: ")
     assert len(lines(done.stdout)) == 1

@@ -350,6 +350,51 @@ def _(folder: Path) -> list[str]:
     return [stack(folder, ramp()[:3])]
 
 
+def land(blue_first: bool = False) -> np.ndarray:
+    """Reflectance × 10 000 from plants to bare soil, which tells red from blue."""
+    share = ((ramp() - 0.05) % 0.01 * 100)[:1]
+    ends = zip((0.03, 0.05, 0.03, 0.4), (0.25, 0.18, 0.12, 0.32), strict=True)
+    image = np.concatenate([plants + share * (soil - plants) for plants, soil in ends])
+    return np.rint(image[[2, 1, 0, 3] if blue_first else [0, 1, 2, 3]] * 1e4).astype("uint16")
+
+
+@case("raster", "four bands without names, of which the pixels tell that blue is first", MASKED, "read as blue, green")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, land(blue_first=True), descriptions=None)]
+
+
+@case("raster", "four bands without names, of which the pixels leave doubt", 1, "--bands 3,2,1,4")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, descriptions=None)]
+
+
+@case("raster", "four bands of 8 bits without names", 1, "and, of 8 bits, --units scaled-8bit")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, (ramp() * 255).astype("uint8"), descriptions=None, photometric="minisblack")]
+
+
+@case("raster", "near-infrared of 8 bits that is marked alpha", 1, "varies as near-infrared does")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, (ramp() * 255).astype("uint8"), descriptions=None)]
+
+
+@case("raster", "an alpha band named in --bands", 1, "is alpha (transparency), not light")
+def _(folder: Path) -> list[str]:
+    values = (ramp() * 255).astype("uint8")
+    values[3] = 255
+    return [stack(folder, values, descriptions=None), "--bands", "1,2,3,4", "--units", "scaled-8bit"]
+
+
+@case("raster", "twelve bands without names", 1, "if they are Sentinel-2's from B01, 4,3,2,8")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.resize(land(), (12, 90, 110)))]
+
+
+@case("raster", "PlanetScope radiance without its coefficients", 1, "put it there, or say --scale and --offset")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, land(), "20240701_103015_12_2465_3B_AnalyticMS.tif", descriptions=None)]
+
+
 @case("raster", "200 bands without names", 1, "say --bands")
 def _(folder: Path) -> list[str]:
     return [stack(folder, np.repeat(ramp(), 50, 0))]
@@ -450,7 +495,7 @@ def _(folder: Path) -> list[str]:
     return [str(path)]
 
 
-@case("raster", "band descriptions that are not UTF-8", MASKED, "bands have no names")
+@case("raster", "band descriptions that are not UTF-8", 1, "four bands without names")
 def _(folder: Path) -> list[str]:
     path = Path(stack(folder, descriptions=("rXd", "grXn", "blXu", "nXr")))
     path.write_bytes(path.read_bytes().replace(b"rXd", b"r\xf6d").replace(b"grXn", b"gr\xfcn"))
