@@ -450,6 +450,11 @@ case("raster", "all pixels below zero", MASKED)(one(_fill(-0.1)))
 case("raster", "values far beyond reflectance", 1, "nothing tells what the values mean")(one(_fill(3e8)))
 
 
+@case("raster", "four bands of numbers from 0 to 1500", 1, "too dark for reflectance × 10 000")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.random.default_rng(3).integers(0, 1501, (4, 90, 110)).astype("uint16"))]
+
+
 # Where pixels are.
 
 

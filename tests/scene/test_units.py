@@ -58,6 +58,42 @@ def test_numbers_that_could_be_several_things_are_refused_with_their_range_and_t
     assert str(values.dtype) in message
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+@pytest.mark.parametrize("top", [255, 1000, 1500, 2047, 4095])
+def test_numbers_that_end_too_low_for_reflectance_are_refused(tmp_path, top, dtype):
+    """11 and 12 bits, radiance, per mille: whatever ends far below 10 000, or where such numbers end."""
+    values = np.random.default_rng(7).integers(0, top, (4, 90, 110), endpoint=True).astype(dtype)
+    values[:, :9] = top  # saturated
+    with pytest.raises(UnitsError, match=rf"{dtype}, \d+ to {top}.*too dark.*--scale") as caught:
+        units_of(save(tmp_path, values))
+    assert "--units sentinel2" in str(caught.value)
+    assert units_of(save(tmp_path, values), units="sentinel2") is Units.SENTINEL2
+
+
+def test_water_alone_is_dark(tmp_path, caplog):
+    red, green, blue, nir = 0.028, 0.05, 0.08, 0.012
+    water = np.stack([ramp()[0] / 90 + level for level in (red, green, blue, nir)])
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        assert units_of(save(tmp_path, (water * 10_000).astype("uint16"))) is Units.SENTINEL2
+    assert "nothing of it above" not in caplog.text
+    with pytest.raises(UnitsError, match="too dark"):
+        units_of(save(tmp_path, (water * 2000).astype("uint16")))
+
+
+def test_a_dim_scene_brings_a_note(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        dim = dark_to_bright(0.01, 0.15)
+        dim[3] += 0.06
+        assert units_of(save(tmp_path, (dim * 10_000).astype("uint16"))) is Units.SENTINEL2
+    assert "nothing of it above 0.21" in caplog.text
+
+
+def test_cloud_all_over_is_not_taken_for_level_1(tmp_path):
+    cloud = np.stack([ramp()[0] / 20 + level for level in (0.44, 0.49, 0.54, 0.5)])
+    with pytest.raises(UnitsError, match="--units"):
+        units_of(save(tmp_path, (cloud * 10_000).astype("uint16")))
+
+
 def test_what_the_user_says_counts(tmp_path):
     numbers = (dark_to_bright(0.02, 0.6) * 10_000 + 1000).astype("uint16")
     path = save(tmp_path, numbers)
