@@ -143,7 +143,8 @@ def test_info_tells_what_is_seen():
     assert facts["acquired"] == "2024-07-01T10:00:00+00:00"
     assert [band["name"] for band in facts["bands"]] == list(NAMES)
     text = run("info", FARMLAND).stdout
-    for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF"):
+    assert facts["observed_percentiles"] == [0.1, 99.9] and 0 < facts["sampled_valid_percent"] <= 100
+    for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF", "%, of a sample", "99.9 percentile"):
         assert word in text
 
 

@@ -557,9 +557,18 @@ for name in ("a b.tif", "Wölkchen ☁.tif", 'it\'s "one".tif', "100%d %s.tif", 
         return ["--", stack(folder, name=name)]
 
 
-@case("destination", "a name with no room for its sidecars", 1, "cannot be written")
-def _(folder: Path) -> list[str]:
-    return [stack(folder), "-o", str(folder / "out" / ("x" * 250 + ".tif"))]
+for length in (244, 300):
+
+    @case("destination", f"a name of {length} letters", 1, f"a name of {length} bytes, too long")
+    def _(folder: Path, length: int = length) -> list[str]:
+        return [stack(folder), "-o", str(folder / "out" / ("x" * (length - 4) + ".tif"))]
+
+
+for name in ("m.jpg", "masks.v2"):
+
+    @case("destination", f"a mask named {name}", 1, "masks and probabilities are GeoTIFFs")
+    def _(folder: Path, name: str = name) -> list[str]:
+        return [stack(folder), "-o", str(folder / "out" / name)]
 
 
 @case("destination", "the scene itself", 1, "is the scene itself")
