@@ -27,7 +27,8 @@ class OutputPlan:
         for path in (self.mask, self.probability):
             if path is not None and path.suffix.lower() not in (".tif", ".tiff"):
                 raise OutputError(
-                    f"{path}: masks and probabilities are GeoTIFFs; wanted a name that ends in .tif, or, for a folder, in /"
+                    f"{path}: masks and probabilities are GeoTIFFs; wanted a name that ends in .tif, or, for a folder, "
+                    "in /"
                 )
         if self.polygons is not None:
             from geocloud.outputs.vector import check_suffix

@@ -61,8 +61,8 @@ class Staging:
         for path in destinations:
             if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
                 raise OutputError(
-                    f"{path.name[:40]}…: a name of {length} bytes, too long; wanted at most {LONGEST_NAME}, with room for "
-                    "its sidecars: give a shorter one"
+                    f"{path.name[:40]}…: a name of {length} bytes, too long; wanted at most {LONGEST_NAME}, with room "
+                    "for its sidecars: give a shorter one"
                 )
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder, wanted the name of a file to write")

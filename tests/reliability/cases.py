@@ -596,10 +596,10 @@ def _(folder: Path) -> list[str]:
     return [stack(folder), "-o", str(folder / "old.tif")]
 
 
-@case("destination", "the mask and the polygons in one file", 1, "two outputs are the same file")
+@case("destination", "the mask and the probability in one file", 1, "two outputs are the same file")
 def _(folder: Path) -> list[str]:
-    out = str(folder / "out" / "x.gpkg")
-    return [stack(folder), "-o", out, "--polygons", out]
+    out = str(folder / "out" / "x.tif")
+    return [stack(folder), "-o", out, "--probability", out]
 
 
 @case("destination", "under a file", 1, "does not exist")
