@@ -51,6 +51,8 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
             return landsat_recipe(open_container(found.path.parent), options, found.path.name)
         case Kind.BUCKET:
             return landsat_recipe(open_bucket(found.place), options)
+        case Kind.NAME:
+            return geotiff_recipe(found.place, options)
         case Kind.RASTER:
             return geotiff_recipe(found.place if is_remote(found.place) else str(found.path), options)
         case Kind.ARCHIVE if is_remote(found.place):

@@ -51,7 +51,7 @@ def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
 
     Raises BandError where the four bands cannot be told, UnitsError, SceneReadError.
     """
-    stem = PurePosixPath(path.replace("\\", "/")).stem if is_remote(path) else Path(path).stem
+    stem = _stem(path)
     name, planet = ProductName.parse(stem), PlanetName.parse(stem)
     with open_raster(path, path) as dataset:
         if planet and dataset.count != planet.count:
@@ -74,6 +74,12 @@ def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
     if own and name.level:
         return replace(recipe, units=Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2)
     return recipe
+
+
+def _stem(path: str) -> str:
+    if is_remote(path):
+        return PurePosixPath(path.replace("\\", "/")).stem
+    return gdal.stem_of(path) if gdal.is_gdal_name(path) else Path(path).stem
 
 
 def _units_too(dataset: rasterio.DatasetReader, options: ReadOptions) -> str:
@@ -157,6 +163,8 @@ def _find(
         f"{i} {description or colour.name}"
         for i, (description, colour) in enumerate(zip(descriptions, dataset.colorinterp, strict=True), 1)
     )
+    if dataset.count == 0 and (inside := dataset.subdatasets):
+        raise BandError(f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}")
     if dataset.count < 4:
         raise BandError(
             f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "

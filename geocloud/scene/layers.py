@@ -38,7 +38,7 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
 
 def _settings(*paths: str) -> dict[str, Any]:
     """GDAL's settings for rasters at these paths."""
-    return {**gdal.OPTIONS, **(READING if any(is_remote(path) for path in paths) else {})}
+    return {**gdal.OPTIONS, **(READING if any(is_remote(path) or "/vsicurl" in path for path in paths) else {})}
 
 
 class Layers:

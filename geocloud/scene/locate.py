@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath
 
 from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.io.gdal import file_of, is_gdal_name
 from geocloud.io.remote import is_remote, list_files, names_file
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
@@ -22,6 +23,7 @@ class Kind(StrEnum):
 
     ITEM = "STAC item"
     RASTER = "raster"
+    NAME = "name that GDAL knows"
     BANDS = "band files in a folder"
     BAND = "one of several band files"
     ARCHIVE = "archive of band files"
@@ -53,6 +55,8 @@ class Source:
         match self.kind:
             case Kind.ITEM:
                 return item_files(self.place)
+            case Kind.NAME:
+                return (file_of(self.place) or self.place,)
             case Kind.BUCKET:
                 return tuple(url for url in list_files(f"{self.place.rstrip('/')}/") if _is_part(url))
             case Kind.BANDS:
@@ -90,6 +94,8 @@ def _kind_here(place: str) -> Kind:
     path = Path(place)
     if is_item_path(path) or (not path.exists() and is_item_path(Path(place.partition("#")[0]))):
         return Kind.ITEM
+    if is_gdal_name(place):
+        return Kind.NAME
     if not path.exists():
         raise SceneNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():

@@ -455,6 +455,18 @@ def _(folder: Path) -> list[str]:
     return [stack(folder, np.random.default_rng(3).integers(0, 1501, (4, 90, 110)).astype("uint16"))]
 
 
+@case("raster", "a raster in a zip, by the name that GDAL has for it", MASKED)
+def _(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(stack(folder), "in/scene.tif")
+    return [f"/vsizip/{folder}/a.zip/in/scene.tif"]
+
+
+@case("raster", "one of GDAL's names that leads nowhere", 1, "cannot be opened as a raster")
+def _(folder: Path) -> list[str]:
+    return [f"GTIFF_DIR:7:{stack(folder)}"]
+
+
 # Where pixels are.
 
 
