@@ -8,9 +8,9 @@ from geocloud.errors import BandError, SceneReadError
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import patch_recipe, scene_recipe
-from geocloud.scene.container import Container, open_bucket, open_container
+from geocloud.scene.container import Container, is_archive, open_bucket, open_container
 from geocloud.scene.geotiff import geotiff_recipe
-from geocloud.scene.landsat import landsat_recipe
+from geocloud.scene.landsat import find_products, landsat_recipe
 from geocloud.scene.locate import Kind, Source, locate
 from geocloud.scene.raster import RasterScene
 from geocloud.scene.stac import item_recipe
@@ -60,7 +60,12 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
                 f"{found.place}: archives are read from a disk only; fetch it, or name its folder or STAC item"
             )
         case Kind.BANDS | Kind.ARCHIVE:
-            return _product(found.path, open_container(found.path), options)
+            try:
+                return _product(found.path, open_container(found.path), options)
+            except BandError as error:
+                if found.is_folder and _holds_scenes(found.path):
+                    raise BandError(f"{error}; to mask all in it: geocloud batch {found.place} -o masks") from error
+                raise
 
 
 def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:
@@ -73,3 +78,14 @@ def _product(path: Path, container: Container, options: ReadOptions) -> SceneRec
         inside = "only folders in it; name one of them" if path.is_dir() and any(path.iterdir()) else "it is empty"
         raise BandError(f"{path}: no Landsat band files, {inside}")
     return landsat_recipe(container, options)
+
+
+def _holds_scenes(folder: Path) -> bool:
+    """True where files and folders in it may be scenes, each by itself; not for parts of one product."""
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    products = {product.prefix for product in find_products(tuple(names))}
+    if products:
+        return len(products) > 1
+    files = [name for name in names if name.lower().endswith((".tif", ".tiff")) or is_archive(Path(name))]
+    folders = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return len(files) + len(folders) > 1

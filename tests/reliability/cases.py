@@ -132,6 +132,20 @@ def _(folder: Path) -> list[str]:
     return [str(folder / "empty")]
 
 
+@case("file", "a folder of several rasters", 1, "to mask all in it: geocloud batch")
+def _(folder: Path) -> list[str]:
+    for name in ("a.tif", "b.tif"):
+        stack(folder, name=name)
+    return [str(folder)]
+
+
+@case("file", "a folder of several products", 1, "to mask all in it: geocloud batch")
+def _(folder: Path) -> list[str]:
+    for name in (NAME, NAME.replace("190026", "190027")):
+        product(folder / "all", name)
+    return [str(folder / "all")]
+
+
 # Landsat products.
 
 
