@@ -103,7 +103,7 @@ def _of_planet(recipe: SceneRecipe, name: PlanetName) -> SceneRecipe:
     if here.is_file():
         recipe = replace(recipe, mask=planet_mask(here, name))
     try:
-        conversion = planet_conversion(here, name)
+        conversion = planet_conversion(here, name, tuple(band.index for band in recipe.bands))
     except UnitsError as error:
         return replace(recipe, unknown=str(error), fill=0)
     return replace(recipe, units=Units.REFLECTANCE, conversion=conversion, fill=0)

@@ -79,8 +79,11 @@ def planet_mask(path: Path, name: PlanetName) -> MaskSource | None:
     return None if file is None else MaskSource(str(file), UNUSABLE, NO_IMAGE)
 
 
-def planet_conversion(path: Path, name: PlanetName) -> Conversion:
-    """The way to reflectance. Raises UnitsError where the coefficients are not there, SceneReadError."""
+def planet_conversion(path: Path, name: PlanetName, numbers: tuple[int, ...]) -> Conversion:
+    """The way to reflectance of the bands with these numbers: red, green, blue and, where it is read, nir.
+
+    Raises UnitsError where their coefficients are not there, SceneReadError.
+    """
     if name.surface:
         return SURFACE
     file = _metadata(path, name)
@@ -90,11 +93,10 @@ def planet_conversion(path: Path, name: PlanetName) -> Conversion:
             "put it there, or say --scale and --offset"
         )
     found = read_coefficients(file)
-    numbers = BANDS[name.count]
     lacking = [number for number in numbers if number not in found]
     if lacking:
         raise UnitsError(f"{file}: no reflectanceCoefficient of band {lacking[0]}; fetch the file again")
-    red, green, blue, nir = (found[number] for number in numbers)
+    red, green, blue, nir = [*(found[number] for number in numbers), found[numbers[0]]][:4]
     return Conversion((red, green, blue, nir), (0.0,) * 4)
 
 
@@ -116,7 +118,7 @@ def read_coefficients(path: Path) -> dict[int, float]:
     try:
         parser.Parse(data, True)
         return {int(number): float(value) for number, value in reader.found}
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: of an encoding
         raise SceneReadError(f"{path}: cannot be read as PlanetScope metadata ({error})") from error
 
 

@@ -217,6 +217,8 @@ def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
     (tmp_path / f"{SCENE}_AnalyticMS_8b_metadata.xml").write_text(coefficients(*(i * 1e-5 for i in range(1, 9))))
     with open_scene(path) as scene:
         assert scene.conversion.scale == pytest.approx((6e-5, 4e-5, 2e-5, 8e-5))
+    with open_scene(path, ReadOptions(bands=(6, 3, 1))) as scene:
+        assert scene.conversion.scale[:3] == pytest.approx((6e-5, 3e-5, 1e-5))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +229,7 @@ def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
         (coefficients("high", 2, 3, 4), SceneReadError, "cannot be read as PlanetScope metadata"),
         (coefficients(1, 2), UnitsError, "no reflectanceCoefficient of band 3"),
         (coefficients(0, 2, 3, 4), UnitsError, "no scale of zero"),
+        ('<?xml version="1.0" encoding="WTF-8"?><a/>', SceneReadError, "cannot be read as PlanetScope metadata"),
         ("<a>" + " " * 5_000_000 + "</a>", SceneReadError, "bytes long"),
     ],
 )
