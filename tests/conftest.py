@@ -12,6 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from geocloud.bands import BANDS
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
@@ -36,9 +37,13 @@ def ramp(height: int = 90, width: int = 110) -> NDArray[np.float32]:
 
 
 def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **options: Any) -> Path:
-    """Writes (band, row, col) values; ``descriptions``, ``tags`` and creation options by name."""
+    """Writes (band, row, col) values; ``descriptions``, ``tags`` and creation options by name.
+
+    Four bands are red, green, blue and nir, and say so, unless ``descriptions`` say otherwise.
+    """
     grid = grid or geobox(*values.shape[1:])
-    descriptions, tags = options.pop("descriptions", None), options.pop("tags", None)
+    descriptions = options.pop("descriptions", BANDS if values.shape[0] == len(BANDS) else None)
+    tags = options.pop("tags", None)
     scales, colours = options.pop("scales", None), options.pop("colorinterp", None)
     with open_quietly(
         path,

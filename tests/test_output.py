@@ -16,6 +16,21 @@ def test_nothing_appears_before_everything_is_there(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.gpkg"]
 
 
+def test_in_between_results_never_meet_a_result_of_their_name(tmp_path):
+    first = tmp_path / "mask.tif"
+    with Staging([first]) as staging:
+        assert staging.scratch(first, "mask.tif") != staging.place(first)
+
+
+@pytest.mark.parametrize("length", [240, 300])
+def test_a_name_that_no_disk_takes_is_refused_at_once(tmp_path, length):
+    with pytest.raises(OutputError, match=f"a name of {length} bytes, too long"):
+        Staging([tmp_path / ("ä" * 4 + "x" * (length - 12) + ".tif")])
+    with Staging([tmp_path / ("x" * 235 + ".tif")]) as staging:
+        staging.place_text(tmp_path / ("x" * 235 + ".tif.aux.xml"), "beside it")
+        staging.publish()
+
+
 def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path):
     old = tmp_path / "a.tif"
     old.write_text("old")

@@ -18,7 +18,8 @@ from geocloud_cli import options
 def info(scene: str, as_json: bool, **given: Any) -> None:
     """Show what geocloud sees in SCENE: bands, units, grid, dates, and the values in it, without masking it.
 
-    Ranges and the valid share come from small samples all over the scene.
+    The valid share and the ranges, from the 0.1 to the 99.9 percentile, are those of a sample: small windows all over
+    the scene. A mask counts every pixel, and may differ.
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
@@ -34,7 +35,7 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
         click.echo(f"{key:<14} {value}")
     for band in facts["bands"]:
         low, high = band["observed"]
-        seen = "no valid pixel" if low is None else f"{low:g} to {high:g}"
+        seen = "no valid pixel" if low is None else f"{low:g} to {high:g} (0.1 to 99.9 percentile of a sample)"
         if not facts["problem"]:
             seen += f"; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}"
         click.echo(f"{band['name']:<14} {seen}")
@@ -58,7 +59,8 @@ def _facts(scene: Any) -> dict[str, Any]:
         "units": None if scene.problem else str(scene.units),
         "problem": scene.problem,
         "data_type": scene.dtype,
-        "valid_percent": 100 * scene.sample.valid_share,
+        "sampled_valid_percent": 100 * scene.sample.valid_share,
+        "observed_percentiles": [0.1, 99.9],
         "bands": [
             {
                 "name": name,
@@ -89,5 +91,5 @@ def _words(facts: dict[str, Any]) -> dict[str, str]:
         "sun elevation": "unknown" if facts["sun_elevation"] is None else f"{facts['sun_elevation']:g}°",
         "units": facts["units"] or f"unknown: {facts['problem']}",
         "data type": facts["data_type"],
-        "valid": f"about {facts['valid_percent']:.0f} %",
+        "valid": f"about {facts['sampled_valid_percent']:.0f} %, of a sample",
     }

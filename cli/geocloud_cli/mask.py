@@ -98,7 +98,7 @@ def mask(
         loaded = load_model(model, **asdict(compute), cloud_alone=True)
 
     failed, taken = 0, set[Path]()
-    fresh = [Path(said) for said in (output, polygons, probability) if said and not Path(said).exists()]
+    fresh = [Path(said) for said in (output, polygons, probability) if said and not _exists(said)]
     for scene in scenes:
         try:
             recipe = find_recipe(scene, read)
@@ -136,6 +136,14 @@ def mask(
         sys.exit(1)
 
 
+def _exists(place: str) -> bool:
+    """False also for a name that no disk takes: whoever writes there says so."""
+    try:
+        return Path(place).exists()
+    except OSError:
+        return False
+
+
 def _destination(said: str | None, many: bool, name: str, ending: str) -> Path | None:
     """The file that was said; or one with the scene's name in the folder that was said ("": here), which is made."""
     from geocloud.errors import OutputError
@@ -143,7 +151,7 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
     if said is None:
         return None
     path = Path(said)
-    if not many and path.suffix and not path.is_dir() and not said.endswith("/"):
+    if not many and path.suffix and not said.endswith("/") and not (_exists(said) and path.is_dir()):
         return path
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -147,8 +147,8 @@ _MASKING = [
     click.option(
         "--working-resolution",
         metavar="METRES|native",
-        help="Pixels that the model sees; the mask stays on the scene's own.  [default: the model's own (30) for "
-        "scenes finer than 20 m, else native]",
+        help="Pixels that the model sees; the mask stays on the scene's own. native takes pixels beyond 300 m too, "
+        "which are refused otherwise.  [default: the model's own (30) for scenes finer than 20 m, else native]",
     ),
     click.option(
         "--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams."

@@ -14,12 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
+from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files, read_bytes
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.layers import open_raster
 from geocloud.scene.locate import Kind, locate
+from geocloud.scene.planet import is_beside
 from geocloud.scene.sentinel2 import PRODUCT_ID, find_root, is_product, safe_scenes
 from geocloud.scene.stac import is_item_path
 
@@ -88,6 +90,9 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
         yield from _elsewhere(source)
         return
     path = Path(source)
+    if is_gdal_name(source):
+        yield Found(source, stem_of(source), source, 1)
+        return
     if not path.exists():
         if glob.has_magic(source):
             matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -170,6 +175,8 @@ def _product_name(prefix: str, folder: str, several: bool) -> str:
 
 def _may_be_scene(path: Path) -> bool:
     """False for rasters of one band, such as masks; what cannot be opened is kept, so that somebody hears of it."""
+    if is_beside(path.name):
+        return False
     try:
         with open_raster(str(path), str(path)) as dataset:
             return bool(dataset.count > 1)
@@ -194,7 +201,7 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
     else:
         lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     for line in (line.strip() for line in lines if line.strip()):
-        near = line if is_remote(line) or Path(line).exists() else str(path.parent / line)
+        near = line if is_remote(line) or is_gdal_name(line) or Path(line).exists() else str(path.parent / line)
         try:
             yield from _expand(near, aside, lists)
         except SceneError:  # the run tells of it, and masks the others

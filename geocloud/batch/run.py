@@ -23,6 +23,7 @@ from geocloud.batch.local import Compute, run_local
 from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
 from geocloud.batch.report import write_report
 from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError, without_secrets
+from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
 from geocloud.model import bundled_models, find_model
 from geocloud.outputs.staging import sweep
@@ -274,7 +275,7 @@ def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator
 
 def _absolute(source: str) -> str:
     place, mark, item = source.partition("#") if not Path(source).exists() else (source, "", "")
-    return source if is_remote(source) else f"{Path(place).absolute()}{mark}{item}"
+    return source if is_remote(source) or is_gdal_name(source) else f"{Path(place).absolute()}{mark}{item}"
 
 
 @contextmanager

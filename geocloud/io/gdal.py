@@ -1,9 +1,10 @@
-"""How rasters are opened everywhere: GDAL's settings, and no warning for what has no place."""
+"""How rasters are opened everywhere: GDAL's settings and names, and no warning for what has no place."""
 
 from __future__ import annotations
 
+import re
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import rasterio
@@ -27,3 +28,54 @@ def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, mode, **profile)
+
+
+NAME = re.compile(r"/vsi\w+[/?].*|[A-Za-z][A-Za-z0-9_]+:(?!//).+", re.DOTALL)
+
+
+def is_gdal_name(source: str | Path) -> bool:
+    """True for what GDAL opens and no disk has under that name.
+
+    That is ``/vsizip/…``, ``/vsicurl/…`` and the like, and ``DRIVER:…``: ``GTIFF_DIR:2:FILE``, ``NETCDF:"FILE":DATA``.
+    """
+    return bool(NAME.fullmatch(str(source))) and not _on_disk(str(source))
+
+
+def file_of(name: str) -> str | None:
+    """The file on a disk, or the address, that one of GDAL's names is about; None where it cannot be told.
+
+    ``/vsizip//data/a.zip/b.tif`` → ``/data/a.zip``; ``/vsicurl/https://there/a.tif`` → ``https://there/a.tif``.
+    """
+    parts = [name] if name.startswith("/vsi") else [*re.findall(r'"([^"]+)"', name), *name.split(":")[1:]]
+    if not name.startswith("/vsi"):
+        parts.append(name.split(":", 2)[-1])  # GTIFF_DIR:2:FILE, whatever is in FILE
+    return next((file for part in parts if (file := _file_in(part))), None)
+
+
+def _file_in(path: str) -> str | None:
+    """The file of a path that may begin with ``/vsi…/`` and go on inside an archive."""
+    while found := re.match(r"/?vsi(\w+)/(.*)", path, re.DOTALL):
+        if found[1] == "s3":
+            return f"s3://{found[2]}"
+        path = found[2]
+    path = path.replace("{", "").replace("}", "")  # GDAL's way to mark where an archive's name ends
+    if re.match(r"https?://", path):
+        archive = re.match(r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)", path)
+        return archive[0] if archive else path
+    here = PurePosixPath(path)
+    return next((str(place) for place in (here, *here.parents) if _on_disk(str(place)) and Path(place).is_file()), None)
+
+
+def stem_of(name: str) -> str:
+    """A short name for people: ``scene`` of ``/vsizip/a.zip/scene.tif``, ``2_scene`` of ``GTIFF_DIR:2:scene.tif``."""
+    parts = [name] if name.startswith("/vsi") else name.split(":")[1:]
+    parts = [part.strip('"').partition("?")[0] for part in parts if not part.endswith(("http", "https"))]
+    stems = [PurePosixPath(part).stem for part in parts]
+    return re.sub(r"[^\w.\-]+", "_", "_".join(stem for stem in stems if stem)).strip("_") or "scene"
+
+
+def _on_disk(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False

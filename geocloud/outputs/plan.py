@@ -11,7 +11,11 @@ from geocloud.errors import OutputError
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """The results of one scene. Raises OptionError for polygons in a form that does not exist."""
+    """The results of one scene.
+
+    Raises OutputError for rasters that are not named as GeoTIFFs, OptionError for polygons in a form that does not
+    exist.
+    """
 
     mask: Path
     """Always; the last to appear."""
@@ -20,6 +24,12 @@ class OutputPlan:
     probability: Path | None = None
 
     def __post_init__(self) -> None:
+        for path in (self.mask, self.probability):
+            if path is not None and path.suffix.lower() not in (".tif", ".tiff"):
+                raise OutputError(
+                    f"{path}: masks and probabilities are GeoTIFFs; wanted a name that ends in .tif, or, for a folder, "
+                    "in /"
+                )
         if self.polygons is not None:
             from geocloud.outputs.vector import check_suffix
 

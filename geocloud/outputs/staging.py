@@ -24,6 +24,9 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
+LONGEST_NAME = 255 - 2 * len(".aux.xml")
+"""Bytes: what disks take, but for the sidecar of a result, and what GDAL may have left beside that."""
+
 ORPHAN_AGE = 24 * 3600
 """Seconds after which a folder of another machine, or without a lock, is nobody's."""
 
@@ -56,6 +59,11 @@ class Staging:
         if len({path.resolve() for path in destinations}) < len(destinations):
             raise OutputError(f"two outputs are the same file: {', '.join(str(p) for p in destinations)}")
         for path in destinations:
+            if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
+                raise OutputError(
+                    f"{path.name[:40]}…: a name of {length} bytes, too long; wanted at most {LONGEST_NAME}, with room "
+                    "for its sidecars: give a shorter one"
+                )
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder, wanted the name of a file to write")
             if path.exists() and not overwrite:
@@ -93,7 +101,7 @@ class Staging:
 
     def scratch(self, near: Path, name: str) -> Path:
         """A file for in-between results, on the disk that ``near`` goes to; it is deleted in the end."""
-        return self._folder(near.parent) / f"{near.stem}-{name}"
+        return self._folder(near.parent) / f"{name}.scratch"
 
     def publish(self) -> None:
         """Moves everything into place, in the order in which it was placed; the last one says that all is there."""

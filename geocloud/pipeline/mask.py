@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rasterio
 
-from geocloud.errors import BandError, OptionError
+from geocloud.errors import BandError, GridError, OptionError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.model import DEFAULT
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 6 * 2**20
 """Pixels of a scene that are read before they are needed."""
+
+
+COARSEST = 300.0
+"""Metres of a pixel's side beyond which nothing is masked unless the user insists: what one pixel holds is no cloud."""
 
 
 def mask_scene(
@@ -72,6 +76,7 @@ def mask_scene(
     with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
         _check_metres(scene.grid, options)
+        _check_pixels(scene, options)
         with Staging(plan.files, options.overwrite) as staging:
             with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
                 predict = load(model, compute, options.shadows)
@@ -92,6 +97,16 @@ def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
     metres = (options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)
     if grid.pixel_size is None and any(metres):
         raise OptionError("sizes in metres need a scene whose CRS is known, and this one has none")
+
+
+def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
+    """Raises GridError for pixels larger than clouds, unless the user insists."""
+    size = scene.grid.pixel_size
+    if size and max(size) > COARSEST and options.working_resolution != "native":
+        raise GridError(
+            f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 20 to 60 m; take "
+            f"pixels of at most {COARSEST:g} m, or say --working-resolution native to have a mask all the same"
+        )
 
 
 def _check_bands(scene: RasterScene, predict: Predict) -> None:

@@ -35,7 +35,8 @@ class MaskOptions:
     """Pixels by which tiles overlap."""
     working_resolution: float | str | None = None
     """Metres of the pixels that the model sees, or "native". None: scenes finer than 20 m are seen in the model's own,
-    others as they are. The mask is on the scene's grid all the same."""
+    others as they are, and pixels beyond 300 m, which "native" takes too, are refused. The mask is on the scene's grid
+    all the same."""
     overwrite: bool = False
     """Whether results that are there are replaced."""
 

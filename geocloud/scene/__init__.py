@@ -8,7 +8,7 @@ from geocloud.errors import BandError, SceneReadError
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import patch_recipe, scene_recipe
-from geocloud.scene.container import Container, open_bucket, open_container
+from geocloud.scene.container import Container, is_archive, open_bucket, open_container
 from geocloud.scene.geotiff import geotiff_recipe
 from geocloud.scene.hls import find_granules, hls_recipe
 from geocloud.scene.landsat import find_products, landsat_recipe
@@ -59,6 +59,8 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
             return safe_recipe(found.place, open_bucket(found.place, below=True), options)
         case Kind.BUCKET:
             return _bands(open_bucket(found.place), options)
+        case Kind.NAME:
+            return geotiff_recipe(found.place, options)
         case Kind.RASTER:
             return geotiff_recipe(found.place if is_remote(found.place) else str(found.path), options)
         case Kind.ARCHIVE if is_remote(found.place):
@@ -66,7 +68,12 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
                 f"{found.place}: archives are read from a disk only; fetch it, or name its folder or STAC item"
             )
         case Kind.BANDS | Kind.ARCHIVE:
-            return _product(found.path, open_container(found.path), options)
+            try:
+                return _product(found.path, open_container(found.path), options)
+            except BandError as error:
+                if found.is_folder and _holds_scenes(found.path):
+                    raise BandError(f"{error}; to mask all in it: geocloud batch {found.place} -o masks") from error
+                raise
 
 
 def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:
@@ -106,3 +113,14 @@ def _bands(container: Container, options: ReadOptions, member: str | None = None
     if bands:
         return bands_recipe(container, options, member)
     return landsat_recipe(container, options, member)
+
+
+def _holds_scenes(folder: Path) -> bool:
+    """True where files and folders in it may be scenes, each by itself; not for parts of one product."""
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    products = {product.prefix for product in find_products(tuple(names))}
+    if products:
+        return len(products) > 1
+    files = [name for name in names if name.lower().endswith((".tif", ".tiff")) or is_archive(Path(name))]
+    folders = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return len(files) + len(folders) > 1

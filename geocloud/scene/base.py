@@ -115,12 +115,22 @@ class BandSource:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskSource:
+    """A raster of bits beside a scene: a pixel of band ``index`` in which one of ``bits`` is set is no data."""
+
+    path: str
+    index: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class SceneRecipe:
     """All that is needed to open a scene, here or in another process.
 
     ``bands``: red, green, blue and, where there is one, nir. ``units`` and ``conversion`` are what the metadata say
-    (AUTO and None where they are silent); ``conversion`` does not yet hold the sun's elevation. A pixel with the
-    ``fill`` value in any band is no data. ``georeference`` stands in where the rasters themselves have none.
+    (AUTO and None where they are silent); ``conversion`` does not yet hold the sun's elevation. ``unknown`` says what
+    would tell the units where it is known that values alone do not. A pixel with the ``fill`` value in any band, or so
+    marked in ``mask``, is no data. ``georeference`` stands in where the rasters themselves have none.
     """
 
     name: str
@@ -128,7 +138,9 @@ class SceneRecipe:
     bands: tuple[BandSource, ...]
     units: Units = Units.AUTO
     conversion: Conversion | None = None
+    unknown: str | None = None
     fill: int | None = None
+    mask: MaskSource | None = None
     acquired: datetime | None = None
     sun_elevation: float | None = None
     sun_azimuth: float | None = None

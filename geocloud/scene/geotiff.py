@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
-from geocloud.errors import BandError, SceneReadError, without_secrets
+from geocloud.errors import BandError, SceneReadError, UnitsError, without_secrets
 from geocloud.io import gdal
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import NO_BLUE, OLI, TM, Level, ProductName
 from geocloud.scene.layers import open_raster
+from geocloud.scene.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_pixels
+from geocloud.scene.planet import BANDS as PLANET_BANDS
+from geocloud.scene.planet import PlanetName, planet_conversion, planet_mask
 
 log = logging.getLogger(__name__)
 
@@ -25,57 +30,174 @@ Indexes = tuple[int, ...]
 NIR_WORDS = ("nir", "nir08", "nir1")
 SENTINEL2_ONLY = {"8A", "12"}
 
+TRANSPARENCY = 0.9
+"""The share of pixels with data that are wholly opaque, by which transparency is told from near-infrared."""
+
+USUAL = {
+    5: "blue, green, red, red edge and nir, 3,2,1,5",
+    6: "Landsat's without coastal and thermal ones, 3,2,1,4",
+    7: "Landsat 8's or 9's from B1, 4,3,2,5; if Landsat 4's to 7's, 3,2,1,4",
+    8: "PlanetScope's, 6,4,2,8",
+    10: "Sentinel-2's of 10 and 20 m, 3,2,1,7",
+    11: "Landsat 8's or 9's from B1, 4,3,2,5",
+    12: "Sentinel-2's from B01, 4,3,2,8",
+    13: "Sentinel-2's from B01, 4,3,2,8",
+}
+"""How stacks of so many bands lie as a rule: suggested, never taken."""
+
 
 def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
     """The recipe of a raster, on disk or at an address.
 
-    Raises BandError where the four bands cannot be told, SceneReadError.
+    Raises BandError where the four bands cannot be told, UnitsError, SceneReadError.
     """
-    shown = without_secrets(path)
-    stem = PurePosixPath(shown).stem if is_remote(path) else Path(path).stem
-    name = ProductName.parse(stem)
-    units = Units.AUTO
+    shown, stem = without_secrets(path), _stem(path)
+    name, planet = ProductName.parse(stem), PlanetName.parse(stem)
     with open_raster(path, path) as dataset:
+        if planet and dataset.count != planet.count:
+            planet = None
         try:
-            indexes = options.bands or _find(dataset, shown, name)
+            indexes = options.bands or _find(dataset, path, name, planet, _units_too(dataset, options))
+            _check(dataset, path, indexes)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
-        bad = [i for i in indexes if not 1 <= i <= dataset.count]
-        if bad:
-            raise BandError(f"{path}: no band {bad[0]}, it has {dataset.count}; bands are counted from 1")
         # A product's name in front of a stack of its own numbers, not of what somebody made of them.
-        if name.level and dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales):
-            units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
-    return SceneRecipe(
+        own = dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales)
+    recipe = SceneRecipe(
         name=stem,
         source=shown,
-        bands=tuple(BandSource(path, shown, i) for i in indexes),
-        units=units,
-        acquired=name.acquired,
+        bands=_sources(path, indexes),
+        acquired=name.acquired or (planet.acquired if planet else None),
+    )
+    if own and planet:
+        return _of_planet(recipe, planet)
+    if own and name.level:
+        return replace(recipe, units=Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2)
+    return recipe
+
+
+def _stem(path: str) -> str:
+    if is_remote(path):
+        return PurePosixPath(without_secrets(path)).stem
+    return gdal.stem_of(path) if gdal.is_gdal_name(path) else Path(path).stem
+
+
+def _units_too(dataset: rasterio.DatasetReader, options: ReadOptions) -> str:
+    """The end of a message about bands where units must be said as well: pictures of 8 bits never tell them."""
+    silent = options.units is Units.AUTO and options.scale is None and all(scale == 1 for scale in dataset.scales)
+    eight = dataset.count > 0 and dataset.dtypes[0] == "uint8"
+    return (
+        "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
+        if eight and silent
+        else ""
     )
 
 
-def _find(dataset: rasterio.DatasetReader, path: str, name: ProductName) -> Indexes:
-    """Looks at descriptions, then at colour interpretation, then at the mere count."""
-    found = _by_description(_descriptions(dataset), path, name) or _by_colour(dataset)
+def _sources(path: str, indexes: Indexes) -> tuple[BandSource, ...]:
+    return tuple(BandSource(path, without_secrets(path), index) for index in indexes)
+
+
+def _of_planet(recipe: SceneRecipe, name: PlanetName) -> SceneRecipe:
+    """With the units of a PlanetScope product, and its usable data mask."""
+    here = Path(recipe.source)
+    if here.is_file():
+        recipe = replace(recipe, mask=planet_mask(here, name))
+    try:
+        conversion = planet_conversion(here, name, tuple(band.index for band in recipe.bands))
+    except UnitsError as error:
+        return replace(recipe, unknown=str(error), fill=0)
+    return replace(recipe, units=Units.REFLECTANCE, conversion=conversion, fill=0)
+
+
+def _check(dataset: rasterio.DatasetReader, path: str, indexes: Indexes) -> None:
+    """Raises BandError for numbers of bands that are not there, or hold transparency."""
+    for index in indexes:
+        if not 1 <= index <= dataset.count:
+            raise BandError(f"{path}: no band {index}, it has {dataset.count}; bands are counted from 1")
+        if _is_transparency(dataset, path, index):
+            rest = ",".join(str(i) for i in indexes if i != index)
+            raise BandError(
+                f"{path}: band {index} is alpha (transparency), not light, and hides pixels by itself; "
+                f"say --bands {rest} without it"
+            )
+
+
+def _is_alpha(dataset: rasterio.DatasetReader, index: int) -> bool:
+    return bool(dataset.colorinterp[index - 1] == ColorInterp.alpha)
+
+
+def _is_transparency(dataset: rasterio.DatasetReader, path: str, index: int) -> bool:
+    """True where a band is marked alpha, and holds little but nothing and one other value.
+
+    The mark alone says little: GDAL puts it on the fourth of any four bands of 8 bits.
+    """
+    if not _is_alpha(dataset, index):
+        return False
+    values = np.concatenate([piece[0] for piece in sample_pixels(SceneRecipe(path, path, _sources(path, (index,))))])
+    return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
+
+
+def _find(
+    dataset: rasterio.DatasetReader, path: str, name: ProductName, planet: PlanetName | None, units_too: str
+) -> Indexes:
+    """Looks at descriptions, then at the file's name, then at colour interpretation, and at last at the pixels.
+
+    ``units_too`` is what else must be said, if anything.
+    """
+    descriptions = _descriptions(dataset)
+    found = _by_description(descriptions, path, name) or (PLANET_BANDS[planet.count] if planet else None)
     if found:
         return found
-    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in _descriptions(dataset))
+    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in descriptions)
+    if dataset.count == 4 and _is_alpha(dataset, 4) and not _is_transparency(dataset, path, 4):
+        raise BandError(
+            f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 if "
+            f"it is that, or --bands 1,2,3 to go without{units_too}"
+        )
+    found = _by_colour(dataset)
+    if found:
+        return found
     if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
-        log.warning("%s: bands have no names, read as red, green, blue, nir; say otherwise with --bands", path)
-        return 1, 2, 3, 4
+        return _by_pixels(path, units_too)
     known = ", ".join(
         f"{i} {description or colour.name}"
-        for i, (description, colour) in enumerate(zip(_descriptions(dataset), dataset.colorinterp, strict=True), 1)
+        for i, (description, colour) in enumerate(zip(descriptions, dataset.colorinterp, strict=True), 1)
     )
+    if dataset.count == 0 and (inside := dataset.subdatasets):
+        raise BandError(f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}")
     if dataset.count < 4:
         raise BandError(
             f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
-            "where there is no near-infrared, say --bands with the numbers of the other three"
+            f"where there is no near-infrared, say --bands with the numbers of the other three{units_too}"
         )
+    usual = f" (if they are {USUAL[dataset.count]}; check it)" if nameless and dataset.count in USUAL else ""
     raise BandError(
         f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
-        "say --bands with their four numbers"
+        f"say --bands with their four numbers{usual}{units_too}"
+    )
+
+
+def _by_pixels(path: str, units_too: str) -> Indexes:
+    """Of four bands without names: red or blue first, where the pixels leave no doubt. Raises BandError where they do.
+
+    Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+    """
+    told = None if units_too else rise_of_first(SceneRecipe(path, path, _sources(path, RED_FIRST)))
+    if told is not None and not 1 / NO_DOUBT < told < NO_DOUBT:
+        first, order, other = (
+            ("first", "red, green, blue, nir", BLUE_FIRST)
+            if told > 1
+            else ("third", "blue, green, red, nir", RED_FIRST)
+        )
+        log.warning(
+            "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red "
+            "does; if that is wrong, say --bands %s",
+            without_secrets(path), order, first, max(told, 1 / told), ",".join(map(str, other)),
+        )  # fmt: skip
+        return RED_FIRST if told > 1 else BLUE_FIRST
+    raise BandError(
+        f"{path}: four bands without names, and its pixels leave doubt whether red or blue comes first; say --bands "
+        f"1,2,3,4 for red, green, blue, nir, or --bands 3,2,1,4 for blue, green, red, nir{units_too}"
     )
 
 

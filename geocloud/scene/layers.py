@@ -17,7 +17,7 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import READING, is_remote
-from geocloud.scene.base import READ_ROWS, BandSource, SceneRecipe, Valid
+from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
 
 LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
@@ -38,7 +38,7 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
 
 def _settings(*paths: str) -> dict[str, Any]:
     """GDAL's settings for rasters at these paths."""
-    return {**gdal.OPTIONS, **(READING if any(is_remote(path) for path in paths) else {})}
+    return {**gdal.OPTIONS, **(READING if any(is_remote(path) or "/vsicurl" in path for path in paths) else {})}
 
 
 class Layers:
@@ -55,6 +55,8 @@ class Layers:
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
             self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
+            if recipe.mask:
+                self._datasets[recipe.mask.path] = open_raster(recipe.mask.path, recipe.mask.path)
             with rasterio.Env(**_settings(*self._datasets)):
                 self._describe()
         except BaseException as error:
@@ -71,6 +73,8 @@ class Layers:
         self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
         self.grid = self._common_grid()
         """Where the pixels of all bands are."""
+        if self._recipe.mask:
+            self._check_mask(self._recipe.mask)
         self._check_size()
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
         """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
@@ -109,6 +113,8 @@ class Layers:
                 valid &= np.isfinite(band_values)
         if fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+        if self._recipe.mask:
+            valid &= self._unmarked(self._recipe.mask, window, (height, width))
         return values, valid
 
     def close(self) -> None:
@@ -131,6 +137,29 @@ class Layers:
         if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
             valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
         return valid
+
+    def _unmarked(self, mask: MaskSource, window: Window, shape: tuple[int, int]) -> Valid:
+        """``(h, w)``, True where the mask beside the scene does not say that there is no data."""
+        try:
+            with rasterio.Env(**self._env):
+                marks = self._datasets[mask.path].read(mask.index, window=window, out_shape=shape)
+        except (RasterioError, OSError) as error:
+            raise SceneReadError(f"{mask.path}: damaged or cut off, cannot be read; fetch the file again") from error
+        return (marks & mask.bits) == 0
+
+    def _check_mask(self, mask: MaskSource) -> None:
+        dataset = self._datasets[mask.path]
+        if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
+            raise BandError(
+                f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, or "
+                "move it away"
+            )
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        if not grid.agrees_with(self.grid):
+            raise GridError(
+                f"{mask.path}: its grid ({describe(grid)}) differs from its scene's ({describe(self.grid)}); fetch the "
+                "one that belongs to it, or move it away"
+            )
 
     def _check_bands(self) -> None:
         for dataset, band in self._readers:

@@ -8,11 +8,13 @@ from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath
 
 from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.io.gdal import file_of, is_gdal_name
 from geocloud.io.remote import is_remote, list_files, names_file
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
 from geocloud.scene.layers import open_raster
+from geocloud.scene.planet import files_beside
 from geocloud.scene.sentinel2 import BAND_FILE as SAFE_BAND
 from geocloud.scene.sentinel2 import PRODUCT_FILE, TILE_FILE, find_root, safe_files
 from geocloud.scene.sentinel2_bands import BAND_FILE as SENTINEL2_BAND
@@ -27,6 +29,7 @@ class Kind(StrEnum):
 
     ITEM = "STAC item"
     RASTER = "raster"
+    NAME = "name that GDAL knows"
     BANDS = "band files in a folder"
     BAND = "one of several band files"
     SAFE = "Sentinel-2 product, or a part of one"
@@ -59,6 +62,8 @@ class Source:
         match self.kind:
             case Kind.ITEM:
                 return item_files(self.place)
+            case Kind.NAME:
+                return (file_of(self.place) or self.place,)
             case Kind.BUCKET:
                 return tuple(url for url in list_files(f"{self.place.rstrip('/')}/") if _is_part(url))
             case Kind.BANDS:
@@ -68,6 +73,8 @@ class Source:
                 return safe_files(self.path)
             case Kind.PATCHES:
                 return tuple(sorted(str(patch.path) for patch in find_patches(self.path)))
+            case Kind.RASTER if not is_remote(self.place):
+                return (self.place, *(str(file) for file in files_beside(self.path)))
             case Kind.BAND | Kind.PATCH:
                 return tuple(sorted({self.place, *_siblings(self.path)}))
             case _:
@@ -96,6 +103,8 @@ def _kind_here(place: str) -> Kind:
     path = Path(place)
     if is_item_path(path) or (not path.exists() and is_item_path(Path(place.partition("#")[0]))):
         return Kind.ITEM
+    if is_gdal_name(place):
+        return Kind.NAME
     if not path.exists():
         raise SceneNotFoundError(f"{path}: no such file or folder")
     if find_root(path) and (path.is_dir() or not _is_picture(path)):

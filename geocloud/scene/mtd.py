@@ -1,7 +1,6 @@
 """Sentinel-2's metadata files: of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) and of a tile (MTD_TL.xml).
 
-They are read by expat and come from strangers: whatever has a DOCTYPE is refused, and without one there are no entities
-but XML's own five, so none that grow and none from elsewhere. `Container.read_text` limits the size.
+`Container.read_text` limits their size.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from xml.parsers import expat
 
 from geocloud.bands import Conversion
 from geocloud.errors import SceneReadError
+from geocloud.scene.xml import parse_xml
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""
@@ -38,9 +37,6 @@ WANTED = {
     *OFFSET.values(),
     *(name for names in QUANTIFICATION.values() for name in names),
 }
-DEEPEST = 100
-"""Elements within one another; real files have about ten."""
-
 LONGEST = 200
 """Characters of a value that is wanted."""
 
@@ -139,21 +135,12 @@ class Mtd:
 def parse_mtd(text: str, label: str) -> Mtd:
     """Parses a file of either kind. Raises SceneReadError where it is none, is cut off, or has a DOCTYPE."""
     reader = _Reader(label)
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = reader.refuse
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    try:
-        parser.Parse(text, True)
-    except (expat.ExpatError, UnicodeError) as error:
-        raise SceneReadError(f"{label}: damaged or cut off, no valid XML ({error}); fetch the file again") from error
+    parse_xml(text, label, "Sentinel-2", reader.start, reader.end, reader.text)
     return Mtd(label, reader.root, reader.texts, reader.offsets)
 
 
 class _Reader:
-    """Keeps what is wanted of the elements that expat tells of; names lose their namespace's prefix."""
+    """Keeps what is wanted of the elements."""
 
     def __init__(self, label: str) -> None:
         self.label, self.root = label, ""
@@ -162,19 +149,13 @@ class _Reader:
         self._open: list[str] = []
         self._name, self._band, self._value = "", "", ""
 
-    def refuse(self, *_: object) -> None:
-        raise SceneReadError(f"{self.label}: has a DOCTYPE, which no Sentinel-2 metadata have; it is not read")
-
-    def start(self, element: str, attributes: dict[str, str]) -> None:
-        name = element.rpartition(":")[2]
+    def start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._open:
             self.root = name
             if name not in LEVELS and name not in TILES:
                 raise SceneReadError(
                     f"{self.label}: no Sentinel-2 metadata, wanted {', '.join((*LEVELS, *TILES))}, found {name[:50]!r}"
                 )
-        elif len(self._open) >= DEEPEST:
-            raise SceneReadError(f"{self.label}: over {DEEPEST} elements within one another, that is no metadata file")
         within = f"{self._open[-1]}/{name}" if self._open else name
         self._open.append(name)
         self._name = within if within in WANTED else name if name in WANTED else ""

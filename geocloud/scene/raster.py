@@ -65,7 +65,9 @@ class RasterScene:
                 if need_units:
                     raise
                 self.problem = str(error)
-            if self._fill is None and self.units in (Units.LANDSAT_L1, Units.LANDSAT_L2) and "int" in self.dtype:
+            # Landsat's numbers stay Landsat's when somebody says another scale for them.
+            landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
+            if self._fill is None and landsat and "int" in self.dtype:
                 self._fill = 0
             self._sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
         except BaseException:

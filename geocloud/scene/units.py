@@ -14,6 +14,18 @@ log = logging.getLogger(__name__)
 
 CHOICES = ", ".join(u for u in Units if u is not Units.AUTO)
 
+FAINT, DIM = 1600, 2500
+"""Values that the brightest band of a picture of land reaches in reflectance × 10 000: surely, and nearly always.
+
+Of 327 real scenes with some land or cloud one stays below the first, and four in a hundred below the second; of 5000
+small parts of them 0.2 and 5 in a hundred. Water alone, which is dark in near-infrared, may be at 800."""
+
+DARKEST = 500
+"""What even water reaches."""
+
+FULL = (1023, 2047, 4095)
+"""Where numbers of 10, 11 and 12 bits end."""
+
 
 def resolve(
     recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
@@ -39,6 +51,8 @@ def resolve(
         conversion = recipe.conversion or CONVERSIONS[units]
     elif in_file is not None:
         units, conversion = Units.REFLECTANCE, in_file
+    elif recipe.unknown is not None:
+        raise UnitsError(recipe.unknown)
     else:
         units = _from_values(recipe, dtype, look())
         conversion = CONVERSIONS[units]
@@ -83,10 +97,22 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         likely = CHOICES
     elif dtype == "uint8":
         likely = str(Units.SCALED_8BIT)
-    elif dtype == "uint16" and 4000 <= low < 6900 and max(band.low for band in sample.bands) > low + 800:
-        # Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is DN 7273), and blue air far above it.
+    elif dtype == "uint16" and 4000 <= low < 6900 and max(band.low for band in sample.bands) > low + 1200:
+        # Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is DN 7273), and blue air far above it:
+        # 1350 or more in 150 real scenes and parts of them, but at most 1100 in Sentinel-2's of nothing but cloud.
         return Units.LANDSAT_L1
+    elif 0 <= low < 1000 and (_stays_below(sample, FAINT) or high in FULL):
+        raise UnitsError(
+            f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}), too dark for "
+            f"reflectance × 10 000, rather as numbers of 10 to 12 bits are, radiance, or per mille; say --scale and "
+            f"--offset, or, if it is a dark scene, --units {Units.SENTINEL2}"
+        )
     elif 0 <= low < 1000 and high < 20_000:
+        if _stays_below(sample, DIM):
+            log.warning(
+                "%s: read as reflectance × 10 000, nothing of it above %.2f; if it is something else, say --scale",
+                recipe.source, high / 10_000,
+            )  # fmt: skip
         return Units.SENTINEL2
     elif 2000 <= low < 4000 and high < 20_000:
         log.warning(
@@ -103,6 +129,16 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
         f"say --units {' or '.join(likely.split(', '))}, or --scale and --offset"
     )
+
+
+def _stays_below(sample: Sample, limit: float) -> bool:
+    """True where land or cloud stay below a limit, or whatever it is below the darkest there is.
+
+    Land and cloud are about as bright in near-infrared as elsewhere, or brighter; without near-infrared nothing tells.
+    """
+    visible, nir = sample.bands[:3], sample.bands[3:]
+    seen = nir and nir[0].middle >= 0.8 * max(band.middle for band in visible)
+    return sample.high < (limit if seen else DARKEST)
 
 
 def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> tuple[Units, Conversion]:

@@ -11,13 +11,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from geocloud.errors import DatasetError, OptionError
+from geocloud.errors import DatasetError, OptionError, SceneReadError
 from geocloud.predict import Predictor
 from geocloud.scene.cloud38 import SIDE
 from geocloud.scene.layers import open_raster
@@ -165,31 +166,42 @@ def by_model(predictor: Predictor) -> PredictPatches:
 def from_folder(folder: Path) -> PredictPatches:
     """Patches that somebody else's model predicted: files whose names hold the patch's, in any folder below.
 
-    Floats are probabilities, 8 bits are 0 to 255, or 0 and 1 where nothing is above 1; another size than 384×384 is
-    resampled (cubic), as the official script does. Raises DatasetError.
+    Floats are probabilities, 8 bits are 0 to 255, or 0 and 1 where no patch in the folder holds more than 1; another
+    size than 384×384 is resampled (cubic), as the official script does. Raises DatasetError.
     """
     name = re.compile(r".*(patch_\d+_\d+_by_\d+_.+)\.\w+")
     files = {m[1].lower(): p for p in sorted(folder.rglob("*")) if p.is_file() and (m := name.fullmatch(p.name))}
     if not files:
         raise DatasetError(f"{folder}: no predicted patches; wanted files named as 38-Cloud's patches are")
+    full = cache(lambda: 255 if any(_goes_to_255(path) for path in files.values()) else 1)
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         lost = [source.name for source in sources if source.name.lower() not in files]
         if lost:
             raise DatasetError(f"{folder}: no prediction of {lost[0]} ({len(lost)} missing in its row)")
-        return [_read_probability(files[source.name.lower()]) for source in sources]
+        return [_read_probability(files[source.name.lower()], full) for source in sources]
 
     return predict
 
 
-def _read_probability(path: Path) -> Probability:
+def _goes_to_255(path: Path) -> bool:
+    """True for 8 bits that are not 0 and 1 alone: a patch without cloud does not tell."""
+    try:
+        with open_raster(str(path), str(path)) as dataset:
+            return bool(dataset.dtypes[0] == "uint8" and dataset.read(1).max() > 1)
+    except SceneReadError:  # a sidecar, or whoever wants it hears of it
+        return False
+
+
+def _read_probability(path: Path, full: Callable[[], int]) -> Probability:
+    """``full`` tells what 8 bits hold where cloud is certain."""
     with open_raster(str(path), str(path)) as dataset:
         values = dataset.read(1, out_shape=(SIDE, SIDE), resampling=Resampling.cubic)
     if np.issubdtype(values.dtype, np.floating):
         return np.clip(np.nan_to_num(values), 0, 1).astype("float32")
     if values.dtype != np.uint8:
         raise DatasetError(f"{path}: {values.dtype} values, wanted floats from 0 to 1, or 8 bits")
-    return (values / (255 if values.max() > 1 else 1)).astype("float32")
+    return (values / full()).astype("float32")
 
 
 def whole(

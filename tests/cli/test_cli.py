@@ -9,7 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-from conftest import SAMPLES, level1_numbers, ramp, read_tif, write_tif
+from conftest import SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
 
 FARMLAND = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 NAMES = ("red", "green", "blue", "nir")
@@ -124,7 +124,7 @@ def test_debug_shows_where_it_happened(tmp_path):
 
 
 def test_notes_go_to_stderr_and_quiet_silences_them(tmp_path):
-    path = write_tif(tmp_path / "s.tif", ramp())
+    path = write_tif(tmp_path / "s.tif", ramp(), geobox(size=200))
     done = run("mask", path, "-o", tmp_path / "a.tif")
     assert done.stderr.startswith("geocloud: note: ")
     assert len(lines(done.stdout)) == 1
@@ -143,7 +143,8 @@ def test_info_tells_what_is_seen():
     assert facts["acquired"] == "2024-07-01T10:00:00+00:00"
     assert [band["name"] for band in facts["bands"]] == list(NAMES)
     text = run("info", FARMLAND).stdout
-    for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF"):
+    assert facts["observed_percentiles"] == [0.1, 99.9] and 0 < facts["sampled_valid_percent"] <= 100
+    for word in ("landsat-l1", "EPSG:32633", "58.2", "512 rows", "nir", "B5.TIF", "%, of a sample", "99.9 percentile"):
         assert word in text
 
 

@@ -140,6 +140,20 @@ def _(folder: Path) -> list[str]:
     return [str(folder / "empty")]
 
 
+@case("file", "a folder of several rasters", 1, "to mask all in it: geocloud batch")
+def _(folder: Path) -> list[str]:
+    for name in ("a.tif", "b.tif"):
+        stack(folder, name=name)
+    return [str(folder)]
+
+
+@case("file", "a folder of several products", 1, "to mask all in it: geocloud batch")
+def _(folder: Path) -> list[str]:
+    for name in (NAME, NAME.replace("190026", "190027")):
+        product(folder / "all", name)
+    return [str(folder / "all")]
+
+
 # Landsat products.
 
 
@@ -452,6 +466,51 @@ def _(folder: Path) -> list[str]:
     return [stack(folder, ramp()[:3])]
 
 
+def land(blue_first: bool = False) -> np.ndarray:
+    """Reflectance × 10 000 from plants to bare soil, which tells red from blue."""
+    share = ((ramp() - 0.05) % 0.01 * 100)[:1]
+    ends = zip((0.03, 0.05, 0.03, 0.4), (0.25, 0.18, 0.12, 0.32), strict=True)
+    image = np.concatenate([plants + share * (soil - plants) for plants, soil in ends])
+    return np.rint(image[[2, 1, 0, 3] if blue_first else [0, 1, 2, 3]] * 1e4).astype("uint16")
+
+
+@case("raster", "four bands without names, of which the pixels tell that blue is first", MASKED, "read as blue, green")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, land(blue_first=True), descriptions=None)]
+
+
+@case("raster", "four bands without names, of which the pixels leave doubt", 1, "--bands 3,2,1,4")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, descriptions=None)]
+
+
+@case("raster", "four bands of 8 bits without names", 1, "and, of 8 bits, --units scaled-8bit")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, (ramp() * 255).astype("uint8"), descriptions=None, photometric="minisblack")]
+
+
+@case("raster", "near-infrared of 8 bits that is marked alpha", 1, "varies as near-infrared does")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, (ramp() * 255).astype("uint8"), descriptions=None)]
+
+
+@case("raster", "an alpha band named in --bands", 1, "is alpha (transparency), not light")
+def _(folder: Path) -> list[str]:
+    values = (ramp() * 255).astype("uint8")
+    values[3] = 255
+    return [stack(folder, values, descriptions=None), "--bands", "1,2,3,4", "--units", "scaled-8bit"]
+
+
+@case("raster", "twelve bands without names", 1, "if they are Sentinel-2's from B01, 4,3,2,8")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.resize(land(), (12, 90, 110)))]
+
+
+@case("raster", "PlanetScope radiance without its coefficients", 1, "put it there, or say --scale and --offset")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, land(), "20240701_103015_12_2465_3B_AnalyticMS.tif", descriptions=None)]
+
+
 @case("raster", "200 bands without names", 1, "say --bands")
 def _(folder: Path) -> list[str]:
     return [stack(folder, np.repeat(ramp(), 50, 0))]
@@ -507,6 +566,23 @@ case("raster", "all pixels below zero", MASKED)(one(_fill(-0.1)))
 case("raster", "values far beyond reflectance", 1, "nothing tells what the values mean")(one(_fill(3e8)))
 
 
+@case("raster", "four bands of numbers from 0 to 1500", 1, "too dark for reflectance × 10 000")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.random.default_rng(3).integers(0, 1501, (4, 90, 110)).astype("uint16"))]
+
+
+@case("raster", "a raster in a zip, by the name that GDAL has for it", MASKED)
+def _(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(stack(folder), "in/scene.tif")
+    return [f"/vsizip/{folder}/a.zip/in/scene.tif"]
+
+
+@case("raster", "one of GDAL's names that leads nowhere", 1, "cannot be opened as a raster")
+def _(folder: Path) -> list[str]:
+    return [f"GTIFF_DIR:7:{stack(folder)}"]
+
+
 # Where pixels are.
 
 
@@ -552,7 +628,7 @@ def _(folder: Path) -> list[str]:
     return [str(path)]
 
 
-@case("raster", "band descriptions that are not UTF-8", MASKED, "bands have no names")
+@case("raster", "band descriptions that are not UTF-8", 1, "four bands without names")
 def _(folder: Path) -> list[str]:
     path = Path(stack(folder, descriptions=("rXd", "grXn", "blXu", "nXr")))
     path.write_bytes(path.read_bytes().replace(b"rXd", b"r\xf6d").replace(b"grXn", b"gr\xfcn"))
@@ -590,11 +666,12 @@ def _(folder: Path) -> list[str]:
     return [path]
 
 
-for size in (0.5, 1000):
+for size, code, more in ((0.5, MASKED, ""), (200, MASKED, ""), (1000, 1, ""), (1000, MASKED, "native")):
 
-    @case("place", f"pixels of {size:g} m", MASKED, "trained at 20 to 60 m")
-    def _(folder: Path, size: float = size) -> list[str]:
-        return [stack(folder, grid=GeoBox(90, 110, Affine(size, 0, 5e5, 0, -size, 5.4e6), UTM))]
+    @case("place", f"pixels of {size:g} m{', insisted on' if more else ''}", code, "trained at 20 to 60 m")
+    def _(folder: Path, size: float = size, more: str = more) -> list[str]:
+        grid = GeoBox(90, 110, Affine(size, 0, 5e5, 0, -size, 5.4e6), UTM)
+        return [stack(folder, grid=grid), *(["--working-resolution", more] if more else [])]
 
 
 # Names and destinations.
@@ -608,9 +685,18 @@ for name in ("a b.tif", "Wölkchen ☁.tif", 'it\'s "one".tif', "100%d %s.tif", 
         return ["--", stack(folder, name=name)]
 
 
-@case("destination", "a name with no room for its sidecars", 1, "cannot be written")
-def _(folder: Path) -> list[str]:
-    return [stack(folder), "-o", str(folder / "out" / ("x" * 250 + ".tif"))]
+for length in (244, 300):
+
+    @case("destination", f"a name of {length} letters", 1, f"a name of {length} bytes, too long")
+    def _(folder: Path, length: int = length) -> list[str]:
+        return [stack(folder), "-o", str(folder / "out" / ("x" * (length - 4) + ".tif"))]
+
+
+for name in ("m.jpg", "masks.v2"):
+
+    @case("destination", f"a mask named {name}", 1, "masks and probabilities are GeoTIFFs")
+    def _(folder: Path, name: str = name) -> list[str]:
+        return [stack(folder), "-o", str(folder / "out" / name)]
 
 
 @case("destination", "the scene itself", 1, "is the scene itself")
@@ -638,10 +724,10 @@ def _(folder: Path) -> list[str]:
     return [stack(folder), "-o", str(folder / "old.tif")]
 
 
-@case("destination", "the mask and the polygons in one file", 1, "two outputs are the same file")
+@case("destination", "the mask and the probability in one file", 1, "two outputs are the same file")
 def _(folder: Path) -> list[str]:
-    out = str(folder / "out" / "x.gpkg")
-    return [stack(folder), "-o", out, "--polygons", out]
+    out = str(folder / "out" / "x.tif")
+    return [stack(folder), "-o", out, "--probability", out]
 
 
 @case("destination", "under a file", 1, "does not exist")

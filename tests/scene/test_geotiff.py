@@ -1,7 +1,5 @@
 """Single rasters: the right bands, whatever they are called and in whatever order they lie."""
 
-import logging
-
 import numpy as np
 import pytest
 import rasterio
@@ -67,18 +65,10 @@ def test_a_name_counts_more_than_a_word_in_one(tmp_path):
 
 def test_bands_are_found_by_colour(tmp_path):
     colours = (ColorInterp.undefined, ColorInterp.blue, ColorInterp.green, ColorInterp.red)
-    path = write_tif(tmp_path / "scene.tif", ramp()[[N, B, G, R]], colorinterp=colours, photometric="minisblack")
+    path = write_tif(
+        tmp_path / "scene.tif", ramp()[[N, B, G, R]], colorinterp=colours, photometric="minisblack", descriptions=None
+    )
     np.testing.assert_array_equal(read(path)[0], ramp())
-
-
-@pytest.mark.parametrize("pattern", [None, "Band {}", "Band_{}", "layer {}"])
-def test_four_nameless_bands_are_taken_as_rgbn_with_a_notice(tmp_path, caplog, pattern):
-    names = [pattern.format(i) for i in (1, 2, 3, 4)] if pattern else None
-    path = write_tif(tmp_path / "scene.tif", ramp(), descriptions=names)
-    with caplog.at_level(logging.WARNING, "geocloud"):
-        found, _ = read(path)
-    np.testing.assert_array_equal(found, ramp())
-    assert "red, green, blue, nir" in caplog.text
 
 
 def test_the_user_says_which_bands(tmp_path):

@@ -1,15 +1,22 @@
 """What a source is, and the files that it is made of."""
 
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio.shutil
 from conftest import ramp, write_tif
+from rasterio.drivers import raster_driver_extensions
 
+from geocloud.batch.find import find_scenes
 from geocloud.batch.fingerprint import fingerprint
-from geocloud.errors import SceneNotFoundError
-from geocloud.scene import locate
+from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
+from geocloud.io.gdal import file_of, is_gdal_name, stem_of
+from geocloud.scene import locate, open_scene
 from geocloud.scene.locate import Kind
 
 
@@ -58,6 +65,91 @@ def test_rasters_archives_and_what_is_not_there(tmp_path):
 )
 def test_addresses_are_told_by_name_alone(address, kind):
     assert locate(address).kind is kind
+
+
+def packed(tmp_path):
+    """A raster, the same in a zip, and the same as the second image of a TIFF."""
+    raster = write_tif(tmp_path / "scene.tif", ramp())
+    archive = tmp_path / "some scenes.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(raster, "in/scene.tif")
+    return raster, archive
+
+
+def gdal_names(tmp_path):
+    raster, archive = packed(tmp_path)
+    return {
+        f"/vsizip/{archive}/in/scene.tif": archive,
+        f"/vsizip/{{{archive}}}/in/scene.tif": archive,
+        f"GTIFF_DIR:1:{raster}": raster,
+    }
+
+
+def test_names_that_only_gdal_knows_are_sources(tmp_path, monkeypatch):
+    """Wherever they are opened, and a batch does them once, and again when the file below changes."""
+    monkeypatch.chdir(tmp_path)
+    for name, file in gdal_names(tmp_path).items():
+        assert locate(name).kind is Kind.NAME and locate(name).files() == (str(file),)
+        with open_scene(name) as scene:
+            np.testing.assert_array_equal(scene.read()[0], ramp())
+            assert scene.name in ("scene", "1_scene")
+        assert [found.source for found in find_scenes([name])] == [name]
+        before, changed = fingerprint(name), file.stat().st_mtime_ns + 1_000_000_000
+        os.utime(file, ns=(changed, changed))
+        assert fingerprint(name) != before
+
+
+def test_a_list_of_a_batch_may_hold_them(tmp_path):
+    listed = tmp_path / "list.txt"
+    wanted = list(gdal_names(tmp_path))
+    listed.write_text("\n".join(wanted))
+    assert [found.source for found in find_scenes([str(listed)])] == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "stem"),
+    [
+        ("/vsicurl/https://there.org/a.tif", "https://there.org/a.tif", "a"),
+        ("/vsizip//vsicurl/https://there.org/a.zip/b.tif", "https://there.org/a.zip", "b"),
+        ("/vsitar/vsicurl/https://there.org/a.tar.gz/in/b.tif", "https://there.org/a.tar.gz", "b"),
+        ("/vsis3/bucket/in/a.tif", "s3://bucket/in/a.tif", "a"),
+        ('NETCDF:"/vsicurl/https://there.org/a.nc":data', "https://there.org/a.nc", "a_data"),
+        ("HDF5:gone.h5://group/data", None, "gone_data"),
+        ("/vsicurl?use_head=no&url=https%3A%2F%2Fthere.org%2Fa.tif", None, "vsicurl"),
+    ],
+)
+def test_the_file_and_the_name_of_names(name, file, stem):
+    assert is_gdal_name(name) and locate(name).kind is Kind.NAME
+    assert file_of(name) == file and stem_of(name) == stem
+
+
+@pytest.mark.parametrize(
+    "name", ["a.tif", "C:/a.tif", "https://there.org/a.tif", "s3://there/a.tif", "/data/vsi/a.tif"]
+)
+def test_what_is_no_name_of_gdals(name):
+    assert not is_gdal_name(name)
+
+
+def test_a_file_counts_more_than_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tif(tmp_path / "NDVI:2.tif", ramp())
+    assert locate("NDVI:2.tif").kind is Kind.RASTER
+
+
+def test_a_name_that_leads_nowhere_gets_one_line(tmp_path):
+    for name in (f"/vsizip/{tmp_path}/gone.zip/a.tif", f"GTIFF_DIR:9:{write_tif(tmp_path / 'a.tif', ramp())}"):
+        with pytest.raises(SceneReadError, match="cannot be opened as a raster"):
+            open_scene(name)
+
+
+@pytest.mark.skipif("nc" not in raster_driver_extensions(), reason="needs GDAL with netCDF")
+def test_of_a_file_of_several_rasters_one_is_to_be_named(tmp_path):
+    path = tmp_path / "data.nc"
+    rasterio.shutil.copy(write_tif(tmp_path / "a.tif", ramp()), path, driver="netCDF")
+    with pytest.raises(BandError, match=r'holds 4 rasters; name one of them: [Nn][^ ]*data.nc"?:Band1 or '):
+        open_scene(path)
+    with pytest.raises(BandError, match="1 band"):  # and that is one, but of a band alone
+        open_scene(f'NETCDF:"{path}":Band1')
 
 
 def test_patches_of_38_cloud(tmp_path):

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import level1_numbers, ramp, write_tif
 from rasterio.windows import Window
 
@@ -55,6 +56,42 @@ def test_numbers_that_could_be_several_things_are_refused_with_their_range_and_t
     assert "scene.tif" in message
     assert choices in message
     assert str(values.dtype) in message
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+@pytest.mark.parametrize("top", [255, 1000, 1500, 2047, 4095])
+def test_numbers_that_end_too_low_for_reflectance_are_refused(tmp_path, top, dtype):
+    """11 and 12 bits, radiance, per mille: whatever ends far below 10 000, or where such numbers end."""
+    values = np.random.default_rng(7).integers(0, top, (4, 90, 110), endpoint=True).astype(dtype)
+    values[:, :9] = top  # saturated
+    with pytest.raises(UnitsError, match=rf"{dtype}, \d+ to {top}.*too dark.*--scale") as caught:
+        units_of(save(tmp_path, values))
+    assert "--units sentinel2" in str(caught.value)
+    assert units_of(save(tmp_path, values), units="sentinel2") is Units.SENTINEL2
+
+
+def test_water_alone_is_dark(tmp_path, caplog):
+    red, green, blue, nir = 0.028, 0.05, 0.08, 0.012
+    water = np.stack([ramp()[0] / 90 + level for level in (red, green, blue, nir)])
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        assert units_of(save(tmp_path, (water * 10_000).astype("uint16"))) is Units.SENTINEL2
+    assert "nothing of it above" not in caplog.text
+    with pytest.raises(UnitsError, match="too dark"):
+        units_of(save(tmp_path, (water * 2000).astype("uint16")))
+
+
+def test_a_dim_scene_brings_a_note(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        dim = dark_to_bright(0.01, 0.15)
+        dim[3] += 0.06
+        assert units_of(save(tmp_path, (dim * 10_000).astype("uint16"))) is Units.SENTINEL2
+    assert "nothing of it above 0.21" in caplog.text
+
+
+def test_cloud_all_over_is_not_taken_for_level_1(tmp_path):
+    cloud = np.stack([ramp()[0] / 20 + level for level in (0.44, 0.49, 0.54, 0.5)])
+    with pytest.raises(UnitsError, match="--units"):
+        units_of(save(tmp_path, (cloud * 10_000).astype("uint16")))
 
 
 def test_what_the_user_says_counts(tmp_path):
@@ -129,3 +166,19 @@ def test_level_1_fill_is_zero_in_any_band_of_a_stack_too(tmp_path):
     with open_scene(save(tmp_path, values), ReadOptions(units="landsat-l1")) as scene:
         valid = scene.read(Window(0, 0, 110, 90))[1]
     assert np.argwhere(~valid).tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
+    band = next(product.glob("*_B4.TIF"))
+    with rasterio.open(band, "r+") as dataset:
+        values = dataset.read(1)
+        values[5, 6] = 0
+        dataset.write(values, 1)
+    if bare:
+        for path in list(product.iterdir()):
+            path.rename(product / path.name.rpartition("_")[2])
+        (product / "MTL.txt").unlink()
+        product = product.rename(tmp_path / "bands")
+    with open_scene(product, ReadOptions(scale=3e-5, offset=-0.1)) as scene:
+        assert np.argwhere(~scene.read()[1]).tolist() == [[5, 6]]

@@ -144,6 +144,23 @@ def test_predictions_of_other_kinds(tmp_path):
         last(evaluate(open_dataset(tmp_path), predictions=folder))
 
 
+def test_what_8_bits_mean_is_decided_once_for_all_patches(tmp_path):
+    """A clear patch of 0 and 1 in 255 is clear beside one of 0 to 255, though alone it would be cloud where it is 1."""
+    truth = np.zeros((384, 768), bool)
+    truth[100:200, 400:600] = True
+    scene_on_disk(tmp_path, truth, 1, 2)
+    folder = tmp_path / "others"
+    folder.mkdir()
+    values = np.where(truth, 255, 0).astype("uint8")
+    values[:50, :300] = 1
+    for col in range(2):
+        part = values[None, :, col * 384 : (col + 1) * 384]
+        path = write_tif(folder / f"{patch_name(0, col, 2)}.tif", part, geobox(384, 384, None))
+        path.with_name(path.name + ".aux.xml").write_text("<PAMDataset/>")
+    found = last(evaluate(open_dataset(tmp_path), predictions=folder)).pooled
+    assert found == Confusion(hits=20_000, correct_clear=384 * 768 - 20_000)
+
+
 def test_a_scene_without_cloud_is_undefined_and_spoils_nothing(tmp_path):
     truth = random_truth(384, 384)
     scene_on_disk(tmp_path, truth, 1, 1)

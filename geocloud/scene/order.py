@@ -1,0 +1,63 @@
+"""Which of four bands without names is red and which is blue, where pixels leave no doubt.
+
+Stacks of four are red, green, blue, nir, or blue, green, red, nir. From plants to bare soil red rises more than blue
+does, whether the air is in the picture (it adds to blue and takes contrast from it) or was corrected for. Clouds, snow
+and water tell nothing: there the two rise alike, and blue more where too much air was taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.scene.base import SceneRecipe, sample_windows
+from geocloud.scene.layers import Layers
+
+LAND = 1.6
+"""Pixels whose near-infrared is so many times their green are plants or soil."""
+
+NO_DOUBT = 1.75
+"""How many times as much as the other the band must rise that is taken for red. In the wrong order the largest of 440
+real scenes and 5000 crops of them, at the top of the atmosphere and of the surface, was 1.60; a third of those scenes
+and six of ten crops rise enough to be told."""
+
+FEWEST = 300, 0.05
+"""Pixels of land, and the share of all pixels, without which nothing is told."""
+
+RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
+"""Numbers of red, green, blue and nir in the two orders."""
+
+
+def rise_of_first(recipe: SceneRecipe) -> float | None:
+    """How many times as much as its third band a scene's first one rises over land, see `compare_rises`.
+
+    Looks at small windows all over the scene. Raises SceneError.
+    """
+    return compare_rises(np.concatenate(list(sample_pixels(recipe)), 1))
+
+
+def compare_rises(pixels: NDArray[np.generic]) -> float | None:
+    """How many times as much as the third of four bands the first one rises over land, from its 5 to its 75 percentile.
+
+    ``pixels`` ``(4, n)``, in any units that all bands share, nir the last. None where there is too little land.
+    """
+    first, green, third, nir = pixels.astype("float64")
+    land = nir > LAND * np.maximum(green, 0)
+    if np.count_nonzero(land) < max(FEWEST[0], FEWEST[1] * land.size):
+        return None
+    noise = 0.02 * float(np.median(green[land]))
+    rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
+    return rises[0] / rises[1] if min(rises) > 0 else None
+
+
+def sample_pixels(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
+    """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
+    layers = Layers(recipe)
+    try:
+        for window in sample_windows(layers.grid):
+            values, valid = layers.read(window, recipe.fill)
+            yield values[:, valid]
+    finally:
+        layers.close()
