@@ -225,11 +225,11 @@ def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
     ("text", "kind", "words"),
     [
         ('<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "9">]><x>&a;</x>', SceneReadError, "DOCTYPE"),
-        (coefficients(1, 2)[:200], SceneReadError, "cannot be read as PlanetScope metadata"),
+        (coefficients(1, 2)[:200], SceneReadError, "no valid XML"),
         (coefficients("high", 2, 3, 4), SceneReadError, "cannot be read as PlanetScope metadata"),
         (coefficients(1, 2), UnitsError, "no reflectanceCoefficient of band 3"),
         (coefficients(0, 2, 3, 4), UnitsError, "no scale of zero"),
-        ('<?xml version="1.0" encoding="WTF-8"?><a/>', SceneReadError, "cannot be read as PlanetScope metadata"),
+        ('<?xml version="1.0" encoding="WTF-8"?><a/>', SceneReadError, "no valid XML"),
         ("<a>" + " " * 5_000_000 + "</a>", SceneReadError, "bytes long"),
     ],
 )
