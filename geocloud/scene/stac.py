@@ -124,7 +124,8 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         for place, index in ((_absolute(base, assets[key]["href"]), index) for key, index in found)
     ]
     rasters = [_raster(assets[key], index) for key, index in found]
-    if properties.get("earthsearch:boa_offset_applied") is True:  # and yet an offset may be declared
+    shifted_back = properties.get("earthsearch:boa_offset_applied") is True
+    if shifted_back:  # and yet an offset may be declared
         rasters = [raster | {"offset": 0} for raster in rasters]
     conversion, fill = _scales(rasters)
     product, units = ProductName.parse(name), Units.AUTO
@@ -146,7 +147,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         units = Units.REFLECTANCE
     elif str(properties.get("platform", "")).lower().startswith("sentinel-2"):
         late = str(properties.get("s2:processing_baseline", "0")) >= "04"
-        units = Units.SENTINEL2_BASELINE4 if late else Units.SENTINEL2
+        units = Units.SENTINEL2_BASELINE4 if late and not shifted_back else Units.SENTINEL2
     red, green, blue, nir = bands
     return SceneRecipe(
         name=re.sub(r"[^\w.\-]", "_", name),

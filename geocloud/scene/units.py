@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable
 
 from geocloud.bands import CONVERSIONS, Conversion, Units
@@ -25,6 +26,10 @@ DARKEST = 500
 
 FULL = (1023, 2047, 4095)
 """Where numbers of 10, 11 and 12 bits end."""
+
+
+LEAST_SHIFTED = 700
+"""The lowest value that Sentinel-2's baseline 4 and later can have, whose reflectance of zero is 1000."""
 
 
 def resolve(
@@ -107,7 +112,16 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
             f"reflectance × 10 000, rather as numbers of 10 to 12 bits are, radiance, or per mille; say --scale and "
             f"--offset, or, if it is a dark scene, --units {Units.SENTINEL2}"
         )
+    elif _baseline(recipe.name) >= 4 and low >= LEAST_SHIFTED and high < 20_000:
+        log.warning("%s: read as sentinel2-baseline4, as its name tells; if not, say --units sentinel2", recipe.source)
+        return Units.SENTINEL2_BASELINE4
     elif 0 <= low < 1000 and high < 20_000:
+        if low >= LEAST_SHIFTED:
+            log.warning(
+                "%s: read as sentinel2, whose zero is 0; values begin at %g, so if it is of baseline 4 or later, say "
+                "--units sentinel2-baseline4",
+                recipe.source, low,
+            )  # fmt: skip
         if _stays_below(sample, DIM):
             log.warning(
                 "%s: read as reflectance × 10 000, nothing of it above %.2f; if it is something else, say --scale",
@@ -129,6 +143,12 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
         f"say --units {' or '.join(likely.split(', '))}, or --scale and --offset"
     )
+
+
+def _baseline(name: str) -> int:
+    """4 for N0400, of a Sentinel-2 product's name; 0 where it tells none."""
+    found = re.search(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(\d\d)\d\d", name, re.IGNORECASE)
+    return int(found[1]) if found else 0
 
 
 def _stays_below(sample: Sample, limit: float) -> bool:

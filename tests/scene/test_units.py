@@ -182,3 +182,21 @@ def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
         product = product.rename(tmp_path / "bands")
     with open_scene(product, ReadOptions(scale=3e-5, offset=-0.1)) as scene:
         assert np.argwhere(~scene.read()[1]).tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "expected", "note"),
+    [
+        ("S2B_MSIL2A_20230101T101031_N0509_R022_T32TQM_20230101T120000", 1000, Units.SENTINEL2_BASELINE4, "its name"),
+        ("S2B_MSIL2A_20230101T101031_N0509_R022_T32TQM_20230101T120000", 0, Units.SENTINEL2, ""),
+        ("S2B_MSIL2A_20200101T101031_N0213_R022_T32TQM_20200101T120000", 0, Units.SENTINEL2, ""),
+        ("scene", 950, Units.SENTINEL2, "if it is of baseline 4"),
+        ("scene", 0, Units.SENTINEL2, ""),
+    ],
+)
+def test_the_zero_of_sentinel_2s_baselines(tmp_path, caplog, name, shift, expected, note):
+    """Dark water: values of zero reflectance are 0, and 1000 from baseline 4 on."""
+    values = (dark_to_bright(0.001, 0.6) * 10_000 + shift).astype("uint16")
+    path = write_tif(tmp_path / f"{name}.tif", values, descriptions=NAMES)
+    assert units_of(path) is expected
+    assert note in caplog.text and bool(caplog.text) == bool(note)
