@@ -142,7 +142,7 @@ def test_options_that_would_do_nothing_are_refused(scene, tmp_path):
             MaskOptions(**given)
     with pytest.raises(OptionError, match="shadow threshold 2"):
         MaskOptions(shadows=True, shadow_threshold=2)
-    with pytest.raises(OptionError, match="tells no shadow"):
+    with pytest.raises(OptionError, match="detects no shadow"):
         mask_scene(scene, tmp_path / "m.tif", model=PlainFunction(lambda b: b[:, 0]), options=MaskOptions(shadows=True))
     assert not (tmp_path / "m.tif").exists()
 
