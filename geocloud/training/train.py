@@ -244,9 +244,7 @@ def _last(run: RunState, score: str) -> float | None:
 def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not resume and (out / STATE).exists():
-        raise OutputExistsError(
-            f"{out}: holds a training run already; --resume continues it, or name another folder"
-        )
+        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
     if not (out / STATE).exists():
         config.save(out / CONFIG)
 

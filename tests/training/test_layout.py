@@ -144,7 +144,7 @@ def test_whole_scenes_are_held_out(toy):
     assert len(by_patch[1]) == 3
     with pytest.raises(DatasetError, match="all 2 patches are from one scene"):
         hold_out([s for s in sources if s.scene == sources[0].scene], 1)
-    with pytest.raises(OptionError, match="fewer than the 6"):
+    with pytest.raises(OptionError, match="fewer than all 6"):
         hold_out(sources, 6)
     with pytest.raises(OptionError, match="split 'tiles'"):
         hold_out(sources, 2, "tiles")

@@ -114,8 +114,7 @@ class ChipSource:
             codes = read_codes(self.mask)
             if codes.shape != (height, width):
                 raise GridError(
-                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, "
-                    f"wanted {height}×{width} as in {self.image}"
+                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, wanted {height}×{width} as in {self.image}"
                 )
             target = translate(codes, self.classes)
         target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
