@@ -1,4 +1,4 @@
-"""geocloud: georeferenced cloud masks for Landsat, Sentinel-2 and similar satellite scenes.
+"""geocloud: georeferenced cloud masks for Landsat 8 and similar satellites.
 
     import geocloud
 

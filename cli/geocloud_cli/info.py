@@ -1,4 +1,4 @@
-"""``geocloud info``: what the program sees in a source."""
+"""``geocloud info``: how geocloud reads a source."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 from geocloud_cli import options
 
 
-@click.command(short_help="Show what geocloud sees in a scene.")
+@click.command(short_help="Show how geocloud reads a scene.")
 @click.argument("scene")
 @options.reading
 @options.as_json
 def info(scene: str, as_json: bool, **given: Any) -> None:
-    """Show what geocloud sees in SCENE: bands, units, grid, dates, and the values in it, without masking it.
+    """Show how geocloud reads SCENE, without masking it: bands, units, grid, date and ranges of values.
 
-    Ranges and the valid share come from small samples all over the scene.
+    Ranges and the valid share are estimated from small samples spread over the scene.
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """

@@ -210,10 +210,8 @@ def run_batch(
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
     """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
-    from geocloud.batch.folder import (
-        write_collection,
-        write_footprints,
-    )  # imports geopandas: only after workers have started
+    # This imports geopandas: only after workers have started.
+    from geocloud.batch.folder import write_collection, write_footprints
 
     entries = read_entries(folder)
     made = [
