@@ -25,7 +25,7 @@ from geocloud_cli.train import train
 
 
 class Commands(click.Group):
-    """Turns errors into one line and exit code 1."""
+    """Prints errors in one line, and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C

@@ -120,7 +120,7 @@ class Staging:
         if parent not in self._folders:
             made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
             lock = FileLock(made / LOCK, thread_local=False)
-            with suppress(NotImplementedError):  # a file system without locks
+            with suppress(NotImplementedError):  # the file system has no locks
                 lock.acquire()
                 self._locks.append(lock)
         return self._folders[parent]

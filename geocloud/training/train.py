@@ -182,7 +182,7 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the one that writes files."""
         return self.rank == 0
 
     def wait(self) -> None:

@@ -105,7 +105,7 @@ def _below(root: Path, depth: int = 2) -> Iterator[Path]:
 
 
 def _band_folders(root: Path) -> list[tuple[str, str, Path]]:
-    """The folders named after a part (train, test) and a band or gt."""
+    """The folders named after a part (train, test) and a band or gt, as (part, band, folder)."""
     found = [(FOLDER.fullmatch(path.name), path) for path in _below(root)]
     return [(match["part"].lower(), match["band"].lower(), path) for match, path in found if match]
 
