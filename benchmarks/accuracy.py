@@ -1,10 +1,10 @@
 """Accuracy on real scenes that no bundled model was trained on: ``python benchmarks/accuracy.py DATA [--out DIR]``.
 
-DATA is the folder that `recipes/material.py` describes, whose validation side is scored. ``--model`` names models
-(NAME or PATH, several times), ``--folds RUN`` those of a cross-validation; ``--peer ukis-csmask`` scores that program
-too, where it is installed. ``--leave-out NAME`` leaves scenes out (SPARCS' ice sheet is LC82151102013360), ``--also
-NAME`` adds scenes that were trained on, in a set of their own. Into DIR go accuracy.md, and per set the ten scenes with
-the most wrong pixels: scene, truth, probability, error map.
+DATA is the folder that `recipes/material.py` describes; its validation scenes are scored. ``--model`` selects models
+(NAME or PATH, repeatable), ``--folds RUN`` those of a cross-validation; ``--peer ukis-csmask`` scores that program too,
+if it is installed. ``--leave-out NAME`` leaves scenes out (SPARCS' ice sheet is LC82151102013360), ``--also NAME`` adds
+scenes that were trained on, as a set of their own. DIR receives accuracy.md and, for each set, pictures of the ten
+scenes with the most wrong pixels: scene, truth, probability, error map.
 """
 
 from __future__ import annotations
@@ -33,27 +33,31 @@ from recipes.material import SOURCES, Fold, read_codes, training_groups, validat
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.3, 0.5)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
-"""Codes of SPARCS that are clear."""
+"""SPARCS codes that are not cloud."""
 
 WORST = 10
 Predict = Callable[[Chip], NDArray[np.float32]]
-"""A chip → the probability of cloud and, where it is known, of shadow, ``(classes, h, w)``."""
+"""A chip → the probability of cloud and, if the model has that class, of shadow, ``(classes, h, w)``."""
 
 
 @dataclass
 class Scores:
-    """What is counted over the chips of one set, seen in one way."""
+    """Counts over the chips of one set, with or without near-infrared."""
 
     threshold: float
+    """The model's threshold of cloud."""
     shadow_threshold: float
+    """The model's threshold of shadow."""
     cloud: dict[float, Confusion] = field(default_factory=dict)
+    """Cloud, by threshold."""
     shadow: dict[float, Confusion] = field(default_factory=dict)
+    """Shadow, by threshold."""
     alarms: dict[str, Confusion] = field(default_factory=dict)
-    """Cloud seen on clear ground, by surface or by scene."""
+    """False alarms of cloud on clear ground, by surface or scene."""
     shadow_alarms: dict[str, Confusion] = field(default_factory=dict)
-    """Shadow seen on what is none of it, by surface or by scene."""
+    """False alarms of shadow, by surface or scene."""
     chips: list[tuple[int, Chip, NDArray[np.float32]]] = field(default_factory=list)
-    """How many pixels are wrong, the chip, its probability of cloud."""
+    """Number of wrong pixels, chip, its probability of cloud."""
 
     def add(self, chip: Chip, found: NDArray[np.float32], surfaces: dict[str, NDArray[np.bool_]]) -> None:
         """Counts one chip."""
@@ -77,7 +81,7 @@ class Scores:
 
 
 def surfaces(name: str, chip: Chip, data: Path) -> dict[str, NDArray[np.bool_]]:
-    """Clear ground of a chip whose false alarms are told apart."""
+    """Parts of a chip whose false alarms are counted separately: name → ``(h, w)``, True inside."""
     if name == "sparcs":
         codes = read_codes(data / "sparcs" / "masks" / f"{chip.name}.png")
         return {surface: codes == code for code, surface in SURFACES.items()}
@@ -86,12 +90,16 @@ def surfaces(name: str, chip: Chip, data: Path) -> dict[str, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class Rival:
-    """What is scored."""
+    """A model or program to be scored."""
 
     name: str
+    """As in tables."""
     threshold: float
+    """Its threshold of cloud."""
     shadow_threshold: float
+    """Its threshold of shadow."""
     predict: Predict
+    """Predicts a chip."""
 
 
 def by_model(model: str) -> Rival:
@@ -103,7 +111,7 @@ def by_model(model: str) -> Rival:
 
 
 def by_ukis_csmask() -> Rival:
-    """ukis-csmask as its documentation shows, at 30 m where pixels are finer than 20 m, as geocloud's models are."""
+    """ukis-csmask used as its documentation shows; pixels finer than 20 m are averaged to 30 m, as for geocloud."""
     from ukis_csmask.mask import CSmask
 
     def predict(chip: Chip) -> NDArray[np.float32]:
@@ -121,7 +129,7 @@ def by_ukis_csmask() -> Rival:
 
 
 def score(scores: Scores, name: str, chips: list[Chip], data: Path, predict: Predict, hide: bool) -> None:
-    """Scores chips of one set, without near-infrared if it is to be hidden."""
+    """Scores the chips of a set, without near-infrared if ``hide``."""
     for chip in chips:
         seen = chip
         if hide:
@@ -143,14 +151,14 @@ def row(label: str, scores: Scores) -> str:
 
 
 def shadow_row(label: str, scores: Scores) -> str:
-    """Precision and recall of shadow, the model's own threshold first."""
+    """Precision and recall of shadow as a row of the table, the model's own threshold first."""
     swept = [scores.shadow[t] for t in (scores.shadow_threshold, *SHADOW_THRESHOLDS)]
     cells = [f"{c.precision:.2f}, {c.recall:.2f}" for c in swept]
     return "| " + " | ".join([label, f"**{cells[0]}**", *cells[1:]]) + " |"
 
 
 def pictures(label: str, scores: Scores, out: Path) -> None:
-    """The worst scenes: natural colour, truth, probability, errors, side by side."""
+    """Writes pictures of the worst scenes: natural colour, truth, probability and errors side by side."""
     for wrong, chip, probability in sorted(scores.chips, key=lambda item: -item[0])[:WORST]:
         if not wrong:
             continue
@@ -173,16 +181,19 @@ SHADOW_HEAD = (
     f"|{'---|' * (2 + len(SHADOW_THRESHOLDS))}"
 )
 ALSO = "trained on"
-"""The set of scenes that were asked for besides."""
+"""Name of the set of scenes given by ``--also``."""
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Which scenes are scored: those of the validation side but some, and others, all told by how names begin."""
+    """The scenes to be scored."""
 
     data: Path
+    """Folder of the data."""
     without: tuple[str, ...] = ()
+    """Prefixes of the names of validation scenes to leave out."""
     also: tuple[str, ...] = ()
+    """Prefixes of the names of training scenes to add, as the set `ALSO`."""
 
     def chips(self, fold: Fold | None) -> Iterator[tuple[str, list[Chip]]]:
         """Scenes by set."""
@@ -194,9 +205,9 @@ class Sets:
 
 
 def score_sets(sets: Sets, scored: list[tuple[Rival, Fold | None]], rgb: bool) -> dict[str, Scores]:
-    """All sets, by name, and, with ``rgb``, each once more without near-infrared.
+    """Scores by set; with ``rgb`` each set once more without near-infrared.
 
-    A model has not seen its fold (None: the fixed split); several folds are pooled.
+    Each model comes with the fold that it was not trained on (None: the fixed split). Several folds are pooled.
     """
     found: dict[str, Scores] = {}
     for rival, fold in scored:
@@ -211,7 +222,7 @@ def score_sets(sets: Sets, scored: list[tuple[Rival, Fold | None]], rgb: bool) -
 
 
 def record(path: Path, found: dict[str, Scores]) -> None:
-    """Writes scores into a checkpoint, from where `geocloud models` reads them."""
+    """Writes scores into a checkpoint, where `geocloud models` reads them."""
     model = Checkpoint.load(path)
     scores = {
         label: {name: round(getattr(s.cloud[s.threshold], name), 6) for name in SCORES}
@@ -222,7 +233,7 @@ def record(path: Path, found: dict[str, Scores]) -> None:
 
 
 def report(name: str, found: dict[str, Scores], out: Path) -> str:
-    """Scores as Markdown, and pictures."""
+    """Writes pictures, and returns the scores as Markdown."""
     rows, shadow, alarms = [HEAD], [SHADOW_HEAD], ["| ground | called cloud | called shadow |", "|---|---|---|"]
     folder, threshold = out / name, next(iter(found.values())).threshold
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,15 +256,17 @@ def report(name: str, found: dict[str, Scores], out: Path) -> str:
 
 
 def main() -> None:
-    """Scores what is asked for."""
+    """Scores the models given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", action="append", default=[], help="NAME or PATH, several times [default: fast]")
+    parser.add_argument("--model", action="append", default=[], help="NAME or PATH, repeatable [default: fast]")
     parser.add_argument("--record", action="store_true", help="write the scores into the files that --model names")
     parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation, RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
-    parser.add_argument("--leave-out", action="append", default=[], metavar="NAME", help="how names begin")
-    parser.add_argument("--also", action="append", default=[], metavar="NAME", help="the same")
+    parser.add_argument(
+        "--leave-out", action="append", default=[], metavar="NAME", help="prefix of scenes to leave out"
+    )
+    parser.add_argument("--also", action="append", default=[], metavar="NAME", help="prefix of scenes to add")
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

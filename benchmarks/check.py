@@ -1,7 +1,7 @@
-"""Guards the figures: ``python benchmarks/check.py`` measures the full scene anew and compares it with results.json.
+"""Regression check: ``python benchmarks/check.py`` measures the full scene again and compares it with results.json.
 
-Compared are ratios to the floor of the same run, so that a slower machine changes little; and peak memory. Exit code 1
-when something has grown by more than a quarter. It takes a few minutes.
+It compares peak memory, and times relative to the floor of the same run, which depend little on the machine. Exit code
+1 if any has grown by more than a quarter. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MORE = 1.25
 
 
 def ratios(folder: Path) -> dict[str, float]:
-    """What is guarded, from a folder's results."""
+    """The figures to compare, from the results in a folder."""
     floor, mask, collar = _rows(folder, "full")
     return {
         "wall of mask over floor": mask["wall"] / floor["wall"],

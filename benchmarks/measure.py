@@ -1,4 +1,4 @@
-"""Runs a command as a process of its own and tells what it took, by the system's own accounting (Linux, macOS)."""
+"""Runs a command in its own process and measures it by the system's accounting (Linux, macOS)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Wall and CPU seconds (all threads, user and system) and peak memory in MB of a whole process."""
+    """What a whole process took."""
 
     wall: float
+    """Wall-clock seconds."""
     cpu: float
+    """CPU seconds of all threads, user and system."""
     peak: float
+    """Peak memory in MB."""
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Took:
-    """Runs a command once; it must succeed.
+    """Runs a command once; exits if it fails.
 
-    What calls this should be small: until a new process has its own program, it counts the memory of the old one.
+    The calling process should be small: until the new process has started its program, the caller's memory counts.
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
@@ -37,7 +40,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
 
 
 def in_turn(commands: Mapping[str, tuple[Sequence[str], Mapping[str, str]]], turns: int) -> dict[str, Took]:
-    """Runs every command once, then each again, ``turns`` times: a slow minute touches all. Returns medians."""
+    """Runs all commands in turn, ``turns`` times, so that a slow minute affects all alike. Returns medians."""
     taken: dict[str, list[Took]] = {name: [] for name in commands}
     for turn in range(turns):
         for name, (command, environment) in commands.items():

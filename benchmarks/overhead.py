@@ -1,7 +1,7 @@
-"""What a batch adds to a scene's own work, once warm: ``python benchmarks/overhead.py SCENE``.
+"""The overhead of a batch per scene, once warmed up: ``python benchmarks/overhead.py SCENE``.
 
-Masks a small scene by turns alone (`mask_scene` with a loaded model) and as a batch's job, with its STAC item, outline
-and thumbnails. Prints JSON: the median seconds of each.
+Masks a small scene alternately alone (`mask_scene` with a loaded model) and as a job of a batch, with STAC item,
+footprint and thumbnails. Prints the median seconds of each as JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Other programs on the same scene: ``python benchmarks/peers.py omnicloudmask|ukis-csmask SCENE MASK.tif``.
 
-Each in the way its own documentation shows, from the four bands in a folder to a mask GeoTIFF. They are not installed
-with geocloud.
+Each is used as its documentation shows, from four band files in a folder to a mask GeoTIFF. They are not installed with
+geocloud.
 """
 
 from __future__ import annotations

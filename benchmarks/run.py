@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [GROUP ...] [--turns 5] [--out benchmarks]
 
-Without a GROUP all of them are measured, which takes long; figures of the other groups in results.json stay.
+Without a GROUP all groups are measured, which takes long; otherwise results.json keeps the figures of the others.
 See benchmarks/README.md.
 """
 
@@ -38,7 +38,7 @@ class Bench:
         self.folder, self.turns = folder, turns
 
     def scene(self, name: str, rows: int, cols: int, *options: str) -> Path:
-        """A scene, made once."""
+        """The path of a scene, which is created on first use."""
         path = self.folder / name
         if not path.exists():
             size = ["--rows", str(rows), "--cols", str(cols)]
@@ -46,7 +46,7 @@ class Bench:
         return path
 
     def full(self) -> Path:
-        """The scene that most is measured on: 7600×7700, four tiled, deflated files."""
+        """The scene of most benchmarks: 7600×7700, four tiled files, deflate."""
         return self.scene("full", *FULL)
 
     def mask(self, scene: Path, *options: str) -> list[str]:
@@ -55,11 +55,11 @@ class Bench:
         return [sys.executable, "-m", "geocloud_cli", "-q", "mask", str(scene), "-o", output, "--overwrite", *options]
 
     def floor(self, scene: Path) -> list[str]:
-        """The command that only reads and writes."""
+        """The command that only reads the bands and writes a mask."""
         return [sys.executable, str(HERE / "floor.py"), str(scene), str(self.folder / "floor.tif")]
 
     def rows(self, commands: Commands, threads: int | None = None) -> list[Row]:
-        """Measures commands on so many megapixels each, in turn; with so many threads, where that is said."""
+        """Measures commands in turn. Each comes with its megapixels. ``threads`` None: the default number."""
         environment = dict.fromkeys(("OMP_NUM_THREADS", "GDAL_NUM_THREADS"), str(threads)) if threads else {}
         took = in_turn({name: (command, environment) for name, (command, _) in commands.items()}, self.turns)
         return [
@@ -89,7 +89,7 @@ def full_scene(bench: Bench) -> list[Row]:
 
 
 def stages(bench: Bench) -> list[Row]:
-    """CPU seconds by stage."""
+    """CPU seconds by stage, of the median run."""
     command = [sys.executable, str(HERE / "stages.py"), str(bench.full()), str(bench.folder / "mask.tif")]
     runs = [
         json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -100,7 +100,7 @@ def stages(bench: Bench) -> list[Row]:
 
 
 def layouts(bench: Bench) -> list[Row]:
-    """How the bands lie on disk."""
+    """Tiling, compression and number of files."""
     commands = {}
     for layout in ("tiled", "striped"):
         for compress in ("deflate", "none"):
@@ -142,7 +142,7 @@ def sizes(bench: Bench) -> list[Row]:
 
 
 def threads(bench: Bench) -> list[Row]:
-    """One thread and two for the network; reading and writing have theirs besides."""
+    """One and two threads for the network; reading and writing have threads of their own."""
     found = []
     for count in (1, 2):
         name = f"{count} thread{'s' if count > 1 else ''}"
@@ -151,7 +151,7 @@ def threads(bench: Bench) -> list[Row]:
 
 
 def start(bench: Bench) -> list[Row]:
-    """What a command takes before it does much."""
+    """Start-up time of commands."""
     small = bench.scene("small", 512, 512)
     return bench.rows(
         {
@@ -163,7 +163,7 @@ def start(bench: Bench) -> list[Row]:
 
 
 def batch(bench: Bench) -> list[Row]:
-    """Several scenes by one command, and by a batch; and what a batch adds to a scene."""
+    """Several scenes by one command and by a batch, and the overhead of a batch per scene."""
     scene = bench.scene("tiled-deflate-one", 3800, 3850, "--files", "one") / "scene.tif"
     copies = bench.folder / "copies"
     copies.mkdir(exist_ok=True)
@@ -186,7 +186,7 @@ def batch(bench: Bench) -> list[Row]:
 
 
 def runtimes(bench: Bench) -> list[Row]:
-    """The default network alone in torch and, where they are installed, in other runtimes."""
+    """The default network alone, in torch and in other runtimes that are installed."""
     wanted = [(runtime, precision) for precision in TYPES for runtime in ("eager", "unfused", "compile")]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
     wanted += [("openvino", precision) for precision in TYPES] if find_spec("openvino") else []
@@ -204,7 +204,7 @@ def runtimes(bench: Bench) -> list[Row]:
 
 
 def gpu(bench: Bench) -> list[Row]:
-    """The full scene on a CUDA device, where there is one."""
+    """The full scene on a CUDA device, if there is one."""
     there = subprocess.run(
         [sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], check=False
     )
@@ -217,7 +217,7 @@ def gpu(bench: Bench) -> list[Row]:
 
 
 def peers(bench: Bench) -> list[Row]:
-    """geocloud and those of the others that are installed, on 5 megapixels."""
+    """geocloud and other programs that are installed, on 5 megapixels."""
     scene = bench.scene("size-2200", 2200, 2273)
     output = str(bench.folder / "peer.tif")
     commands = {"geocloud": (bench.mask(scene), 5.0)}
@@ -243,7 +243,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """The machine on which it is measured."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         text = Path("/proc/cpuinfo").read_text()

@@ -1,8 +1,8 @@
 """The default network alone, one tile at a time, on one thread: ``python benchmarks/runtimes.py RUNTIME PRECISION``.
 
-RUNTIME is eager (as geocloud runs it), unfused, compile (torch.compile), onnxruntime or openvino, the last two where
-they are installed. Prints JSON: CPU seconds a megapixel, seconds until the first tile is done, and the share of pixels
-that are masked as in float32.
+RUNTIME is eager (as geocloud runs it), unfused, compile (torch.compile), onnxruntime or openvino; the last two must be
+installed. Prints JSON: CPU seconds per megapixel, seconds until the first tile is done, and the percentage of pixels
+masked as in float32.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Exported(FastUNet):
-    """The network with an entry of operations that exporters know; the same function."""
+    """The same network, with a first step made of operations that exporters support."""
 
     def _enter(self, x: Tensor) -> Tensor:
         seen = nn.functional.pixel_unshuffle(x, 2)
@@ -40,7 +40,7 @@ class Exported(FastUNet):
 
 
 def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function from normalised reflectance to logits."""
+    """The network in a runtime: a function from normalised reflectance to logits."""
     network = checkpoint.network()
     if runtime in ("eager", "unfused", "compile"):
         if runtime == "eager":

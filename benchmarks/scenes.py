@@ -1,7 +1,7 @@
 """Makes a scene of any size and layout: ``python benchmarks/scenes.py FOLDER --rows 7600 --cols 7700 …``.
 
-A simulated Landsat Level-1 scene is repeated, mirrored at the joints, so that clouds, ground and noise compress as they
-do in a whole one. Run apart from what measures, whose own memory must stay small.
+A simulated Landsat Level-1 scene is repeated, mirrored at the joints, so that clouds, ground and noise compress as in a
+whole scene. It runs in its own process, as the measuring process must stay small.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rasterio.windows import Window
 
 SAMPLE = Path(__file__).parent.parent / "sample_scenes" / "LC08_L1TP_999001_20240701_20240708_02_T1"
 BANDS = (4, 3, 2, 5)
-EDGE = 70  # columns at the sample's sides that partly hold no data
+EDGE = 70  # columns at the sample's sides that are partly without data
 
 
 def make(folder: Path, rows: int, cols: int, layout: str, compress: str, files: str, collar: bool) -> None:
     """Writes the bands, as ``four`` files or as ``one``, and the metadata.
 
-    With a ``collar`` the scene is a tilted square as from Landsat's orbit: a third of the pixels hold no data.
+    With a ``collar`` the scene is a tilted square, as in Landsat products: a third of the pixels hold no data.
     """
     folder.mkdir(parents=True)
     profile = {"driver": "GTiff", "dtype": "uint16", "height": rows, "width": cols, "compress": compress}

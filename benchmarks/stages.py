@@ -1,5 +1,5 @@
-"""Where the time goes: ``python benchmarks/stages.py SCENE MASK.tif`` masks a scene as the command does, and prints as
-JSON the CPU seconds of each stage.
+"""Profile by stage: ``python benchmarks/stages.py SCENE MASK.tif`` masks a scene as the command does, and prints the
+CPU seconds of each stage as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOCK = threading.Lock()
 
 
 def watch(owner: Any, name: str, stage: str, clock: Callable[[], float] = time.thread_time) -> None:
-    """Adds the CPU time of each call to a stage: that of its own thread, for stages go on at the same time."""
+    """Adds the CPU time of each call to a stage: that of the calling thread, as stages run concurrently."""
     call: Callable[..., Any] = getattr(owner, name)
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -45,7 +45,7 @@ def main(scene: str, output: str) -> None:
     watch(predict.Predictor, "__call__", "predict")
     watch(draw, "to_mask", "write")
     watch(mosaic.StripWriter, "write", "write")
-    watch(results, "write_cog", "write", time.process_time)  # nothing else runs then but GDAL's own threads
+    watch(results, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
     SPENT["convert, blend"] = time.process_time() - sum(SPENT.values())
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))

@@ -1,6 +1,6 @@
-"""What a year of all Landsat 8 and 9 scenes costs, from results.json: ``python benchmarks/year.py``.
+"""The cost of masking a year of Landsat 8 and 9, from results.json: ``python benchmarks/year.py``.
 
-About 750 scenes a day each; a scene is the benchmark's full one.
+Each takes about 750 scenes a day. A scene counts as the benchmark's full scene.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SCENES = 2 * 750 * 365
 
 
 def table() -> str:
-    """Markdown."""
+    """The table in Markdown."""
     groups = json.loads((Path(__file__).parent / "results.json").read_text())["groups"]
     floor, mask = groups["full"]["rows"][:2]
     stages = {row["what"]: row["cpu"] for row in groups["stages"]["rows"]}

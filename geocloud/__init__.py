@@ -1,11 +1,11 @@
-"""geocloud: cloud masks for Landsat 8 and its kin, georeferenced.
+"""geocloud: georeferenced cloud masks for Landsat 8 and similar satellites.
 
     import geocloud
 
     result = geocloud.mask_scene("scene.tif", "mask.tif")
     print(result.cloud_percent)
 
-What is listed in ``__all__`` is public. It is loaded on first use, so that ``import geocloud`` is quick.
+The public names are those in ``__all__``. Each is loaded on first use, so that ``import geocloud`` is quick.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The C library's memory allocator, told to keep what a network frees for the next tile."""
+"""Settings of the C library's memory allocator: memory freed after one tile is kept for the next."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Saves time: by default glibc gives large arrays back at once, and the system clears new ones page by page.
+    """Stops glibc from returning freed arrays to the system, which would have to clear new ones page by page.
 
-    One arena for all threads, so that what one frees another can use. Without glibc nothing is done.
+    All threads share one arena, so that memory freed by one can be used by another. Without glibc nothing is done.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

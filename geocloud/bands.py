@@ -1,7 +1,7 @@
-"""The four bands, and what the numbers in a file mean.
+"""The four bands, and the conversion of pixel values to reflectance.
 
-Inside the program there is one thing only: reflectance, float32, bands in the order of `BANDS`. A `Conversion` is the
-way there from the numbers on disk.
+Inside the program pixel values are always reflectance: float32, bands in the order of `BANDS`. A `Conversion` turns the
+values on disk into it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from geocloud.errors import UnitsError
 
 BANDS = ("red", "green", "blue", "nir")
-"""The bands, in the order that every array of the program has them."""
+"""The bands, in the order in which every array of the program holds them."""
 
 
 class Units(StrEnum):
-    """What pixel values are."""
+    """Units of the pixel values in a file."""
 
     AUTO = "auto"
     REFLECTANCE = "reflectance"
@@ -31,14 +31,16 @@ class Units(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """reflectance = scale · value + offset, one scale and offset for each of the four bands."""
+    """From values on disk to reflectance, band by band: reflectance = scale · value + offset."""
 
     scale: tuple[float, float, float, float]
+    """One for each of `BANDS`, not zero."""
     offset: tuple[float, float, float, float]
+    """One for each of `BANDS`."""
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) for v in (*self.scale, *self.offset)) or not all(self.scale):
-            raise UnitsError(f"scale {self.scale} and offset {self.offset}: wanted finite numbers, no scale of zero")
+            raise UnitsError(f"scale {self.scale} and offset {self.offset}: wanted finite numbers, no zero scale")
 
     @classmethod
     def uniform(cls, scale: float, offset: float = 0.0) -> Conversion:
@@ -46,7 +48,7 @@ class Conversion:
         return cls((scale,) * 4, (offset,) * 4)
 
     def lit_by(self, sun_elevation: float) -> Conversion:
-        """The same, divided by the sine of the sun's elevation (degrees): Landsat Level-1 to TOA reflectance.
+        """This conversion divided by the sine of the sun's elevation (degrees): Landsat Level-1 to TOA reflectance.
 
         Source: Landsat 8 Data Users Handbook, section 5: ρλ = (Mρ · Qcal + Aρ) / sin(θSE).
         """
@@ -63,7 +65,7 @@ class Conversion:
     def apply(self, values: Any, out: Any) -> Any:
         """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned.
 
-        Of three bands, without near-infrared, ``out[3]`` becomes NaN.
+        Values may have three bands, without near-infrared: ``out[3]`` is then NaN.
         """
         for band, band_values in enumerate(values):
             out[band] = band_values
@@ -73,17 +75,17 @@ class Conversion:
         return out
 
     def invert(self, reflectance: Any) -> Any:
-        """Reflectance ``(4, h, w)`` → the values that were on disk, as floats."""
+        """Reflectance ``(4, h, w)`` → the values on disk, as floats."""
         scale = [[[v]] for v in self.scale]
         offset = [[[v]] for v in self.offset]
         return (reflectance - offset) / scale
 
 
 LANDSAT_L1 = Conversion.uniform(2.0e-5, -0.1)
-"""Collection 1 and 2, Level 1, before division by the sine of the sun's elevation (Landsat 8 Data Users Handbook)."""
+"""Collections 1 and 2, Level-1, before division by the sine of the sun's elevation (Landsat 8 Data Users Handbook)."""
 
 LANDSAT_L2 = Conversion.uniform(2.75e-5, -0.2)
-"""Collection 2, Level 2 surface reflectance (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
+"""Collection 2, Level-2 surface reflectance (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
 
 CONVERSIONS: dict[Units, Conversion] = {
     Units.REFLECTANCE: Conversion.uniform(1.0),

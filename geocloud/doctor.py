@@ -1,4 +1,4 @@
-"""Looks over an installation: versions, drivers, devices, models, and a scene whose answer is known."""
+"""Checks of an installation: versions, drivers, devices, models, and a scene with known clouds."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ OPTIONAL = ("distributed", "boto3", "pyarrow", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256
-"""The scene that is masked: simulated, so that its truth is known."""
+"""Seed and side in pixels of the scene that is masked: simulated, so that its truth is known."""
 
 LEAST = 0.9
-"""The share of its pixels that a model which works gets right."""
+"""Share of its pixels that a working model gets right, at least."""
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at one thing after the other."""
+    """Runs the checks, one after the other."""
     yield Finding("geocloud", True, f"{version('geocloud')}, Python {platform.python_version()}, {platform.platform()}")
     yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
     yield Finding("optional packages", True, ", ".join(f"{name} {_version(name)}" for name in OPTIONAL))
@@ -70,7 +70,7 @@ def _devices() -> Iterator[Finding]:
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
-    yield Finding("GPUs", True, ", ".join(names) or "none, the processor does the work")
+    yield Finding("GPUs", True, ", ".join(names) or "none, the CPU is used")
     device = find_device("auto")
     kind = str(find_dtype(device, Precision.AUTO)).removeprefix("torch.")
     yield Finding("device", True, f"{device}, computes in {kind}, {torch.get_num_threads()} threads")
@@ -91,7 +91,7 @@ def _models() -> Iterator[Finding]:
 
 
 def _mask() -> Finding:
-    """Masks a small simulated scene, from a file to a file."""
+    """Masks a small simulated scene, from file to file."""
     from affine import Affine
     from rasterio.crs import CRS
 

@@ -1,24 +1,24 @@
 """Every error that geocloud raises on purpose.
 
 GeocloudError
-├── SceneError                     a source cannot be used
-│   ├── SceneNotFoundError         (FileNotFoundError) nothing is there
-│   ├── BandError                  a band is missing, or cannot be told from another
-│   ├── UnitsError                 what the numbers mean cannot be told, or makes no sense
+├── SceneError                     a source cannot be used as a scene
+│   ├── SceneNotFoundError         (FileNotFoundError) no such file or folder
+│   ├── BandError                  a band is missing, or cannot be identified
+│   ├── UnitsError                 the units of the pixel values are unknown, or make no sense
 │   ├── GridError                  bands differ in size, CRS or position
-│   └── SceneReadError             (OSError) damaged or not a raster
-├── DatasetError                   training or test data are missing, incomplete or not what they should be
+│   └── SceneReadError             (OSError) damaged, or not a raster
+├── DatasetError                   training or test data are missing, incomplete or invalid
 ├── ModelError
 │   ├── ModelNotFoundError         no model or file of that name
 │   └── CheckpointError            not a geocloud checkpoint, or damaged
-├── DeviceError                    a device or precision that this machine does not have
-├── DependencyError                (ImportError) an optional part of geocloud is not installed
-├── OptionError                    (ValueError) an option that makes no sense
+├── DeviceError                    this machine lacks the requested device or precision
+├── DependencyError                (ImportError) an optional dependency is not installed
+├── OptionError                    (ValueError) an option has an invalid value
 └── OutputError                    (OSError) a result cannot be written
-    └── OutputExistsError          (FileExistsError) it is there already
+    └── OutputExistsError          (FileExistsError) the file exists already
 
-The message is one line: the file, what was found, what was wanted, what to do next. Addresses in it are without what
-may be secret.
+A message is one line: the file, what was found, what was wanted, what to do next. URLs in it are stripped of user
+names, passwords and queries, which may hold secrets.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SECRET = re.compile(r"([a-z][a-z0-9+.\-]*://)(?:[^\s/@?#]*@)?([^\s?#'\"<>]*)(?:
 
 
 def without_secrets(text: str) -> str:
-    """A text whose addresses have lost their queries, where signatures are, and their user names and passwords."""
+    """The text with its URLs stripped of user names, passwords and queries (which may hold signatures)."""
     return _SECRET.sub(r"\1\2", text) if "://" in text else text
 
 
 class GeocloudError(Exception):
-    """Root of the tree: catch it to catch them all. Its message is one line, whatever was put into it."""
+    """Root of the tree: catch it to catch every error of geocloud. Line breaks in its message become spaces."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(without_secrets(re.sub(r"\s*[\r\n]\s*", " ", str(message))))
@@ -45,15 +45,15 @@ class SceneError(GeocloudError):
 
 
 class SceneNotFoundError(SceneError, FileNotFoundError):
-    """Nothing is at the path that was named."""
+    """The source does not exist."""
 
 
 class BandError(SceneError):
-    """One of red, green, blue and nir is missing, or cannot be told from another."""
+    """One of red, green, blue and nir is missing, or cannot be identified."""
 
 
 class UnitsError(SceneError):
-    """What the pixel values mean cannot be told, or what was said of them makes no sense."""
+    """The units of the pixel values are unknown, or those given make no sense."""
 
 
 class GridError(SceneError):
@@ -61,11 +61,11 @@ class GridError(SceneError):
 
 
 class SceneReadError(SceneError, OSError):
-    """The source is damaged, or is no raster."""
+    """The source is damaged, or not a raster."""
 
 
 class DatasetError(GeocloudError):
-    """Training or test data are missing, incomplete, or not what they should be."""
+    """Training or test data are missing, incomplete or invalid."""
 
 
 class ModelError(GeocloudError):
@@ -73,23 +73,23 @@ class ModelError(GeocloudError):
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """No bundled model and no file has that name."""
+    """There is no bundled model and no file of that name."""
 
 
 class CheckpointError(ModelError):
-    """The file is no geocloud checkpoint, or is damaged."""
+    """The file is not a geocloud checkpoint, or is damaged."""
 
 
 class DeviceError(GeocloudError):
-    """This machine does not have the device or precision that was asked for."""
+    """This machine lacks the requested device or precision."""
 
 
 class DependencyError(GeocloudError, ImportError):
-    """An optional part of geocloud is not installed."""
+    """An optional dependency is not installed."""
 
 
 class OptionError(GeocloudError, ValueError):
-    """An option's value makes no sense."""
+    """An option has an invalid value."""
 
 
 class OutputError(GeocloudError, OSError):
@@ -97,4 +97,4 @@ class OutputError(GeocloudError, OSError):
 
 
 class OutputExistsError(OutputError, FileExistsError):
-    """The result is there already, and nobody said to overwrite it."""
+    """The result exists already, and overwriting it was not requested."""

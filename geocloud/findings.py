@@ -1,4 +1,4 @@
-"""What was found when something was looked over: an installation, a QGIS plugin."""
+"""Results of checks, of an installation or a QGIS plugin."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what, whether it is well, and what was found or what to do."""
+    """The result of one check."""
 
     what: str
+    """What was checked."""
     well: bool
+    """True if the check passed."""
     text: str
+    """What was found, and what to do about it if the check failed."""
 
     def __str__(self) -> str:
         return f"{'ok ' if self.well else 'BAD'} {self.what}: {self.text}"

@@ -1,4 +1,4 @@
-"""Where pixels are: a raster's size, transform and CRS."""
+"""The grid of a raster: its size, transform and CRS."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from rasterio.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class GeoBox:
-    """A raster's size and place: height and width in pixels, pixel-to-CRS transform, CRS (None when unknown)."""
+    """A raster's size and georeferencing."""
 
     height: int
+    """Pixels, from top to bottom."""
     width: int
+    """Pixels, from left to right."""
     transform: Affine
+    """From pixels (col, row) to coordinates of the CRS."""
     crs: CRS | None
+    """None: unknown."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -34,33 +38,33 @@ class GeoBox:
 
     @property
     def whole(self) -> Window:
-        """The window of all its pixels."""
+        """The window that covers the whole grid."""
         return Window(0, 0, self.width, self.height)
 
     @property
     def bounds(self) -> BoundingBox:
-        """The least left, bottom and the greatest right, top of its corners, in the CRS."""
+        """The bounding box of its corners, in the CRS."""
         corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
         xs, ys = zip(*corners, strict=True)
         return BoundingBox(min(xs), min(ys), max(xs), max(ys))
 
     @property
     def profile(self) -> dict[str, Any]:
-        """What `rasterio.open` wants to know of the place of a raster that it makes."""
+        """Size and georeferencing as `rasterio.open` takes them to create a raster."""
         return {"height": self.height, "width": self.width, "transform": self.transform, "crs": self.crs}
 
     def window(self, extent: tuple[float, float, float, float]) -> Window | None:
-        """The whole pixels that bounds (left, bottom, right, top, in the CRS) touch, inside the grid; None for none."""
+        """The window of the pixels that bounds (left, bottom, right, top, in the CRS) touch; None for none."""
         left, bottom, right, top = extent
         corners = [~self.transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
         cols, rows = zip(*corners, strict=True)
-        edge = 1e-6  # of a pixel: bounds that lie on its edge do not touch it
+        edge = 1e-6  # of a pixel: bounds that coincide with its edge do not touch it
         first, start = max(math.floor(min(rows) + edge), 0), max(math.floor(min(cols) + edge), 0)
         last, stop = min(math.ceil(max(rows) - edge), self.height), min(math.ceil(max(cols) - edge), self.width)
         return Window(start, first, stop - start, last - first) if first < last and start < stop else None
 
     def crop(self, window: Window) -> GeoBox:
-        """The grid of a window of this one (which may hang over the edge)."""
+        """The grid of a window, which may extend beyond this grid."""
         return GeoBox(
             int(window.height),
             int(window.width),
@@ -69,12 +73,12 @@ class GeoBox:
         )
 
     def resize(self, height: int, width: int) -> GeoBox:
-        """The same ground in so many pixels."""
+        """The same extent, divided into ``height`` × ``width`` pixels."""
         scale = Affine.scale(self.width / width, self.height / height)
         return GeoBox(height, width, self.transform @ scale, self.crs)
 
     def agrees_with(self, other: GeoBox) -> bool:
-        """True when both have the same size and CRS and lie within a hundredth of a pixel of one another."""
+        """True if both have the same size and CRS, and their corners agree to a hundredth of a pixel."""
         if self.shape != other.shape or self.crs != other.crs:
             return False
         corners = [(0, 0), (self.width, 0), (0, self.height)]
@@ -84,8 +88,8 @@ class GeoBox:
     def pixel_size(self) -> tuple[float, float] | None:
         """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS or its unit.
 
-        In a projection that keeps lengths within one per cent there, as UTM does, it is what the transform says; in a
-        geographic CRS, or one that stretches as Web Mercator does, it is measured on the ellipsoid.
+        It is taken from the transform where the projection distorts lengths by less than one per cent, as UTM does.
+        In a geographic CRS, or in one that distorts more (Web Mercator), it is measured on the ellipsoid.
         """
         if self.crs is None:
             return None
@@ -105,7 +109,7 @@ class GeoBox:
         return true if stretched else said
 
     def _distance(self, middle: tuple[float, float], rows: int, cols: int) -> float:
-        """Metres on the ellipsoid across so many rows and columns around a place (row, col)."""
+        """Metres on the ellipsoid across ``rows`` rows and ``cols`` columns, centred on ``middle`` (row, col)."""
         row, col = middle
         ends = [self.transform @ (col - cols / 2, row - rows / 2), self.transform @ (col + cols / 2, row + rows / 2)]
         assert self.crs is not None

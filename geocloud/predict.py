@@ -1,4 +1,4 @@
-"""Runs a model: reflectance in, probability of cloud out, on whatever device there is."""
+"""Inference: reflectance → probability of cloud, on a CPU or GPU."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from geocloud.tiling.gaps import fill_gaps
 log = logging.getLogger(__name__)
 
 BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
-"""Tiles a batch by kind of device. On a CPU more gain nothing and only take memory."""
+"""Tiles per batch, by type of device. On a CPU larger batches take memory and gain nothing."""
 
 WORKERS = {"cuda": 2, "mps": 1}
-"""Threads that call the model at once, by kind of device: on a GPU one brings data while the other computes."""
+"""Threads that call the model, by type of device: on a GPU one transfers data while the other computes."""
 
 CPU_WORKERS = 8
-"""On a CPU a tile a core is quicker than all cores on a tile; each takes some 100 MB, so no more than this."""
+"""Most threads on a CPU. One tile per core is faster than all cores on one tile, but each takes some 100 MB."""
 
 
 class Precision(StrEnum):
-    """What the network computes in."""
+    """The floating-point type that the network computes in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -41,12 +41,19 @@ class Precision(StrEnum):
 
 
 class Predictor:
-    """A model on a device. Call it with a batch of tiles, or `predict_array` with an image of any size.
+    """A model on a device. Call it with a batch of tiles, or use `predict_array` for an image of any size.
 
-    ``threshold`` and ``shadow_threshold`` are the checkpoint's own, ``pixel_size`` the metres of the pixels that it was
-    trained to see (None: any), ``optional_nir`` whether near-infrared may be missing, ``classes`` how many it tells
-    apart: cloud, and with two also shadow. ``batch`` is how many tiles it takes at once; it halves itself when the
-    device runs out of memory. Raises DeviceError for a device or precision that is not there.
+    It has the attributes of `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
+
+    Args:
+        checkpoint: The model.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, float32, bfloat16 or float16.
+        batch: Tiles per batch; None: by device.
+
+    Raises:
+        DeviceError: This machine lacks the device or precision.
+        OptionError: An unknown precision, or a batch below 1.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class Predictor:
         self.classes = checkpoint.classes
         self._threads = torch.get_num_threads()
         self.workers = WORKERS.get(self.device.type) or min(self._threads, CPU_WORKERS)
-        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not fight for cores
+        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
         network = checkpoint.network()
         self.stride = int(network.stride)  # type: ignore[arg-type]
         self._network = fuse(network, self.device).to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,7 +90,7 @@ class Predictor:
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
-        H and W must be multiples of the network's stride. Where there is no data the result means nothing.
+        H and W must be multiples of the network's stride. The result is meaningless where there is no data.
         """
         parts, first = [], 0
         while first < len(reflectance):
@@ -99,7 +106,7 @@ class Predictor:
                         f"out of memory on {self.device} with a single tile; try a smaller --tile-size"
                     ) from error
                 self.batch = (len(part) + 1) // 2
-                log.warning("out of memory on %s: going on with %d tiles at a time", self.device, self.batch)
+                log.warning("out of memory on %s: continuing with %d tiles at a time", self.device, self.batch)
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
@@ -107,10 +114,10 @@ class Predictor:
         return np.concatenate(parts)
 
     def start_worker(self) -> None:
-        """To be called in each of several threads that share this predictor: they share the cores too.
+        """Call it in each of several threads that share this predictor, so that they share the cores too.
 
-        torch keeps the number for this thread, and gives it to threads that start later, too: so another thread puts
-        that back.
+        `torch.set_num_threads` sets the number for the calling thread and for threads started later. Another thread
+        restores the latter.
         """
         torch.set_num_threads(max(1, self._threads // self.workers))
         restore = Thread(target=torch.set_num_threads, args=(self._threads,))
@@ -120,7 +127,8 @@ class Predictor:
     @torch.inference_mode()
     def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         reflectance = fill_gaps(reflectance)
-        x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())  # torch has no flips
+        # torch takes no negative strides.
+        x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())
         if self.device.type == "cuda":
             x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)
         x = normalise(x.to(self.device), self._mean, self._std, self.checkpoint.clip, self.optional_nir)
@@ -135,13 +143,23 @@ class Predictor:
         overlap: int = 128,
         pixel_size: float | None = None,
     ) -> NDArray[np.float32]:
-        """Probability ``(classes, h, w)`` for an image ``(4, h, w)`` of any size; NaN where there is no data.
+        """Predicts an image of any size.
 
-        Reflectance is at the top of the atmosphere, bands red, green, blue, nir; near-infrared is NaN all over where
-        there is none of it. ``pixel_size`` in metres: an image finer than 20 m is seen in pixels of the size that the
-        model was trained on, and the probability brought back; None: it is seen as it is. ``valid`` is True where
-        there is data; where it is None, every finite pixel is. Raises OptionError for another shape, and for values
-        that cannot be reflectance.
+        Args:
+            reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere; NaN where there is no data.
+                nir is NaN everywhere if the image has none.
+            valid: ``(h, w)``, True where there is data; None: where all bands are finite.
+            tile_size: Largest side of a tile in pixels; None: the fastest.
+            overlap: Pixels by which tiles overlap.
+            pixel_size: In metres. An image finer than 20 m is resampled to the pixel size that the model was trained
+                on, and the probability back; None: no resampling.
+
+        Returns:
+            Probability ``(classes, h, w)``, NaN where there is no data.
+
+        Raises:
+            OptionError: A wrong shape, values that cannot be reflectance, or a missing near-infrared band that the
+                model needs.
         """
         return predict_image(self, reflectance, valid, tile_size, overlap, pixel_size)
 
@@ -153,17 +171,24 @@ def load_model(
     batch: int | None = None,
     cloud_alone: bool = False,
 ) -> Predictor:
-    """A bundled model by its name, or any checkpoint by its path, ready to predict.
+    """Loads a bundled model by its name, or any checkpoint by its path.
 
-    ``cloud_alone``: without its probability of shadow, which then costs nothing.
-    Raises ModelNotFoundError, CheckpointError, DeviceError, OptionError.
+    Args:
+        model: Name or path.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, float32, bfloat16 or float16.
+        batch: Tiles per batch; None: by device.
+        cloud_alone: Whether to leave out the shadow class, which then costs nothing.
+
+    Raises:
+        GeocloudError: ModelNotFoundError, CheckpointError, DeviceError or OptionError.
     """
     checkpoint = Checkpoint.load(find_model(model))
     return Predictor(checkpoint.cloud_alone() if cloud_alone else checkpoint, device, precision, batch)
 
 
 def find_device(name: str) -> torch.device:
-    """ "auto", "cpu", "cuda", "cuda:1" or "mps" → a device that exists. Raises DeviceError."""
+    """The device of a name: auto, cpu, cuda, cuda:N or mps. Raises DeviceError if this machine lacks it."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -178,12 +203,12 @@ def find_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(device.type, False):
-        raise DeviceError(f"device {name!r}: this machine has none, or this torch cannot use it; try --device auto")
+        raise DeviceError(f"device {name!r}: this machine has none, or torch cannot use it; try --device auto")
     return device
 
 
 def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The type to compute in: by default bfloat16 where the device is fast at it, float32 elsewhere."""
+    """The dtype to compute in: by default bfloat16 or float16 where the device is fast at it, else float32."""
     if precision is not Precision.AUTO:
         if precision is Precision.FLOAT16 and device.type == "cpu":
             raise DeviceError("precision float16: slow and coarse on a CPU; take float32 or bfloat16")
@@ -198,6 +223,6 @@ def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA says so by type; the CPU's allocator in words, others on each system."""
+    """CUDA raises an error of its own type; the CPU's allocator only a message, which differs between systems."""
     words = ("out of memory", "not enough memory", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -1,10 +1,10 @@
-"""Simulated clouds and scenes with exact truth: for sample scenes, tests and training composites.
+"""Simulated scenes and clouds with exact truth: for sample scenes, tests and training.
 
-Clouds are fractal: white noise filtered to a 1/f spectrum, cut at a quantile, read as optical thickness τ. Light that
-comes from the ground passes with transmission t = exp(−τ); the cloud adds its own: ρ = surface · t + top · (1 − t).
-A pixel is cloud where t < 0.78, the place where people who draw masks by hand begin to see one.
+Clouds are fractal: white noise filtered to a 1/f spectrum, thresholded at a quantile, and taken as optical thickness τ.
+Light from the ground is transmitted with t = exp(−τ), and the cloud adds its own: ρ = surface · t + top · (1 − t). A
+pixel is cloud where t < 0.78, which is about where annotators begin to see cloud.
 
-Nothing here is a measurement; whatever is written from it says "simulated" in its name or tags.
+Nothing here is a measurement. All files written from it say "simulated" in their names or tags.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from geocloud.grid import GeoBox
 Array = NDArray[np.float32]
 
 HAZE = np.array([0.35, 0.6, 1.0, 0.1], "float32")[:, None, None]
-"""How strongly clear air brightens dark ground in red, green, blue and nir, ``(4, 1, 1)``."""
+"""Relative brightening of dark ground by clear air, in red, green, blue and nir, ``(4, 1, 1)``."""
 
 CLOUD_COLOUR = ((1.0, 0.966, 1.005, 1.065), (0.0, 0.012, 0.022, 0.03))
-"""Mean and deviation of thick cloud's red, green, blue and nir over its red, as Landsat 8 sees it. Snow's nir is less
-than its red, cloud's is more: the one colour by which the two differ."""
+"""Mean and standard deviation of the ratios of thick cloud's red, green, blue and nir to its red, as Landsat 8 sees
+them. Cloud is brighter in nir than in red, snow darker: of these bands only nir separates them."""
 
 CORRECTED_COLOUR = ((1.0, 0.95, 0.89, 0.91), (0.0, 0.02, 0.04, 0.035))
-"""The same where an atmospheric correction made for clear air has been at it, as in Sentinel-2's surface reflectance:
+"""The same after an atmospheric correction for clear air, as in Sentinel-2's surface reflectance: cloud is then
 yellowish, which snow is not."""
 
 CLOUD_TRANSMISSION = 0.78
-"""A pixel with less transmission than this is cloud in the truth."""
+"""Pixels with lower transmission are cloud in the truth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clouds:
-    """Clouds over a scene: transmission and shadow ``(h, w)`` in [0, 1], top reflectance ``(4, h, w)``.
-
-    ``shadow`` is the share of direct sunlight that is missing on the ground. ``limit``: with less transmission than
-    this there is cloud; higher for kinds whose texture gives away what is thin.
-    """
+    """Clouds over a scene."""
 
     transmission: Array
+    """``(h, w)``, in [0, 1]."""
     top: Array
+    """Reflectance of the cloud tops, ``(4, h, w)``."""
     shadow: Array
+    """``(h, w)``, in [0, 1]: share of direct sunlight that does not reach the ground."""
     limit: float = CLOUD_TRANSMISSION
+    """Pixels with lower transmission are cloud; higher for kinds whose texture reveals thin cloud."""
 
     @property
     def truth(self) -> NDArray[np.bool_]:
@@ -59,11 +59,11 @@ class Clouds:
 
     @property
     def unsure(self) -> NDArray[np.bool_]:
-        """``(h, w)``, True where it is so thin that some who draw masks would call it cloud, and others not."""
+        """``(h, w)``, True where cloud is so thin that annotators would disagree on it."""
         return (self.transmission >= self.limit) & (self.transmission < 0.4 * self.limit + 0.6)
 
     def over(self, surface: Array) -> Array:
-        """Puts the clouds, and their shadows, over a surface: reflectance ``(4, h, w)`` in, the same out."""
+        """Adds the clouds and their shadows to a surface, reflectance ``(4, h, w)`` → reflectance ``(4, h, w)``."""
         lit = surface * (1 - np.float32(0.7) * self.shadow)
         return lit * self.transmission + self.top * (1 - self.transmission)
 
@@ -73,8 +73,8 @@ def fractal_noise(
 ) -> Array:
     """Noise ``(h, w)`` of zero mean and unit variance whose power falls as 1/f^slope.
 
-    2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 draws it out along a random direction, as wind does. Nothing
-    in it is larger than ``largest`` pixels.
+    A slope of 2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 elongates it in a random direction, as wind does.
+    ``largest`` limits the size of its structures in pixels.
     """
     height, width = shape
     fy = np.fft.fftfreq(height).astype("float32")[:, None]
@@ -95,23 +95,26 @@ def fractal_noise(
 
 @dataclass(frozen=True, slots=True)
 class CloudKind:
-    """Ranges that one kind of cloud is drawn from.
-
-    ``slope`` of the noise's spectrum; ``stretch`` along the wind; ``density``: optical thickness per standard deviation
-    of the noise; ``share`` of the scene that is covered (over 1: overcast); ``brightness`` of the top; ``height``:
-    length of the shadows, as a share of the scene's side; ``sharp``: how abruptly a cloud begins. ``limit``: see
-    `Clouds`. ``frequent``: how often it is drawn when any kind will do.
-    """
+    """Ranges (from, to) from which the properties of one kind of cloud are drawn."""
 
     slope: tuple[float, float]
+    """Slope of the noise's spectrum, see `fractal_noise`."""
     stretch: tuple[float, float]
+    """Elongation along the wind, see `fractal_noise`."""
     density: tuple[float, float]
+    """Optical thickness per standard deviation of the noise."""
     share: tuple[float, float]
+    """Share of the scene that is covered; above 1: overcast."""
     brightness: tuple[float, float]
+    """Reflectance of the cloud tops in red."""
     height: tuple[float, float]
+    """Length of the shadows, as a share of the scene's side."""
     sharp: tuple[float, float]
+    """How abruptly a cloud begins."""
     limit: float = CLOUD_TRANSMISSION
+    """See `Clouds`."""
     frequent: float = 1
+    """Relative frequency when the kind is drawn at random."""
 
 
 CLOUD_KINDS = {
@@ -126,7 +129,7 @@ CLOUD_KINDS = {
 def draw_clouds(
     shape: tuple[int, int], rng: np.random.Generator, kind: str | None = None, cover: float | None = None
 ) -> Clouds:
-    """Draws clouds of one kind (any, when None) that cover about the given share of the scene (any, when None)."""
+    """Draws random clouds of a kind (None: any) that cover about the share ``cover`` of the scene (None: any)."""
     often = np.array([ranges.frequent for ranges in CLOUD_KINDS.values()])
     name = kind or str(rng.choice(list(CLOUD_KINDS), p=often / often.sum()))
     ranges = CLOUD_KINDS[name]
@@ -135,9 +138,9 @@ def draw_clouds(
     noise = fractal_noise(canvas, rng.uniform(*ranges.slope), rng, rng.uniform(*ranges.stretch))
     share = rng.uniform(*ranges.share) if cover is None else cover
     above = noise - float(np.quantile(noise, np.clip(1 - share, 0, 1))) + max(0.0, share - 1) * 4
-    edge = -np.log(ranges.limit)  # cloud begins where τ reaches this; below it the edge is thin
+    edge = -np.log(ranges.limit)  # τ from which a pixel is cloud
     density = rng.uniform(*ranges.density)
-    if name == "altocumulus":  # small puffs, thick where the veil is
+    if name == "altocumulus":  # small puffs, thicker where the veil is
         puffs = fractal_noise(canvas, rng.uniform(3, 5), rng, rng.uniform(1, 1.6), rng.uniform(8, 40))
         thickness = density * np.clip(above + 0.5, 0, 1.5) * np.clip(rng.uniform(0, 1.8) + puffs, 0, 4)
     else:
@@ -151,14 +154,14 @@ def draw_clouds(
     shift = (round(reach * np.sin(direction)), round(reach * np.cos(direction)))
     shadow = (1 - np.roll(transmission, shift, (0, 1))[view]) * rng.uniform(0.4, 0.9) * bool(reach)
 
-    # Thick cloud has relief; the air above it adds a little blue.
+    # Thick cloud has relief, and the air above it adds some blue.
     relief = 1 + rng.uniform(0, 0.25) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
     colour = rng.normal(*(CLOUD_COLOUR if rng.random() < 0.8 else CORRECTED_COLOUR))[:, None, None]
     top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
     return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
 
 
-# Reflectance at the top of the atmosphere: red, green, blue, nir, and how much it varies within one field or slope.
+# TOA reflectance of red, green, blue and nir, and its relative variation within one field or slope.
 SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
     "forest": ((0.05, 0.07, 0.09, 0.28), 0.15),
     "crops": ((0.09, 0.10, 0.11, 0.36), 0.25),
@@ -170,22 +173,24 @@ SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
 }
 
 BLOCKS = {"crops": 14.0, "city": 5.0}
-"""Surfaces of rectangles, and how many pixels those are across."""
+"""Surfaces made of rectangles, and the mean side of these in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedScene:
-    """A scene and its exact truth: reflectance ``(4, h, w)``, truth ``(h, w)`` True where there is cloud."""
+    """A scene and its exact truth."""
 
     reflectance: Array
+    """``(4, h, w)``, at the top of the atmosphere."""
     truth: NDArray[np.bool_]
+    """``(h, w)``, True where there is cloud."""
 
 
 def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Sequence[str] = ()) -> Array:
-    """A cloudless surface, reflectance ``(4, h, w)``: the named kinds of `SURFACES` (three of them, when none)."""
+    """A cloud-free surface, reflectance ``(4, h, w)``, of the named `SURFACES` (none named: three at random)."""
     names = list(kinds) or list(rng.choice(list(SURFACES), 3, replace=False))
     relief = fractal_noise(shape, 3.0, rng)
-    # Ranks of a smooth field part the scene into regions of equal size with ragged, natural borders.
+    # Quantiles of a smooth field divide the scene into regions of equal area with ragged, natural borders.
     region = fractal_noise(shape, 3.4, rng) + 0.05 * fractal_noise(shape, 1.5, rng)
     order = np.searchsorted(np.quantile(region, np.linspace(0, 1, len(names) + 1)[1:-1]), region)
     surface = np.empty((4, *shape), "float32")
@@ -200,7 +205,7 @@ def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Se
 
 
 def blocks(shape: tuple[int, int], side: float, rng: np.random.Generator) -> Array:
-    """Fields or city blocks: a turned grid of rectangles ``side`` pixels across, of one brightness each, ``(h, w)``."""
+    """Fields or city blocks ``(h, w)``: a rotated grid of rectangles ``side`` pixels across, each of one brightness."""
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     angle, far = rng.uniform(0, np.pi), 2 * (shape[0] + shape[1])
     across = rows * np.sin(angle) + cols * np.cos(angle)
@@ -246,7 +251,7 @@ def write_level1(
 ) -> None:
     """Writes a scene as a Landsat 8 Collection 2 Level-1 product: B2 to B5 as GeoTIFFs and an MTL.txt.
 
-    Values are uint16 as the sensor's, ρ = (2e-5 · DN − 0.1) / sin(sun elevation), 0 where ``fill`` is True.
+    Values are uint16 digital numbers, ρ = (2e-5 · DN − 0.1) / sin(sun elevation), 0 where ``fill`` is True.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = LANDSAT_L1.invert(scene.reflectance * math.sin(math.radians(sun_elevation)))

@@ -21,18 +21,20 @@ from geocloud.training.train import Progress, train
 from recipes.material import Fold, training_groups
 
 THRESHOLD = 0.3
-"""Cloud is what is above it: the best for most validation sets, see docs/training-log.md."""
+"""Threshold of cloud, the best for most validation sets: see docs/training-log.md."""
 
 SHARES = {"biome": 1.0, "sparcs": 2.0, "catalogue": 0.8, "taught": 1.2, "chips": 0.3, "clear": 0.6}
-"""How often each set is drawn from."""
+"""Relative shares of the sets in the samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One run of training, from fresh weights or from those of the stage before."""
+    """One training run, from random weights or from those of the previous stage."""
 
     config: TrainConfig
+    """Configuration of the run."""
     shares: dict[str, float]
+    """Relative shares of the sets in the samples."""
 
 
 FAST = TrainConfig(options={"width": 16, "levels": 4}, threshold=THRESHOLD, average=0.999, workers=0)
@@ -50,21 +52,23 @@ RECIPES = {
     "unet": (Stage(replace(SEED, architecture="unet"), SHARES),),
     "attention-unet": (Stage(replace(SEED, architecture="attention-unet"), SHARES),),
 }
-"""By architecture. A step of the full-resolution networks takes three times as long, so they get few."""
+"""Stages by architecture. A step of the full-resolution networks takes three times as long, so they get fewer."""
 
 
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--arch", type=click.Choice(list(RECIPES)), default="fast", show_default=True)
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Another value of a setting (TOML).")
-@click.option("--threads", type=int, help="Threads of this run; two runs of one each take less than one of two.")
-@click.option("--folds", type=click.IntRange(2), help="Train a model a fold instead, into OUT/fold0 and so on.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting (TOML).")
+@click.option(
+    "--threads", type=int, help="Threads of this run; for two runs, one thread each is faster than two in turn."
+)
+@click.option("--folds", type=click.IntRange(2), help="Train one model per fold instead, into OUT/fold0 and so on.")
+@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 def main(
     data: Path, out: Path, arch: str, changes: tuple[str, ...], threads: int | None, folds: int | None, resume: bool
 ) -> None:
-    """Trains on all that does not validate, and writes OUT/ARCH.safetensors, or that of each fold."""
+    """Trains on all data not held out for validation; writes ARCH.safetensors to OUT, or to the folder of each fold."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:
         torch.set_num_threads(threads)
@@ -78,9 +82,9 @@ def main(
 def train_stages(
     data: Path, run: Path, arch: str, changed: dict[str, Any], fold: Fold | None, resume: bool
 ) -> Checkpoint:
-    """One stage after the other, each in a folder of its own; the model is the mean of what they end in.
+    """Trains the stages one after the other, each in its own folder. Returns the mean of their final weights.
 
-    Weights of runs that go on from one another may be averaged: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482.
+    Weights of runs that start from one another may be averaged: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482.
     """
     model: Checkpoint | None = None
     ends: list[Checkpoint] = []

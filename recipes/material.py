@@ -1,6 +1,6 @@
-"""The data of the bundled models: what is read, from where, who labelled it, and which of it validates.
+"""The data of the bundled models: files, labels, and the split into training and validation.
 
-Everything of a set that shows one place, or comes from one scene, is on the same side of the split.
+All images of a set that show the same place, or come from the same scene, are on the same side of the split.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, t
 from geocloud.training.data.samples import Group
 
 EVERY = 5
-"""Of `biome`, `sparcs` and `catalogue`, one scene in so many validates."""
+"""One scene in so many of `biome`, `sparcs` and `catalogue` is held out for validation."""
 
 HELD_OUT = {
     "taught": (
@@ -31,14 +31,14 @@ HELD_OUT = {
     "chips": ("oncloudn_3",),
     "weak": ("",),
 }  # fmt: skip
-"""Beginnings of the names of places that validate, by set."""
+"""Prefixes of the names of places held out for validation, by set."""
 
 
 TIMES_AND_PARTS = re.compile(r"_ImgNo.*$|(_\d\d){2}_\d{4}$|_?p?\d+(_p?\d+)?(_clear|_cloudy)?(_\d\dm)?$")
-"""What differs in the names of images of one place; neighbouring places of a series are taken for one, too."""
+"""What differs between names of images of one place. Neighbouring places of a series count as one too."""
 
 Fold = tuple[int, int]
-"""The k-th, from 0, of so many folds: which scenes validate in a cross-validation."""
+"""(k, count): the fold held out for validation in a cross-validation, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,14 @@ class Source:
     """One set of labelled images."""
 
     name: str
+    """As in shares and tables."""
     pattern: str
-    """Files of its images, below the data folder."""
+    """Glob of its images, below the data folder."""
     read: Callable[[Path], Chip]
+    """Reads an image with its labels."""
 
     def chips(self, data: Path, validation: bool, fold: Fold | None = None) -> list[Chip]:
-        """The chips of one side of the fixed split, or of that of a fold."""
+        """The training or validation chips, by the fixed split or by that of a fold."""
         paths = self.paths(data)
         if fold is None:
             chosen = [path for path in paths if self._validates(path, paths) == validation]
@@ -61,13 +63,13 @@ class Source:
         return [self.read(path) for path in chosen]
 
     def place(self, path: Path) -> str:
-        """What images of one place, at other times or side by side, have in common."""
+        """The part of an image's name that all images of its place share."""
         if self.name in ("biome", "sparcs", "catalogue", "chips"):
-            return path.stem  # each of its own scene
+            return path.stem  # each from another scene
         return TIMES_AND_PARTS.sub("", path.stem)
 
     def paths(self, data: Path) -> list[Path]:
-        """Its images, sorted. Raises DatasetError where there are none."""
+        """Its images, sorted. Raises DatasetError if there are none."""
         found = sorted(p for p in data.glob(self.pattern) if not p.stem.endswith(("_label", "_probability")))
         if not found:
             raise DatasetError(f"{data / self.pattern}: no such files; the recipe needs them")
@@ -80,7 +82,7 @@ class Source:
 
 
 def read_tif(path: Path) -> NDArray[np.float16]:
-    """A four-band GeoTIFF of reflectance × 10 000, no data 65535 → ``(4, h, w)``, NaN: no data."""
+    """A four-band GeoTIFF of reflectance × 10 000, no data 65535 → ``(4, h, w)``, NaN where there is no data."""
     with rasterio.open(path) as dataset:
         values = dataset.read()
     return np.where((values == 65_535).any(0), np.nan, values * np.float32(1e-4)).astype("float16")
@@ -94,19 +96,19 @@ def read_codes(path: Path) -> NDArray[np.uint8]:
 
 
 def chip(path: Path, reflectance: NDArray[np.float16], target: NDArray[np.uint8], metres: float) -> Chip:
-    """A chip that is unknown where it holds no data."""
+    """A chip whose target is unknown where it has no data."""
     target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
     return Chip(path.stem, reflectance, target, metres)
 
 
 def cloud_only(cloud: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Per cent of cloud ``(h, w)`` → a target whose shadow is unknown, unless all of it is clear."""
+    """Per cent of cloud ``(h, w)`` → a target whose shadow is unknown, or clear if the whole image is."""
     shadow = np.full_like(cloud, CLEAR if (cloud == CLEAR).all() else UNKNOWN)
     return np.stack([cloud, shadow]).astype("uint8")
 
 
 def biome(path: Path) -> Chip:
-    """L8 Biome: masks by USGS. Shadow is unknown where a patch has cloud and no shadow drawn."""
+    """L8 Biome: masks by USGS. Shadow is unknown in patches that have cloud but no shadow labelled."""
     codes = read_codes(path.parent.parent / "masks" / path.name)
     target = translate(codes, CLASSES["l8-biome"])
     if (target[0] == CLOUD).any() and not (target[1] == CLOUD).any():
@@ -115,7 +117,7 @@ def biome(path: Path) -> Chip:
 
 
 def sparcs(path: Path) -> Chip:
-    """SPARCS: masks by USGS. Red, green, blue as DN / 256, near-infrared imputed; no sun elevation."""
+    """SPARCS: masks by USGS. Red, green, blue as DN / 256, near-infrared imputed; no correction for sun elevation."""
     folder = path.parent.parent
     rgb = np.array(Image.open(path)).transpose(2, 0, 1)
     nir = np.array(Image.open(folder / "nir" / path.name))
@@ -147,7 +149,7 @@ def labelled(path: Path) -> Chip:
 
 
 def clear(path: Path) -> Chip:
-    """Clear ground."""
+    """Images without cloud and shadow."""
     values = read_tif(path)
     return chip(path, values, np.full((2, *values.shape[1:]), CLEAR, "uint8"), 30 if "l8" in path.stem else 20)
 
@@ -161,17 +163,17 @@ SOURCES = {
         Source("taught", "taught/*m.tif", taught),
         Source("chips", "s2_labelled/*.tif", labelled),
         Source("clear", "backgrounds/*.tif", clear),
-        Source("weak", "weak/*.tif", labelled),  # share-alike labels: they validate only
+        Source("weak", "weak/*.tif", labelled),  # share-alike labels: for validation only
     )
 }
 
 
 def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
-    """What is trained on, the sets of these names, each with its share of the samples. Raises DatasetError."""
+    """The training chips of the named sets, each with its share of the samples. Raises DatasetError."""
     return [(share, SOURCES[name].chips(data, False, fold)) for name, share in shares.items()]
 
 
 def validation_sets(data: Path, fold: Fold | None = None) -> Iterator[tuple[str, list[Chip]]]:
-    """What validates, by set. Raises DatasetError."""
+    """The validation chips, by set. Raises DatasetError."""
     for name, source in SOURCES.items():
         yield name, source.chips(data, True, fold)

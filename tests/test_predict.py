@@ -158,7 +158,7 @@ def test_cloud_alone_is_the_same_cloud():
 
 def test_digital_numbers_are_not_taken_for_reflectance():
     predictor = Predictor(checkpoint(), "cpu")
-    with pytest.raises(OptionError, match="red values about 9000: wanted reflectance"):
+    with pytest.raises(OptionError, match="median of red values 9000: wanted reflectance"):
         predictor.predict_array(np.full((4, 9, 9), 9000, "float32"))
     image = np.full((4, 9, 9), 0.2, "float32")
     image[3] = np.nan

@@ -106,7 +106,7 @@ def test_a_scene_without_data_is_transparent():
 
 def test_what_makes_no_sense_is_refused(scene, tmp_path):
     other = write_tif(tmp_path / "other.tif", np.zeros((1, 9, 9), "uint8"))
-    with pytest.raises(GridError, match="pixels lie elsewhere"):
+    with pytest.raises(GridError, match="its grid differs"):
         preview_scene(scene, tmp_path / "p.png", mask=other)
     with pytest.raises(OptionError, match="wanted a name that ends in"):
         preview_scene(scene, tmp_path / "p.gif")

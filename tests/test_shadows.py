@@ -142,11 +142,11 @@ def test_buffers_grow_both_and_shadow_by_more(tmp_path):
 
 def test_options_that_would_do_nothing_are_refused(scene, tmp_path):
     for given in ({"shadow_threshold": 0.3}, {"shadow_buffer": 60.0}):
-        with pytest.raises(OptionError, match="say --shadows"):
+        with pytest.raises(OptionError, match="add --shadows"):
             MaskOptions(**given)
     with pytest.raises(OptionError, match="shadow threshold 2"):
         MaskOptions(shadows=True, shadow_threshold=2)
-    with pytest.raises(OptionError, match="tells no shadow"):
+    with pytest.raises(OptionError, match="detects no shadow"):
         mask_scene(scene, tmp_path / "m.tif", model=PlainFunction(lambda b: b[:, 0]), options=MaskOptions(shadows=True))
     assert not (tmp_path / "m.tif").exists()
 

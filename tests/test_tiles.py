@@ -90,7 +90,7 @@ def test_the_lists_of_38cloud_grow(product, tmp_path):
 def test_patches_of_two_sizes_do_not_mix(product, tmp_path):
     with open_scene(product) as scene:
         cut_38cloud(scene, tmp_path / "t", tile_size=32)
-        with pytest.raises(OutputExistsError, match="cut otherwise"):
+        with pytest.raises(OutputExistsError, match="cut differently"):
             cut_38cloud(scene, tmp_path / "t", tile_size=64, overwrite=True)
     (tmp_path / "u").mkdir()
     (tmp_path / "u" / "training_patches_38-Cloud.csv").write_text("mine\n1\n")

@@ -1,1 +1,1 @@
-"""The command line of geocloud: one file a command; options.py holds what they share."""
+"""The command line of geocloud: one file per command; options.py holds shared options."""

@@ -22,7 +22,7 @@ MOST_REASONS = 50
 
 
 class Batch(click.Group):
-    """Runs ``run`` where no other command is named; with ``-o``, which no other has, a folder named as one is meant."""
+    """Defaults to ``run``. With ``-o``, which only ``run`` has, the name of another command is taken as a folder."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         return super().resolve_command(ctx, self._named(args))
@@ -36,7 +36,7 @@ class Batch(click.Group):
         return args if other or not args else ["run", *args]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """That of ``run``, and what other commands there are."""
+        """The help of ``run``, followed by the other commands."""
         run = self.commands["run"]
         with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
             run.format_help(inner, formatter)
@@ -51,26 +51,28 @@ def batch() -> None:
 
 @batch.command(hidden=True)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where results go.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results."
+)
 @click.option("--polygons", is_flag=True, help="Also write cloud polygons.")
 @click.option("--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
 @click.option("--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
-@click.option("--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 a CUDA device]")
+@click.option("--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 per CUDA device]")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
-@click.option("--resume/--no-resume", default=True, help="Skip what was done with the same input, model and options.")
-@click.option("--retry-failed", is_flag=True, help="Try again what failed for bad input and has not changed since.")
-@click.option("--upload", metavar="s3://BUCKET/DIR", help="Copy each scene's results there once they are made.")
-@click.option("--keep/--no-keep", default=True, help="Whether results that were uploaded stay here too.")
-@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Form of the scenes' table.")
-@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
+@click.option("--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
+@click.option("--retry-failed", is_flag=True, help="Retry scenes that failed for bad input, even if unchanged.")
+@click.option("--upload", metavar="s3://BUCKET/DIR", help="Upload each scene's results when they are complete.")
+@click.option("--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
+@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints.")
+@click.option("--dry-run", is_flag=True, help="Only list the scenes to be masked.")
 @options.model
 @options.masking
 @click.option(
     "--progress",
     type=click.Choice(["bar", "json", "none"]),
     default="bar",
-    help="On stderr: a bar on a terminal, or a line of JSON a scene.",
+    help="On stderr: a bar if it is a terminal, or a line of JSON per scene.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 @options.as_json
@@ -99,9 +101,9 @@ def run(
     **given: Any,
 ) -> None:
     """Mask every scene in SOURCE: a folder (searched for Landsat, HLS and .SAFE folders, .tar, .zip and GeoTIFFs), a
-    glob, a text or CSV list, a STAC item, item collection or catalog, or an https:// or s3:// address of these.
+    glob, a text or CSV list, a STAC item, item collection or catalog, or an https:// or s3:// URL of these.
 
-    Run it again to go on where it stopped. Exit code 0: all done; 1: some failed.
+    Run it again to continue where it stopped. Exit code 0: all done; 1: some failed.
 
     \b
     Examples:
@@ -118,7 +120,7 @@ def run(
     if not keep and not upload:
         raise click.UsageError("--no-keep without --upload would keep nothing at all")
     if upload and not upload.startswith("s3://"):
-        raise click.UsageError(f"--upload {upload}: wanted an address that starts with s3://")
+        raise click.UsageError(f"--upload {upload}: wanted a URL that starts with s3://")
     read = options.read_options(given)
     compute, wanted = options.compute_options(given), Wanted(polygons, probability, quicklook)
     settings = Settings(model, read, MaskOptions(**given), wanted, upload, keep, compute)
@@ -140,11 +142,15 @@ def run(
 @batch.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
-    "--export", "table", type=click.Path(path_type=Path), metavar="FILE", help="Also as .csv, .json, .parquet."
+    "--export",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a table: .csv, .json or .parquet.",
 )
 @options.as_json
 def status(folder: Path, table: Path | None, as_json: bool) -> None:
-    """Show how far a folder is, and what failed.
+    """Show the progress of a folder, and what failed.
 
     Example: geocloud batch status masks/ --export manifest.csv
     """
@@ -160,9 +166,9 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 
 @batch.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Form of the scenes' table.")
+@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints.")
 def report(folder: Path, footprints: str) -> None:
-    """Write report.html, footprints and the STAC collection anew, from all shards.
+    """Rewrite report.html, footprints and the STAC collection, from all shards.
 
     Example: geocloud batch report masks/
     """
@@ -173,7 +179,7 @@ def report(folder: Path, footprints: str) -> None:
 
 
 def _tell(entries: list[Entry], folder: Path, as_json: bool) -> None:
-    """How many are in each state, and why what failed did."""
+    """Prints how many scenes are in each state, and why those that failed did."""
     states = Counter(entry.state for entry in entries)
     failed = [entry for entry in entries if entry.state == "failed"]
     if as_json:
@@ -215,7 +221,7 @@ def _reporter(kind: str) -> Callable[[Status], None]:
 
     def show(status: Status) -> None:
         bar.total = status.total
-        bar.initial = status.before  # or the rate would count what an earlier run did
+        bar.initial = status.before  # or the rate would count scenes of earlier runs
         bar.set_postfix_str(f"{status.rate:.1f} MP/s, {status.failed} failed", refresh=False)
         bar.update(status.before + status.done + status.failed - bar.n)
         if status.before + status.done + status.failed == status.total:

@@ -1,4 +1,4 @@
-"""``geocloud dataset``: a look at training data, and simulated ones."""
+"""``geocloud dataset``: checking training data, and simulating some."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def dataset() -> None:
     "--limit", type=click.IntRange(1), metavar="N", help="Read only N patches, evenly spread.  [default: all]"
 )
 @click.option(
-    "--pictures", type=click.Path(path_type=Path), metavar="FILE.png", help="Some patches beside their labels."
+    "--pictures",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Also draw some patches beside their labels.",
 )
 @options.as_json
 @click.pass_context
@@ -39,7 +42,7 @@ def check(
     """Report what ROOT holds: counts, missing files, empty patches, class balance, statistics of each band.
 
     ROOT is 38-Cloud or 95-Cloud as their authors distribute them, or a folder with images/ and masks/ of the same
-    names. Exit code 1 where something is missing or cannot be read.
+    names. Exit code 1 if something is missing or cannot be read.
 
     Example: geocloud dataset check 38-Cloud --pictures look.png
     """
@@ -56,8 +59,8 @@ def check(
         if report.informative is not None:
             click.echo(f"          {report.informative} on the list of informative ones")
         if report.test_scenes:
-            click.echo(f"test: {report.test_patches} patches of {report.test_scenes} scenes with a truth")
-        click.echo(f"read: {report.looked_at}, of which without data {report.empty}")
+            click.echo(f"test: {report.test_patches} patches of {report.test_scenes} scenes with a truth mask")
+        click.echo(f"read: {report.looked_at}, of which {report.empty} without data")
         click.echo(f"cloud: {_percent(report.cloud_share)} of labelled pixels, {_percent(report.known_share)} labelled")
         click.echo(f"       {report.cloudless} patches without any cloud, {report.overcast} all cloud")
         click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")

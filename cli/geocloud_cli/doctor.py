@@ -1,4 +1,4 @@
-"""``geocloud doctor``: is this installation well?"""
+"""``geocloud doctor``: checks of the installation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 from geocloud_cli import options
 
 
-@click.command(short_help="Look over this installation, and mask a scene whose answer is known.")
+@click.command(short_help="Check this installation, and mask a scene with known clouds.")
 @options.as_json
 def doctor(as_json: bool) -> None:
-    """Look over this installation: versions, drivers, devices, models, and a scene whose answer is known.
+    """Check this installation: versions, drivers, devices, models, and a scene with known clouds.
 
-    Exit code 0: all is well; 1: something is not. What it prints belongs into a report of a defect.
+    Exit code 0: all checks passed; 1: some failed. Include the output in bug reports.
 
     Example: geocloud doctor
     """

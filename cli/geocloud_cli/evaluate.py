@@ -1,4 +1,4 @@
-"""``geocloud evaluate``: how good a model is on scenes with a truth."""
+"""``geocloud evaluate``: scores of a model on scenes with truth masks."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from geocloud.training.evaluate import Evaluation
 
 
-@click.command(short_help="Score a model, or somebody's predictions.")
+@click.command(short_help="Score a model, or predictions of another program.")
 @click.argument("root", type=click.Path(path_type=Path))
 @options.model
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Score predicted patches in this folder instead of a model: files named as 38-Cloud's patches are.",
+    help="Score predicted patches in this folder instead of a model: files named like 38-Cloud's patches.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["official", "whole"]),
-    help="official: as 38-Cloud's authors do, patch by patch, cloud above 12/255, black margins counted. whole: as "
-    "'geocloud mask' works, the model's own threshold, pixels without data left out.  [default: official where there "
+    help="official: as 38-Cloud's authors do, patch by patch, threshold 12/255, black margins counted. whole: as "
+    "'geocloud mask' does, the model's own threshold, pixels without data ignored.  [default: official if there "
     "are test scenes]",
 )
-@click.option("--threshold", type=float, metavar="P", help="Cloud is what is above it.  [default: the protocol's]")
-@click.option("--shadows", is_flag=True, help="Score cloud shadow instead, where masks tell of it.")
+@click.option("--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: the protocol's]")
+@click.option("--shadows", is_flag=True, help="Score cloud shadow instead, if the masks have such a class.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Error maps, threshold sweep, precision over recall, calibration.",
+    help="Write error maps, scores by threshold, precision by recall and calibration.",
 )
-@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="The table as CSV.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write the table as CSV.")
 @options.device
 @options.classes
 @options.reading
@@ -63,7 +63,7 @@ def evaluate(
 ) -> None:
     """Score a model on ROOT: 38-Cloud's test scenes, or a folder with images/ and masks/.
 
-    One result, several views, for they differ much: the mean over scenes (38-Cloud's official figure), all pixels
+    Scores are summarised in ways that can differ widely: the mean over scenes (38-Cloud's official figure), all pixels
     pooled, the median over scenes, and each scene.
 
     Example: geocloud evaluate 38-Cloud --model run1/best.safetensors --out report

@@ -1,4 +1,4 @@
-"""``geocloud info``: what the program sees in a source."""
+"""``geocloud info``: how geocloud reads a source."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import click
 from geocloud_cli import options
 
 
-@click.command(short_help="Show what geocloud sees in a scene.")
+@click.command(short_help="Show how geocloud reads a scene.")
 @click.argument("scene")
 @options.reading
 @options.as_json
 def info(scene: str, as_json: bool, **given: Any) -> None:
-    """Show what geocloud sees in SCENE: bands, units, grid, dates, and the values in it, without masking it.
+    """Show how geocloud reads SCENE, without masking it: bands, units, grid, date and ranges of values.
 
-    The valid share and the ranges, from the 0.1 to the 99.9 percentile, are those of a sample: small windows all over
-    the scene. A mask counts every pixel, and may differ.
+    Ranges (0.1 to 99.9 percentile) and the valid share are estimated from small samples spread over the scene. A mask
+    counts every pixel, and may differ.
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """

@@ -1,4 +1,4 @@
-"""``geocloud``: the group of commands, and how it ends when something goes wrong."""
+"""``geocloud``: the group of commands, and its handling of errors."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from geocloud_cli.train import train
 
 
 class Commands(click.Group):
-    """Turns errors into one line and exit code 1."""
+    """Prints errors in one line, and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, _interrupt)  # a program or cluster that stops it is as good as Ctrl-C
+        signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -48,10 +48,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(version("geocloud"), prog_name="geocloud")
 @click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
-@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr; errors still show.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr; errors are still shown.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
-    """Cloud masks for Landsat 8 and its kin.
+    """Cloud masks for Landsat 8 and similar satellites.
 
     Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
     """

@@ -1,4 +1,4 @@
-"""``geocloud mask``: scenes in, cloud masks out."""
+"""``geocloud mask``: cloud masks of scenes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
     "-o",
     "--output",
     metavar="OUT.tif|DIR",
-    help="Where the mask goes: a file, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]",
+    help="File of the mask, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]",
 )
 @click.option(
     "--polygons",
@@ -44,7 +44,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
     "--progress",
     type=click.Choice(["bar", "json", "none"]),
     default="bar",
-    help="On stderr: a bar on a terminal, or a line of JSON a step.",
+    help="On stderr: a bar if it is a terminal, or a line of JSON per step.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 @options.as_json
@@ -62,7 +62,7 @@ def mask(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as folder, .tar, .tar.gz or .zip, any one
+    """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as a folder, .tar, .tar.gz or .zip, any
     file of such a folder, a raster with red, green, blue and near-infrared bands, or 38-Cloud patches.
 
     The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 255 no data.
@@ -87,9 +87,9 @@ def mask(
     many = len(scenes) > 1
     for said in (output, polygons, probability):
         if many and said is not None and Path(said).suffix.lower() in FILE_SUFFIXES:
-            raise click.UsageError(f"{said}: several scenes need a folder to go to")
+            raise click.UsageError(f"{said}: several scenes need a folder, not a file")
     if settings.polygon_min_area is not None and polygons is None:
-        raise click.UsageError("--polygon-min-area does nothing without --polygons")
+        raise click.UsageError("--polygon-min-area has no effect without --polygons")
     keep_freed_memory()
     loaded: str | Predictor = model
     if many:
@@ -106,7 +106,7 @@ def mask(
             assert destination is not None
             if destination in taken:
                 raise OutputExistsError(
-                    f"{scene}: an earlier scene of this run goes to {destination} too; mask it apart"
+                    f"{scene}: an earlier scene of this run is written to {destination} too; mask it separately"
                 )
             taken.add(destination)
             sweep(destination.parent)
@@ -115,7 +115,7 @@ def mask(
                 destination,
                 polygons=_destination(polygons, many, recipe.name, "_clouds.gpkg"),
                 probability=_destination(probability, many, recipe.name, "_probability.tif"),
-                model=loaded,  # by its name it is loaded while the scene is being read
+                model=loaded,  # a name is loaded while the scene is read
                 read=read,
                 options=settings,
                 compute=None if many else compute,
@@ -124,7 +124,7 @@ def mask(
         except Exception as error:
             for folder in fresh:
                 with suppress(OSError):
-                    folder.rmdir()  # made for nothing
+                    folder.rmdir()  # created for nothing
             if not many or ctx.obj["debug"]:
                 raise
             failed += 1
@@ -145,7 +145,7 @@ def _exists(place: str) -> bool:
 
 
 def _destination(said: str | None, many: bool, name: str, ending: str) -> Path | None:
-    """The file that was said; or one with the scene's name in the folder that was said ("": here), which is made."""
+    """The file ``said``, or a file with the scene's name in the folder ``said`` ("": here), which is created."""
     from geocloud.errors import OutputError
 
     if said is None:
@@ -156,7 +156,7 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be made a folder ({error.strerror})") from error
+        raise OutputError(f"{path}: the folder cannot be created ({error.strerror})") from error
     return path / f"{name}{ending}"
 
 

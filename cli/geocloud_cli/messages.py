@@ -1,4 +1,4 @@
-"""How errors and notices reach people: a line each on stderr."""
+"""Errors, notices and progress on stderr; errors and notices take a line each."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 
 
 class Notices(logging.Handler):
-    """The library's notices."""
+    """Prints the library's notices."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"geocloud: note: {without_secrets(record.getMessage())}", err=True)
 
 
 def show_notices(quiet: bool) -> None:
-    """Sends the library's notices to stderr, or, when quiet, nowhere."""
+    """Prints the library's notices to stderr; with ``quiet`` only errors."""
     logger = logging.getLogger("geocloud")
     logger.handlers = [Notices(logging.ERROR if quiet else logging.WARNING)]
     logger.propagate = False
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
     sys.unraisablehook = _hide_rasterios
 
 
 def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
-    """Rasterio logs what GDAL says, and stumbles, with a traceback, where that is not in UTF-8; all else is shown."""
+    """Hides the tracebacks with which rasterio fails to log GDAL messages that are not in UTF-8; shows all others."""
     if not (isinstance(ignored.exc_value, UnicodeDecodeError) and "rasterio" in str(ignored.object)):
         sys.__unraisablehook__(ignored)
 
 
 def show_error(error: BaseException) -> None:
-    """Says what went wrong."""
+    """Prints an error in one line."""
     text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, MemoryError):
         text = "out of memory; try a smaller --tile-size, or close other programs"
     elif not isinstance(error, GeocloudError):
-        text = f"{type(error).__name__}: {text} (not foreseen; 'geocloud --debug …' shows where)"
+        text = f"{type(error).__name__}: {text} (unexpected; 'geocloud --debug …' shows where)"
     click.echo(f"geocloud: error: {text}", err=True)
 
 
 def progress_bar(description: str, unit: str, quiet: bool = False) -> Callable[[int, int], None]:
-    """A bar on stderr, where that is a terminal: call it with what is done and how much there is."""
+    """A progress bar on stderr if that is a terminal: call it with the number done and the total."""
     from tqdm import tqdm
 
     bar = tqdm(desc=description[:40], unit=unit, leave=False, disable=quiet or None, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``geocloud models``: the models that come with geocloud."""
+"""``geocloud models``: the bundled models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geocloud_cli import options
 @click.command(short_help="List the bundled models.")
 @options.as_json
 def models(as_json: bool) -> None:
-    """List the models that come with geocloud; --model of 'geocloud mask' takes their names.
+    """List the bundled models; 'geocloud mask --model' takes their names.
 
     Example: geocloud models
     """

@@ -17,7 +17,7 @@ Command = Callable[..., Any]
 
 
 class Bands(click.ParamType[tuple[int, ...]]):
-    """``4,3,2,5``: band numbers of red, green, blue and, where there is one, near-infrared."""
+    """``4,3,2,5``: band numbers of red, green, blue and, if there is one, near-infrared."""
 
     name = "R,G,B[,NIR]"
 
@@ -51,43 +51,43 @@ _READING = [
         "--units",
         type=click.Choice([str(u) for u in Units]),
         default=str(Units.AUTO),
-        help="What pixel values are. auto: metadata first, then what leaves no doubt; else it asks.",
+        help="Units of the pixel values. auto: from metadata, or from values that leave no doubt, else an error.",
     ),
-    click.option("--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values whose metadata are lost."),
-    click.option("--scale", type=float, help="reflectance = scale · value + offset, in place of --units."),
+    click.option("--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values without metadata."),
+    click.option("--scale", type=float, help="reflectance = scale · value + offset, instead of --units."),
     click.option("--offset", type=float, help="See --scale.  [default: 0]"),
     click.option(
         "--bands",
         type=Bands(),
-        help="Band numbers of red, green, blue and, unless it is missing, near-infrared: a raster's own, from 1; in a "
-        "folder of Landsat's, Sentinel-2's or HLS's bands, those of the file names.",
+        help="Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
+        "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names.",
     ),
     click.option(
         "--extent",
         type=Extent(),
-        help="Only what lies in these bounds: left, bottom, right, top in the scene's CRS.",
+        help="Only this part: left, bottom, right, top in the scene's CRS.",
     ),
-    click.option("--scene-id", metavar="ID", help="The scene to put together from a folder of 38-Cloud patches."),
+    click.option("--scene-id", metavar="ID", help="The scene to mosaic from a folder of 38-Cloud patches."),
 ]
 
 
 def reading(command: Command) -> Command:
-    """Adds the options that say how a source is read; `read_options` takes them."""
+    """Adds the options for reading a source; `read_options` takes them."""
     for option in reversed(_READING):
         command = option(command)
     return command
 
 
 def masking(command: Command) -> Command:
-    """Adds the options that say how scenes are read and masked; what `read_options` and
-    `compute_options` leave are those of MaskOptions."""
+    """Adds the options for reading and masking scenes. Those that `read_options` and `compute_options` leave are
+    MaskOptions."""
     for option in reversed([*_MASKING, device]):
         command = option(command)
     return reading(command)
 
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
-    """Takes the options of `reading` out of a command's parameters."""
+    """Removes the options of `reading` from a command's parameters and returns them."""
     from geocloud.scene import ReadOptions
 
     return ReadOptions(
@@ -102,34 +102,43 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
 
 
 def compute_options(given: dict[str, Any]) -> ComputeOptions:
-    """Takes those of the options of `masking` that say where the model computes out of a command's parameters."""
+    """Removes the options of where the model computes from a command's parameters and returns them."""
     from geocloud.pipeline import ComputeOptions
 
     return ComputeOptions(device=given.pop("device"), precision=given.pop("precision"), batch=given.pop("batch"))
 
 
 _MASKING = [
-    click.option("--threshold", type=float, metavar="0..1", help="Cloud is above it.  [default: the model's own]"),
-    click.option("--shadows", is_flag=True, help="Also mask cloud shadow: 2."),
     click.option(
-        "--shadow-threshold", type=float, metavar="0..1", help="Shadow is above it.  [default: the model's own]"
+        "--threshold", type=float, metavar="0..1", help="Threshold of cloud probability.  [default: the model's own]"
+    ),
+    click.option("--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
+    click.option(
+        "--shadow-threshold",
+        type=float,
+        metavar="0..1",
+        help="Threshold of shadow probability.  [default: the model's own]",
     ),
     click.option(
-        "--min-area", type=float, default=0.0, metavar="M2", help="Drop smaller clouds and shadows, fill smaller holes."
+        "--min-area",
+        type=float,
+        default=0.0,
+        metavar="M2",
+        help="Remove smaller clouds and shadows, fill smaller holes.",
     ),
     click.option(
         "--buffer",
         type=float,
         default=0.0,
         metavar="METRES",
-        help="Grow clouds and shadows by this much, after --min-area.",
+        help="Grow clouds and shadows, after --min-area.",
     ),
-    click.option("--shadow-buffer", type=float, default=0.0, metavar="METRES", help="Grow shadows by so much more."),
+    click.option("--shadow-buffer", type=float, default=0.0, metavar="METRES", help="Grow shadows further."),
     click.option(
         "--polygon-min-area",
         type=float,
         metavar="M2",
-        help="Smaller clouds, shadows and holes make no polygon; 0 keeps all.  [default: 9 pixels]",
+        help="Leave smaller clouds, shadows and holes out of the polygons; 0 keeps all.  [default: 9 pixels]",
     ),
     click.option(
         "--precision",
@@ -137,22 +146,20 @@ _MASKING = [
         default="auto",
         help="auto: bfloat16 where the device is fast at it.",
     ),
-    click.option("--batch", type=int, metavar="TILES", help="Tiles at a time.  [default: by device]"),
+    click.option("--batch", type=int, metavar="TILES", help="Tiles per batch.  [default: by device]"),
     click.option(
         "--tile-size",
         type=int,
         metavar="PIXELS",
-        help="Largest side of a tile: less takes less memory.  [default: 768 high, 1280 wide; in wide scenes lower]",
+        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1280]",
     ),
     click.option(
         "--working-resolution",
         metavar="METRES|native",
-        help="Pixels that the model sees; the mask stays on the scene's own. native takes pixels beyond 300 m too, "
-        "which are refused otherwise.  [default: the model's own (30) for scenes finer than 20 m, else native]",
+        help="Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
+        "300 m, which are refused otherwise.  [default: the model's own (30) for scenes finer than 20 m, else native]",
     ),
-    click.option(
-        "--overlap", type=int, default=128, metavar="PIXELS", help="By how much tiles overlap, to hide seams."
-    ),
+    click.option("--overlap", type=int, default=128, metavar="PIXELS", help="Overlap of tiles, to hide seams."),
 ]
 
 model = click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
@@ -160,13 +167,13 @@ device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|
 classes = click.option(
     "--classes",
     metavar="NAME|V=M,…",
-    help="For images with masks, what mask values mean: geocloud (0 clear, 1 cloud), l8-biome, sparcs, or pairs such "
+    help="Meaning of mask values, for images with masks: geocloud (0 clear, 1 cloud), l8-biome, sparcs, or pairs such "
     "as 0=clear,128=cloud,255=ignore.  [default: geocloud]",
 )
 
 
 def label_map(given: dict[str, Any]) -> dict[int, str] | None:
-    """Takes the option `classes` out of a command's parameters."""
+    """Removes the option `classes` from a command's parameters and returns it."""
     from geocloud.training.data.chips import parse_classes
 
     text = given.pop("classes")
@@ -174,4 +181,4 @@ def label_map(given: dict[str, Any]) -> dict[int, str] | None:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace results that are there already.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace existing results.")

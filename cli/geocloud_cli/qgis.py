@@ -1,4 +1,4 @@
-"""``geocloud qgis``: the plugin in a QGIS profile."""
+"""``geocloud qgis``: the QGIS plugin."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import click
 from geocloud_cli import options
 
 profile_options = [
-    click.option("--profile", default="default", metavar="NAME", help="The user profile in QGIS."),
-    click.option("--profiles", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where profiles lie."),
+    click.option("--profile", default="default", metavar="NAME", help="QGIS user profile."),
+    click.option(
+        "--profiles", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the profiles."
+    ),
 ]
 
 
 def in_profile(command: options.Command) -> options.Command:
-    """Adds the options that name a profile."""
+    """Adds the options that select a profile."""
     for option in reversed(profile_options):
         command = option(command)
     return command
@@ -33,7 +35,7 @@ def qgis() -> None:
 @qgis.command()
 @in_profile
 def install(profile: str, folder: Path | None) -> None:
-    """Copy the plugin into your QGIS profile, to run geocloud in this Python environment.
+    """Copy the plugin into your QGIS profile; it runs geocloud in this Python environment.
 
     Example: geocloud qgis install --profile default
     """
@@ -41,13 +43,13 @@ def install(profile: str, folder: Path | None) -> None:
     from geocloud.qgis.install import install as copy
 
     for place in find_profiles(profile, folder):
-        click.echo(f"{copy(place)}: installed; restart QGIS, and find geocloud in the Processing toolbox")
+        click.echo(f"{copy(place)}: installed; restart QGIS; geocloud is then in the Processing toolbox")
 
 
 @qgis.command()
 @in_profile
 def uninstall(profile: str, folder: Path | None) -> None:
-    """Take the plugin out of your QGIS profile.
+    """Remove the plugin from your QGIS profile.
 
     Example: geocloud qgis uninstall
     """
@@ -55,13 +57,13 @@ def uninstall(profile: str, folder: Path | None) -> None:
     from geocloud.qgis.install import uninstall as remove
 
     for place in find_profiles(profile, folder):
-        click.echo(f"{place}: {'removed' if remove(place) else 'the plugin is not there'}")
+        click.echo(f"{place}: {'removed' if remove(place) else 'the plugin was not there'}")
 
 
 @qgis.command()
 @in_profile
 def doctor(profile: str, folder: Path | None) -> None:
-    """Say what is wrong with the plugin, if anything is.
+    """Check the plugin and report any problems.
 
     Example: geocloud qgis doctor
     """

@@ -16,25 +16,27 @@ from geocloud_cli import options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the tiles."
 )
-@click.option("--mask", metavar="MASK.tif", help="Cut this mask too: same grid, cloud above 0, its nodata kept apart.")
+@click.option(
+    "--mask", metavar="MASK.tif", help="Cut this mask too: same grid, values above 0 are cloud, its nodata is kept."
+)
 @click.option(
     "--layout",
     type=click.Choice(["geotiff", "38-cloud"]),
     default="geotiff",
-    help="geotiff: one file a tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
+    help="geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
 )
 @click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
-@click.option("--overlap", type=int, default=0, metavar="PIXELS", help="By how much tiles overlap (geotiff only).")
+@click.option("--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
 @options.reading
 @options.overwrite
 @options.as_json
 def tile(
     scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, as_json: bool, **given: Any
 ) -> None:
-    """Cut SCENE into tiles for training, each a GeoTIFF that lands in its place; tiles without data are left out.
+    """Cut SCENE into tiles for training, each a georeferenced GeoTIFF; tiles without data are left out.
 
-    With --layout 38-cloud the scene is padded, centred, to whole patches, as that data set's authors do, and no patch
-    is left out.
+    With --layout 38-cloud the scene is centred and padded to whole patches, as in that data set, and no patch is left
+    out.
 
     Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
     """

@@ -41,32 +41,32 @@ SETTINGS = (
 @click.option(
     "--start-from",
     metavar="NAME|PATH",
-    help="Go on from a model's weights, a bundled one's too, rather than from fresh ones; its architecture is kept.",
+    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
-    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here go before it.",
+    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here override them.",
 )
 @click.option("--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
-@click.option("--batch", type=int, metavar="N", help="Samples a step.  [default: 8]")
+@click.option("--batch", type=int, metavar="N", help="Samples per step.  [default: 8]")
 @click.option(
     "--loss",
     metavar="SUM",
     help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+jaccard]",
 )
-@click.option("--learning-rate", type=float, metavar="RATE", help="Its highest value.  [default: 0.003]")
-@click.option("--val-patches", type=int, metavar="N", help="About how many patches are held out.  [default: 1000]")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
+@click.option("--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
 @click.option(
     "--split",
     type=click.Choice(["scenes", "patches"]),
-    help="Hold out whole scenes, or single patches as the seed project did: patches of one scene are nearly the same "
-    "picture, so that scores on single ones flatter.  [default: scenes]",
+    help="Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene "
+    "resemble each other.  [default: scenes]",
 )
-@click.option("--workers", type=int, metavar="N", help="Processes that make samples.  [default: 1]")
+@click.option("--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
 @click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="What to compute in.  [default: auto]"
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Type to compute in.  [default: auto]"
 )
 @click.option("--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
 @click.option("--seed", type=int, help="The same seed gives the same run.  [default: 0]")
@@ -75,9 +75,9 @@ SETTINGS = (
     "--pack",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Pack all patches there first, once, to read them faster.",
+    help="First pack all patches into this folder, to read them faster.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in RUN, exactly where it was.")
+@click.option("--resume", is_flag=True, help="Continue the run in RUN exactly where it stopped.")
 @options.classes
 @options.reading
 @options.as_json
@@ -99,7 +99,7 @@ def train(
     """Train a model on ROOT: 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/.
 
     RUN receives config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard),
-    last.safetensors, and what --resume needs. 'geocloud mask --model RUN/best.safetensors' uses the result. On many
+    last.safetensors, and what --resume needs. 'geocloud mask --model RUN/best.safetensors' uses the result. On several
     GPUs: torchrun --nproc-per-node 4 -m geocloud_cli train ….
 
     Example: geocloud train 38-Cloud --arch fast --out run1

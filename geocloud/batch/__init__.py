@@ -1,4 +1,4 @@
-"""Many scenes: found, masked by processes here or a cluster's workers, remembered in a manifest, shown on a page."""
+"""Batches of scenes: search, local processes or a dask cluster, a manifest of what is done, and a report."""
 
 from __future__ import annotations
 

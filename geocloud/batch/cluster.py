@@ -1,4 +1,4 @@
-"""Jobs on a dask.distributed cluster that is there already."""
+"""Jobs on an existing dask.distributed cluster."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from geocloud.errors import DependencyError, GeocloudError
 
 GPU = "GPU"
 TIMEOUT = 30
-"""Seconds that a scheduler may take to answer."""
+"""Seconds that a scheduler may take to respond."""
 
 
 def run_on_cluster(
     jobs: Sequence[Job], scheduler: str, compute: Compute, started: Started, note: Any
 ) -> Iterator[Outcome]:
-    """Runs jobs on the workers of a scheduler such as ``tcp://host:8786``; outcomes come as they are ready.
+    """Runs jobs on the workers of a scheduler such as ``tcp://host:8786``; yields outcomes as they finish.
 
-    Every worker loads the model once. Where workers declare the resource GPU, or the device is a CUDA one, each scene
-    takes one of it; ``note`` is told of workers left out for want of it. The workers must see sources and the output
-    folder under the same paths. Raises GeocloudError, DependencyError.
+    Every worker loads the model once. Workers must see the sources and the output folder under the same paths. If
+    workers declare the resource GPU, or the device is CUDA, each scene takes one GPU; ``note`` is called with a message
+    for each worker left out for lack of it. Raises GeocloudError, DependencyError.
     """
     try:
         from distributed import Client, KilledWorker, as_completed
@@ -34,7 +34,7 @@ def run_on_cluster(
     try:
         client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
     except Exception as error:
-        raise GeocloudError(f"{scheduler}: no dask scheduler answers there ({error})") from error
+        raise GeocloudError(f"{scheduler}: no dask scheduler responds there ({error})") from error
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         resources = _resources(scheduler, workers, compute, note)
@@ -55,7 +55,7 @@ def run_on_cluster(
             if future.status == "finished":
                 outcome = result
             elif future.status != "error":
-                raise GeocloudError(f"{scheduler}: lost, or it gave up this run; start it again to go on")
+                raise GeocloudError(f"{scheduler}: lost, or it cancelled this run; start the run again to continue")
             else:
                 reason = result[1] if isinstance(result, tuple) else result
                 text = "it killed every worker that tried it; out of memory?"
@@ -70,7 +70,7 @@ def run_on_cluster(
 
 
 def _resources(scheduler: str, workers: dict[str, Any], compute: Compute, note: Any) -> dict[str, float]:
-    """What each job asks of a worker. Raises GeocloudError where nobody has it."""
+    """The resources that each job needs of a worker. Raises GeocloudError if no worker has them."""
     if not workers:
         raise GeocloudError(f"{scheduler}: has no workers; start some with: dask worker {scheduler}")
     with_gpu = [address for address, info in workers.items() if info.get("resources", {}).get(GPU)]
@@ -90,7 +90,7 @@ def _plugin(compute: Compute, mark: str, workers: list[str]) -> Any:
     from distributed import WorkerPlugin
 
     class ModelPlugin(WorkerPlugin):  # type: ignore[misc]
-        """Loads the model when a worker starts; the processor's cores are shared among a host's workers."""
+        """Loads the model when a worker starts. The workers of a host share its cores."""
 
         idempotent = False
 

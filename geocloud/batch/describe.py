@@ -1,4 +1,4 @@
-"""What goes with a mask: a STAC item, a quick-look, thumbnails, and the outline of where the scene holds data."""
+"""What accompanies a mask: a STAC item, a quick-look, thumbnails and the footprint of the scene's data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from geocloud.pipeline import MaskResult
 from geocloud.preview.render import Overview, colour_mask, encode, overlay, render, side_by_side
 
 THUMBNAIL = 192
-"""The longer side of a thumbnail, pixels."""
+"""Longest side of a thumbnail in pixels."""
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -35,7 +35,7 @@ EXTENSIONS = [
 ]
 
 LANDSAT_1 = datetime(1972, 7, 23, tzinfo=UTC)
-"""Launch of the first satellite of its kind: no scene whose time is unknown is older."""
+"""Launch of Landsat 1: the start time of scenes whose time of acquisition is unknown."""
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ASSETS = {
@@ -44,11 +44,11 @@ ASSETS = {
     "polygons": ("Cloud polygons, layer 'clouds'", "application/geopackage+sqlite3", ["data"]),
     "quicklook": ("The scene beside its mask", "image/jpeg", ["overview"]),
 }
-"""Kind of file → title, media type, roles."""
+"""Kind of file → title, media type and roles of its STAC asset."""
 
 
 def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
-    """Writes the item and, where it is wanted, the quick-look; returns what an `Outcome` says beyond the result."""
+    """Writes the STAC item and, if requested, the quick-look. Returns the fields of `Outcome` that a result lacks."""
     with open_quietly(result.mask) as dataset:
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         seen = overview.reflectance
@@ -72,9 +72,9 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:
-    """The hull of a scene's data in WGS 84, split where it crosses the antimeridian; None without a CRS or data.
+    """The convex hull of a scene's data in WGS 84, split at the antimeridian; None without a CRS or data.
 
-    ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is right to that many pixels.
+    ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is accurate to ``step`` pixels.
     """
     valid: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(seen))
     rows = np.flatnonzero(valid.any(1))
@@ -84,11 +84,11 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
     corners = np.concatenate([np.stack([cols, rows + down], 1) for cols in (left, right) for down in (0, 1)]) * step
     corners = np.minimum(corners, [grid.width, grid.height])
     hull = shapely.convex_hull(shapely.linestrings(corners))
-    hull = shapely.segmentize(hull, max(grid.width, grid.height) / 8)  # lines on the map are curves on the globe
+    hull = shapely.segmentize(hull, max(grid.width, grid.height) / 8)  # straight lines in one CRS are curves in another
     placed = shapely.transform(hull, lambda xy: np.stack(grid.transform @ tuple(xy.T), 1))
     try:
         turned = transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(placed), antimeridian_cutting=True)
-    except Exception:  # rasterio lets many kinds through: a CRS that has no way to WGS 84 gives no footprint
+    except Exception:  # rasterio raises many kinds; without a transformation to WGS 84 there is no footprint
         return None
     found = shapely.make_valid(shapely.geometry.shape(turned))
     return found if found.area and np.isfinite(found.bounds).all() else None
@@ -97,7 +97,7 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
 def make_item(
     result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
 ) -> pystac.Item:
-    """A STAC 1.1 item of a mask, with links relative to its own place."""
+    """A STAC 1.1 item of a mask, with links relative to the item."""
     acquired = datetime.fromisoformat(result.acquired) if result.acquired else None
     properties: dict[str, Any] = {
         "proj:code": _code(grid),
@@ -138,7 +138,7 @@ def _code(grid: GeoBox) -> str | None:
         return None
     try:
         authority = grid.crs.to_authority()
-    except CRSError:  # a CRS of its own
+    except CRSError:  # a custom CRS
         authority = None
     return ":".join(authority) if authority else None
 

@@ -1,4 +1,4 @@
-"""Scenes in folders, globs, lists, buckets and STAC catalogs, each product once."""
+"""Search for scenes in folders, globs, lists, buckets and STAC catalogs; each product is found once."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ LIST_COLUMNS = ("source", "path", "url", "href", "scene")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A scene that is there to be masked.
-
-    ``source`` is what `geocloud.scene.find_recipe` takes, ``key`` what two sources of the same product share.
-    ``rank``: of those the lowest is the quickest to read.
-    """
+    """A scene that was found."""
 
     source: str
+    """Path or URL, as `geocloud.scene.find_recipe` takes it."""
     name: str
+    """Product ID, or name of the file or folder."""
     key: str
+    """The same for all sources of one product."""
     rank: int
+    """Of several sources of one product the lowest is used, as the fastest to read."""
 
     @classmethod
     def of(cls, source: str, name: str, rank: int) -> Found:
-        """A product's id says that two are the same; without one, their place does."""
+        """A scene whose key is its product ID, or its path or URL if it has none."""
         source, name = _printable(source), _printable(name)
         same = name.upper() if _is_product_id(name) else None
         return cls(
@@ -57,24 +57,28 @@ class Found:
 
 
 def _is_product_id(name: str) -> bool:
-    """True where a name is a product's id and nothing else: Landsat's, Sentinel-2's or HLS's."""
+    """True if a name is exactly a product ID of Landsat, Sentinel-2 or HLS."""
     landsat = ProductName.parse(name).text
     return landsat == name or bool(PRODUCT_ID.fullmatch(name) or GRANULE_ID.fullmatch(name))
 
 
 def _printable(text: str) -> str:
-    """A path that is not UTF-8 cannot be kept or shown as it is: escaped, it fails, and somebody hears of it."""
+    """Escapes a path that is not UTF-8, which cannot be stored or shown: opening it then fails with an error."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
-    """What sources hold, each product once, in the order in which they come.
+    """Finds the scenes in sources, each product once, in order.
 
-    A source is a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), for ….SAFE products, for
-    archives and for rasters of several bands; a glob; a text file of sources, or a CSV with a column ``source``; a STAC
-    item, item collection or static catalog; one scene; or the address of any of these (folders only on ``s3://``). The
-    folder ``aside``, where results go, is not searched. Raises SceneNotFoundError for what is not there, SceneReadError
-    for a list or catalog that cannot be read.
+    Args:
+        sources: Each is one scene; a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), .SAFE
+            products, archives and multi-band rasters; a glob; a text file that lists sources, or a CSV with a column
+            ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only on
+            ``s3://``).
+        aside: The folder of results, which is not searched.
+
+    Raises:
+        GeocloudError: SceneNotFoundError for a missing source, SceneReadError for an unreadable list or catalog.
     """
     best: dict[str, Found] = {}
     for source in sources:
@@ -85,7 +89,7 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
 
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
-    """What a source holds; ``lists`` are those that it stands in, for a list may hold others, but not itself."""
+    """The scenes in a source. ``lists`` are the lists that led to it: lists may be nested, but not circular."""
     if is_remote(source):
         yield from _elsewhere(source)
         return
@@ -133,24 +137,24 @@ def _single(source: str, path: PurePosixPath | Path) -> Found:
 
 
 def _in_product(root: Path) -> Iterator[Found]:
-    """A Sentinel-2 product, or each of its granules where there are several."""
+    """A Sentinel-2 product, or each of its granules if it has several."""
     try:
         scenes = safe_scenes(root)
-    except SceneReadError:  # the run tells of it
+    except SceneReadError:  # masking reports it
         scenes = [(root, root.name)]
     for place, name in scenes:
         yield Found.of(str(place), name, 0)
 
 
 def _part(path: Path, root: Path) -> Iterator[Found]:
-    """What a file or folder in a Sentinel-2 product stands for: its granule, or all of the product."""
+    """The scenes that a file or folder inside a Sentinel-2 product stands for: its granule, or the whole product."""
     within = path.resolve()
     found = list(_in_product(root))
     yield from [f for f in found if within.is_relative_to(Path(f.source).resolve())] or found
 
 
 def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
-    """The scenes among a folder's own files; single bands that belong to no product are passed over."""
+    """The scenes among a folder's own files, without single bands that belong to no product."""
     products, bands = _products(names)
     for prefix, member in products.items():
         source = folder if len(products) == 1 else folder / member
@@ -162,7 +166,7 @@ def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
 
 
 def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
-    """Products among files, by prefix with one of their files; and all files that are bands."""
+    """Products among files, as prefix → one of their files; and the names of all band files."""
     groups = find_products(names)
     bands = {name for product in groups for name in product.files.values()}
     return {p.prefix: next(iter(p.files.values())) for p in groups if set(p.files) & {1, 2, 3, 4, 5, 8}}, bands
@@ -174,7 +178,7 @@ def _product_name(prefix: str, folder: str, several: bool) -> str:
 
 
 def _may_be_scene(path: Path) -> bool:
-    """False for rasters of one band, such as masks; what cannot be opened is kept, so that somebody hears of it."""
+    """False for single-band rasters such as masks. Unreadable files are kept, so that masking reports them."""
     if is_beside(path.name):
         return False
     try:
@@ -204,7 +208,7 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
         near = line if is_remote(line) or is_gdal_name(line) or Path(line).exists() else str(path.parent / line)
         try:
             yield from _expand(near, aside, lists)
-        except SceneError:  # the run tells of it, and masks the others
+        except SceneError:  # masking reports it; the other scenes go on
             yield _single(near, Path(near))
 
 
@@ -221,13 +225,13 @@ def _elsewhere(url: str) -> Iterator[Found]:
             product = re.match(r"(.*?/S2[^/]*\.SAFE)(?:/|$)", folder, re.IGNORECASE)
             folders.setdefault(product[1] if product else folder, []).append(name)
         if not folders:
-            raise SceneNotFoundError(f"{url}: nothing is there")
+            raise SceneNotFoundError(f"{url}: no files there")
         for folder, names in sorted(folders.items()):
             yield from _in_bucket(folder, tuple(sorted(names)))
 
 
 def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
-    """The same in a bucket, where several products in one place cannot be told apart: masking says so."""
+    """The scenes among the files of a folder on ``s3://``. Several products in one are an error; masking reports it."""
     if is_product(PurePosixPath(folder).name, names):
         yield _single(folder, PurePosixPath(folder))
         return
@@ -240,8 +244,8 @@ def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
 
 
 def _catalog(source: str) -> Iterator[Found]:
-    """The items of a STAC item, item collection, collection or catalog, with all below it."""
-    import pystac  # takes longer to load than to read most sources
+    """The items of a STAC item, item collection, collection or catalog, recursively."""
+    import pystac  # importing it takes longer than reading most sources
 
     try:
         place = source.partition("#")[0]
@@ -261,12 +265,12 @@ def _catalog(source: str) -> Iterator[Found]:
             yield Found.of(str(item.get_self_href()), item.id, 1)
     except SceneError:
         raise
-    except Exception as error:  # pystac raises whatever a wrong file leads it to
+    except Exception as error:  # pystac raises all kinds of errors for invalid files
         raise SceneReadError(f"{source}: cannot be read as STAC ({' '.join(str(error).split())})") from error
 
 
 def _reader() -> Any:
-    """How pystac reads: from ``s3://`` too."""
+    """A reader for pystac that also reads from ``s3://``."""
     from pystac.stac_io import DefaultStacIO
 
     class Reader(DefaultStacIO):

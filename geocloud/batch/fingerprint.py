@@ -1,4 +1,4 @@
-"""What changes when a source's contents do, found without reading them."""
+"""Fingerprints of sources, which change with their contents, found without reading these."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from geocloud.scene.locate import Kind, locate
 
 
 def fingerprint(source: str) -> str:
-    """A hash of names, sizes and times of a source's files, or of what their servers call their versions.
+    """A hash of the names, sizes and times of a source's files, or of the ETags of remote ones.
 
-    What cannot be asked counts as changed whenever it can be again.
+    A source that cannot be read has another fingerprint once it can.
     """
     digest = hashlib.sha256()
     try:
@@ -29,10 +29,10 @@ def fingerprint(source: str) -> str:
 def _parts(source: str) -> Iterator[str]:
     found = locate(source)
     if found.kind is Kind.ITEM:
-        yield without_secrets(repr(find_recipe(source, ReadOptions())))  # of a collection only this item counts
+        yield without_secrets(repr(find_recipe(source, ReadOptions())))  # of an item collection only this item counts
     for file in found.files():
         if is_remote(file):
-            yield f"{without_secrets(file)} {identity(file)}"  # signed anew it is the same file
+            yield f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
         else:
             about = Path(file).stat()
             yield f"{Path(file).name} {about.st_size} {about.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""What describes an output folder as a whole: a STAC collection, and footprints for a GIS."""
+"""Files that describe an output folder: a STAC collection, and footprints for a GIS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPORTS = (".csv", ".json", ".parquet")
 
 
 def write_collection(entries: Sequence[Entry], folder: Path) -> Path:
-    """A STAC collection of the scenes that are done, linked to their items. Returns its path."""
+    """Writes a STAC collection of the finished scenes, with links to their items. Returns its path."""
     done = [e for e in entries if e.state == DONE]
     boxes = [list(shapely.from_geojson(e.footprint).bounds) for e in done if e.footprint]
     whole = [f(v) for f, v in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)] if boxes else None
@@ -52,10 +52,10 @@ def write_collection(entries: Sequence[Entry], folder: Path) -> Path:
 
 
 def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg") -> Path:
-    """One table of the scenes that are done: outline in WGS 84, date, percentages of cloud, of shadow where it was
-    asked for and of valid pixels, paths.
+    """Writes the footprints of the finished scenes, with dates, percentages of cloud, shadow and valid pixels, paths.
 
-    ``form`` is gpkg (layer ``footprints``) or parquet. Returns its path. Raises DependencyError, OutputError.
+    ``form`` is gpkg (layer ``footprints``) or parquet; the geometry is in WGS 84. Returns the path. Raises
+    DependencyError, OutputError.
     """
     done = [e for e in entries if e.state == DONE]
     geometry = [shapely.from_geojson(e.footprint) if e.footprint else None for e in done]
@@ -92,7 +92,7 @@ def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg")
 
 
 def export(entries: Sequence[Entry], path: Path) -> None:
-    """The manifest as a table: .csv, .json or .parquet. Raises OutputError, DependencyError."""
+    """Writes the manifest as a table: .csv, .json or .parquet. Raises OutputError, DependencyError."""
     if path.suffix not in EXPORTS:
         raise OutputError(f"{path}: wanted a name that ends in {', '.join(EXPORTS)}")
     records = [entry.record() for entry in entries]

@@ -1,4 +1,4 @@
-"""One scene's work: a job goes out, an outcome comes back; both travel between processes and machines."""
+"""The work on one scene: a job and its outcome, which are passed between processes and machines."""
 
 from __future__ import annotations
 
@@ -36,38 +36,45 @@ if TYPE_CHECKING:
 log = logging.getLogger("geocloud")
 
 QUICKLOOK = 1024
-"""The longer side of a quick-look's pictures, pixels."""
+"""Longest side of a quick-look's pictures in pixels."""
 
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
-"""Kinds of failure: what only another source cures, what a later run may, and what another try may."""
+"""Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which files a scene becomes, besides the mask and its STAC item."""
+    """Files to write for each scene, besides the mask and its STAC item."""
 
     polygons: bool = False
+    """Cloud polygons, GeoPackage."""
     probability: bool = False
+    """Probability of cloud, and of shadow if requested."""
     quicklook: bool = False
+    """A picture of the scene beside its mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every job of a run is done with.
-
-    ``upload``: an ``s3://`` address that results are copied to; ``keep`` says whether they stay here as well.
-    """
+    """Settings shared by all jobs of a run."""
 
     model: str = "fast"
+    """A bundled model's name or a checkpoint's path."""
     read: ReadOptions = field(default_factory=ReadOptions)
+    """How scenes are read."""
     mask: MaskOptions = field(default_factory=MaskOptions)
+    """How masks are made."""
     wanted: Wanted = field(default_factory=Wanted)
+    """Files to write for each scene."""
     upload: str | None = None
+    """The ``s3://`` URL that results are uploaded to; None: no upload."""
     keep: bool = True
+    """Whether uploaded results stay in the output folder too."""
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    """Where and how the model computes."""
 
     def fingerprint(self) -> str:
-        """A hash of all that changes results: the model's weights and the options, but not where they are computed."""
+        """A hash of everything that affects results: the model's weights and the options, but not the device."""
         options = asdict(self.mask)
         del options["overwrite"]
         model = hashlib.sha256(find_model(self.model).read_bytes()).hexdigest()
@@ -81,15 +88,19 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scene to be masked into ``folder``, as ``name``."""
+    """A scene to be masked."""
 
     name: str
+    """Base name of the scene's files."""
     source: str
+    """Path or URL of the scene."""
     folder: Path
+    """Folder of the results."""
     settings: Settings
+    """Settings of the run."""
 
     def files(self) -> dict[str, Path]:
-        """What it will write: kind → path. The mask is the last to appear but for the item that describes it."""
+        """The files to be written: kind → path. The STAC item, which describes the others, appears last."""
         wanted = self.settings.wanted
         kinds = {
             "mask": "_cloudmask.tif",
@@ -103,33 +114,48 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job: results, or an ``error`` with its kind, see `BAD_INPUT`.
-
-    ``footprint`` is GeoJSON in WGS 84 of where the scene holds data, ``transform`` the first six numbers of the affine
-    transform, ``scene_picture`` (JPEG) and ``mask_picture`` (PNG) are thumbnails, ``files`` names by kind, ``notes``
-    what was doubtful, a line each.
-    """
+    """The outcome of a job: its results, or an error. Results are None if it failed."""
 
     name: str
+    """Base name of the scene's files."""
     worker: str
+    """Host and process ID."""
     seconds: float = 0.0
+    """Wall-clock time."""
     error: str | None = None
+    """Why it failed, in one line; None: it did not."""
     failure: str | None = None
+    """Kind of failure, see `BAD_INPUT`."""
     height: int | None = None
+    """Pixel rows of the scene."""
     width: int | None = None
+    """Pixel columns of the scene."""
     crs: str | None = None
+    """Such as EPSG:32633; None: unknown."""
     transform: tuple[float, ...] | None = None
+    """First six numbers of the affine transform."""
     footprint: str | None = None
+    """GeoJSON in WGS 84 of the area with data; None: unknown."""
     acquired: str | None = None
+    """Time of acquisition, ISO 8601; None: unknown."""
     model: str | None = None
+    """Name of the model."""
     threshold: float | None = None
+    """Threshold of cloud that was applied."""
     cloud_percent: float | None = None
+    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
     shadow_percent: float | None = None
+    """Per cent of the valid pixels that are cloud shadow; None if not requested."""
     valid_percent: float | None = None
+    """Per cent of all pixels that hold data."""
     files: dict[str, str] = field(default_factory=dict)
+    """File names by kind."""
     scene_picture: bytes | None = None
+    """Thumbnail of the scene, JPEG."""
     mask_picture: bytes | None = None
+    """Thumbnail of the mask, PNG."""
     notes: str | None = None
+    """Warnings, a line each."""
 
     @property
     def megapixels(self) -> float:
@@ -138,19 +164,19 @@ class Outcome:
 
 
 def worker_name() -> str:
-    """This process, as manifests tell of it."""
+    """Host and process ID of this process, for the manifest."""
     return f"{platform.node()}:{os.getpid()}"
 
 
 def run_job(job: Job, predict: Predict) -> Outcome:
-    """Masks the scene and describes it. Whatever goes wrong comes back as an outcome."""
+    """Masks a scene and writes its STAC item and quick-look. Errors are returned as an outcome."""
     with _Notes() as notes:
         outcome = _attempt(job, predict, time.monotonic())
     return replace(outcome, notes="\n".join(notes.lines) or None)
 
 
 class _Notes(logging.Handler):
-    """Gathers the library's notes of one thread, which else would go to stderr without saying whose they are."""
+    """Collects the library's warnings from this thread: on stderr they would not name their scene."""
 
     def __enter__(self) -> _Notes:
         self.lines: list[str] = []
@@ -172,7 +198,7 @@ def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
     except SceneError as error:
         kind = BAD_INPUT
         if "://" in str(error) and not isinstance(error, (BandError, UnitsError, GridError)):
-            kind = PASSING  # it is elsewhere
+            kind = PASSING  # a remote file
         elif isinstance(error, SceneNotFoundError):
             kind = LATER
         return failed(job, error, kind, time.monotonic() - started)
@@ -184,7 +210,7 @@ def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
 
 
 def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0) -> Outcome:
-    """A failure in one line."""
+    """The outcome of a failed job, with the error in one line."""
     text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text}"
@@ -229,7 +255,7 @@ def _run(job: Job, predict: Predict, started: float) -> Outcome:
 
 
 def _send(files: dict[str, Path], settings: Settings) -> None:
-    """Uploads a scene's files, sidecars first and its item last, and deletes them here where they are not to stay."""
+    """Uploads a scene's files, each after its sidecars and the item last; deletes the local ones unless ``keep``."""
     assert settings.upload is not None
     sent = []
     for path in files.values():
@@ -243,7 +269,7 @@ def _send(files: dict[str, Path], settings: Settings) -> None:
 
 
 def when(text: str | None) -> datetime | None:
-    """A time as outcomes hold it."""
+    """The time in a field of `Outcome`."""
     return datetime.fromisoformat(text) if text else None
 
 

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a process for each device, two scenes under way in each, and no death of one stops the rest."""
+"""Jobs on this machine: one process per device, two scenes at a time in each. A process that dies is replaced."""
 
 from __future__ import annotations
 
@@ -20,28 +20,32 @@ from geocloud.batch.job import PASSING, Job, Outcome, Started, failed, run_job
 from geocloud.errors import GeocloudError
 
 LANES = 2
-"""Scenes under way in a process: while one is opened or written, the other keeps the processor busy."""
+"""Scenes at a time in a process: while one is opened or written, the other keeps the processor busy."""
 
 MOST_TRIES = 3
-"""How often a scene is tried in a run, when its worker dies or what stopped it may pass."""
+"""Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
 
-START = multiprocessing.get_context("spawn")  # a forked torch hangs
+START = multiprocessing.get_context("spawn")  # torch hangs in a forked process
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Where models run: see `geocloud.predict.Predictor`.
-
-    Of ``of`` workers on a machine the ``place``-th, from 0, takes that CUDA device, or its share of the cores.
-    """
+    """How a worker loads its model: see `geocloud.predict.load_model`."""
 
     model: str
+    """A bundled model's name or a checkpoint's path."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
+    """auto, float32, bfloat16 or float16."""
     batch: int | None = None
+    """Tiles per batch; None: by device."""
     place: int = 0
+    """Index of this worker on its machine, from 0; it selects the CUDA device."""
     of: int = 1
+    """Number of workers on the machine, which share its cores."""
     shadows: bool = False
+    """Whether cloud shadow is predicted too."""
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
@@ -57,17 +61,17 @@ class Compute:
         return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows)
 
     def devices(self) -> int:
-        """How many CUDA devices there are to choose from; 0 where one was named, or another kind."""
+        """Number of CUDA devices to choose from; 0 if a device was named."""
         import torch
 
         return torch.cuda.device_count() if self.device in ("auto", "cuda") else 0
 
 
 def run_local(jobs: Sequence[Job], compute: Compute, workers: int | None, started: Started) -> Iterator[Outcome]:
-    """Runs jobs in so many processes (None: one, or one a CUDA device); outcomes come as they are ready.
+    """Runs jobs in ``workers`` processes (None: one, or one per CUDA device); yields outcomes as they finish.
 
-    A worker that dies is replaced, and what it had under way is tried again, one scene alone at a time, so that in the
-    end only the scene that kills has failed. Raises GeocloudError where a worker cannot start.
+    A worker that dies is replaced. Its scenes are tried again one at a time, so that only the scene that kills workers
+    fails. Raises GeocloudError if a worker cannot start.
     """
     waiting, suspects = deque(jobs), deque[Job]()
     tries: Counter[str] = Counter()
@@ -93,7 +97,7 @@ def run_local(jobs: Sequence[Job], compute: Compute, workers: int | None, starte
                             yield failed(job, f"{job.source}: {reason}", PASSING)
                     continue
                 if isinstance(outcome, int):
-                    if workers is None and len(crew) == 1:  # now it is known what there is
+                    if workers is None and len(crew) == 1:  # now the number of devices is known
                         crew += [_Worker(replace(compute, place=place)) for place in range(1, outcome)]
                     continue
                 job = worker.jobs.pop(outcome.name)
@@ -107,7 +111,7 @@ def run_local(jobs: Sequence[Job], compute: Compute, workers: int | None, starte
 
 
 def _next(worker: _Worker, waiting: deque[Job], suspects: deque[Job]) -> Job | None:
-    """What a worker is to do next: suspects alone, others side by side."""
+    """The next job of a worker, if any: suspects run alone, others side by side."""
     if suspects:
         return suspects.popleft() if not worker.jobs else None
     if (worker.jobs and worker.alone) or len(worker.jobs) >= LANES or not waiting:
@@ -117,7 +121,7 @@ def _next(worker: _Worker, waiting: deque[Job], suspects: deque[Job]) -> Job | N
 
 @dataclass
 class _Worker:
-    """A process, the jobs that it has under way, and the way to it."""
+    """A process, its current jobs, and the pipe to it."""
 
     compute: Compute
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -135,13 +139,13 @@ class _Worker:
         theirs.close()
 
     def send(self, job: Job, alone: bool) -> None:
-        """Hands over a job; ``alone`` says that no other may be under way beside it."""
+        """Sends a job to the process; with ``alone`` no other may run beside it."""
         self.jobs[job.name], self.alone = job, alone
-        with suppress(OSError):  # it has died: `receive` will tell
+        with suppress(OSError):  # the process has died: `receive` will raise
             self.pipe.send(job)
 
     def receive(self) -> Outcome | int:
-        """An outcome, or, when it is ready, how many CUDA devices it sees. Raises EOFError when it has died."""
+        """An outcome, or the number of CUDA devices when the worker is ready. Raises EOFError if the process died."""
         message = self.pipe.recv()
         if isinstance(message, BaseException):
             raise GeocloudError(str(message)) from message
@@ -150,14 +154,14 @@ class _Worker:
         return found
 
     def replace(self) -> list[Job]:
-        """A new process for one that has died; returns what that had under way."""
+        """Starts a new process in place of one that died, and returns the jobs that were lost."""
         self.process.join()
         if not self.ready:
             self.deaths += 1
             if self.deaths >= MOST_TRIES:
                 raise GeocloudError(
                     f"a worker died {self.deaths} times while starting (exit code {self.process.exitcode}); "
-                    "is there memory for the model?"
+                    "is there enough memory for the model?"
                 )
         self.pipe.close()
         lost, self.jobs, self.ready = list(self.jobs.values()), {}, False
@@ -165,7 +169,7 @@ class _Worker:
         return lost
 
     def stop(self) -> None:
-        """Ends the process, at once where it has something under way."""
+        """Ends the process, at once if it is still working."""
         if self.jobs:
             self.process.terminate()
         self.pipe.close()
@@ -176,11 +180,11 @@ class _Worker:
 
 
 def _serve(pipe: Connection, compute: Compute) -> None:
-    """A worker's life: loads the model, then masks what it is sent until the pipe closes."""
+    """The main function of a worker: loads the model, then masks scenes until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.getLogger("geocloud").propagate = False  # notes travel with outcomes
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's trouble arrives as errors of our own
+    logging.getLogger("geocloud").propagate = False  # warnings are part of outcomes
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
     from geocloud.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -205,4 +209,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # killed, most likely: nobody waits for what is under way
+    os._exit(1)  # the parent was killed: nobody waits for the results

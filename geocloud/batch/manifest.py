@@ -1,4 +1,4 @@
-"""What has been done, what failed and why: an SQLite database in the output folder, one row a scene."""
+"""The manifest: an SQLite database in the output folder, with the state of each scene and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -38,57 +38,82 @@ _RESULTS = [
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scene's row.
-
-    ``fingerprint`` tells its source's contents, ``settings`` the model and options, both as of when it was last tried.
-    Times are UTC in ISO 8601; pictures are files' bytes; ``files`` are names by kind, beside the manifest, or at
-    ``uploaded``.
-    """
+    """A scene's row in the manifest. Times are UTC, in ISO 8601; None: not known, or not yet."""
 
     key: str
+    """The same for all sources of one product."""
     name: str
+    """Base name of the scene's files."""
     source: str
+    """Path or URL of the scene, without secrets."""
     state: str
+    """waiting, running, done or failed."""
     fingerprint: str | None
+    """Of the source's contents when the scene was last planned, see `geocloud.batch.fingerprint`."""
     settings: str | None
+    """Fingerprint of model and options when the scene was last planned, see `geocloud.batch.job.Settings`."""
     tries: int
+    """How often the scene was started."""
     error: str | None
+    """Why it failed, in one line."""
     failure: str | None
+    """Kind of failure, see `geocloud.batch.job.BAD_INPUT`."""
     started: str | None
+    """When it was last handed to a worker."""
     finished: str | None
+    """When it was done or failed."""
     seconds: float | None
+    """Wall-clock time."""
     worker: str | None
+    """Host and process ID."""
     megapixels: float | None
+    """Pixels of the scene, in millions."""
     cloud_percent: float | None
+    """Per cent of the valid pixels that are cloud."""
     shadow_percent: float | None
+    """Per cent of the valid pixels that are cloud shadow; None if not requested."""
     valid_percent: float | None
+    """Per cent of all pixels that hold data."""
     height: int | None
+    """Pixel rows of the scene."""
     width: int | None
+    """Pixel columns of the scene."""
     crs: str | None
+    """Such as EPSG:32633."""
     transform: tuple[float, ...] | None
+    """First six numbers of the affine transform."""
     footprint: str | None
+    """GeoJSON in WGS 84 of the area with data."""
     acquired: str | None
+    """Time of acquisition."""
     model: str | None
+    """Name of the model."""
     threshold: float | None
+    """Threshold of cloud that was applied."""
     files: dict[str, str]
+    """File names by kind, in the manifest's folder or under ``uploaded``."""
     uploaded: str | None
+    """The ``s3://`` URL that the files were uploaded to; None: not uploaded."""
     scene_picture: bytes | None
+    """Thumbnail of the scene, JPEG."""
     mask_picture: bytes | None
+    """Thumbnail of the mask, PNG."""
     notes: str | None
+    """Warnings, a line each."""
 
     def place(self, kind: str) -> str | None:
-        """A file's name in the folder, or its address."""
+        """A file's name in the folder, or its URL if it was uploaded."""
         name = self.files.get(kind)
         return f"{self.uploaded.rstrip('/')}/{name}" if self.uploaded and name else name
 
     def record(self) -> dict[str, Any]:
-        """The row without pictures, for tables."""
+        """The row without thumbnails, for tables."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.endswith("_picture")}
         return values | {"transform": self.transform and json.dumps(self.transform), "files": json.dumps(self.files)}
 
 
 class Manifest:
-    """The database; one process writes it at a time (see `geocloud.batch.run`), any number may read it."""
+    """The database. One process may write it at a time (see `geocloud.batch.run`), any number may read it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,7 +124,7 @@ class Manifest:
             self._database.execute("PRAGMA synchronous=NORMAL")
             with self._database:
                 self._database.execute(_TABLE)
-                if "shadow_percent" not in _columns(self._database):  # made by a geocloud that knew no shadow
+                if "shadow_percent" not in _columns(self._database):  # created by a version without shadow
                     self._database.execute("ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
@@ -115,7 +140,7 @@ class Manifest:
         return {entry.key: entry for entry in _read(self._database)}
 
     def plan(self, rows: Iterable[tuple[str, str, str, str]], settings: str) -> None:
-        """Adds or resets scenes that are to be done: key, name, source, fingerprint."""
+        """Adds or resets scenes to be masked: rows of key, name, source, fingerprint."""
         with self._database:
             self._database.executemany(
                 "INSERT INTO scenes (key, name, source, fingerprint, settings, state) VALUES (?, ?, ?, ?, ?, ?) "
@@ -125,14 +150,14 @@ class Manifest:
             )
 
     def start(self, name: str) -> None:
-        """A scene has been handed to a worker."""
+        """Records that a scene was handed to a worker."""
         with self._database:
             self._database.execute(
                 "UPDATE scenes SET state = ?, tries = tries + 1, started = ? WHERE name = ?", (RUNNING, _now(), name)
             )
 
     def finish(self, outcome: Outcome, uploaded: str | None = None) -> None:
-        """A scene is done, or has failed."""
+        """Records that a scene is done or has failed."""
         values = {name: getattr(outcome, name) for name in _RESULTS}
         values |= {
             "state": FAILED if outcome.error else DONE,
@@ -153,13 +178,13 @@ class Manifest:
             )
 
     def stop(self) -> None:
-        """What is running no longer is: back to waiting."""
+        """Resets running scenes to waiting."""
         with self._database:
             self._database.execute("UPDATE scenes SET state = ? WHERE state = ?", (WAITING, RUNNING))
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """The rows of all manifests in a folder (shards have one each), by name. Raises SceneReadError without any."""
+    """The rows of all manifests in a folder (each shard has one), sorted by name. Raises SceneReadError if none."""
     paths = sorted(folder.glob(PATTERN))
     if not paths:
         raise SceneReadError(f"{folder}: no manifest there; 'geocloud batch SOURCE -o {folder}' makes one")
@@ -179,7 +204,7 @@ def read_entries(folder: Path) -> list[Entry]:
 
 
 def taken_names(folder: Path) -> dict[str, str]:
-    """Names in lower case, and the keys that have them, of all manifests in a folder."""
+    """Names in all manifests of a folder, in lower case → their keys."""
     found = {}
     for path in folder.glob(PATTERN):
         with suppress(sqlite3.Error):
@@ -188,13 +213,13 @@ def taken_names(folder: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> list[Entry]:
-    """A manifest's rows, without changing it; where even that is not allowed, as it was at the last checkpoint."""
+    """Reads a manifest without changing it; if SQLite cannot even read the log, as of its last checkpoint."""
     for how in ("mode=ro", "immutable=1"):
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30)) as database:
             database.row_factory = sqlite3.Row
             try:
                 if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'scenes'").fetchone():
-                    return []  # somebody is just making it
+                    return []  # another process is creating it
                 return list(_read(database))
             except sqlite3.OperationalError:
                 if how == "immutable=1":

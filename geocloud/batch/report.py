@@ -1,4 +1,4 @@
-"""``report.html``: one file that shows a whole output folder in a browser, without any network."""
+"""``report.html``: a single page that shows an output folder in a browser, offline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_report(entries: Sequence[Entry], folder: Path) -> Path:
         "version": version("geocloud"),
         "scenes": [_scene(entry) for entry in entries],
     }
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # or a name could end the script
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # a name could otherwise end the script
     page = files("geocloud.batch").joinpath("report_template.html").read_text(encoding="utf-8")
     path = folder / REPORT
     with Staging([path], overwrite=True) as staging:
@@ -59,6 +59,6 @@ def _address(picture: bytes | None, form: str) -> str | None:
 
 
 def _rings(geometry: dict[str, Any]) -> list[list[list[float]]]:
-    """The outer rings of a polygon, or of several."""
+    """The outer rings of a Polygon or MultiPolygon."""
     polygons = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry.get("coordinates", [])
     return [[[round(x, 4), round(y, 4)] for x, y, *_ in polygon[0]] for polygon in polygons]

@@ -1,4 +1,4 @@
-"""The whole story of a batch: find, plan, run, describe."""
+"""A batch from start to end: find, plan, run, describe."""
 
 from __future__ import annotations
 
@@ -31,50 +31,54 @@ from geocloud.outputs.staging import sweep
 log = logging.getLogger(__name__)
 
 RESERVED = ("collection", "footprints", "manifest", "report")
-"""Names of what describes the folder."""
+"""Base names of the files that describe the folder, which no scene may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of all scenes that a run takes: the ``number``-th of ``count``, counted from 1."""
+    """The part of all scenes that a run masks."""
 
     number: int = 1
+    """Which part, from 1 to ``count``."""
     count: int = 1
+    """Number of parts."""
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """``3/100``. Raises OptionError."""
+        """From text such as ``3/100``. Raises OptionError."""
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise OptionError(f"shard {text!r}: wanted a number and how many there are, such as 3/100")
+            raise OptionError(f"shard {text!r}: wanted NUMBER/COUNT, such as 3/100")
         return cls(int(found[1]), int(found[2]))
 
     @property
     def manifest(self) -> str:
-        """The manifest's name: a shard has one of its own, for SQLite is not shared between machines."""
+        """File name of the manifest. Each shard has its own, as machines cannot share an SQLite database."""
         return "manifest.sqlite" if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.sqlite"
 
     def holds(self, key: str) -> bool:
-        """Whether a scene is in this part; the same on every machine."""
+        """Whether the scene of a key is in this part; the same on every machine."""
         return int(hashlib.sha256(key.encode()).hexdigest(), 16) % self.count == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How a batch runs.
-
-    ``workers``: processes on this machine (None: one, or one a CUDA device). ``scheduler``: a dask scheduler's address,
-    in place of them. ``resume`` False does everything anew. ``retry_failed``: also what failed for bad input that has
-    not changed. ``footprints``: gpkg or parquet.
-    """
+    """How a batch runs. Raises OptionError, DependencyError."""
 
     settings: Settings = field(default_factory=Settings)
+    """How each scene is masked."""
     workers: int | None = None
+    """Processes on this machine; None: one, or one per CUDA device."""
     scheduler: str | None = None
+    """Address of a dask scheduler to use instead of processes on this machine."""
     shard: Shard = field(default_factory=Shard)
+    """The part of all scenes that this run masks."""
     resume: bool = True
+    """Whether finished scenes are kept; False: all are masked again."""
     retry_failed: bool = False
+    """Whether scenes that failed for bad input, unchanged since, are tried again."""
     footprints: str = "gpkg"
+    """gpkg or parquet."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -85,45 +89,56 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is: scenes in all, done now, done before, failed; megapixels and seconds of this run."""
+    """Progress of a run."""
 
     total: int
+    """Number of scenes."""
     done: int
+    """Scenes finished in this run."""
     before: int
+    """Scenes finished in earlier runs."""
     failed: int
+    """Scenes that failed, including those that failed before and are not tried again."""
     megapixels: float
+    """Pixels masked in this run, in millions."""
     seconds: float
+    """Wall-clock time of this run."""
     scene: str | None = None
+    """Name of the scene just finished or failed."""
     error: str | None = None
+    """Why that scene failed; None: it did not."""
 
     @property
     def rate(self) -> float:
-        """Megapixels a second."""
+        """Megapixels per second."""
         return self.megapixels / self.seconds if self.seconds else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the rest will take, as scenes have taken so far."""
+        """Estimated seconds left, from the mean time per scene so far; None: no scene has finished yet."""
         tried = self.done + self.failed
         return self.seconds / tried * (self.total - self.before - tried) if tried else None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done in a folder: scenes with their names and fingerprints, and those that are done or refused."""
+    """What a run will do."""
 
     jobs: list[tuple[Found, str, str]]
+    """Scenes to be masked, with their names and fingerprints."""
     before: list[Entry]
+    """Scenes finished in earlier runs."""
     refused: list[Entry]
+    """Scenes that failed for bad input, and are not tried again."""
 
     @property
     def total(self) -> int:
-        """All scenes of the run."""
+        """Number of scenes of the run."""
         return len(self.jobs) + len(self.before) + len(self.refused)
 
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
-    """What `run_batch` would do; writes nothing. Raises SceneError, ModelError."""
+    """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError."""
     found = _find(sources, folder)
     known = {e.key: e for e in read_entries(folder)} if any(folder.glob(options.shard.manifest)) else {}
     return _plan(found, folder, options, known)
@@ -132,18 +147,29 @@ def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> P
 def run_batch(
     sources: Sequence[str], folder: Path, options: BatchOptions, report: Callable[[Status], None] = lambda status: None
 ) -> list[Entry]:
-    """Masks every scene that sources hold into a folder; see `find_scenes` for what sources are.
+    """Masks every scene in some sources into a folder.
 
-    What an earlier run has done of the same input with the same model and options stays. Returns the scenes of this
-    run with their states. ``manifest.sqlite``, ``collection.json``, ``footprints.gpkg`` and ``report.html`` describe
-    the folder. Raises SceneError for a source that cannot be searched, ModelError, OptionError, OutputError (another
-    run has this folder), KeyboardInterrupt: then all that is done is told of in the folder too.
+    Results of earlier runs for the same input, model and options are kept. ``manifest.sqlite``, ``collection.json``,
+    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted.
+
+    Args:
+        sources: See `find_scenes`.
+        folder: Folder of the results.
+        options: How the batch runs.
+        report: Called with the progress after each scene.
+
+    Returns:
+        The scenes of this run with their states.
+
+    Raises:
+        GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
+            example if another run is using the folder. A scene that fails raises nothing.
     """
     found = _find(sources, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+        raise OutputError(f"{folder}: the folder cannot be created ({error.strerror})") from error
     with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
         sweep(folder)
         manifest.stop()
@@ -184,8 +210,9 @@ def run_batch(
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
-    """Writes what describes a folder, from its manifests, and uploads it where results go. Raises OutputError."""
-    from geocloud.batch.folder import write_collection, write_footprints  # geopandas: not before workers have started
+    """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
+    # This imports geopandas: only after workers have started.
+    from geocloud.batch.folder import write_collection, write_footprints
 
     entries = read_entries(folder)
     made = [
@@ -209,7 +236,7 @@ def _find(sources: Sequence[str], folder: Path) -> list[Found]:
 def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
     names = _names(everything, known, taken_names(folder))
     mine = [found for found in everything if options.shard.holds(found.key)]
-    with ThreadPoolExecutor(16) as pool:  # most of it is waiting, for servers or for a disk
+    with ThreadPoolExecutor(16) as pool:  # mostly waits for servers or disks
         prints = list(pool.map(lambda found: fingerprint(found.source), mine))
     settings = options.settings.fingerprint()
     jobs, before, refused = [], [], []
@@ -226,9 +253,9 @@ def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: d
 
 
 def _names(everything: list[Found], known: dict[str, Entry], taken: dict[str, str]) -> dict[str, str]:
-    """A name for every scene, for its files: that of its product or file, with a hash where several share it.
+    """The base name of each scene's files, by key: that of its product or file, with a hash if several share it.
 
-    ``taken`` are names in lower case, of all shards, with the keys of those that have them.
+    ``taken``: the names in use by all shards, in lower case → their keys.
     """
     names = {found.key: known[found.key].name for found in everything if found.key in known}
     plain = {found.key: re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene" for found in everything}
@@ -243,7 +270,7 @@ def _names(everything: list[Found], known: dict[str, Entry], taken: dict[str, st
 
 
 def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
-    """Whether the results of a scene that was done are still where they belong."""
+    """Whether the results of a finished scene still exist."""
     if entry.uploaded != settings.upload:
         return False
     return (settings.upload is not None and not settings.keep) or all(
@@ -265,7 +292,7 @@ def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator
     if options.scheduler:
         from geocloud.batch.cluster import run_on_cluster
 
-        jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers live elsewhere
+        jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers have another working directory
         if compute.model not in bundled_models():
             compute = replace(compute, model=str(find_model(compute.model).resolve()))
         yield from run_on_cluster(jobs, options.scheduler, compute, lambda job: manifest.start(job.name), log.warning)
@@ -280,13 +307,13 @@ def _absolute(source: str) -> str:
 
 @contextmanager
 def _alone(folder: Path, shard: Shard) -> Iterator[None]:
-    """One run at a time in a folder (of shards, one of each). The lock ends with its process."""
+    """Allows one run at a time per folder and shard. The lock ends with its process."""
     lock = FileLock(folder / f".{shard.manifest}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise OutputError(
-            f"{folder}: another 'geocloud batch' is at work there; wait for it, or take another folder"
+            f"{folder}: another 'geocloud batch' is using this folder; wait for it, or take another folder"
         ) from error
     except (OSError, NotImplementedError) as error:
         raise OutputError(f"{folder}: cannot be locked ({error})") from error

@@ -1,1 +1,1 @@
-"""How rasters and remote files are read: GDAL's settings, addresses, reading ahead."""
+"""Reading of rasters and remote files: GDAL options, URLs, prefetching."""

@@ -1,4 +1,4 @@
-"""Work that goes on beside other work, in order, and not too far ahead of it."""
+"""Prefetching in a background thread, in order and bounded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 @contextmanager
 def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
-    """Works out items in a thread of their own, up to ``most`` before they are asked for; it starts at once.
+    """Prefetches up to ``most`` items in a background thread, in order, starting at once.
 
-    What goes wrong there is raised here, where the item is asked for.
+    An exception raised there is raised again when its item is requested.
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:

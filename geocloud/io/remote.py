@@ -1,7 +1,7 @@
-"""Files elsewhere: ``https://`` and ``s3://``. GDAL reads rasters there by itself; this is for all else.
+"""Remote files: ``https://`` and ``s3://``. GDAL reads remote rasters itself; this is for all other files.
 
-An S3 server other than Amazon's is named as for GDAL: AWS_S3_ENDPOINT=HOST:PORT and AWS_HTTPS=NO, or as for boto3:
-AWS_ENDPOINT_URL. AWS_NO_SIGN_REQUEST=YES reads public buckets without an account.
+An S3 server other than Amazon's is set as for GDAL (AWS_S3_ENDPOINT=HOST:PORT and AWS_HTTPS=NO) or as for boto3
+(AWS_ENDPOINT_URL). AWS_NO_SIGN_REQUEST=YES reads public buckets without an account.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ SCHEMES = ("https", "http", "s3")
 FILES = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".tar", ".tar.gz", ".tgz", ".zip")
 LONGEST_TEXT = 256 * 2**20
 TIMEOUT = 60
-"""Seconds that a server may take to answer."""
+"""Seconds that a server may take to respond."""
 
 _LOCK = threading.Lock()
 
 READING = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL asks for sidecars that are not there
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL requests sidecar files that do not exist
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_HTTP_TIMEOUT": str(TIMEOUT),
     "VSI_CACHE": "TRUE",
 }
-"""GDAL's settings for rasters that are elsewhere."""
+"""GDAL options for remote rasters."""
 
 
 def is_remote(source: str | Path) -> bool:
-    """True for an ``https://``, ``http://`` or ``s3://`` address."""
+    """True for an ``https://``, ``http://`` or ``s3://`` URL."""
     return isinstance(source, str) and source.partition("://")[0].lower() in SCHEMES and "://" in source
 
 
 def names_file(url: str) -> bool:
-    """True for an address that ends as a raster or archive does; other names with dots are folders, on ``s3://``."""
+    """True for a URL with the extension of a raster or archive; on ``s3://`` other names with dots are folders."""
     return urlparse(url).path.lower().endswith(FILES)
 
 
@@ -58,7 +58,7 @@ def read_bytes(url: str) -> bytes:
 
 
 def identity(url: str) -> str:
-    """What changes when the file does: its ETag, or else its date and size. Raises as `read_bytes` does."""
+    """What changes with the file: its ETag, or else its date and size. Raises as `read_bytes` does."""
     try:
         if url.startswith("s3://"):
             head = _s3().head_object(**_address(url), **_payer())
@@ -71,7 +71,7 @@ def identity(url: str) -> str:
 
 
 def list_files(url: str) -> list[str]:
-    """The addresses of all files under ``s3://bucket/prefix``. Raises as `read_bytes` does."""
+    """The URLs of all files under ``s3://bucket/prefix``. Raises as `read_bytes` does."""
     place = _address(url)
     try:
         pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"], **_payer())
@@ -82,7 +82,7 @@ def list_files(url: str) -> list[str]:
 
 
 def upload(path: Path, url: str) -> None:
-    """Puts a file to an ``s3://`` address, whole or not at all. Raises OutputError, DependencyError."""
+    """Uploads a file to an ``s3://`` URL, whole or not at all. Raises OutputError, DependencyError."""
     place = _address(url)
     try:
         _s3().upload_file(str(path), place["Bucket"], place["Key"])
@@ -99,19 +99,19 @@ def _address(url: str) -> dict[str, str]:
 
 def _ask(url: str, method: str) -> Any:
     if not url.startswith(("https://", "http://")):
-        raise SceneReadError(f"{url}: wanted an address of {', '.join(f'{s}://' for s in SCHEMES)}")
+        raise SceneReadError(f"{url}: wanted a URL that begins with {', '.join(f'{s}://' for s in SCHEMES)}")
     request = urllib.request.Request(url, method=method, headers={"User-Agent": "geocloud"})  # noqa: S310 - see above
     return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 - the same
 
 
 def _payer() -> dict[str, str]:
-    """For buckets whose reader pays: AWS_REQUEST_PAYER=requester, as for GDAL."""
+    """For requester-pays buckets: AWS_REQUEST_PAYER=requester, as for GDAL."""
     said = os.environ.get("AWS_REQUEST_PAYER")
     return {"RequestPayer": said} if said else {}
 
 
 def _s3() -> Any:
-    with _LOCK:  # boto3 makes clients in one thread at a time
+    with _LOCK:  # creating a boto3 client is not thread-safe
         return _client()
 
 
@@ -139,6 +139,6 @@ def _explained(url: str, error: Exception) -> Exception:
     if isinstance(answer, dict):
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status == 404:
-        return SceneNotFoundError(f"{url}: not found there")
+        return SceneNotFoundError(f"{url}: not found")
     reason = getattr(error, "reason", None) or error
     return SceneReadError(f"{url}: cannot be read ({reason}); is it reachable, and may you read it?")

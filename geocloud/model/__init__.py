@@ -1,4 +1,4 @@
-"""Networks, their checkpoints, and the checkpoints that come with geocloud. Importing this does not load torch."""
+"""Networks, checkpoints, and the bundled models. Importing this package does not load torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from geocloud.errors import ModelNotFoundError
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 DEFAULT = "fast"
-"""The model that is used when nobody names one."""
+"""The model that is used unless another is named."""
 
 
 def bundled_models() -> dict[str, Path]:
-    """The checkpoints that come with geocloud, by name."""
+    """The checkpoints of the bundled models, by name."""
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
 def find_model(name: str | Path) -> Path:
-    """The checkpoint of a bundled model's name, or of a path. Raises ModelNotFoundError."""
+    """The checkpoint file of a bundled model, given its name, or a file, given its path. Raises ModelNotFoundError."""
     bundled = bundled_models()
     if str(name) in bundled:
         return bundled[str(name)]

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, read without torch."""
+"""The metadata of a checkpoint, read without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMAT = 1
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its weights. Raises ModelNotFoundError or CheckpointError."""
+    """The metadata of a checkpoint, without its weights. Raises ModelNotFoundError or CheckpointError."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

@@ -1,6 +1,6 @@
-"""A model on disk: weights, and all that is needed to use them, in one safetensors file.
+"""A model on disk: weights and everything needed to use them, in one safetensors file.
 
-safetensors holds arrays and text only: a file from a stranger can be wrong, but it cannot run code.
+safetensors holds arrays and text only: an untrusted file can be wrong, but it cannot run code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ ARCHITECTURES: dict[str, Any] = {
     "unet": UNet,
     "attention-unet": lambda **options: UNet(attention=True, **options),
 }
-"""Every architecture by name: call it with its options to get a network with fresh weights."""
+"""Every architecture by name: call it with its options to get a network with random weights."""
 
 
 HEAD = ("leave.0.weight", "leave.0.bias", "head.weight", "head.bias")
-"""Weights of the last layer of every architecture, whose rows are the classes, cloud first."""
+"""Parameters of the last layer of each architecture; their first axis runs over the classes, cloud first."""
 
 
 def build_network(architecture: str, **options: Any) -> nn.Module:
-    """A network with fresh weights. Raises CheckpointError for a name or option that does not exist."""
+    """A network with random weights. Raises CheckpointError for an unknown name or option."""
     if architecture not in ARCHITECTURES:
-        raise CheckpointError(f"no architecture {architecture!r}: there are {', '.join(ARCHITECTURES)}")
+        raise CheckpointError(f"no architecture {architecture!r}: wanted one of {', '.join(ARCHITECTURES)}")
     try:
         network: nn.Module = ARCHITECTURES[architecture](**options)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -46,19 +46,26 @@ def build_network(architecture: str, **options: Any) -> nn.Module:
 def normalise(
     reflectance: Tensor, mean: Tensor, std: Tensor, clip: float | None = None, optional_nir: bool = False
 ) -> Tensor:
-    """What networks are fed: (reflectance − mean) / std, band by band, ``(N, 4, H, W)``.
+    """The input of the networks: (reflectance − mean) / std, band by band.
 
-    Reflectance above ``clip`` counts as ``clip``. Where there is no data (NaN in any band) each band holds its mean
-    over the rest of the tile, so that an edge of the data looks like nothing: a fixed value would be bright beside the
-    sea and dark beside snow. With ``optional_nir`` there is a fifth band: 1 all over an image whose near-infrared is
-    NaN everywhere, where red stands in for it, else 0. ``mean`` and ``std``: ``(1, 4, 1, 1)``.
+    Args:
+        reflectance: ``(N, 4, H, W)``. Pixels without data, NaN in any band, are filled with each band's mean over the
+            rest of the tile: a fixed value would make an edge that is bright beside the sea and dark beside snow.
+        mean: ``(1, 4, 1, 1)``.
+        std: ``(1, 4, 1, 1)``.
+        clip: Reflectance above it is set to it.
+        optional_nir: Adds a fifth band, 1 in images whose near-infrared is NaN everywhere, where red replaces it;
+            0 in all others.
+
+    Returns:
+        ``(N, 4, H, W)``, or ``(N, 5, H, W)`` with ``optional_nir``.
     """
     count, bands, height, width = reflectance.shape
     x = reflectance.new_empty(count, bands + optional_nir, height, width)
     seen = x[:, :bands]
     torch.addcmul(-mean / std, reflectance, 1 / std, out=seen)
     if optional_nir:
-        absent = reflectance[:, 3, ::16, ::16].isnan().flatten(1).all(1)  # (N,): a glance, as a rule enough
+        absent = reflectance[:, 3, ::16, ::16].isnan().flatten(1).all(1)  # (N,): a sample, which usually suffices
         if absent.any():
             absent = reflectance[:, 3].isnan().flatten(1).all(1)
         for i in torch.nonzero(absent)[:, 0]:
@@ -76,7 +83,7 @@ def normalise(
 
 
 def digest(weights: dict[str, Tensor]) -> str:
-    """A SHA-256 of weights: names, types, shapes and bytes, in the order of the names."""
+    """The SHA-256 of weights: names, dtypes, shapes and bytes, ordered by name."""
     found = hashlib.sha256()
     for name in sorted(weights):
         weight = weights[name].detach().cpu().contiguous()
@@ -87,26 +94,32 @@ def digest(weights: dict[str, Tensor]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """Weights, architecture, bands, normalisation, threshold and where they come from.
-
-    The network is fed what `normalise` makes of reflectance; a pixel is cloud where its probability is above
-    ``threshold``, and shadow where its second probability, if it has one, is above ``shadow_threshold``, of pixels
-    whose side is about ``pixel_size`` metres (None: any). ``clip``: see `normalise`. ``training`` tells how the weights
-    came to be and what they score.
-    """
+    """A trained model: its weights, and everything needed to use them. Raises CheckpointError."""
 
     name: str
+    """As shown to people, and in the tags of results."""
     architecture: str
+    """One of `ARCHITECTURES`."""
     weights: dict[str, Tensor]
+    """The network's state dict."""
     mean: tuple[float, ...]
+    """Mean reflectance of each band, for `normalise`."""
     std: tuple[float, ...]
+    """Standard deviation of each band's reflectance, for `normalise`."""
     threshold: float
+    """Pixels with a higher probability of cloud are cloud."""
     options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the architecture."""
     bands: tuple[str, ...] = BANDS
+    """Bands of the input, in order; geocloud reads no others."""
     clip: float | None = None
+    """Highest reflectance that the network sees, see `normalise`; None: no limit."""
     pixel_size: float | None = None
+    """Pixel size in metres that it was trained on; None: any."""
     shadow_threshold: float = 0.5
+    """Pixels with a higher probability of shadow, the second class, are shadow."""
     training: dict[str, Any] = field(default_factory=dict)
+    """How the weights were trained, and their scores."""
 
     def __post_init__(self) -> None:
         if tuple(self.bands) != BANDS:
@@ -124,11 +137,11 @@ class Checkpoint:
 
     @property
     def classes(self) -> int:
-        """How many probabilities come out: 1 cloud, 2 cloud and shadow."""
+        """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
         return int(self.options.get("classes", 1))
 
     def cloud_alone(self) -> Checkpoint:
-        """The same model without its probability of shadow, which need not be computed then."""
+        """The same model without the shadow class, which then costs nothing."""
         if self.classes == 1:
             return self
         share = {name: len(self.weights[name]) // self.classes for name in HEAD if name in self.weights}
@@ -168,7 +181,7 @@ class Checkpoint:
         weights = {key: value.detach().cpu().contiguous() for key, value in self.weights.items()}
         about["sha256"] = digest(weights)
         save_file(weights, path, metadata={"geocloud": json.dumps(about, sort_keys=True)})
-        path.chmod(0o644)  # safetensors makes it the owner's alone
+        path.chmod(0o644)  # safetensors creates it readable by its owner only
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -178,7 +191,7 @@ class Checkpoint:
 
         try:
             weights = load_file(path)
-        except Exception as error:  # the header was well: what it says of the rest is not
+        except Exception as error:  # the header was readable: the rest does not match it
             raise CheckpointError(f"{path}: damaged, its weights cannot be read ({error}); fetch it again") from error
         if about.get("sha256") not in (None, digest(weights)):
             raise CheckpointError(f"{path}: damaged or tampered with, its weights are not those it was saved with")

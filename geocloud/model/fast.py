@@ -1,7 +1,7 @@
-"""A U-Net that is cheap on a CPU: it works at half resolution.
+"""A U-Net that is fast on a CPU, as it works at half resolution.
 
-A 2×2 space-to-depth takes the pixels in and a pixel shuffle (Shi et al. 2016, https://arxiv.org/abs/1609.05158) brings
-the logits out, so that nothing but those two touches full resolution. Each level halves the resolution again.
+The input passes through a 2×2 space-to-depth and the logits through a pixel shuffle (Shi et al. 2016,
+https://arxiv.org/abs/1609.05158). No other layer runs at full resolution. Each level halves the resolution again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from geocloud.model.unet import convolve_twice
 
 
 class FastUNet(nn.Module):
-    """(N, C, H, W) as `geocloud.model.checkpoint.normalise` makes it → (N, classes, H, W) logits.
+    """(N, C, H, W), the output of `geocloud.model.checkpoint.normalise` → (N, classes, H, W) logits.
 
-    H and W are multiples of ``stride``. C is ``bands``, and one more with ``optional_nir``: a channel that holds 1
-    where near-infrared is missing, the same for a whole image. Level by level the channels double from ``width``, up to
-    ``widest``. ``ratios`` (of models before 0.2) shows the network (band − red) / (band + red), stretched tenfold;
-    ``black`` is what reflectance 0 becomes by the normalisation, which must then be one for all bands.
+    H and W are multiples of ``stride``; C is ``bands``, or one more with ``optional_nir``.
+
+    Args:
+        bands: Number of bands.
+        width: Channels of the first level; they double with each level.
+        levels: Number of levels.
+        widest: Upper limit of the channels; None: no limit.
+        classes: Number of classes.
+        optional_nir: Whether the input has a further channel: 1 over a whole image without near-infrared, else 0.
+        ratios: Adds the ratios (band − red) / (band + red), times ten, to the input; for models before 0.2.
+        black: The normalised value of reflectance 0, which must be the same for all bands if ``ratios`` is set.
     """
 
     def __init__(
@@ -61,11 +68,11 @@ class FastUNet(nn.Module):
         return self.leave(x)  # (N, classes, H, W)
 
     def _enter(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → (N, channels, H/2, W/2): the corners of 2×2 pixels, what is missing, ratios of means."""
+        """(N, C, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, band ratios of 2×2 means."""
         count, _, height, width = x.shape
         corners = 4 * self.bands
         seen = x.new_empty(count, self.channels, height // 2, width // 2)
-        for corner in range(4):  # as nn.PixelUnshuffle(2), but quick on a CPU
+        for corner in range(4):  # as nn.PixelUnshuffle(2), but fast on a CPU
             seen[:, corner:corners:4] = x[:, : self.bands, corner // 2 :: 2, corner % 2 :: 2]
         if self.optional_nir:
             seen[:, corners] = x[:, self.bands, ::2, ::2]

@@ -1,4 +1,4 @@
-"""A network as it is run: the function that was trained, in fewer and cheaper steps."""
+"""Networks optimised for inference: the trained function in fewer and cheaper operations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fuse(network: nn.Module, device: torch.device) -> nn.Module:
-    """A copy for inference on a device: batch norms are part of convolutions, on a CPU the ReLUs after them too.
+    """A copy for inference on a device, with batch norms folded into convolutions, and on a CPU the ReLUs fused in too.
 
-    It computes what the network computes in evaluation mode, up to rounding.
+    Its output is that of the network in evaluation mode, up to rounding.
     """
     network = copy.deepcopy(network).eval()
     on_cpu = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
@@ -33,7 +33,7 @@ def fuse(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 class ConvolutionReLU(nn.Module):
-    """A convolution and a ReLU in one pass over memory, by oneDNN."""
+    """A convolution and a ReLU fused by oneDNN, in one pass over memory."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class ConvolutionReLU(nn.Module):
 
 
 class HalveByMaximum(nn.Module):
-    """``nn.MaxPool2d(2)`` for even sizes, without the indices that only training needs."""
+    """``nn.MaxPool2d(2)`` for even sizes, without the indices, which only training needs."""
 
     def forward(self, x: Tensor) -> Tensor:
         rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])

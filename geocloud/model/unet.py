@@ -1,7 +1,7 @@
-"""The U-Net that geocloud grew from, and its attention-gated variant.
+"""The U-Net that geocloud started from, and its attention-gated variant.
 
-Both take ``(N, C, H, W)`` as `geocloud.model.checkpoint.normalise` makes it, H and W multiples of eight, and return
-``(N, classes, H, W)`` logits: positive means cloud. C is the number of bands, and one more with ``optional_nir``.
+Both take ``(N, C, H, W)``, the output of `geocloud.model.checkpoint.normalise`, with H and W multiples of eight. They
+return ``(N, classes, H, W)`` logits: positive means cloud. C is the number of bands, or one more with ``optional_nir``.
 
 U-Net: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597
 Attention gate: Oktay et al. 2018, https://arxiv.org/abs/1804.03999
@@ -39,9 +39,9 @@ def expand_block(in_channels: int, out_channels: int, kernel_size: int, padding:
 
 
 class AttentionGate(nn.Module):
-    """Weighs a skip connection by what the coarser path has seen (additive attention).
+    """Weights a skip connection by features of the coarser path (additive attention).
 
-    ``skip`` and ``gate`` are both ``(N, C, H, W)``; returned is ``skip · α`` with α in (0, 1), one value a pixel.
+    ``skip`` and ``gate`` are ``(N, C, H, W)``. Returns ``skip · α``, with one α in (0, 1) per pixel.
     """
 
     def __init__(self, channels: int) -> None:
@@ -56,7 +56,7 @@ class AttentionGate(nn.Module):
 
 
 class UNet(nn.Module):
-    """Three contracting blocks, three expanding blocks, skips by concatenation, logits at the input's resolution."""
+    """Three contracting and three expanding blocks, joined by concatenated skips; logits at the input's resolution."""
 
     stride = 8
 

@@ -1,1 +1,1 @@
-"""What a scene's mask becomes on disk: rasters, polygons, styles, all or nothing."""
+"""The results of a scene on disk: rasters, polygons and styles, all or nothing."""

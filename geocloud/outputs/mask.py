@@ -1,7 +1,7 @@
-"""Strips of pixels in, rasters out: the mask and the probability on disk, refined in bounded memory.
+"""Mask and probability rasters: written strip by strip, then refined.
 
-A mask is uint8: 0 clear, 1 cloud, 2 cloud shadow (where it was asked for), 255 no data. A probability is uint8 per
-cent, 255 no data, a band for cloud and, where it was asked for, one for shadow.
+A mask is uint8: 0 clear, 1 cloud, 2 cloud shadow (if requested), 255 no data. A probability raster is uint8, per cent,
+255 no data, with a band for cloud and (if requested) one for shadow.
 """
 
 from __future__ import annotations
@@ -33,30 +33,34 @@ BLOCK = 512
 
 COG = {
     "COMPRESS": "DEFLATE",
-    "LEVEL": 5,  # much quicker than level 6, and hardly larger
+    "LEVEL": 5,  # much faster than level 6, and hardly larger files
     "BLOCKSIZE": BLOCK,
     "OVERVIEWS": "IGNORE_EXISTING",
     "BIGTIFF": "IF_SAFER",
     "STATISTICS": "YES",
     "NUM_THREADS": "ALL_CPUS",
 }
-"""Creation options of GDAL's COG driver; predictors make masks slower and no smaller."""
+"""Creation options of GDAL's COG driver. A predictor would slow masks down and make them no smaller."""
 
 Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pixels of a mask."""
+    """Number of pixels of each class in a mask."""
 
     clear: int
+    """Neither cloud nor shadow."""
     cloud: int
+    """Cloud."""
     shadow: int
+    """Cloud shadow."""
     no_data: int
+    """No data."""
 
     @classmethod
     def of(cls, mask: Mask) -> Counts:
-        """Counts those of a mask, or of a part of one."""
+        """Counts the pixels of a mask, or of a part of one."""
         cloud, shadow, no_data = (int(np.count_nonzero(mask == value)) for value in (CLOUD, SHADOW, NO_DATA))
         return cls(mask.size - cloud - shadow - no_data, cloud, shadow, no_data)
 
@@ -70,22 +74,22 @@ class Counts:
 
     @property
     def valid(self) -> int:
-        """Pixels that hold data."""
+        """Pixels with data."""
         return self.clear + self.cloud + self.shadow
 
     @property
     def cloud_percent(self) -> float | None:
-        """Cloud over valid pixels; None where there is no valid pixel."""
+        """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
         return 100 * self.cloud / self.valid if self.valid else None
 
     @property
     def shadow_percent(self) -> float | None:
-        """Cloud shadow over valid pixels; None where there is no valid pixel."""
+        """Per cent of the valid pixels that are cloud shadow; None if there are no valid pixels."""
         return 100 * self.shadow / self.valid if self.valid else None
 
     @property
     def valid_percent(self) -> float:
-        """Valid pixels over all."""
+        """Per cent of all pixels that are valid."""
         return 100 * self.valid / (self.valid + self.no_data)
 
 
@@ -94,15 +98,16 @@ NONE = Counts(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """A pixel is what has a probability above its threshold; where both have, it is cloud."""
+    """Thresholds of probability. Pixels above both are cloud."""
 
     cloud: float
+    """Pixels with a higher probability of cloud are cloud."""
     shadow: float | None = None
-    """None: shadow is not looked at."""
+    """Pixels with a higher probability of shadow are shadow; None: shadow is not masked."""
 
     @property
     def classes(self) -> int:
-        """How many probabilities are looked at."""
+        """Number of probabilities needed: 1 cloud, 2 cloud and shadow."""
         return 1 if self.shadow is None else 2
 
 
@@ -124,7 +129,7 @@ def to_percent(probability: NDArray[np.float32]) -> Mask:
 
 
 class StripWriter:
-    """Writes a raster of uint8 bands, from top to bottom; GDAL's cache holds the blocks that are not full yet."""
+    """Writes a uint8 raster from top to bottom; GDAL's cache holds the blocks that are incomplete."""
 
     def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None, bands: int = 1) -> None:
         with writing(path):
@@ -135,8 +140,8 @@ class StripWriter:
                 count=bands,
                 dtype="uint8",
                 nodata=NO_DATA,
-                compress="PACKBITS",  # quick, for what is soon read and deleted
-                tiled=True,  # as the Cloud Optimized GeoTIFF that is made of it, or that decodes each block many times
+                compress="PACKBITS",  # fast, for a temporary file
+                tiled=True,  # like the COG copied from it, or the copy would decode each block many times
                 blockxsize=BLOCK,
                 blockysize=BLOCK,
                 bigtiff="IF_SAFER",
@@ -162,9 +167,9 @@ class StripWriter:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns GDAL's trouble with a file into an OutputError."""
+    """Raises GDAL's errors as OutputError."""
     try:
-        # GDAL prints its trouble in threads that have no environment; and a 38-Cloud mask has no place.
+        # Without an Env, GDAL prints errors in threads. 38-Cloud masks are not georeferenced.
         with rasterio.Env(**gdal.OPTIONS), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
@@ -175,7 +180,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def strips(path: Path, rows: int) -> Iterator[tuple[int, Mask]]:
-    """Reads a one-band raster from top to bottom: first row and values ``(up to rows, width)``."""
+    """Reads a single-band raster from top to bottom: first row of each strip, and its values ``(≤ rows, width)``."""
     with open_quietly(path) as dataset:
         for first in range(0, dataset.height, rows):
             window = Window(0, first, dataset.width, min(rows, dataset.height - first))
@@ -190,11 +195,11 @@ def count(path: Path, rows: int) -> Counts:
 def remove_small(
     source: Path, destination: Path, pixels: int, grid: GeoBox, strip: int, area_or_point: str | None
 ) -> None:
-    """Copies a mask without clouds, shadows and holes of fewer than so many pixels (joined edge to edge).
+    """Copies a mask without clouds, shadows and holes of fewer than ``pixels`` pixels (4-connected).
 
-    No data stays. What is small becomes what is around it: clouds first, then shadows, each against all else; where
-    nothing around is large enough, it stays. Takes a few bytes of memory a pixel: what is joined is known only when all
-    has been seen.
+    A small region takes the value of its largest neighbour, or stays if none is large enough: clouds first, then
+    shadows, each against everything else. No data stays. The whole mask is held in memory, at a few bytes per pixel,
+    as regions are known only once all rows are read.
     """
     mask = np.concatenate([rows for _, rows in strips(source, strip)])
     least = min(pixels, mask.size - 1)
@@ -219,11 +224,11 @@ def dilate(
     strip: int,
     area_or_point: str | None,
 ) -> None:
-    """Copies a mask with a class wherever the centre of a pixel of it is at most its radius, in metres, away.
+    """Copies a mask with its classes grown: to all pixels whose centre is within a radius of a class pixel's centre.
 
-    ``radii``: of CLOUD, which grows over clear and shadow, and of SHADOW, which grows over clear. No data stays.
-    Distances are true: Euclidean, pixel height and width apart, and in a geographic CRS those of each strip's own
-    latitude. Raises OptionError without a CRS.
+    ``radii`` holds, in metres, the radius of CLOUD, which grows over clear and shadow, and of SHADOW, which grows over
+    clear. No data stays. Distances are Euclidean and allow for pixels that are not square. In a geographic CRS the
+    pixel size is that at each strip's latitude. Raises OptionError without a CRS.
     """
     if grid.pixel_size is None:
         raise OptionError("a buffer in metres needs a scene whose CRS is known, and this one has none")
@@ -245,7 +250,7 @@ def dilate(
 
 
 def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], rows: slice) -> NDArray[np.bool_]:
-    """``(h, w)`` True for cloud → True in the given rows where cloud is within the radius."""
+    """``(h, w)``, True for cloud → the given rows, True within ``radius`` of cloud."""
     columns = np.arange(cloud.shape[1], dtype="int32")
     far = np.int32(2 * cloud.shape[1] + 1)
     left = np.maximum.accumulate(np.where(cloud, columns, -far), axis=1)
@@ -270,9 +275,15 @@ def write_cog(
     colours: Mapping[int, tuple[int, int, int, int]] | None = None,
     resampling: str = "NEAREST",
 ) -> None:
-    """Copies a raster to a Cloud Optimized GeoTIFF with tags, a description a band and, given one, a colour table.
+    """Copies a raster to a Cloud Optimized GeoTIFF.
 
-    Overviews are made by ``resampling``: NEAREST keeps the share of cloud, MODE shrinks it.
+    Args:
+        source: The raster; its metadata are changed.
+        destination: The file to write.
+        descriptions: One for each band.
+        tags: Metadata of the dataset.
+        colours: Colour table of the first band; None: none.
+        resampling: For overviews; NEAREST preserves the cloud cover, MODE reduces it.
     """
     with writing(destination):
         with rasterio.open(source, "r+") as dataset:

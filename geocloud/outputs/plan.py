@@ -1,4 +1,4 @@
-"""Which files are asked for of a scene, and what stands beside them."""
+"""The output files of a scene, with their style files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from geocloud.errors import OutputError
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """The results of one scene.
+    """The output files of one scene.
 
-    Raises OutputError for rasters that are not named as GeoTIFFs, OptionError for polygons in a form that does not
-    exist.
+    Raises OutputError for rasters whose names do not end in .tif, OptionError for polygons in an unknown format.
     """
 
     mask: Path
-    """Always; the last to appear."""
+    """Cloud Optimized GeoTIFF, always written, and published last."""
     polygons: Path | None = None
-    """GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, by its ending."""
+    """GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, by its suffix; None: not requested."""
     probability: Path | None = None
+    """Cloud Optimized GeoTIFF; None: not requested."""
 
     def __post_init__(self) -> None:
         for path in (self.mask, self.probability):
@@ -39,19 +39,19 @@ class OutputPlan:
     def of(
         cls, mask: str | Path, polygons: str | Path | None = None, probability: str | Path | None = None
     ) -> OutputPlan:
-        """The same from names."""
+        """The plan for paths given as text."""
         return cls(Path(mask), *(None if path is None else Path(path) for path in (polygons, probability)))
 
     @property
     def results(self) -> list[Path]:
-        """The files that were asked for."""
+        """The requested files, without styles."""
         return [path for path in (self.mask, self.polygons, self.probability) if path is not None]
 
     @property
     def styles(self) -> dict[Path, Path]:
-        """Each result's QGIS style, NAME.qml, but for a GeoPackage, which holds its own.
+        """The QGIS style of each result, NAME.qml; a GeoPackage holds its own.
 
-        Polygons that would share theirs with a raster go without.
+        Polygons get none where a raster's style has the same name.
         """
         rasters = {path: path.with_suffix(".qml") for path in (self.mask, self.probability) if path is not None}
         if self.polygons is None or self.polygons.suffix.lower() == ".gpkg":
@@ -61,11 +61,11 @@ class OutputPlan:
 
     @property
     def files(self) -> list[Path]:
-        """Results and styles."""
+        """Requested files and their styles."""
         return [*self.results, *self.styles.values()]
 
     def refuse(self, sources: Iterable[str | Path]) -> None:
-        """Raises OutputError where a result would replace the scene itself."""
+        """Raises OutputError if a result would overwrite one of the scene's own files."""
         taken = {Path(source).resolve() for source in sources}
         for path in self.results:
             if path.resolve() in taken:

@@ -1,4 +1,4 @@
-"""Cloud polygons, traced from a mask on disk."""
+"""Cloud polygons, vectorised from a mask on disk."""
 
 from __future__ import annotations
 
@@ -27,12 +27,21 @@ LAYER = "clouds"
 def trace_clouds(
     mask: Path, probability: Path, *, scene: str, acquired: datetime | None, strip: int, shadows: bool = False
 ) -> geopandas.GeoDataFrame:
-    """Polygons of the cloud in a mask, and of its shadow if asked: pixels joined edge to edge, the outline along them.
+    """Polygons of cloud, and with ``shadows`` also of cloud shadow: 4-connected pixels, outlined along pixel edges.
 
-    Columns: ``id`` from 1, with ``shadows`` ``class`` (cloud or shadow), ``area_m2`` (on the ellipsoid where the CRS is
-    geographic; missing without a CRS), ``mean_probability`` of its class in [0, 1] (from ``probability``, whole per
-    cent, a band a class), ``scene``, ``acquired`` (UTC). All geometries are valid Polygons, in the mask's CRS, and do
-    not overlap: together they are the mask's cloud and shadow.
+    Args:
+        mask: Mask raster.
+        probability: Probability raster in whole per cent, a band per class.
+        scene: Value of the column ``scene``.
+        acquired: Value of the column ``acquired`` (UTC).
+        strip: Rows that are read at a time.
+        shadows: Whether shadow gets polygons too.
+
+    Returns:
+        Columns: ``id`` from 1; with ``shadows``, ``class`` (cloud or shadow); ``area_m2`` (on the ellipsoid where the
+        CRS is geographic; missing without a CRS); ``mean_probability`` of its class in [0, 1]; ``scene``;
+        ``acquired``. The geometries are valid Polygons in the mask's CRS that do not overlap and together cover the
+        mask's cloud and shadow.
     """
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
@@ -60,7 +69,7 @@ def trace_clouds(
 
 
 def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:
-    """Splits rings that touch themselves, which the tracing of pixel edges can make."""
+    """Splits self-touching rings, which tracing along pixel edges can produce."""
     if not len(traced):
         return traced
     parts = shapely.get_parts(np.where(shapely.is_valid(traced), traced, shapely.make_valid(traced)))
@@ -69,7 +78,7 @@ def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:
 
 
 def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
-    """Square metres: on the ellipsoid in a geographic CRS, else in the plane, corrected for how the grid stretches."""
+    """Square metres: on the ellipsoid in a geographic CRS, else planar, corrected for the scale of the projection."""
     if grid.pixel_size is None or grid.crs is None:
         return np.full(len(geometry), np.nan)
     if grid.crs.is_geographic:
@@ -83,7 +92,7 @@ def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
 def _mean_probability(
     geometry: NDArray[Any], probability: Path, band: int, grid: GeoBox, strip: int
 ) -> NDArray[np.float64]:
-    """The mean of a band over each polygon's pixels, strip by strip."""
+    """Mean of a band over the pixels of each polygon, in [0, 1], read strip by strip."""
     if not len(geometry):
         return np.empty(0)
     tree = shapely.STRtree(geometry)

@@ -1,7 +1,7 @@
-"""Results appear whole or not at all: written in a hidden folder beside their destination, then moved into place.
+"""Results appear whole or not at all: written to a hidden folder beside their destination, then moved into place.
 
-Whoever makes such a folder holds a lock on it, which ends with the process, however that ends: `sweep` tells by it what
-a killed run has left behind.
+A process locks the staging folders that it creates. The lock ends with the process, however that ends: from it `sweep`
+knows which folders were left behind by killed runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from geocloud.errors import OutputError, OutputExistsError
 
 SIDECARS = (".aux.xml", ".ovr", ".msk")
-"""What GDAL may have left beside an earlier file of the same name; QGIS's NAME.qml is replaced with it."""
+"""Files that GDAL may have left beside an earlier file of that name. QGIS's NAME.qml is an output, and replaced."""
 
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
@@ -28,11 +28,11 @@ LONGEST_NAME = 255 - 2 * len(".aux.xml")
 """Bytes: what disks take, but for the sidecar of a result, and what GDAL may have left beside that."""
 
 ORPHAN_AGE = 24 * 3600
-"""Seconds after which a folder of another machine, or without a lock, is nobody's."""
+"""Seconds after which a folder of another machine, or one without a lock, counts as abandoned."""
 
 
 def sweep(folder: Path) -> None:
-    """Deletes what killed runs have left in a folder; what belongs to a run that is alive stays."""
+    """Deletes the staging folders that killed runs have left in a folder; those of live runs stay."""
     for left in folder.glob(f"{STAGING_PREFIX}*/"):
         lock = left / LOCK
         with suppress(OSError, Timeout, NotImplementedError):
@@ -44,15 +44,15 @@ def sweep(folder: Path) -> None:
 
 
 def _prefix() -> str:
-    """Of this machine's folders: on a shared disk, other machines' locks may not be seen."""
+    """Prefix of this machine's staging folders: on a shared disk, locks of other machines may be invisible."""
     return f"{STAGING_PREFIX}{re.sub(r'[^A-Za-z0-9]', '', platform.node())[:40]}-"
 
 
 class Staging:
-    """Where results are made until all of them are whole. Use it in a ``with`` block and end that with `publish`.
+    """Holds results until all of them are complete. Use it in a ``with`` block, and end that with `publish`.
 
-    Raises OutputExistsError at once for a destination that is there already, unless ``overwrite``; OutputError for one
-    that cannot be written to.
+    Raises OutputExistsError at once if a destination exists, unless ``overwrite``, and OutputError if one cannot be
+    written.
     """
 
     def __init__(self, destinations: list[Path], overwrite: bool = False) -> None:
@@ -70,7 +70,7 @@ class Staging:
                 raise OutputExistsError(f"{path}: exists already; give --overwrite to replace it, or another name")
             if not path.parent.is_dir():
                 raise OutputError(f"{path}: the folder {path.parent} does not exist")
-        self._staged: dict[Path, Path] = {}  # from where a file is made to where it belongs
+        self._staged: dict[Path, Path] = {}  # staged path → destination
         self._folders: dict[Path, Path] = {}
         self._locks: list[FileLock] = []
         try:
@@ -87,27 +87,27 @@ class Staging:
         self.close()
 
     def place(self, destination: Path) -> Path:
-        """Where to make a file that `publish` will move to ``destination``."""
+        """The path to write a file to that `publish` will move to ``destination``."""
         staged = self._folder(destination.parent) / destination.name
         self._staged[staged] = destination
         return staged
 
     def place_text(self, destination: Path, text: str) -> None:
-        """Makes a text file that `publish` will move to ``destination``."""
+        """Writes a text file that `publish` will move to ``destination``."""
         try:
             self.place(destination).write_text(text, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 
     def scratch(self, near: Path, name: str) -> Path:
-        """A file for in-between results, on the disk that ``near`` goes to; it is deleted in the end."""
+        """The path of a temporary file, on the same disk as ``near``; it is deleted at the end."""
         return self._folder(near.parent) / f"{name}.scratch"
 
     def publish(self) -> None:
-        """Moves everything into place, in the order in which it was placed; the last one says that all is there."""
+        """Moves the files into place, in the order of the `place` calls: once the last one exists, all do."""
         try:
             for staged, destination in self._staged.items():
-                with staged.open("r+b") as file:  # Windows syncs only what may be written
+                with staged.open("r+b") as file:  # Windows syncs only files open for writing
                     os.fsync(file.fileno())
                 for suffix in SIDECARS:
                     stale = destination.with_name(destination.name + suffix)
@@ -118,7 +118,7 @@ class Staging:
             raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 
     def close(self) -> None:
-        """Deletes whatever was not published."""
+        """Deletes everything that was not published."""
         for lock in self._locks:
             lock.release()
         for folder in self._folders.values():
@@ -128,7 +128,7 @@ class Staging:
         if parent not in self._folders:
             made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
             lock = FileLock(made / LOCK, thread_local=False)
-            with suppress(NotImplementedError):  # a file system without locks
+            with suppress(NotImplementedError):  # the file system has no locks
                 lock.acquire()
                 self._locks.append(lock)
         return self._folders[parent]

@@ -1,8 +1,8 @@
-"""How results look in a GIS: one colour scheme, as colour tables, QGIS styles and names of classes.
+"""How results look in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
 
-Cloud is vermilion and its shadow reddish purple, numbers 6 and 8 of Okabe and Ito's set, which people with any colour
-vision tell from one another and from land, sea and snow (https://jfly.uni-koeln.de/color/). Clear is transparent, and
-so is what holds no data.
+Cloud is vermilion and its shadow reddish purple, numbers 6 and 8 of Okabe and Ito's palette. People with any colour
+vision can distinguish them from each other and from land, sea and snow (https://jfly.uni-koeln.de/color/). Clear and no
+data are transparent.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from geocloud.outputs.mask import CLEAR, CLOUD, NO_DATA, SHADOW
 CLOUD_RGB = (213, 94, 0)
 SHADOW_RGB = (204, 121, 167)
 CLASSES = {CLEAR: "clear", CLOUD: "cloud", SHADOW: "shadow"}
-"""Mask values that mean something."""
+"""Names of the mask values, apart from no data."""
 
 _ALPHA = {CLEAR: 0, CLOUD: 128, SHADOW: 128}
 _ALL = {CLEAR: (0, 0, 0, 0), CLOUD: (*CLOUD_RGB, 255), SHADOW: (*SHADOW_RGB, 255), NO_DATA: (0, 0, 0, 0)}
 
 
 def classes(shadows: bool) -> dict[int, str]:
-    """The mask values that a mask may hold, and their names."""
+    """The values that a mask may hold, and their names."""
     return {value: name for value, name in CLASSES.items() if shadows or value != SHADOW}
 
 
 def colours(shadows: bool = True) -> dict[int, tuple[int, int, int, int]]:
-    """A mask's colour table, for programs that read no style file: red, green, blue, alpha."""
+    """A mask's colour table (red, green, blue, alpha), for programs that do not read style files."""
     return {value: colour for value, colour in _ALL.items() if shadows or value != SHADOW}
 
 
@@ -48,7 +48,7 @@ def _hex(colour: tuple[int, ...]) -> str:
 
 
 def mask_qml(shadows: bool = False) -> str:
-    """A QGIS style for a mask: named classes, clear transparent, the others half transparent."""
+    """A QGIS style for a mask: named classes, clear transparent, the others semi-transparent."""
     entries = "".join(
         f'<paletteEntry value="{value}" label="{label}" color="{_hex(_ALL[value])}" alpha="{_ALPHA[value]}"/>'
         for value, label in classes(shadows).items()
@@ -75,14 +75,14 @@ def probability_qml() -> str:
 
 
 FOOTPRINT_STEPS = ((0, 10), (10, 30), (30, 60), (60, 100))
-"""Cloud percentages of a scene that are shown alike, from the first to the second."""
+"""Classes of cloud cover in per cent, (from, to)."""
 
 CLEAR_RGB = (86, 180, 233)
-"""Sky blue, number 3 of the same set: a scene without cloud."""
+"""Sky blue, number 3 of the same palette, for a cloud-free scene."""
 
 
 def polygons_qml(shadows: bool = False) -> str:
-    """A QGIS style for polygons of cloud, and of shadow by their ``class``: an outline and a light fill."""
+    """A QGIS style for cloud polygons, with shadows categorised by ``class``: an outline and a light fill."""
     if shadows:
         kinds = ((CLASSES[CLOUD], CLOUD_RGB), (CLASSES[SHADOW], SHADOW_RGB))
         categories = "".join(
@@ -101,7 +101,7 @@ def polygons_qml(shadows: bool = False) -> str:
 
 
 def footprints_qml() -> str:
-    """A QGIS style for scenes' outlines: from sky blue to the colour of cloud by their cloud percentage."""
+    """A QGIS style for scene footprints: from sky blue to the colour of cloud, by cloud cover."""
     ranges, symbols = [], []
     for index, (low, high) in enumerate(FOOTPRINT_STEPS):
         share = index / (len(FOOTPRINT_STEPS) - 1)
@@ -118,7 +118,7 @@ def footprints_qml() -> str:
 
 
 def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
-    """QGIS's symbol of an outline and a light fill."""
+    """A QGIS fill symbol: an outline and a light fill."""
     red, green, blue = colour
     settings = {
         "color": f"{red},{green},{blue},{alpha}",
@@ -137,7 +137,7 @@ def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
 
 
 def mask_aux_xml(shadows: bool = False) -> str:
-    """GDAL's NAME.tif.aux.xml for a mask: category names and an attribute table."""
+    """GDAL's NAME.tif.aux.xml for a mask: category names and a raster attribute table."""
     names = "".join(f"<Category>{label}</Category>" for label in classes(shadows).values())
     columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
     fields = "".join(

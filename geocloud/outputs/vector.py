@@ -1,4 +1,4 @@
-"""Layers of features on disk: GeoPackage with a title and a style, GeoJSON, FlatGeobuf, GeoParquet."""
+"""Vector files: GeoPackage with a title and a style, GeoJSON, FlatGeobuf, GeoParquet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATE TABLE layer_styles (
 
 
 def check_suffix(path: Path) -> None:
-    """Raises OptionError for a name whose ending stands for no known form."""
+    """Raises OptionError if the suffix of a path stands for no known format."""
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(f"{path}: wanted a name that ends in {', '.join(SUFFIXES)}")
 
@@ -32,11 +32,19 @@ def check_suffix(path: Path) -> None:
 def write_layer(
     frame: geopandas.GeoDataFrame, path: Path, *, layer: str, title: str, abstract: str, qml: str, kind: str = "Polygon"
 ) -> None:
-    """Writes features in the form that the name's ending stands for.
+    """Writes features in the format that the path's suffix stands for.
 
-    A GeoPackage gets a title, an abstract, and a style that QGIS applies by itself; read it with ``layer=``, for the
-    style is a table of its own. GeoJSON is as RFC 7946 wants it: in WGS 84. ``kind`` is the layer's geometry type.
-    Raises OptionError, OutputError, DependencyError.
+    Args:
+        frame: The features. GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS.
+        path: The file to write.
+        layer: Name of the layer. Use it when reading a GeoPackage, where the style is a further table.
+        title: Of a GeoPackage's layer.
+        abstract: Of a GeoPackage's layer.
+        qml: Style of a GeoPackage's layer, which QGIS applies by itself.
+        kind: Geometry type of the layer.
+
+    Raises:
+        GeocloudError: OptionError, OutputError or DependencyError.
     """
     check_suffix(path)
     form = path.suffix.lower()

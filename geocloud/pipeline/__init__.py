@@ -1,4 +1,4 @@
-"""The whole story: scene → tiles → model → mosaic → mask and polygons."""
+"""The pipeline: scene → tiles → model → mosaic → mask and polygons."""
 
 from geocloud.pipeline.arrays import mask_array
 from geocloud.pipeline.mask import mask_scene

@@ -1,4 +1,4 @@
-"""Masks of images that are in memory already."""
+"""Masks of images in memory."""
 
 from __future__ import annotations
 
@@ -30,23 +30,27 @@ def mask_array(
     shadow_threshold: float | None = None,
     compute: ComputeOptions | None = None,
 ) -> NDArray[np.uint8]:
-    """The cloud mask ``(h, w)`` of an image: 0 clear, 1 cloud, 2 cloud shadow where it is asked for, 255 no data.
+    """Masks an image in memory.
 
     Args:
         reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere (0 to about 1.2); NaN where
-            there is no data, and nir NaN all over where there is none of it.
-        pixel_size: Metres of a pixel. An image finer than 20 m is then seen in pixels of the size that the model was
-            trained on; None: it is seen as it is.
+            there is no data. nir is NaN everywhere if the image has none.
+        pixel_size: In metres. An image finer than 20 m is resampled to the pixel size that the model was trained on,
+            and the probability back; None: no resampling.
         valid: ``(h, w)``, True where there is data; None: where all bands are finite.
-        model: As for `geocloud.mask_scene`. Loading takes longer than a small image: give a `Predictor` for many.
-        threshold: Cloud is what is above it; None: the model's own.
-        shadows: Whether cloud shadow is masked, too.
-        shadow_threshold: Shadow is what is above it and no cloud; None: the model's own.
-        compute: Where a model that is given by name computes.
+        model: As for `geocloud.mask_scene`. Loading takes longer than masking a small image: for many images, pass a
+            `Predictor`.
+        threshold: Pixels with a higher probability of cloud are cloud; None: the model's own.
+        shadows: Whether cloud shadow is masked too.
+        shadow_threshold: Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own.
+        compute: Where and how a model given by name computes.
+
+    Returns:
+        ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
 
     Raises:
-        GeocloudError: OptionError for another shape, for values that cannot be reflectance, and for a missing
-            near-infrared that the model needs; what loading a model raises.
+        GeocloudError: OptionError for a wrong shape, for values that cannot be reflectance, and for a missing
+            near-infrared band that the model needs; whatever loading the model raises.
     """
     options = MaskOptions(threshold=threshold, shadows=shadows, shadow_threshold=shadow_threshold)
     predict = load(model, compute, shadows)

@@ -1,4 +1,4 @@
-"""The mask on disk, drawn from the top down as the scene is read and predicted."""
+"""Writing of the mask, from top to bottom, while the scene is read and predicted."""
 
 from __future__ import annotations
 
@@ -36,31 +36,37 @@ from geocloud.tiling.resample import Coarse, find_factor
 from geocloud.tiling.tiles import TileGrid
 
 Progress = Callable[[int, int], None]
-"""Called with the rows of tiles that are done, and how many there are."""
+"""Called with the number of finished rows of tiles, and their total."""
 
 Watch = Callable[[int, NDArray[np.float32]], None]
-"""Called, as a scene is read, with the first row and the reflectance ``(4, rows, width)``, NaN without data."""
+"""Called as a scene is read, with the first row and reflectance ``(4, rows, width)``, NaN where there is no data."""
 
 STRIP = 640
-"""Rows of a mask that are refined, counted or traced at once."""
+"""Rows of a mask that are refined, counted or vectorised at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Rasters in the making: the mask, the probabilities in per cent where needed, and what is in the mask."""
+    """Temporary rasters, from which the results are made."""
 
     mask: Path
+    """The mask."""
     percent: Path | None
+    """Probabilities in per cent, a band per class; None: not needed."""
     counts: Counts
+    """Pixels of the mask by class."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How the model sees a scene: its tiles, and what brings them to larger pixels and back, where that is due."""
+    """A scene as the model sees it: cut into tiles, and downsampled where its pixels are finer than the model's."""
 
     grid: TileGrid
+    """The tiles, in pixels that the model sees."""
     read: ReadRows
+    """Reads rows of those pixels."""
     coarse: Coarse | None
+    """Resamples to those pixels and back; None: they are the scene's own."""
 
     @classmethod
     def of(cls, scene: Scene, read: ReadRows, predict: Predict, options: MaskOptions) -> View:
@@ -92,9 +98,9 @@ def draw(
     plan: OutputPlan,
     progress: Progress | None,
 ) -> Drawn:
-    """Draws the mask on disk, and the percentages where something is made of them.
+    """Writes the mask and, where results need them, the percentages to temporary rasters.
 
-    Reading, predicting and writing go on at the same time, each a little ahead of the next.
+    Reading, predicting and writing run concurrently, each slightly ahead of the next.
     """
     counts, mask, percent = NONE, staging.scratch(plan.mask, "mask.tif"), None
     if plan.polygons or plan.probability:
@@ -121,7 +127,7 @@ def draw(
 
 
 def refine(drawn: Drawn, scene: RasterScene, options: MaskOptions, staging: Staging, plan: OutputPlan) -> Drawn:
-    """Drops shadow that no cloud could throw and what is small, then grows what is left."""
+    """Removes impossible shadow and small regions, then buffers the rest."""
     mask = drawn.mask
     sun = _sun(scene)
     if options.shadows and drawn.counts.shadow and sun:
@@ -161,7 +167,7 @@ def _sun(scene: Scene) -> Sun | None:
 
 
 def pixels_of(area: float, grid: GeoBox) -> int:
-    """How many pixels it takes to cover so many square metres."""
+    """Number of pixels that cover an area in square metres, rounded up."""
     if area == 0:
         return 0
     assert grid.pixel_size is not None

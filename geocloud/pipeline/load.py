@@ -1,4 +1,4 @@
-"""The model that a caller means."""
+"""The model that a caller names or passes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def load(
     model: str | Path | Predictor | Predict | Function, compute: ComputeOptions | None, shadows: bool = False
 ) -> Predict:
-    """A model that is given by name, loaded, without what it knows of shadow unless asked; or the one that is given.
+    """Loads a model given by name, without its shadow class unless ``shadows``; any other model is used as it is.
 
-    Raises OptionError.
+    Raises OptionError if ``compute`` comes with a loaded model, and whatever loading raises.
     """
     if isinstance(model, (str, Path)):
-        from geocloud.predict import load_model  # torch: seconds to load
+        from geocloud.predict import load_model  # torch takes seconds to import
 
         return load_model(model, **asdict(compute or ComputeOptions()), cloud_alone=not shadows)
     if compute is not None:
-        raise OptionError("where to compute is for a model given by name; a loaded one knows it already")
+        raise OptionError("compute options are for a model given by name; a loaded one has its own")
     return as_predict(model)

@@ -1,4 +1,4 @@
-"""From a scene to its files."""
+"""From a scene to its output files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from geocloud.predict import Predictor
 
 READ_AHEAD = 6 * 2**20
-"""Pixels of a scene that are read before they are needed."""
+"""Pixels of a scene that are prefetched."""
 
 
 COARSEST = 300.0
@@ -45,29 +45,29 @@ def mask_scene(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> MaskResult:
-    """Masks one scene: writes a cloud mask and, when asked, polygons and the probability.
+    """Masks one scene: writes a cloud mask and, on request, polygons and the probability.
 
-    Every file appears whole, the mask last, once all of them are made; a failure leaves nothing half made.
+    Files appear only when all of them are complete, the mask last. A failure leaves no partial files.
 
     Args:
-        source: Whatever `geocloud.open_scene` takes, or a recipe made of it.
-        output: Becomes a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 2 cloud
-            shadow where it is asked for, 255 no data; a ``.qml`` and an ``.aux.xml`` come with it.
-        polygons: Becomes a GeoPackage with the layer ``clouds`` (or, by its ending, GeoJSON, FlatGeobuf, GeoParquet).
-        probability: Becomes a Cloud Optimized GeoTIFF in per cent, 255 no data: cloud and, asked for, shadow.
+        source: Whatever `geocloud.open_scene` takes, or a recipe made from it.
+        output: The mask to write, a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 2 cloud
+            shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it.
+        polygons: GeoPackage to write, with the layer ``clouds`` (or, by its suffix, GeoJSON, FlatGeobuf, GeoParquet).
+        probability: Cloud Optimized GeoTIFF to write, in per cent, 255 no data: cloud and, if requested, shadow.
         model: A bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
             ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
         read: What is known of the source.
         options: How the mask is made.
-        compute: Where a model that is given by name computes.
+        compute: Where and how a model given by name computes.
         progress: Called after each row of tiles.
-        watch: Sees the scene as it is read, from top to bottom.
+        watch: Called with each strip of the scene as it is read, from top to bottom.
 
     Returns:
-        What came of it.
+        The files written, and a summary of the scene and its cloud cover.
 
     Raises:
-        GeocloudError: One of its kinds, see `geocloud.errors`.
+        GeocloudError: One of its subclasses, see `geocloud.errors`.
     """
     started = time.monotonic()
     options, read = options or MaskOptions(), read or ReadOptions()
@@ -78,7 +78,7 @@ def mask_scene(
         _check_metres(scene.grid, options)
         _check_pixels(scene, options)
         with Staging(plan.files, options.overwrite) as staging:
-            with reading_down(scene, READ_AHEAD) as rows:  # goes on while the model is loaded
+            with reading_down(scene, READ_AHEAD) as rows:  # continues while the model is loaded
                 predict = load(model, compute, options.shadows)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
@@ -110,9 +110,9 @@ def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
 
 
 def _check_bands(scene: RasterScene, predict: Predict) -> None:
-    """A model that was not trained without near-infrared is not given a scene that has none."""
+    """Refuses a scene without near-infrared if the model needs that band."""
     if scene.bands == 3 and not predict.optional_nir:
         raise BandError(
-            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without; "
+            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without it; "
             "name a band for it with --bands, or take the model 'fast'"
         )

@@ -1,4 +1,4 @@
-"""What is made of the mask that was drawn: GeoTIFFs, polygons, and the word to the caller."""
+"""From the temporary mask to the results: GeoTIFFs, polygons, and the summary for the caller."""
 
 from __future__ import annotations
 
@@ -16,33 +16,47 @@ from geocloud.pipeline.options import MaskOptions
 from geocloud.scene import RasterScene
 
 POLYGON_PIXELS = 9
-"""Clouds and holes of fewer pixels make no polygon, unless a minimum is given."""
+"""Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskResult:
-    """What came of a scene. Percentages of cloud and shadow are of valid pixels, None where there are none.
-
-    ``shadow_percent`` is None, too, where shadow was not asked for.
-    """
+    """The files written for a scene, and a summary of the scene and its cloud cover."""
 
     source: str
+    """The source as it was named."""
     scene: str
+    """Name of the scene."""
     mask: Path
+    """The mask written."""
     polygons: Path | None
+    """The polygons written; None: not requested."""
     probability: Path | None
+    """The probability raster written; None: not requested."""
     cloud_percent: float | None
+    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
     valid_percent: float
+    """Per cent of all pixels that hold data."""
     polygon_count: int | None
+    """Number of polygons; None: not requested."""
     height: int
+    """Pixel rows of the mask."""
     width: int
+    """Pixel columns of the mask."""
     crs: str | None
+    """Such as EPSG:32633; None: unknown."""
     acquired: str | None
+    """Time of acquisition, ISO 8601; None: unknown."""
     model: str
+    """Name of the model."""
     threshold: float
+    """Threshold of cloud that was applied."""
     seconds: float
+    """Wall-clock time."""
     shadow_percent: float | None = None
+    """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
     shadow_threshold: float | None = None
+    """Threshold of shadow that was applied; None: shadow was not requested."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -51,26 +65,30 @@ class MaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A scene, how it was masked, and what came of it."""
+    """A scene that has been masked, from which the results are written."""
 
     scene: RasterScene
+    """The scene, still open."""
     model: str
+    """Name of the model."""
     thresholds: Thresholds
+    """The thresholds that were applied."""
     drawn: Drawn
+    """The temporary rasters."""
 
     @property
     def shadows(self) -> bool:
-        """Whether shadow was asked for."""
+        """Whether shadow was requested."""
         return self.thresholds.shadow is not None
 
     @property
     def shadow_percent(self) -> float | None:
-        """Shadow over valid pixels; None without any, and where it was not asked for."""
+        """Per cent of the valid pixels that are shadow; None if not requested, or if there are no valid pixels."""
         return self.drawn.counts.shadow_percent if self.shadows else None
 
     @property
     def tags(self) -> dict[str, str]:
-        """What rasters say of themselves."""
+        """Metadata tags of the output rasters."""
         scene, cloud, of_shadow = self.scene, self.drawn.counts.cloud_percent, {}
         if self.thresholds.shadow is not None:
             of_shadow = {
@@ -90,7 +108,7 @@ class Made:
 
     @property
     def abstract(self) -> str:
-        """The same in a sentence."""
+        """The same as text, for the GeoPackage."""
         scene, cloud = self.scene, self.drawn.counts.cloud_percent
         share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
         share += "" if self.shadow_percent is None else f", {self.shadow_percent:.1f} % cloud shadow"
@@ -99,7 +117,7 @@ class Made:
         return f"{scene.name}{when}: {share}. {how}."
 
     def result(self, plan: OutputPlan, polygon_count: int | None, seconds: float) -> MaskResult:
-        """What `mask_scene` returns."""
+        """The return value of `mask_scene`."""
         scene, counts = self.scene, self.drawn.counts
         return MaskResult(
             source=scene.recipe.source,
@@ -123,10 +141,10 @@ class Made:
 
 
 def write_polygons(made: Made, options: MaskOptions, staging: Staging, plan: OutputPlan) -> int | None:
-    """Traces the mask, without clouds and holes too small to draw; returns how many polygons there are."""
+    """Writes polygons of the mask, without small clouds and holes. Returns their number; None: not requested."""
     if plan.polygons is None:
         return None
-    from geocloud.outputs import polygons as tracing  # geopandas takes longer to load than a small scene to mask
+    from geocloud.outputs import polygons as tracing  # importing geopandas takes longer than masking a small scene
     from geocloud.outputs import vector
 
     scene, mask, percent = made.scene, made.drawn.mask, made.drawn.percent

@@ -1,4 +1,4 @@
-"""Masks of xarray's arrays, in memory or lazily by dask: what stackstac, odc-stac and rioxarray give."""
+"""Masks of xarray objects, as returned by stackstac, odc-stac and rioxarray: in memory, or lazily with dask."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
-"""What bands are called, by STAC's common names."""
+"""Accepted names of the bands, which are STAC's common names."""
 
 CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
-"""Coordinates that tell the CRS: of rioxarray and odc-stac, then of stackstac."""
+"""Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
 REACH = 64
-"""Pixels, as the model sees them, that a block shares with its neighbours on each side."""
+"""Overlap of dask blocks on each side, in pixels that the model sees."""
 
 ALIGNED = 32
-"""Blocks begin at multiples of so many of these pixels, for a network halves them: other starts change 0.3 % of it."""
+"""Blocks start at multiples of so many of these pixels, as the network pools. Other starts change 0.3 % of a mask."""
 
 
 def mask_xarray(
@@ -51,25 +51,25 @@ def mask_xarray(
     shadows: bool = False,
     shadow_threshold: float | None = None,
 ) -> xarray.DataArray:
-    """The cloud mask of an image or of a stack of them, on the same pixels: see `geocloud.mask_array`.
+    """Masks an image, or a stack of images, on the same pixels: see `geocloud.mask_array`.
 
-    Lazy where the image is: dask computes it by blocks, which overlap so that no seam shows.
+    The mask is lazy if the image is. Dask then computes it block by block, with overlaps that hide the seams.
 
     Args:
         image: Reflectance at the top of the atmosphere (0 to about 1.2), NaN where there is no data: a DataArray with
-            dimensions ``band``, ``y``, ``x`` and perhaps others, such as ``time``, whose bands are named by the
-            coordinate ``band``; or a Dataset with a variable a band. Bands are called red, green, blue and nir (or
-            nir08); nir may be missing.
-        pixel_size: Metres of a pixel; None: told by the coordinates and the CRS (``spatial_ref``, ``epsg`` or
-            ``proj:epsg``), where those are there.
-        model: A bundled model's name or a checkpoint's path, which every process loads once; or a loaded model.
-        threshold: Cloud is what is above it; None: the model's own.
-        shadows: Whether cloud shadow is masked, too: 2.
-        shadow_threshold: Shadow is what is above it and no cloud; None: the model's own.
+            dimensions ``band``, ``y``, ``x`` and possibly others, such as ``time``, whose coordinate ``band`` names the
+            bands; or a Dataset with a variable per band. Bands are named red, green, blue and nir (or nir08); nir may
+            be missing.
+        pixel_size: In metres; None: from the coordinates and the CRS (``spatial_ref``, ``epsg`` or ``proj:epsg``), if
+            the image has them.
+        model: A bundled model's name or a checkpoint's path, which each process loads once; or a loaded model.
+        threshold: Pixels with a higher probability of cloud are cloud; None: the model's own.
+        shadows: Whether cloud shadow is masked too, as 2.
+        shadow_threshold: Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own.
 
     Raises:
-        GeocloudError: BandError for bands that are not there, OptionError for other dimensions and for values that
-            cannot be reflectance (where the image is lazy, when it is computed), DependencyError without xarray.
+        GeocloudError: BandError for missing bands, OptionError for wrong dimensions and for values that cannot be
+            reflectance (if the image is lazy, only when it is computed), DependencyError without xarray.
     """
     try:
         import xarray
@@ -87,7 +87,7 @@ def mask_xarray(
 
         rows, cols = bands.ndim - 2, bands.ndim - 1
         sides = {axis: _rounded(max(bands.chunks[axis]), ALIGNED * factor) for axis in (rows, cols)}
-        whole = bands.data.rechunk({0: -1, **sides})  # all bands in a block
+        whole = bands.data.rechunk({0: -1, **sides})  # all bands in each block
         depth = {rows: REACH * factor, cols: REACH * factor}
         values = dask.array.map_overlap(
             of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
@@ -104,14 +104,14 @@ def _rounded(side: int, unit: int) -> int:
 
 
 def _bands(image: Any, xarray: Any) -> Any:
-    """Red, green, blue and nir as a DataArray ``(band, …, y, x)``; nir NaN where the image has none."""
+    """Red, green, blue and nir as a DataArray ``(band, …, y, x)``; nir is NaN if the image has none."""
     if isinstance(image, xarray.Dataset):
         there = [str(name) for name in image.data_vars]
     elif isinstance(image, xarray.DataArray):
         if "band" not in image.dims or "band" not in image.coords:
             raise BandError(f"dimensions {image.dims}: wanted one named band, with a coordinate that names the bands")
         there = [str(name) for name in image["band"].values]
-        image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # titles and such
+        image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # of bands
     else:
         raise OptionError(f"{type(image).__name__}: wanted a DataArray or a Dataset of xarray")
     found = {band: next((name for name in NAMES[band] if name in there), None) for band in BANDS}
@@ -119,7 +119,7 @@ def _bands(image: Any, xarray: Any) -> Any:
     if missing:
         raise BandError(f"no {' and no '.join(missing)} among the bands {', '.join(there)}; rename them")
     if found["nir"] is None:
-        log.warning("without near-infrared; clouds are told from bright ground less well")
+        log.warning("without near-infrared, bright ground is more easily taken for cloud")
     layers = [_layer(image, name, xarray) for name in found.values() if name is not None]
     if found["nir"] is None:
         layers.append(xarray.full_like(layers[0], np.nan))
@@ -130,7 +130,7 @@ def _bands(image: Any, xarray: Any) -> Any:
 def _layer(image: Any, name: str, xarray: Any) -> Any:
     layer = image[name] if isinstance(image, xarray.Dataset) else image.sel(band=name)
     if layer.dtype.kind != "f":
-        raise OptionError(f"band {name} holds {layer.dtype}: wanted reflectance: scale it, no data as NaN")
+        raise OptionError(f"band {name} holds {layer.dtype}: wanted reflectance as floats, with NaN for no data")
     return layer.drop_vars("band", errors="ignore").astype("float32")
 
 
@@ -142,11 +142,11 @@ def _ground(image: Any) -> tuple[str, str]:
 
 
 def _pixel_size(image: Any) -> float | None:
-    """Metres of a pixel's longer side, None where coordinates or CRS are missing."""
+    """Longer side of a pixel in metres; None without coordinates or CRS."""
     rows, cols = _ground(image)
     crs = _crs(image)
     if crs is None or rows not in image.coords or min(image.sizes[rows], image.sizes[cols]) < 2:
-        log.warning("no CRS or coordinates: pixels are taken as the model's own; say pixel_size where they are finer")
+        log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 20 m")
         return None
     y, x = image[rows].values, image[cols].values
     place = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
@@ -170,7 +170,7 @@ def _crs(image: Any) -> CRS | None:
 
 @lru_cache(maxsize=2)
 def _loaded(model: str, shadows: bool) -> Predict:
-    """The model of this process."""
+    """The model, loaded once per process."""
     return load(model, None, shadows)
 
 
@@ -183,7 +183,7 @@ def _factor(model: Predict, metres: float | None) -> int:
 
 
 def _mask(block: NDArray[np.float32], *, model: str | Path | Predict, how: dict[str, Any]) -> NDArray[np.uint8]:
-    """The masks ``(…, h, w)`` of images ``(4, …, h, w)``."""
+    """Images ``(4, …, h, w)`` → masks ``(…, h, w)``."""
     out = np.empty(block.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
         out[place] = mask_array(block[:, *place], model=_of(model, how["shadows"]), **how)

@@ -1,1 +1,1 @@
-"""Pictures of scenes and masks."""
+"""Quick-looks: pictures of scenes and masks."""

@@ -1,4 +1,4 @@
-"""Quick-looks: a scene as a picture, with its clouds, a scale bar and a caption."""
+"""Quick-looks: a picture of a scene with its clouds, a scale bar and a caption."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ LARGEST = 8192
 
 @dataclass(frozen=True, slots=True)
 class PreviewOptions:
-    """How a preview looks.
-
-    ``size``: the longer side of each picture of the scene, at most, in pixels. ``colour``: natural, nir (near-infrared
-    as red) or both. ``cloud``: outline or overlay. ``beside``: pictures without the clouds too. ``caption``: scale bar,
-    name and date below. ``world_file``: georeferencing for a GIS beside it, for a single picture.
-    """
+    """How a preview looks. Raises OptionError."""
 
     size: int = 1200
+    """Longest side of each picture of the scene, in pixels."""
     colour: str = "natural"
+    """natural, nir (near-infrared shown as red) or both."""
     cloud: str = "outline"
+    """outline or overlay."""
     beside: bool = False
+    """Whether the scene is also shown without its clouds, beside the picture with them."""
     caption: bool = True
+    """Whether a scale bar, the scene's name and its date are shown below."""
     world_file: bool = False
+    """Whether georeferencing is written beside the picture (a world file and .aux.xml); for a single picture."""
     overwrite: bool = False
+    """Whether existing files are replaced."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= LARGEST:
@@ -51,7 +53,7 @@ class PreviewOptions:
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(known)}")
         if self.world_file and (self.beside or self.colour == "both"):
-            raise OptionError("a world file says where one picture lies: take one colour, and nothing beside it")
+            raise OptionError("a world file georeferences a single picture: take one colour, and nothing beside it")
 
 
 def preview_scene(
@@ -62,10 +64,20 @@ def preview_scene(
     read: ReadOptions | None = None,
     options: PreviewOptions | None = None,
 ) -> tuple[int, int]:
-    """Draws a scene, with the clouds of ``mask`` where that is given; returns the picture's height and width.
+    """Draws a picture of a scene. Large scenes are read at reduced resolution, from overviews where they have any.
 
-    ``output`` ends in .png, .jpg or .webp. Large scenes are read at a fraction of their size, by their overviews
-    where they have some. Raises a `geocloud.errors.GeocloudError`.
+    Args:
+        source: Whatever `geocloud.open_scene` takes.
+        output: The picture to write: .png, .jpg or .webp.
+        mask: Mask of the scene, whose clouds are drawn; None: none.
+        read: What is known of the source.
+        options: How the picture looks.
+
+    Returns:
+        (height, width) of the picture in pixels.
+
+    Raises:
+        GeocloudError: One of its subclasses, see `geocloud.errors`.
     """
     options, output = options or PreviewOptions(), Path(output)
     if output.suffix.lower() not in FORMS:
@@ -104,7 +116,7 @@ def preview_scene(
             raise OutputError(f"{output}: cannot be written ({error})") from error
         staging.publish()
     if not options.world_file:
-        world[0].unlink(missing_ok=True)  # of an earlier picture of another size
+        world[0].unlink(missing_ok=True)  # left by an earlier picture of another size
     return picture.shape[0], picture.shape[1]
 
 
@@ -112,7 +124,7 @@ def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels
     with open_raster(str(path), str(path)) as dataset:
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         if not grid.agrees_with(scene.grid):
-            raise GridError(f"{path}: is no mask of {scene.recipe.source}, its pixels lie elsewhere")
+            raise GridError(f"{path}: is not a mask of {scene.recipe.source}, its grid differs")
         if dataset.dtypes[0] != "uint8":
             raise GridError(f"{path}: holds {dataset.dtypes[0]}, wanted a mask: 0 clear, 1 cloud, 255 no data")
         values: Pixels = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
@@ -132,7 +144,7 @@ def _share(clouds: Pixels | None) -> str:
 
 
 def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
-    """The picture with a strip below it: title, colours, and a bar of a round length."""
+    """The picture with a strip below it: title, colours, and a scale bar of a round length."""
     width = picture.shape[1]
     letters = max(11, min(28, place.width // 40))
     font = ImageFont.load_default(letters)
@@ -155,7 +167,7 @@ def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """As much of a text as there is room for."""
+    """The text, truncated to ``width`` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -164,7 +176,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
 
 
 def _bar(place: GeoBox) -> tuple[int, str] | None:
-    """A scale bar's length in pixels and what it stands for: 1, 2 or 5 times a power of ten metres."""
+    """Length of the scale bar in pixels, and its label: 1, 2 or 5 times a power of ten metres."""
     if place.pixel_size is None or place.width < 60:
         return None
     metre = place.pixel_size[1]

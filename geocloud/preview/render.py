@@ -1,4 +1,4 @@
-"""Small pictures of scenes and masks, for people to look at."""
+"""Rendering of scenes and masks as small pictures."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Pixels = NDArray[np.uint8]
 
 NATURAL = (0, 1, 2)
 FALSE_COLOUR = (3, 0, 1)
-"""Bands of a picture: natural colour, and near-infrared shown as red, in which plants are red."""
+"""Bands shown as red, green and blue: natural colour, and false colour, in which vegetation is red."""
 
 GAMMA = 0.7
 GAP = 8
 """Pixels between pictures side by side."""
 
 SPAN = 0.25
-"""The least range of reflectance that is stretched from black to white, or a dark scene would look bright."""
+"""Smallest range of reflectance that is stretched from black to white, or dark scenes would look bright."""
 
 
 SHOWN = {SHADOW: styles.SHADOW_RGB, CLOUD: styles.CLOUD_RGB}
-"""Classes of a mask that are drawn, and their colours."""
+"""Mask classes that are drawn, and their colours."""
 
 
 class Overview:
-    """A scene at a fraction of its size, gathered while it is read: see ``watch`` of `geocloud.pipeline.mask_scene`.
+    """A decimated copy of a scene, collected while it is read: see ``watch`` of `geocloud.pipeline.mask_scene`.
 
-    ``reflectance`` is ``(4, h, w)``, NaN where there is no data, every ``step``-th pixel, no side above ``side``.
+    It holds every ``step``-th pixel, so that no side exceeds ``side`` pixels.
     """
 
     def __init__(self, side: int = 512) -> None:
@@ -42,25 +42,25 @@ class Overview:
         self._rows: list[NDArray[np.float32]] = []
 
     def take(self, first: int, rows: NDArray[np.float32]) -> None:
-        """The next rows of the scene: which is the first of them, and their reflectance ``(4, rows, width)``."""
+        """Takes the next rows of the scene, from row ``first`` on: reflectance ``(4, rows, width)``."""
         if first == 0:
             self.step, self._rows = max(1, math.ceil(rows.shape[2] / self.side)), []
         self._rows.append(rows[:, -first % self.step :: self.step, :: self.step].copy())
-        while sum(part.shape[1] for part in self._rows) > self.side:  # a high scene
+        while sum(part.shape[1] for part in self._rows) > self.side:  # a tall scene
             whole = np.concatenate(self._rows, 1)
             self.step, self._rows = 2 * self.step, [whole[:, ::2, ::2].copy()]
 
     @property
     def reflectance(self) -> NDArray[np.float32]:
-        """What has been gathered."""
+        """``(4, h, w)``, NaN where there is no data."""
         return np.concatenate(self._rows, 1)
 
 
 def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
-    """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; what holds no data is transparent.
+    """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
-    One stretch for all three bands, so that clouds stay white: from each band's darkest hundredth, haze, to where the
-    brightest fiftieth of all begins.
+    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, so that
+    clouds stay white.
     """
     valid = np.isfinite(reflectance[list(bands)]).all(0)
     picture = np.zeros((*valid.shape, 4), "uint8")
@@ -84,7 +84,7 @@ def colour_mask(mask: Pixels) -> Pixels:
 
 
 def overlay(picture: Pixels, mask: Pixels) -> Pixels:
-    """A picture ``(h, w, 4)`` with the cloud and shadow of a mask ``(h, w)`` half transparent over it."""
+    """A picture ``(h, w, 4)`` with the cloud and shadow of a mask ``(h, w)`` semi-transparent over it."""
     over = picture.copy()
     for value, colour in SHOWN.items():
         here = mask == value
@@ -94,7 +94,7 @@ def overlay(picture: Pixels, mask: Pixels) -> Pixels:
 
 
 def outline(picture: Pixels, mask: Pixels) -> Pixels:
-    """A picture ``(h, w, 4)`` with a line, one pixel wide on its inner side, around cloud and shadow ``(h, w)``."""
+    """A picture ``(h, w, 4)`` with a one-pixel line around cloud and shadow of a mask ``(h, w)``, on the inside."""
     over = picture.copy()
     for value, colour in SHOWN.items():
         here = np.pad(mask == value, 1, "edge")
@@ -104,14 +104,14 @@ def outline(picture: Pixels, mask: Pixels) -> Pixels:
 
 
 def side_by_side(pictures: list[Pixels]) -> Pixels:
-    """Pictures ``(h, w, 4)`` of one height in a row, with a transparent gap between them."""
+    """Pictures ``(h, w, 4)`` of equal height side by side, with transparent gaps."""
     gap = np.zeros((len(pictures[0]), GAP, 4), "uint8")
     parts = [part for picture in pictures for part in (gap, picture)][1:]
     return np.concatenate(parts, 1)
 
 
 def encode(picture: Pixels, form: str) -> bytes:
-    """``(h, w, 4)`` as a file: "png" or "webp" keep what is transparent, "jpeg" puts it on white."""
+    """``(h, w, 4)`` as the bytes of a file: "png" and "webp" keep transparency, "jpeg" turns it white."""
     image = Image.fromarray(picture)
     out = io.BytesIO()
     if form == "jpeg":

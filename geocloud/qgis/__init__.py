@@ -1,1 +1,1 @@
-"""The QGIS plugin, and what installs it."""
+"""The QGIS plugin and its installer."""

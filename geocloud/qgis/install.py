@@ -1,4 +1,4 @@
-"""The QGIS plugin: copied into a user's profile, switched on there, taken out again, looked over."""
+"""Installing, enabling, removing and checking the QGIS plugin in a user's profile."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from geocloud.findings import Finding
 NAME = "geocloud"
 ENVIRONMENT = "environment.json"
 TIMEOUT = 120
-"""Seconds that an interpreter or QGIS may take to tell its version."""
+"""Seconds that an interpreter or QGIS may take to print its version."""
 
 
 def profiles_folders() -> list[Path]:
-    """Where QGIS 3 and 4 keep profiles on this system, those that are there first."""
+    """The folders where QGIS 3 and 4 keep profiles on this system, existing ones first."""
     if sys.platform == "win32":
         base = Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "QGIS"
     elif sys.platform == "darwin":
@@ -35,14 +35,14 @@ def profiles_folders() -> list[Path]:
 
 
 def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
-    """The profiles of a name, of every QGIS that is there; QGIS 3's where none is yet."""
+    """The profiles of a name in every QGIS found; if there is none, that of QGIS 3."""
     places = [folder] if folder else profiles_folders()
     there = [place / profile for place in places if place.is_dir()]
     return there or [places[0] / profile]
 
 
 def install(profile: Path) -> Path:
-    """Copies the plugin into a profile, switches it on, and tells it of this Python. Returns its folder.
+    """Copies the plugin into a profile, enables it, and sets this Python as the one it runs. Returns its folder.
 
     An earlier copy is replaced. Raises OutputError.
     """
@@ -66,7 +66,7 @@ def install(profile: Path) -> Path:
 
 
 def uninstall(profile: Path) -> bool:
-    """Takes the plugin out of a profile; False where it was not there. Raises OutputError."""
+    """Removes the plugin from a profile; False if it was not there. Raises OutputError."""
     target = profile / "python" / "plugins" / NAME
     if not target.is_dir():
         return False
@@ -79,7 +79,7 @@ def uninstall(profile: Path) -> bool:
 
 
 def examine(profile: Path) -> Iterator[Finding]:
-    """Looks over a profile's plugin: is it there, on, of this version, and does its Python have geocloud?"""
+    """Checks a profile's plugin: is it there, enabled, of this version, and does its Python have geocloud?"""
     target = profile / "python" / "plugins" / NAME
     again = f"run: geocloud qgis install --profile {profile.name}"
     yield Finding("profile", profile.is_dir(), str(profile) if profile.is_dir() else f"{profile}: not there")
@@ -88,9 +88,9 @@ def examine(profile: Path) -> Iterator[Finding]:
     if there:
         found = re.search(r"^version=(.*)$", (target / "metadata.txt").read_text(encoding="utf-8"), re.MULTILINE)
         same = bool(found) and found is not None and found[1] == version(NAME)
-        yield Finding("version", same, version(NAME) if same else f"the plugin is of another version; {again}")
+        yield Finding("version", same, version(NAME) if same else f"the plugin has another version; {again}")
         on = f"{NAME}=true" in _settings(profile)
-        yield Finding("switched on", on, "yes" if on else f"no; switch it on in QGIS's plugin manager, or {again}")
+        yield Finding("switched on", on, "yes" if on else f"no; enable it in QGIS's plugin manager, or {again}")
         yield _examine_python(target, again)
     yield _examine_qgis()
 
@@ -108,11 +108,11 @@ def _examine_qgis() -> Finding:
     for name in ("qgis_process.bin", "qgis_process", "qgis"):
         if (found := shutil.which(name)) and (said := _ask([found, "--version"])):
             return Finding("QGIS", True, f"{found}: {said.splitlines()[0]}")
-    return Finding("QGIS", False, "not on the PATH; that matters only where it should be started from here")
+    return Finding("QGIS", False, "not on the PATH, which matters only if QGIS is started from here")
 
 
 def _ask(command: list[str]) -> str | None:
-    """What a program prints, or None."""
+    """What a program prints; None if it fails or prints nothing."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     try:
         done = subprocess.run(  # noqa: S603 - programs found above
@@ -124,7 +124,7 @@ def _ask(command: list[str]) -> str | None:
 
 
 def _ini(profile: Path) -> Path:
-    """Where a profile keeps its settings."""
+    """The settings file of a profile."""
     version4 = profile.parent.parent.name == "QGIS4"
     return profile / "QGIS" / ("QGIS4.ini" if version4 else "QGIS3.ini")
 
@@ -135,7 +135,7 @@ def _settings(profile: Path) -> str:
 
 
 def _switch(profile: Path, on: bool) -> None:
-    """Switches the plugin on or off, and leaves every other line of QGIS's settings as it is."""
+    """Enables or disables the plugin; all other lines of QGIS's settings are kept."""
     head = "[PythonPlugins]"
     lines = [line for line in _settings(profile).splitlines() if line.partition("=")[0] != NAME]
     if on:

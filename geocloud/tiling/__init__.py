@@ -1,1 +1,1 @@
-"""Scenes cut into overlapping tiles, and what a model says of them put together again."""
+"""Scenes cut into overlapping tiles, and the predictions of the tiles blended into one raster."""

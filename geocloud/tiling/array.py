@@ -1,4 +1,4 @@
-"""An image in memory, of any size, through a model: the same tiles as a scene's."""
+"""Prediction of an image in memory, of any size, with the same tiling as for a scene."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geocloud.tiling.resample import Coarse, find_factor
 from geocloud.tiling.tiles import TileGrid
 
 BRIGHTEST = 2.0
-"""Half of an image cannot reflect more than this: its values are something else, digital numbers for example."""
+"""Highest plausible median reflectance: an image above it holds something else, such as digital numbers."""
 
 
 def predict_image(
@@ -32,7 +32,7 @@ def predict_image(
     known = _known(predict, reflectance)
     if valid is not None:
         if valid.shape != reflectance.shape[1:]:
-            raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, as the image has")
+            raise OptionError(f"valid of shape {valid.shape}: wanted {reflectance.shape[1:]}, the image's own")
         known &= valid
     image = np.where(known, reflectance, np.nan)
 
@@ -48,16 +48,16 @@ def predict_image(
 
 
 def _known(predict: Predict, reflectance: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where there is data; raises OptionError for what cannot be an image of reflectance, or not one for this model."""
+    """True where there is data. Raises OptionError for values that cannot be reflectance, or a missing band."""
     if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
         raise OptionError(f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir")
     no_nir = bool(np.isnan(reflectance[3]).all() and np.isfinite(reflectance[:3]).any())
     if no_nir and not predict.optional_nir:
-        raise OptionError(f"no near-infrared, and model {predict.name!r} was not trained without; take 'fast'")
+        raise OptionError(f"no near-infrared, and model {predict.name!r} was not trained without it; take 'fast'")
     finite = reflectance[0][np.isfinite(reflectance[0])]
     if finite.size and np.median(finite) > BRIGHTEST:
         raise OptionError(
-            f"red values about {np.median(finite):g}: wanted reflectance, 0 to 1; convert them first, "
+            f"median of red values {np.median(finite):g}: wanted reflectance, 0 to 1; convert them first, "
             "as geocloud.open_scene(...).read() does"
         )
     known: NDArray[np.bool_] = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)

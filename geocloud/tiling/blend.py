@@ -1,4 +1,4 @@
-"""Overlapping tiles in, rows of the whole out: seamless, and in memory that does not grow with the scene's height."""
+"""Blends the predictions of overlapping tiles into rows of the scene; memory does not grow with the scene's height."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from numpy.typing import NDArray
 from geocloud.tiling.tiles import Tile, TileGrid
 
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Reflectance ``(N, 4, H, W)``, NaN where there is no data, in; probability of cloud ``(N, H, W)`` out, or of cloud and
-more ``(N, classes, H, W)``."""
+"""Reflectance ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``, or of cloud and other
+classes ``(N, classes, H, W)``."""
 
 
 class Predict(Protocol):
-    """A model: a `Function`, and what its callers want to know of it."""
+    """A model: a `Function` with the attributes that its callers need."""
 
     name: str
-    """For people, and in the tags of results."""
+    """As shown to people, and in the tags of results."""
     threshold: float
-    """Cloud is what is above it."""
+    """Pixels with a higher probability of cloud are cloud."""
     shadow_threshold: float
-    """Shadow is what is above it, of a second probability."""
+    """Pixels with a higher probability of shadow, the second class, are shadow."""
     pixel_size: float | None
-    """Metres of the pixels that it was trained to see; None: any."""
+    """Pixel size in metres that it was trained on; None: any."""
     optional_nir: bool
-    """Whether near-infrared may be NaN all over."""
+    """Whether near-infrared may be missing, NaN all over."""
     classes: int
-    """How many probabilities it gives: 1 cloud, 2 cloud and shadow."""
+    """Number of probabilities that it returns: 1 cloud, 2 cloud and shadow."""
     batch: int
-    """How many tiles it takes at a time."""
+    """Tiles per call."""
     workers: int
-    """From how many threads it may be called at once."""
+    """Number of threads that may call it at the same time."""
 
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
     def start_worker(self) -> None:
-        """Called first in each of these threads."""
+        """Called once at the start of each of these threads."""
         ...
 
 
 @dataclass(slots=True)
 class PlainFunction:
-    """Any function as a model."""
+    """A plain function as a model; for the fields see `Predict`."""
 
     function: Function
     name: str = "custom"
@@ -68,7 +68,7 @@ class PlainFunction:
 
 
 def as_predict(model: Predict | Function) -> Predict:
-    """A model as it is; a function with what else a model has, from its own attributes where it has any of them."""
+    """A model unchanged; a function as a `PlainFunction`, with those fields that the function has as attributes."""
     if hasattr(model, "start_worker"):
         return cast(Predict, model)
     known = {f.name: getattr(model, f.name) for f in fields(PlainFunction)[1:] if hasattr(model, f.name)}
@@ -76,25 +76,24 @@ def as_predict(model: Predict | Function) -> Predict:
 
 
 ReadRows = Callable[[int, NDArray[np.float32]], None]
-"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. It is asked
-for the scene's rows in their order, each once."""
+"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
+requested from top to bottom, each once."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileRow:
-    """The pixels of one row of tiles: reflectance ``(4, tile_height, reach)``, NaN where there is no data.
-
-    Beyond the scene's edges it is mirrored, so that a tile which hangs over sees ground that looks like the scene's.
-    """
+    """One row of tiles with its pixels."""
 
     tiles: list[Tile]
+    """From left to right."""
     reflectance: NDArray[np.float32]
+    """``(4, tile_height, reach)``, NaN where there is no data; mirrored where tiles extend beyond the scene."""
 
 
 def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[TileRow]:
-    """A scene's rows of tiles, each pixel of it read once, from top to bottom.
+    """A scene's rows of tiles, from top to bottom; each pixel is read once.
 
-    They share one array: each is good until the next one is asked for.
+    The rows share one array: each is valid until the next one is requested.
     """
     height, shift = grid.tile_height, grid.shift
     reflectance = np.empty((4, height, grid.reach), "float32")
@@ -121,25 +120,27 @@ def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[TileRow]:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Finished rows of the scene: probability ``(class, rows, width)`` in [0, 1], NaN where there is no data."""
+    """Finished rows of the scene."""
 
     first_row: int
+    """Row of the scene at which they begin."""
     probability: NDArray[np.float32]
+    """``(class, rows, width)`` in [0, 1], NaN where there is no data."""
 
 
 def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1) -> Iterator[Strip]:
-    """Predicts every tile, as `Predict` likes it, and blends the overlaps, of its first ``classes``.
+    """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
 
-    The weights of all tiles at a pixel sum to one, see `TileGrid`. Of each tile the model sees those halves of its
-    height and width that hold data, so that a tile without any never reaches it.
+    The weights of all tiles at a pixel sum to one, see `TileGrid`. Halves of a tile (upper, lower, left, right) without
+    data are cut off before the model sees it, and a tile without any data is skipped.
     """
     height, shift = grid.tile_height, grid.shift
-    canvas = np.zeros((classes, height, grid.reach), "float32")  # sums of weighted probabilities
+    canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
         for row, tile_row in enumerate(rows):
             top = int(tile_row.tiles[0].read.row_off)
             valid = ~np.isnan(tile_row.reflectance[0])
-            valid[: max(-top, 0)] = valid[grid.height - top :] = False  # what is mirrored is not the scene
+            valid[: max(-top, 0)] = valid[grid.height - top :] = False  # mirrored rows are not the scene
             valid[:, :shift] = valid[:, shift + grid.width :] = False
             parts = [part for tile in tile_row.tiles if (part := _part_with_data(tile, shift, valid))]
             down = grid.row_weights(row)[:, None]
@@ -162,12 +163,16 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of a tile is predicted: the tile's column in the grid, where it starts, and slices of its row of tiles."""
+    """The part of a tile that is predicted."""
 
     col: int
+    """Column of the tile in the grid."""
     start: int
+    """Where the tile starts, in pixel columns of its row of tiles."""
     rows: slice
+    """The part's pixel rows in its row of tiles."""
     cols: slice
+    """The part's pixel columns in its row of tiles."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -185,9 +190,9 @@ def _part_with_data(tile: Tile, shift: int, valid: NDArray[np.bool_]) -> _Part |
 
 
 def _extent(some: NDArray[np.bool_]) -> tuple[int, int]:
-    """From the first to past the last that is True, outwards to halves (of a multiple of 32 pixels).
+    """First and last index (exclusive) of the True values, extended to whole halves (multiples of 32 pixels).
 
-    Not closer, for each new shape costs a network time and memory.
+    No tighter, as every further input shape costs the network time and memory.
     """
     where = np.flatnonzero(some)
     unit = 32 * math.ceil(some.size / 64)
@@ -195,13 +200,13 @@ def _extent(some: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def _groups(parts: list[_Part], most: int) -> Iterator[list[_Part]]:
-    """Neighbours of the same shape, up to so many."""
+    """Consecutive parts of the same shape, at most ``most`` at a time."""
     for _, same in groupby(parts, key=lambda part: part.shape):
         while group := list(islice(same, most)):
             yield group
 
 
 def _stack(reflectance: NDArray[np.float32], parts: list[_Part]) -> NDArray[np.float32]:
-    """``(N, 4, H, W)`` of N parts; of a single one without a copy."""
+    """N parts as ``(N, 4, H, W)``; a single one is not copied."""
     tiles = [reflectance[:, part.rows, part.cols] for part in parts]
     return tiles[0][None] if len(tiles) == 1 else np.stack(tiles)

@@ -1,4 +1,4 @@
-"""A scene seen in larger pixels, those that a model was trained on, and what it says of them brought back."""
+"""A scene averaged to the pixel size that a model was trained on, and its probabilities resampled back."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from geocloud.errors import OptionError
 from geocloud.tiling.blend import ReadRows, Strip
 
 FINE_ENOUGH = 20.0
-"""Metres of a pixel from which a scene is seen as it is, whatever the model was trained on."""
+"""Pixel size in metres from which a scene is not resampled, whatever the model was trained on."""
 
 ROWS = 64
-"""Rows of larger pixels that are averaged at once."""
+"""Coarse rows that are averaged at once."""
 
 
 def find_factor(
     pixel_size: tuple[float, float] | None, trained: float | None, wanted: float | str | None = None
 ) -> int:
-    """How many pixels across are averaged into one before the model sees them.
+    """The factor by which a scene is downsampled for the model: factor × factor pixels are averaged into one.
 
-    ``pixel_size`` (height, width) of the scene's pixels in metres, None without a CRS; ``trained``: the model's own
-    (None: any); ``wanted``: metres that the user asks for, or "native". Raises OptionError.
+    Args:
+        pixel_size: (height, width) of the scene's pixels in metres; None: unknown.
+        trained: Pixel size in metres that the model was trained on; None: any.
+        wanted: Pixel size in metres that the user asks for, or "native" for no resampling; None: by the other two.
+
+    Raises:
+        OptionError: ``wanted`` is not a length, or the scene's pixel size is unknown.
     """
     if wanted == "native":
         return 1
@@ -45,10 +50,10 @@ def find_factor(
 
 
 class Coarse:
-    """A scene of ``height`` × ``width`` pixels, ``factor`` × ``factor`` of which become one.
+    """A scene of ``height`` × ``width`` pixels, downsampled by ``factor``.
 
-    `read` gives a model's tiles the mean of what holds data; `enlarge` brings its probabilities back to the scene's own
-    pixels, bilinear, and puts NaN where the scene holds no data. Rows go through in order, each once.
+    `read` averages the valid pixels. `enlarge` brings the probabilities back to the scene's own pixels (bilinear), NaN
+    where the scene has no data. Both go through the rows from top to bottom, once.
     """
 
     def __init__(self, read: ReadRows, height: int, width: int, factor: int) -> None:
@@ -57,11 +62,11 @@ class Coarse:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) in the larger pixels; the last ones may reach over the scene's edge."""
+        """(height, width) in coarse pixels; the last ones may extend beyond the scene."""
         return -(-self._height // self.factor), -(-self._width // self.factor)
 
     def read(self, first: int, out: NDArray[np.float32]) -> None:
-        """Fills ``(4, rows, width)`` of larger pixels from a row on; see `ReadRows`."""
+        """Fills ``(4, rows, width)`` with coarse pixels from row ``first`` on; see `ReadRows`."""
         for start in range(0, out.shape[1], ROWS):
             stop = min(start + ROWS, out.shape[1])
             top, bottom = (first + start) * self.factor, min((first + stop) * self.factor, self._height)
@@ -74,14 +79,14 @@ class Coarse:
             out[bands:, start:stop] = np.nan
 
     def enlarge(self, strips: Iterable[Strip]) -> Iterator[Strip]:
-        """Probabilities of larger pixels, from top to bottom → those of the scene's own pixels."""
+        """Probabilities of coarse pixels → those of the scene's own pixels, strip by strip from top to bottom."""
         rows = self.shape[0]
         kept: NDArray[np.float32] | None = None
-        done = top = 0  # rows that are out; the larger row that `kept` begins with
+        done = top = 0  # rows already yielded; coarse row at which `kept` begins
         for strip in strips:
             kept = strip.probability if kept is None else np.concatenate([kept, strip.probability], 1)
             below = top + kept.shape[1]
-            # The row below tells what the last one is where it holds no data.
+            # The last coarse row waits for the one below it, from which `_spread` fills its gaps.
             end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factor))
             if end > done:
                 fine = self._interpolate(_spread(kept), top, done, end)
@@ -92,7 +97,7 @@ class Coarse:
             kept, top = kept[:, first - top :], first
 
     def _interpolate(self, coarse: NDArray[np.float32], top: int, first: int, last: int) -> NDArray[np.float32]:
-        """Rows ``first`` to ``last`` of the scene from larger ones, of which the first is row ``top``."""
+        """Rows ``first`` to ``last`` (exclusive) of the scene from coarse rows, the first of which is row ``top``."""
         classes, count, cols = coarse.shape
         at = np.clip((np.arange(first, last) + 0.5) / self.factor - 0.5 - top, 0, count - 1)
         above = np.minimum(at.astype(int), max(count - 2, 0))
@@ -103,7 +108,7 @@ class Coarse:
         fine = np.empty((classes, last - first, cols * self.factor), "float32")
         for phase in range(self.factor):
             offset = (phase + 0.5) / self.factor - 0.5
-            left = 0 if offset < 0 else 1  # of the padded columns that lie about it
+            left = 0 if offset < 0 else 1  # the padded column to the left of it
             weight = np.float32(offset + 1 if offset < 0 else offset)
             fine[:, :, phase :: self.factor] = (
                 padded[:, :, left : left + cols] * (1 - weight) + padded[:, :, left + 1 : left + 1 + cols] * weight
@@ -123,7 +128,7 @@ class Coarse:
 
 
 def average(fine: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """``(bands, h, w)`` → the means of factor × factor pixels, of those that hold data; NaN where none does."""
+    """``(bands, h, w)`` → means over the valid ones of factor × factor pixels; NaN where none is valid."""
     bands, height, width = fine.shape
     rows = fine.reshape(bands, height // factor, factor, width)
     sums = rows.sum(2).reshape(bands, height // factor, width // factor, factor).sum(3)
@@ -137,7 +142,7 @@ def average(fine: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 
 def _spread(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where there is no data: the mean of those of the eight neighbours that hold some."""
+    """Fills pixels without data with the mean of their valid neighbours (of eight), or 0 where there is none."""
     gaps = np.isnan(coarse[0])
     if not gaps.any():
         return coarse

@@ -1,4 +1,4 @@
-"""The tiles that a raster is cut into: they overlap, and their weights sum to one everywhere."""
+"""The overlapping tiles that a raster is cut into; their blending weights sum to one at every pixel."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from rasterio.windows import Window
 from geocloud.errors import OptionError
 
 TALLEST, WIDEST = 768, 1280
-"""Pixels of a tile's sides where nobody says otherwise: larger tiles spend less on overlaps, flat ones less memory on
-the row of them that is held there."""
+"""Largest default height and width of a tile in pixels. Larger tiles spend less time on overlaps; flat ones need less
+memory, as one row of tiles is held at a time."""
 
 ROW_PIXELS = 8 * 2**20
-"""Tiles are flatter still, but at least `FLATTEST`, where a row of them would take more pixels (of 16 bytes)."""
+"""Most pixels (of 16 bytes) in a row of tiles by default: in wider scenes tiles are flatter, down to `FLATTEST`."""
 
 FLATTEST = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile of a `TileGrid`.
-
-    ``read`` is what the model sees; it may hang over the scene's edge. ``write`` lies inside the scene and is final
-    once this tile and all before it are predicted; the write windows of all tiles part the scene exactly.
-    """
+    """One tile of a `TileGrid`."""
 
     row: int
+    """Row of the tile in the grid."""
     col: int
+    """Column of the tile in the grid."""
     read: Window
+    """The window that the model sees; it may extend beyond the scene."""
     write: Window
+    """The window inside the scene that is final once this tile and all before it are predicted. The write windows of
+    all tiles cover the scene exactly once."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """Tiles that overlap their neighbours by ``overlap`` pixels, row by row.
-
-    ``tile_size`` is the side of square tiles, or (height, width). ``shift`` moves the whole grid that many pixels up
-    and left: the first tiles then hang over the edge too.
-    """
+    """Overlapping tiles that cover a raster; iterating goes row by row. Raises OptionError."""
 
     height: int
+    """Pixel rows of the raster."""
     width: int
+    """Pixel columns of the raster."""
     tile_size: int | tuple[int, int] = 384
+    """Side of square tiles in pixels, or (height, width)."""
     overlap: int = 128
+    """Pixels by which neighbouring tiles overlap."""
     shift: int = 0
+    """Pixels by which the whole grid is moved up and left: the first tiles then extend beyond the raster."""
 
     def __post_init__(self) -> None:
         for size in (self.tile_height, self.tile_width):
@@ -58,9 +60,9 @@ class TileGrid:
 
     @classmethod
     def fitted(cls, height: int, width: int, tile_size: int | None = None, overlap: int = 128) -> TileGrid:
-        """Tiles of at most ``tile_size`` that are as equal as can be, so that none hangs over by more than a little.
+        """As few tiles as the largest side, ``tile_size``, allows, each no larger than needed to cover the raster.
 
-        Without a ``tile_size`` they are as large as pays, see `TALLEST`. Raises OptionError.
+        ``tile_size`` None: as large as `TALLEST`, `WIDEST` and `ROW_PIXELS` allow. Raises OptionError.
         """
         if tile_size is None:
             tallest, widest = min(max(ROW_PIXELS // width // 32 * 32, FLATTEST), TALLEST), WIDEST
@@ -96,7 +98,7 @@ class TileGrid:
 
     @property
     def reach(self) -> int:
-        """Pixels from the left edge of the first tile to the right edge of the last one."""
+        """Pixels from the left edge of the first tile of a row to the right edge of its last one."""
         return (self.cols - 1) * (self.tile_width - self.overlap) + self.tile_width
 
     def __len__(self) -> int:
@@ -117,24 +119,24 @@ class TileGrid:
         return tiles
 
     def row_weights(self, row: int) -> NDArray[np.float32]:
-        """``(tile_height,)``: how much a tile of this row counts in each of its pixel rows; all tiles sum to 1."""
+        """``(tile_height,)``: weight of a tile of this row in each of its pixel rows; over all tiles they sum to 1."""
         return self._weights(row, self.rows, self.tile_height)
 
     def col_weights(self, col: int) -> NDArray[np.float32]:
-        """``(tile_width,)``: how much a tile of this column counts in each of its pixel columns."""
+        """``(tile_width,)``: weight of a tile of this column in each of its pixel columns."""
         return self._weights(col, self.cols, self.tile_width)
 
     def _count(self, length: int, size: int) -> int:
         return max(1, math.ceil((length + self.shift - self.overlap) / (size - self.overlap)))
 
     def _span(self, index: int, length: int, size: int) -> tuple[int, int, int]:
-        """Where a tile starts, and the first and last pixel (exclusive) that is final with it."""
+        """Start of a tile's read window, then start and stop of its write window."""
         start = index * (size - self.overlap) - self.shift
         stop = length if index == self._count(length, size) - 1 else min(start + size - self.overlap, length)
         return start, max(start, 0), stop
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:
-        """Over each overlap that a neighbour shares: 0 near the tile's edge, where it sees too little, then a ramp."""
+        """Over each overlap with a neighbour: 0 near the tile's edge, where the model lacks context, then a ramp."""
         weights = np.ones(size, "float32")
         trimmed = 7 * self.overlap // 16
         ramp = np.clip((np.arange(self.overlap) + 0.5 - trimmed) / max(self.overlap - 2 * trimmed, 1), 0, 1)
@@ -147,13 +149,13 @@ class TileGrid:
 
 def _check_tiling(size: int, overlap: int) -> None:
     if size < 32 or size % 32:
-        raise OptionError(f"tile size {size}: wanted a multiple of 32, 32 or more")
+        raise OptionError(f"tile size {size}: wanted a positive multiple of 32")
     if not 0 <= overlap <= size // 2:
-        raise OptionError(f"overlap {overlap}: wanted 0 to {size // 2}, half of the tile size")
+        raise OptionError(f"overlap {overlap}: wanted 0 to {size // 2}, half the tile size")
 
 
 def _fit(length: int, largest: int, overlap: int) -> int:
-    """The side of tiles that cover a length in as few as ``largest`` allows, each no longer than it need be."""
+    """The shortest side with which as few tiles as ``largest`` allows cover a length."""
     count = max(1, math.ceil((length - overlap) / (largest - overlap)))
     needed = (
         max(math.ceil((length - overlap) / count) + overlap, 2 * overlap) if count > 1 else max(length, 2 * overlap)

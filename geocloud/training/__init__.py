@@ -1,4 +1,4 @@
-"""Training and evaluation: data sets, augmentation, the loop, the official scores."""
+"""Training and evaluation: data sets, augmentation, the training loop, scores."""
 
 from importlib.util import find_spec
 
@@ -6,6 +6,6 @@ from geocloud.errors import DependencyError
 
 
 def require_extras() -> None:
-    """Raises DependencyError where what training and evaluation need besides is not installed."""
+    """Raises DependencyError if an optional dependency of training and evaluation is not installed."""
     if lost := [name for name in ("matplotlib", "tomli_w") if find_spec(name) is None]:
         raise DependencyError(f"training and evaluation need {' and '.join(lost)}: pip install 'geocloud[train]'")

@@ -1,4 +1,4 @@
-"""Everything that decides how a training run goes: one TOML file."""
+"""The configuration of a training run, in one TOML file."""
 
 from __future__ import annotations
 
@@ -19,40 +19,59 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How a run goes. The checkpoint carries it, and ``config.toml`` in the run's folder.
+    """Configuration of a run. It is saved in the checkpoint, and as ``config.toml`` in the run's folder.
 
-    ``steps``: optimizer steps, each of ``batch`` samples (on every process of a distributed run). ``options`` of the
-    architecture. ``average``: how much of the running mean of the weights stays at each step; that mean is what is
-    saved. ``clip``: largest norm of the gradient. ``validate_every`` in steps. ``mean`` and ``std`` of reflectance,
-    one for all bands, so that colours keep their proportions; what is brighter than ``brightest`` counts as that.
-    ``pixel_size``: metres of the pixels that the model is to see. ``threshold``: cloud is what is above it.
-    ``precision`` "auto": bfloat16 where the device is fast at it. ``workers``: processes that make samples.
+    Raises OptionError.
     """
 
     architecture: str = "fast"
+    """Name of the network, one of `geocloud.model.checkpoint.ARCHITECTURES`."""
     options: dict[str, Any] = field(default_factory=dict)
+    """Options of the architecture."""
     steps: int = 12_000
+    """Optimizer steps."""
     batch: int = 8
+    """Samples per step, on each process of a distributed run."""
     loss: str = "bce+dice"
+    """See `geocloud.training.losses`."""
     learning_rate: float = 3e-3
+    """Highest learning rate, reached after ``warmup``; it then falls to zero along a half cosine."""
     weight_decay: float = 1e-2
+    """Weight decay of AdamW."""
     warmup: int = 200
+    """Steps over which the learning rate rises linearly."""
     average: float = 0.998
+    """Decay per step of the exponential moving average of the weights. The average is what is saved."""
     clip: float = 1.0
+    """Maximum norm of the gradient."""
     validate_every: int = 500
+    """Steps between validations."""
     precision: str = "auto"
+    """auto (bfloat16 where the device is fast at it), float32 or bfloat16."""
     compile: bool = False
+    """Whether the network is compiled with `torch.compile`."""
     workers: int = 1
+    """Processes that prepare samples; 0: the training process itself."""
     seed: int = 0
+    """Of the weights, the samples and the validation split."""
     mean: float = 0.25
+    """Mean reflectance for normalisation, the same for all bands, so that ratios between bands are kept."""
     std: float = 0.25
+    """Standard deviation of reflectance for normalisation, the same for all bands."""
     brightest: float = 1.1
+    """Higher reflectance is set to this."""
     pixel_size: float = 30.0
+    """Pixel size in metres that the model is meant for."""
     threshold: float = 0.5
+    """Threshold of cloud for validation, saved in the checkpoint."""
     split: str = "scenes"
+    """How validation chips are held out: by scenes or patches, see `geocloud.training.data.split`."""
     val_patches: int = 1000
+    """Number of chips held out, about, and at most a fifth."""
     informative: bool = True
+    """Whether chips with little data are left out, see `geocloud.training.data.layout.DataSet.worth_training`."""
     augment: Augment = field(default_factory=Augment)
+    """Augmentation of the samples."""
 
     def __post_init__(self) -> None:
         _choose("architecture", self.architecture, tuple(ARCHITECTURES))
@@ -70,13 +89,13 @@ class TrainConfig:
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
-        """Reads a TOML file; what it leaves out stays as it is by default. Raises OptionError."""
+        """Reads a TOML file; settings that it leaves out keep their defaults. Raises OptionError."""
         try:
             return update(cls(), tomllib.loads(path.read_text(encoding="utf-8")), str(path))
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise error if isinstance(error, OptionError) else OptionError(f"{path}: no TOML ({error})") from error
+            raise error if isinstance(error, OptionError) else OptionError(f"{path}: invalid TOML ({error})") from error
 
     def save(self, path: Path) -> None:
         """Writes the TOML file that `load` reads."""
@@ -86,7 +105,7 @@ class TrainConfig:
 
 
 def update(config: T, changes: dict[str, Any], source: str) -> T:
-    """The same configuration with other values, tables within tables. Raises OptionError for a wrong name or type."""
+    """A copy of a configuration with values replaced, also in nested tables. Raises OptionError for wrong ones."""
     known = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in changes.items():

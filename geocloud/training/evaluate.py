@@ -1,8 +1,8 @@
-"""Scores on test scenes: 38-Cloud's official protocol, step by step, and whole scenes as `geocloud mask` sees them.
+"""Scores on test scenes: by 38-Cloud's official protocol, and on whole scenes as `geocloud mask` predicts them.
 
 Official: evaluation.m of https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset. Each 384×384 patch is
-predicted alone, cloud is what is above 12/255, the patches of a scene are put side by side, the padding is cut off
-around the centre, every pixel counts (black margins too), and scores are averaged over scenes without weights.
+predicted alone and thresholded at 12/255. The patches of a scene are mosaicked, and the padding around them is cut off.
+Every pixel counts, black margins too. Scores are averaged over scenes without weights.
 """
 
 from __future__ import annotations
@@ -30,41 +30,46 @@ from geocloud.training.train import probabilities
 Probability = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 PredictPatches = Callable[[Sequence[ChipSource]], Sequence[Probability]]
-"""Patches of one row of a scene → their probabilities, each ``(384, 384)``."""
+"""The patches of one row of a scene → their probabilities of cloud, each ``(384, 384)``."""
 
 PROTOCOLS = ("official", "whole")
 OFFICIAL_THRESHOLD = 12 / 255
 SCORES = ("precision", "recall", "specificity", "jaccard", "accuracy")
 BINS = 200
-"""Of probability; a multiple of the twentieths of the calibration and the hundredths of the sweep."""
+"""Bins of probability: a multiple of calibration's 20 bins and of the sweep's 50 steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One scene as evaluated: probability, truth and what is known, all ``(h, w)``."""
+    """One scene as it is evaluated."""
 
     name: str
+    """Name of the scene."""
     probability: Probability
+    """Probability of cloud ``(h, w)``; pixels with NaN are ignored."""
     truth: Mask
+    """``(h, w)``, True where there is cloud."""
     known: Mask
+    """``(h, w)``, True where the truth is known; other pixels are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Counts of every scene, by name, and how often each probability was said over cloud and over clear ground.
-
-    ``what`` is scored, cloud or shadow. ``said[1]`` counts pixels of it and ``said[0]`` clear ones, by probability, in
-    equal bins of [0, 1].
-    """
+    """Counts of every scene, and the distribution of predicted probabilities over cloud and over clear pixels."""
 
     protocol: str
+    """One of `PROTOCOLS`."""
     threshold: float
+    """Pixels with a higher probability of cloud count as cloud."""
     scenes: dict[str, Confusion] = field(default_factory=dict)
+    """Counts by name of the scene."""
     said: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), "int64"))
+    """``(2, BINS)``: histograms of predicted probability, over clear pixels and over cloud, in equal bins of [0, 1]."""
     what: str = "cloud"
+    """The class that is scored, cloud or shadow."""
 
     def with_scene(self, picture: Picture) -> Evaluation:
-        """The same, and one scene more."""
+        """This evaluation with one more scene."""
         known = picture.known & np.isfinite(picture.probability)
         counted = Confusion.of(picture.probability > self.threshold, picture.truth, known)
         bins = np.minimum((picture.probability[known] * BINS).astype("int64"), BINS - 1)
@@ -73,15 +78,15 @@ class Evaluation:
 
     @property
     def pooled(self) -> Confusion:
-        """All pixels of all scenes in one count."""
+        """Counts over all pixels of all scenes."""
         return sum(self.scenes.values(), Confusion())
 
     def defined(self, score: str) -> list[float]:
-        """A score of each scene, without those for which it is 0/0: the official mean is spoilt by a single one."""
+        """A score of each scene, without scenes for which it is 0/0: a single one would make the official mean NaN."""
         return [v for c in self.scenes.values() if not math.isnan(v := getattr(c, score))]
 
     def mean(self, score: str) -> float:
-        """The unweighted mean over scenes: the official figure. NaN where no scene has the score."""
+        """The unweighted mean over scenes, the official figure; NaN if no scene has the score."""
         values = self.defined(score)
         return float(np.mean(values)) if values else math.nan
 
@@ -91,7 +96,7 @@ class Evaluation:
         return float(np.median(values)) if values else math.nan
 
     def views(self) -> dict[str, dict[str, float]]:
-        """The views of one result that differ so much: by the mean, pooled, by the median, and each scene."""
+        """The scores, summarised in ways that can differ widely: mean over scenes, pooled, median, and each scene."""
         return {
             "mean over scenes": {s: self.mean(s) for s in SCORES},
             "pooled over pixels": {s: getattr(self.pooled, s) for s in SCORES},
@@ -103,13 +108,13 @@ class Evaluation:
         """Pooled counts at thresholds from 0.02 to 0.98."""
         clear, cloud = (np.cumsum(counts[::-1])[::-1] for counts in self.said)
         found: dict[float, Confusion] = {}
-        for edge in range(BINS // 50, BINS, BINS // 50):  # a threshold is a bin's lower edge
+        for edge in range(BINS // 50, BINS, BINS // 50):  # thresholds are lower edges of bins
             hits, alarms = int(cloud[edge]), int(clear[edge])
             found[edge / BINS] = Confusion(hits, alarms, int(cloud[0]) - hits, int(clear[0]) - alarms)
         return found
 
     def calibration(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Probability said (the middle of a twentieth), share that was cloud, and pixels; empty twentieths left out."""
+        """Predicted probability (centre of each of 20 bins), share that is cloud, and pixels; without empty bins."""
         clear, cloud = self.said.reshape(2, 20, -1).sum(2)
         pixels = clear + cloud
         some = pixels > 0
@@ -119,10 +124,10 @@ class Evaluation:
 def official(
     scenes: Sequence[TestScene], predict: PredictPatches, threshold: float = OFFICIAL_THRESHOLD
 ) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates scene by scene: yields each picture and the evaluation so far. Raises DatasetError."""
+    """Evaluates by the official protocol: yields each scene, and the evaluation so far. Raises DatasetError."""
     evaluation = Evaluation("official", threshold)
     if not scenes:
-        raise DatasetError("no test scenes with a truth in Entire_scene_gts")
+        raise DatasetError("no test scenes with a truth mask in Entire_scene_gts")
     for scene in scenes:
         picture = _put_together(scene, predict)
         evaluation = evaluation.with_scene(picture)
@@ -154,7 +159,7 @@ def _put_together(scene: TestScene, predict: PredictPatches) -> Picture:
 
 
 def by_model(predictor: Predictor) -> PredictPatches:
-    """Patches predicted each alone; clear where there is no data."""
+    """A function that predicts each patch alone; 0, clear, where there is no data."""
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         tiles = np.stack([source.read().reflectance for source in sources])
@@ -164,21 +169,21 @@ def by_model(predictor: Predictor) -> PredictPatches:
 
 
 def from_folder(folder: Path) -> PredictPatches:
-    """Patches that somebody else's model predicted: files whose names hold the patch's, in any folder below.
+    """A function that reads patches predicted by another model: files below ``folder`` whose names contain the patch's.
 
-    Floats are probabilities, 8 bits are 0 to 255, or 0 and 1 where no patch in the folder holds more than 1; another
-    size than 384×384 is resampled (cubic), as the official script does. Raises DatasetError.
+    Floats are probabilities. 8-bit values run from 0 to 255, or are 0 and 1 if no patch in the folder holds more. Files
+    of another size than 384×384 are resampled (cubic), as in the official script. Raises DatasetError.
     """
     name = re.compile(r".*(patch_\d+_\d+_by_\d+_.+)\.\w+")
     files = {m[1].lower(): p for p in sorted(folder.rglob("*")) if p.is_file() and (m := name.fullmatch(p.name))}
     if not files:
-        raise DatasetError(f"{folder}: no predicted patches; wanted files named as 38-Cloud's patches are")
+        raise DatasetError(f"{folder}: no predicted patches; wanted files named like 38-Cloud's patches")
     full = cache(lambda: 255 if any(_goes_to_255(path) for path in files.values()) else 1)
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         lost = [source.name for source in sources if source.name.lower() not in files]
         if lost:
-            raise DatasetError(f"{folder}: no prediction of {lost[0]} ({len(lost)} missing in its row)")
+            raise DatasetError(f"{folder}: no prediction for {lost[0]} ({len(lost)} missing in its row)")
         return [_read_probability(files[source.name.lower()], full) for source in sources]
 
     return predict
@@ -200,17 +205,17 @@ def _read_probability(path: Path, full: Callable[[], int]) -> Probability:
     if np.issubdtype(values.dtype, np.floating):
         return np.clip(np.nan_to_num(values), 0, 1).astype("float32")
     if values.dtype != np.uint8:
-        raise DatasetError(f"{path}: {values.dtype} values, wanted floats from 0 to 1, or 8 bits")
+        raise DatasetError(f"{path}: {values.dtype} values, wanted floats from 0 to 1, or 8-bit integers")
     return (values / full()).astype("float32")
 
 
 def whole(
     dataset: DataSet, predictor: Predictor, threshold: float, shadows: bool = False
 ) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates as `geocloud mask` works: scenes in overlapping tiles, blended; pixels without data left out.
+    """Evaluates scenes as `geocloud mask` predicts them, in blended overlapping tiles; ignores pixels without data.
 
-    With ``shadows`` it is cloud shadow that is scored, where the masks tell of it; cloud wins, at the model's own
-    threshold.
+    With ``shadows``, cloud shadow is scored where the masks have such a class. Cloud takes precedence over shadow, at
+    the model's own threshold.
     """
     evaluation = Evaluation("whole", threshold, what="shadow" if shadows else "cloud")
     sources = [_as_one(scene) for scene in dataset.testing] or list(dataset.training)
@@ -226,7 +231,7 @@ def whole(
 
 
 def _as_one(scene: TestScene) -> ChipSource:
-    """A test scene as one image: `geocloud.scene` puts its patches together."""
+    """A test scene as one image: `geocloud.scene` mosaics its patches."""
     patch = next(iter(scene.patches.values()))
     options = replace(patch.options, scene_id=scene.name)
     return replace(patch, name=scene.name, image=patch.image.parent.parent, mask=scene.truth, options=options)
@@ -240,11 +245,21 @@ def evaluate(
     threshold: float | None = None,
     shadows: bool = False,
 ) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates a model, or a folder of predicted patches, scene by scene; the last evaluation holds them all.
+    """Evaluates a model, or a folder of predicted patches, scene by scene.
 
-    ``protocol``: "official", the default where there are test scenes, or "whole". ``threshold``: 12/255 by default in
-    the official protocol, the model's own otherwise. ``shadows``: cloud shadow is scored. Raises DatasetError,
-    OptionError, SceneError.
+    Args:
+        dataset: The data set.
+        predictor: The model; None: ``predictions`` are evaluated.
+        predictions: Folder of patches predicted by another model.
+        protocol: official or whole; None: official if there are test scenes.
+        threshold: None: 12/255 for the official protocol, otherwise the model's own.
+        shadows: Whether cloud shadow is scored instead of cloud.
+
+    Returns:
+        Yields each scene, and the evaluation so far; the last one covers all scenes.
+
+    Raises:
+        GeocloudError: DatasetError, OptionError or SceneError.
     """
     protocol = protocol or ("official" if dataset.testing and not shadows else "whole")
     if protocol not in PROTOCOLS:
@@ -258,12 +273,12 @@ def evaluate(
     if protocol == "official":
         if not dataset.testing:
             raise DatasetError(
-                f"{dataset.root}: no test scenes with truths (38-Cloud_test/Entire_scene_gts); "
-                "the official protocol needs them, the protocol 'whole' does not"
+                f"{dataset.root}: no test scenes with truth masks (38-Cloud_test/Entire_scene_gts); "
+                "the official protocol needs them; the protocol 'whole' does not"
             )
         predict = by_model(predictor) if predictor else from_folder(predictions)  # type: ignore[arg-type]
         return official(dataset.testing, predict, threshold or OFFICIAL_THRESHOLD)
     if predictor is None:
-        raise OptionError("predicted patches are evaluated by the official protocol alone")
+        raise OptionError("predicted patches are evaluated by the official protocol only")
     own = predictor.shadow_threshold if shadows else predictor.threshold
     return whole(dataset, predictor, threshold or own, shadows)

@@ -1,4 +1,4 @@
-"""Pictures of runs, data sets and evaluations, as PNG."""
+"""Figures of runs, data sets and evaluations, as PNG."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from geocloud.training.data.chips import Chip
 from geocloud.training.metrics import Confusion
 
 require_extras()
-from matplotlib.figure import Figure  # noqa: E402 - what is missing has been said in words
+from matplotlib.figure import Figure  # noqa: E402 - require_extras explains what is missing
 
 Mask = NDArray[np.bool_]
 
 HIT, MISS, FALSE_ALARM = (255, 255, 255), (214, 39, 40), (255, 191, 0)
-"""Colours of error maps: cloud that was found, cloud that was missed, clear ground called cloud."""
+"""Colours of error maps: detected cloud, missed cloud, clear pixels predicted as cloud."""
 
 
 def natural(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Red, green and blue ``(h, w, 3)`` in [0, 1] for looking at; black where there is no data."""
+    """Red, green and blue ``(h, w, 3)`` in [0, 1], stretched for display; black where there is no data."""
     shown = np.nan_to_num(reflectance[:3]).transpose(1, 2, 0)
     bright = float(np.quantile(shown, 0.99)) if shown.size else 0.0
     return np.clip(shown / max(bright, 0.15), 0, 1) ** np.float32(0.7)
@@ -35,7 +35,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Loss and validation scores over steps."""
+    """Plots loss and validation scores against steps."""
     figure = Figure((8, 4))
     axes = figure.subplots()
     steps = [row["step"] for row in rows]
@@ -50,7 +50,7 @@ def curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float, path: Path) -> None:
-    """Chips, their labels and what a model makes of them, a column each."""
+    """Plots chips, their labels and error maps of a model, a column each."""
     figure = Figure((2 * len(found), 6.4))
     axes = figure.subplots(3, len(found), squeeze=False)
     for column, (chip, probability) in zip(axes.T, found, strict=True):
@@ -64,7 +64,7 @@ def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float,
 
 
 def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
-    """Chips beside their labels, to see at a glance whether the two belong together."""
+    """Plots chips with their labels, to see at a glance whether they match."""
     rows = -(-len(shown) // columns)
     figure = Figure((2 * columns, 4.4 * rows))
     axes = figure.subplots(2 * rows, columns, squeeze=False)
@@ -80,7 +80,7 @@ def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
 
 
 def error_map(found: Mask, truth: Mask, known: Mask | None = None) -> NDArray[np.uint8]:
-    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey where nothing is known."""
+    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey unknown."""
     picture = np.zeros((*truth.shape, 3), "uint8")
     picture[found & truth], picture[~found & truth], picture[found & ~truth] = HIT, MISS, FALSE_ALARM
     if known is not None:
@@ -89,7 +89,7 @@ def error_map(found: Mask, truth: Mask, known: Mask | None = None) -> NDArray[np
 
 
 def write_picture(picture: NDArray[np.uint8], path: Path, largest: int = 2000) -> None:
-    """Writes ``(h, w, 3)`` as PNG, thinned out to at most ``largest`` pixels a side."""
+    """Writes ``(h, w, 3)`` as PNG, decimated to at most ``largest`` pixels a side."""
     from matplotlib.image import imsave
 
     step = -(-max(picture.shape[:2]) // largest)
@@ -97,7 +97,7 @@ def write_picture(picture: NDArray[np.uint8], path: Path, largest: int = 2000) -
 
 
 def sweep(found: dict[float, Confusion], path: Path) -> None:
-    """Scores over thresholds, and precision over recall."""
+    """Plots scores against the threshold, and precision against recall."""
     figure = Figure((10, 4))
     left, right = figure.subplots(1, 2)
     for score in ("jaccard", "accuracy", "precision", "recall"):
@@ -114,14 +114,14 @@ def sweep(found: dict[float, Confusion], path: Path) -> None:
 def calibration(
     predicted: NDArray[np.float64], observed: NDArray[np.float64], pixels: NDArray[np.int64], path: Path
 ) -> None:
-    """How often there is cloud where the model says a probability; on the diagonal it is right."""
+    """Plots the observed share of cloud against the predicted probability; a calibrated model is on the diagonal."""
     figure = Figure((5, 5))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], "0.7")
     axes.plot(predicted, observed, ".-")
     weight = pixels / max(pixels.max(initial=1), 1)
     axes.bar(predicted, 0.2 * weight, width=0.04, color="0.85", label="share of pixels (not to scale)")
-    axes.set(xlabel="probability said", ylabel="share that is cloud", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel="predicted probability", ylabel="share that is cloud", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)

@@ -1,8 +1,8 @@
-"""Losses, by name and in sums: "bce+jaccard", "tversky", "0.5*focal+dice".
+"""Losses by name, and weighted sums of them: "bce+jaccard", "tversky", "0.5*focal+dice".
 
-All take logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as `Chip` has them, and give one
-number; what is unknown counts for nothing. A network of one class is judged by its cloud alone. The soft scores are
-taken over the whole batch, for a single patch may hold no cloud at all.
+All take logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as in `Chip`, and return a scalar.
+Unknown pixels are ignored. For a network with one class only cloud counts. Soft scores are taken over the whole batch,
+as a single patch may hold no cloud at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from geocloud.errors import OptionError
 from geocloud.training.data.chips import CLOUD, UNKNOWN
 
 SHADOW_WEIGHT = 0.3
-"""What the loss of shadow counts beside that of cloud."""
+"""Weight of the shadow loss; cloud's is 1."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, known: all (N, H, W) float32
@@ -36,7 +36,7 @@ def _focal(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
 
 
 def _counts(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Soft hits, false alarms and misses."""
+    """Soft counts of hits, false alarms and misses."""
     probability, target = logits.sigmoid() * known, target * known
     hits = (probability * target).sum()
     return hits, probability.sum() - hits, target.sum() - hits
@@ -75,7 +75,7 @@ TERMS: dict[str, Term] = {
 
 
 def parse_loss(text: str) -> Loss:
-    """A loss from its name, or from a weighted sum of names. Raises OptionError."""
+    """The loss of a name, or of a weighted sum of names. Raises OptionError."""
     terms: list[tuple[float, Term]] = []
     for part in text.split("+"):
         found = re.fullmatch(r"\s*(?:(\d+(?:\.\d+)?)\s*\*)?\s*([a-z-]+)\s*", part)

@@ -1,4 +1,4 @@
-"""How well a mask agrees with a truth: counts that can be added up, and scores made from them."""
+"""Agreement of a mask with a reference: confusion counts that can be added, and scores derived from them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Pixel counts with cloud as the positive class. Add two to pool them.
+    """Pixel counts with cloud as the positive class. Adding two pools their pixels.
 
     Scores are floats in [0, 1], NaN where their denominator is zero.
     """
 
     hits: int = 0
+    """True positives (TP): cloud in both."""
     false_alarms: int = 0
+    """False positives (FP): cloud in the mask only."""
     misses: int = 0
+    """False negatives (FN): cloud in the reference only."""
     correct_clear: int = 0
+    """True negatives (TN): clear in both."""
 
     @classmethod
     def of(cls, predicted: Any, truth: Any, valid: Any = None) -> Confusion:
-        """Counts two arrays of one shape, True for cloud, where ``valid`` (everywhere, when None) is True."""
+        """Counts two arrays of one shape, True for cloud, where ``valid`` is True; None: everywhere."""
         predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
         valid = np.ones(truth.shape, bool) if valid is None else np.asarray(valid, bool)
         counts = np.bincount((2 * truth + predicted)[valid].ravel(), minlength=4)
@@ -39,27 +43,27 @@ class Confusion:
 
     @property
     def jaccard(self) -> float:
-        """TP / (TP + FP + FN): the intersection over the union of both clouds."""
+        """TP / (TP + FP + FN): intersection over union."""
         return _ratio(self.hits, self.hits + self.false_alarms + self.misses)
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP): the share of what was called cloud that is cloud."""
+        """TP / (TP + FP): the share of predicted cloud that is cloud."""
         return _ratio(self.hits, self.hits + self.false_alarms)
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN): the share of the cloud that was found."""
+        """TP / (TP + FN): the share of cloud that was detected."""
         return _ratio(self.hits, self.hits + self.misses)
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP): the share of the clear that was called clear."""
+        """TN / (TN + FP): the share of clear pixels that were predicted clear."""
         return _ratio(self.correct_clear, self.correct_clear + self.false_alarms)
 
     @property
     def accuracy(self) -> float:
-        """(TP + TN) / N: the share of pixels that are right."""
+        """(TP + TN) / N: the share of pixels that are correct."""
         total = self.hits + self.false_alarms + self.misses + self.correct_clear
         return _ratio(self.hits + self.correct_clear, total)
 

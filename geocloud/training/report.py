@@ -1,4 +1,4 @@
-"""An evaluation on disk: error maps, plots, tables."""
+"""Files of an evaluation: error maps, plots, tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geocloud.training.evaluate import SCORES, Evaluation, Picture
 
 
 def as_dict(found: Evaluation) -> dict[str, Any]:
-    """For JSON: scores in [0, 1], None where undefined."""
+    """The evaluation as JSON takes it: scores in [0, 1], None where undefined."""
     views = found.views()
     scenes = {name: views.pop(name) for name in found.scenes}
     return {
@@ -31,7 +31,7 @@ def _plain(scores: dict[str, float]) -> dict[str, float | None]:
 
 
 def write_csv(found: Evaluation, path: Path) -> None:
-    """The views as a table; scores in [0, 1], empty where undefined. Raises OutputError."""
+    """Writes the scores as a table, in [0, 1], empty where undefined. Raises OutputError."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -43,14 +43,14 @@ def write_csv(found: Evaluation, path: Path) -> None:
 
 
 def write_map(picture: Picture, threshold: float, out: Path) -> None:
-    """``out/errors_NAME.png``: white hits, red misses, yellow false alarms, black clear, grey no data."""
+    """Writes ``out/errors_NAME.png``, an error map: see `geocloud.training.figures.error_map`."""
     _folder(out)
     found = figures.error_map(picture.probability > threshold, picture.truth, picture.known)
     figures.write_picture(found, out / f"errors_{picture.name}.png")
 
 
 def write_plots(found: Evaluation, out: Path) -> None:
-    """``out/thresholds.png`` (scores over thresholds, precision over recall), ``calibration.png``, ``scores.csv``."""
+    """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
     _folder(out)
     figures.sweep(found.sweep(), out / "thresholds.png")
     figures.calibration(*found.calibration(), out / "calibration.png")
@@ -61,4 +61,4 @@ def _folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be made a folder ({error.strerror})") from error
+        raise OutputError(f"{out}: the folder cannot be created ({error.strerror})") from error

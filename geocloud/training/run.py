@@ -1,4 +1,4 @@
-"""A data set and a configuration in, a trained model and its scores out: the whole story of `geocloud train`."""
+"""From a data set and a configuration to a trained model and its scores: what `geocloud train` does."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from geocloud.training.train import BEST, Progress, Team, train
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a run: the best model by validation Jaccard, and how many patches were trained on and held out."""
+    """The outcome of a training run."""
 
     model: Path
+    """Checkpoint of the best model, by validation Jaccard."""
     training: int
+    """Number of patches trained on."""
     validation: int
+    """Number of patches held out."""
     jaccard: float
+    """Validation Jaccard of the best model, in [0, 1]."""
 
 
 def train_on(
@@ -39,18 +43,28 @@ def train_on(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Holds scenes out, trains on the rest, keeps the best.
+    """Holds scenes out for validation, trains on the rest, and keeps the best model.
 
-    ``start``: a model to go on from, rather than fresh weights. ``pack``: a folder to pack all patches into first.
+    At most about a fifth of the patches is held out.
 
-    No more than a fifth of the patches is held out.
-    Raises DatasetError, OptionError, OutputExistsError, CheckpointError, DeviceError, SceneError.
+    Args:
+        dataset: The data set.
+        config: The configuration.
+        out: Folder of the run.
+        start: Model whose weights the run starts from; None: random weights.
+        device: auto, cpu, cuda, cuda:N or mps.
+        pack: Folder to pack all patches into before training; None: no packing.
+        resume: Whether to continue a run in ``out``.
+        report: Called with the progress.
+
+    Raises:
+        GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError, DeviceError or SceneError.
     """
     sources = dataset.worth_training() if config.informative else dataset.training
     if not sources:
         raise DatasetError(
             f"{dataset.root}: none of its {len(dataset.training)} training patches is fit to train on "
-            "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' tells what is there"
+            "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' shows what it holds"
         )
     kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
     team = Team.join()

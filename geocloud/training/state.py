@@ -1,4 +1,4 @@
-"""All that a run needs to go on exactly where it was: one safetensors file, so that nothing in it can run code."""
+"""Everything a run needs to resume exactly, in one safetensors file, which cannot run code."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ NETWORK, AVERAGE, OPTIMIZER = "network", "average", "optimizer"
 
 @dataclass(slots=True)
 class RunState:
-    """The parts of a run that change: network, running mean, optimizer, schedule, and where it is."""
+    """The parts of a run that change as it trains."""
 
     network: nn.Module
+    """The network that is trained."""
     average: nn.Module
+    """The exponential moving average of its weights."""
     optimizer: torch.optim.Optimizer
+    """The optimizer."""
     schedule: torch.optim.lr_scheduler.LRScheduler
+    """The schedule of the learning rate."""
     step: int = 0
+    """Steps done."""
     best: float = -1.0
+    """Best validation Jaccard so far; -1: none yet."""
     seconds: float = 0.0
+    """Wall-clock time so far, over all sessions."""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of metrics.csv, one per validation."""
 
     def save(self, path: Path, config: dict[str, Any]) -> None:
-        """Writes the state; a file of that name is replaced at once or not at all."""
+        """Writes the state; an existing file is replaced atomically."""
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
@@ -53,7 +61,7 @@ class RunState:
         staged.replace(path)
 
     def load(self, path: Path, config: dict[str, Any]) -> None:
-        """Takes everything over from a file. Raises CheckpointError where it is of another configuration."""
+        """Restores the state from a file. Raises CheckpointError if it belongs to another configuration."""
         from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
@@ -63,13 +71,13 @@ class RunState:
             tensors = load_file(path)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: no state of a training run ({error}); start anew in another folder"
+                f"{path}: not the state of a training run ({error}); start anew in another folder"
             ) from error
         different = sorted(key for key in config if json.dumps(config[key]) != json.dumps(about["config"].get(key)))
         if different:
             raise CheckpointError(
                 f"{path}: the run in this folder had another {', '.join(different)}; "
-                "go on with its own config.toml, or start anew in another folder"
+                "continue with its own config.toml, or start anew in another folder"
             )
         for prefix, module in ((NETWORK, self.network), (AVERAGE, self.average)):
             module.load_state_dict(
@@ -86,7 +94,7 @@ class RunState:
 
 
 def _plain(value: Any) -> bool:
-    """Whether JSON can hold it: a schedule also lists its own functions."""
+    """Whether JSON can hold the value: a schedule's state also lists functions."""
     try:
         json.dumps(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""The training loop: chips and a configuration in, weights out, on one device or on many."""
+"""The training loop: from chips and a configuration to weights, on one device or several."""
 
 from __future__ import annotations
 
@@ -35,19 +35,23 @@ log = logging.getLogger(__name__)
 CONFIG, METRICS, STATE = "config.toml", "metrics.csv", "state.safetensors"
 BEST, LAST = "best.safetensors", "last.safetensors"
 NETWORK = {"classes": 2, "optional_nir": True}
-"""Options of every network that is trained: cloud and shadow come out, near-infrared may be missing."""
+"""Options of every network that is trained: classes cloud and shadow, near-infrared optional."""
 
 SCORES = ("jaccard", "accuracy", "precision", "recall")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: steps done and in all, mean loss since the last report, last validation Jaccard if any."""
+    """Progress of a run."""
 
     step: int
+    """Steps done."""
     steps: int
+    """Steps in total."""
     loss: float
+    """Mean loss since the last validation."""
     jaccard: float | None
+    """Jaccard of the last validation, in [0, 1]; None: none yet."""
 
 
 def train(
@@ -62,13 +66,28 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
-    """Trains a network and returns the running mean of its weights after the last step.
+    """Trains a network.
 
-    It begins with fresh weights, or with those of ``start``. Into the folder ``out`` go config.toml, metrics.csv, the
-    state to resume from, last.safetensors and, by validation Jaccard, best.safetensors, curves.png and samples.png.
-    Without validation chips there is no best. Under torchrun every process calls this, and the first alone writes. On
-    a CPU a resumed run ends in the very weights of one that was never stopped. Raises DatasetError, OutputExistsError,
-    CheckpointError, DeviceError.
+    Under torchrun every process calls this, and only the first one writes. On a CPU a resumed run ends with exactly the
+    weights of an uninterrupted one.
+
+    Args:
+        groups: Chips to train on, each group with its share of the samples.
+        validation: Chips to validate on; without any there is no best model.
+        config: The configuration.
+        out: Folder for config.toml, metrics.csv, the state to resume from, last.safetensors, best.safetensors (by
+            validation Jaccard), curves.png and samples.png; None: nothing is written.
+        start: Model whose weights the run starts from; None: random weights.
+        name: Name of the model.
+        device: auto, cpu, cuda, cuda:N or mps.
+        resume: Whether to continue a run in ``out``.
+        report: Called with the progress.
+
+    Returns:
+        The moving average of the weights after the last step.
+
+    Raises:
+        GeocloudError: DatasetError, OutputExistsError, CheckpointError or DeviceError.
     """
     require_extras()
     if not sum(len(chips) for _, chips in groups):
@@ -97,7 +116,7 @@ def train(
         pin_memory=place.type == "cuda",
     )
     dtype = find_dtype(place, Precision(config.precision))
-    dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need its gradients scaled
+    dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
     mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
@@ -138,11 +157,14 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The processes of one run, as torchrun starts them; one alone where it did not."""
+    """The processes of one run, as started by torchrun; a single one otherwise."""
 
     rank: int = 0
+    """This process's rank."""
     size: int = 1
+    """Number of processes."""
     local: int | None = None
+    """This process's rank on its machine; None: not started by torchrun."""
 
     @classmethod
     def join(cls) -> Team:
@@ -154,17 +176,17 @@ class Team:
 
     @staticmethod
     def leave() -> None:
-        """Ends the connections of a distributed run."""
+        """Closes the connections of a distributed run."""
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process is the one that writes files."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Waits until every process has arrived here."""
         if self.size > 1:
             torch.distributed.barrier()
 
@@ -183,7 +205,7 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
     def rate(step: int) -> float:
-        """Warm-up, then half a cosine down to nothing: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983."""
+        """Linear warm-up, then a half cosine to zero: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983."""
         rest = (step - config.warmup) / max(config.steps - config.warmup, 1)
         return min((step + 1) / config.warmup, 0.5 + 0.5 * math.cos(math.pi * min(max(rest, 0), 1)))
 
@@ -193,7 +215,7 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
 
 @torch.no_grad()
 def _average(run: RunState, keep: float) -> None:
-    """The running mean of weights and statistics; young means forget faster."""
+    """Updates the moving average of weights and batch statistics; early in a run it forgets faster."""
     keep = min(keep, run.step / (run.step + 10))
     for slow, fast in zip(run.average.state_dict().values(), run.network.state_dict().values(), strict=True):
         if slow.is_floating_point():
@@ -222,9 +244,7 @@ def _last(run: RunState, score: str) -> float | None:
 def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not resume and (out / STATE).exists():
-        raise OutputExistsError(
-            f"{out}: holds a training run already; --resume goes on with it, or name another folder"
-        )
+        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
     if not (out / STATE).exists():
         config.save(out / CONFIG)
 
@@ -237,13 +257,13 @@ def _save(
     validation: Chips,
     place: torch.device,
 ) -> None:
-    """Everything a run leaves behind; the state last, so that it never promises what is not there."""
+    """Writes all files of a run, the state last, so that it never refers to files that are missing."""
     from geocloud.training import figures
 
     checkpoint.save(out / LAST)
     jaccard = run.rows[-1].get("jaccard")
     if jaccard is not None and math.isnan(jaccard) and run.best <= 0:
-        log.warning("the validation scenes hold no cloud, so none is best: %s is the last", BEST)
+        log.warning("the validation scenes hold no cloud, so no model is best: %s is the latest", BEST)
         checkpoint.save(out / BEST)
     elif jaccard is not None and jaccard > run.best:
         run.best = jaccard
@@ -262,7 +282,7 @@ def _save(
 
 
 def validate(predictor: Predictor, chips: Chips) -> Confusion:
-    """Counts over whole chips, pooled, at the model's threshold."""
+    """Counts over whole chips, pooled, at the model's threshold of cloud."""
     total = Confusion()
     for index in range(len(chips)):
         chip = chips[index]
@@ -272,5 +292,5 @@ def validate(predictor: Predictor, chips: Chips) -> Confusion:
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:
-    """The probability ``(classes, h, w)`` of one whole chip; NaN where there is no data."""
+    """Probability ``(classes, h, w)`` of a whole chip; NaN where there is no data."""
     return predictor.predict_array(chip.pixels(), pixel_size=chip.metres)

@@ -222,7 +222,7 @@ def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
             seen.append(command("batch", archive, "-o", tmp_path / "out"))
 
     run_batch([str(archive)], tmp_path / "out", BatchOptions(), meanwhile)
-    assert seen[0].returncode == 1 and "another 'geocloud batch' is at work" in seen[0].stderr
+    assert seen[0].returncode == 1 and "another 'geocloud batch' is using this folder" in seen[0].stderr
     assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == COUNT
 
 

@@ -33,7 +33,7 @@ def test_chips_and_the_meaning_of_mask_values(tmp_path, image):
 
 def test_a_mask_of_another_size_is_refused(tmp_path, image):
     mask = write_tif(tmp_path / "mask.tif", np.zeros((1, 3, 4), "uint8"), geobox(3, 4))
-    with pytest.raises(GridError, match=r"mask.tif: 3×4 pixels, wanted 3×5 as .*a.tif has"):
+    with pytest.raises(GridError, match=r"mask.tif: 3×4 pixels, wanted 3×5 as in .*a.tif"):
         ChipSource("a", "a", image, mask, options=OPTIONS).read()
 
 

@@ -27,7 +27,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
         ("loss = 'iou'", "loss 'iou'"),
         ("threshold = 1.5", "threshold 1.5"),
         ("[augment]\nsnows = 1.0", "augment: no setting 'snows'"),
-        ("steps = ", "no TOML"),
+        ("steps = ", "invalid TOML"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message):

@@ -140,7 +140,7 @@ def test_predictions_of_other_kinds(tmp_path):
     with pytest.raises(DatasetError, match="no predicted patches"):
         last(evaluate(open_dataset(tmp_path), predictions=folder))
     write_tif(folder / f"{patch_name(0, 0, 1, 'other')}.tif", truth.astype("uint8")[None], geobox(384, 384, None))
-    with pytest.raises(DatasetError, match=f"no prediction of {patch_name(0, 0, 1)}"):
+    with pytest.raises(DatasetError, match=f"no prediction for {patch_name(0, 0, 1)}"):
         last(evaluate(open_dataset(tmp_path), predictions=folder))
 
 
@@ -220,7 +220,7 @@ def test_what_makes_no_sense_is_refused(tmp_path, toy):
         evaluate(dataset, Model(), protocol="best")
     with pytest.raises(OptionError, match="threshold 2"):
         evaluate(dataset, Model(), threshold=2)
-    with pytest.raises(OptionError, match="official protocol alone"):
+    with pytest.raises(OptionError, match="official protocol only"):
         evaluate(dataset, predictions=toy, protocol="whole")
 
 

@@ -68,9 +68,9 @@ def test_what_is_missing_is_said(copy):
     found = open_dataset(copy)
     text = "\n".join(found.problems)
     assert f"{red[0].stem.removeprefix('red_')}: no nir file" in text
-    assert f"{red[1].stem.removeprefix('red_')}: no truth (gt) file" in text
-    assert "training_patches_38-Cloud.csv: lists 2 patches that are not there" in text
-    assert "no truth of this test scene" in text
+    assert f"{red[1].stem.removeprefix('red_')}: no truth mask (gt)" in text
+    assert "training_patches_38-Cloud.csv: lists 2 patches that are missing" in text
+    assert "no truth mask of this test scene" in text
     assert len(found.training) == 4
     assert len(found.testing) == 1
 
@@ -121,7 +121,7 @@ def test_masks_beside_their_images(tmp_path):
 
 def test_38_cloud_needs_no_explanation(toy):
     for said in ({"classes": parse_classes("sparcs")}, {"options": ReadOptions(scale=1e-4)}):
-        with pytest.raises(DatasetError, match="leave classes, units and such out"):
+        with pytest.raises(DatasetError, match="leave out classes, units"):
             open_dataset(toy, **said)
 
 
@@ -142,9 +142,9 @@ def test_whole_scenes_are_held_out(toy):
     assert len(hold_out(sources, 5)[0]) == 2, "one scene stays"
     by_patch = hold_out(sources, 3, "patches", seed=1)
     assert len(by_patch[1]) == 3
-    with pytest.raises(DatasetError, match="all 2 patches are of one scene"):
+    with pytest.raises(DatasetError, match="all 2 patches are from one scene"):
         hold_out([s for s in sources if s.scene == sources[0].scene], 1)
-    with pytest.raises(OptionError, match="fewer than the 6"):
+    with pytest.raises(OptionError, match="fewer than all 6"):
         hold_out(sources, 6)
     with pytest.raises(OptionError, match="split 'tiles'"):
         hold_out(sources, 2, "tiles")

@@ -60,7 +60,7 @@ def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run", report=kill)
-    with pytest.raises(OutputExistsError, match="--resume goes on with it"):
+    with pytest.raises(OutputExistsError, match="--resume continues it"):
         train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "run")
     steps = []
     again = train(
@@ -82,7 +82,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_pat
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, batch=3, seed=1), tmp_path / "run", resume=True)
     assert TrainConfig.load(tmp_path / "run" / "config.toml") == SMALL, "and the run's own settings stay"
     (tmp_path / "run" / STATE).write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match=f"{STATE}: no state of a training run"):
+    with pytest.raises(CheckpointError, match=f"{STATE}: not the state of a training run"):
         train([(1.0, CHIPS)], [], SMALL, tmp_path / "run", resume=True)
     with pytest.raises(DatasetError, match="nothing to train on"):
         train([(1.0, [])], [], SMALL)

@@ -1,4 +1,4 @@
-"""The algorithms of the toolbox: Mask clouds, Mask a folder, Preview."""
+"""The Processing algorithms: Mask clouds, Mask a folder, Preview."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ UNITS = (
 
 
 def member(owner, scope, name):
-    """A member of an enum, which QGIS 3 (Qt 5) hangs on the class, and QGIS 4 (Qt 6) on the enum in it."""
+    """A member of an enum: an attribute of the class in QGIS 3 (Qt 5), of the enum in that class in QGIS 4 (Qt 6)."""
     return getattr(owner, name) if hasattr(owner, name) else getattr(getattr(owner, scope), name)
 
 
@@ -50,7 +50,7 @@ POLYGON = member(QgsProcessing, "SourceType", "TypeVectorPolygon")
 
 
 class Algorithm(QgsProcessingAlgorithm):
-    """What all of them share: options of masking, and the way to geocloud."""
+    """Base of the algorithms: shared parameters, and their translation to options of the command line."""
 
     key = title = help = ""
 
@@ -75,18 +75,18 @@ class Algorithm(QgsProcessingAlgorithm):
     def add_scene(self):
         self.addParameter(
             QgsProcessingParameterRasterLayer(
-                "INPUT", "Scene: a raster of four bands, or a band of a product", optional=True
+                "INPUT", "Scene: a four-band raster, or one band of a product", optional=True
             )
         )
         self.addParameter(
             QgsProcessingParameterFile("PRODUCT", "Or a product: archive, MTL file or STAC item", optional=True)
         )
-        self.addParameter(QgsProcessingParameterEnum("UNITS", "Pixel values are", list(UNITS), defaultValue=0))
+        self.addParameter(QgsProcessingParameterEnum("UNITS", "Units of the pixel values", list(UNITS), defaultValue=0))
         bands = QgsProcessingParameterString(
-            "BANDS", "Band numbers of red, green, blue, near-infrared (empty: found out)", optional=True
+            "BANDS", "Band numbers of red, green, blue, near-infrared (empty: automatic)", optional=True
         )
         sun = QgsProcessingParameterNumber(
-            "SUN_ELEVATION", "Sun elevation, degrees, of Level-1 values without metadata", DOUBLE, None, True, 0, 90
+            "SUN_ELEVATION", "Sun elevation in degrees, for Level-1 values without metadata", DOUBLE, None, True, 0, 90
         )
         for parameter in (bands, sun):
             parameter.setFlags(parameter.flags() | ADVANCED)
@@ -94,28 +94,26 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def add_masking(self):
         self.addParameter(QgsProcessingParameterEnum("MODEL", "Model", list(MODELS), defaultValue=0))
-        own = QgsProcessingParameterFile(
-            "MODEL_FILE", "Or a model file of your own", optional=True, extension="safetensors"
-        )
+        own = QgsProcessingParameterFile("MODEL_FILE", "Or your own model file", optional=True, extension="safetensors")
         own.setFlags(own.flags() | ADVANCED)
         self.addParameter(own)
         self.addParameter(
             QgsProcessingParameterNumber(
-                "THRESHOLD", "Cloud is above this probability (empty: the model's own)", DOUBLE, None, True, 0.01, 0.99
+                "THRESHOLD", "Threshold of cloud probability (empty: the model's own)", DOUBLE, None, True, 0.01, 0.99
             )
         )
-        self.addParameter(QgsProcessingParameterBoolean("SHADOWS", "Cloud shadow too", False))
+        self.addParameter(QgsProcessingParameterBoolean("SHADOWS", "Mask cloud shadow too", False))
         self.addParameter(QgsProcessingParameterNumber("BUFFER", "Grow clouds by, metres", DOUBLE, 0, False, 0))
         self.addParameter(
-            QgsProcessingParameterNumber("MIN_AREA", "Drop smaller clouds, square metres", DOUBLE, 0, False, 0)
+            QgsProcessingParameterNumber("MIN_AREA", "Remove clouds smaller than, square metres", DOUBLE, 0, False, 0)
         )
 
     def scene(self, parameters, context):
-        """The source as geocloud takes it. Raises QgsProcessingException."""
+        """The source, as geocloud takes it. Raises QgsProcessingException."""
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         product = self.parameterAsFile(parameters, "PRODUCT", context)
         if (layer is None) == (not product):
-            raise QgsProcessingException("give a raster layer or a product file, one of them")
+            raise QgsProcessingException("give either a raster layer or a product file")
         return product or layer.source().partition("|")[0]
 
     def reading(self, parameters, context):
@@ -142,10 +140,10 @@ class MaskClouds(Algorithm):
 
     key, title = "mask", "Mask clouds"
     help = (
-        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow where asked for, 255 no data, on the scene's "
-        "own pixels. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
-        "product that lies beside the others, or a product's archive or MTL file. Polygons and probability are made "
-        "when they are given a place."
+        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data, on the scene's "
+        "own grid. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
+        "product in a folder with the others, or a product's archive or MTL file. Polygons and probability are "
+        "written if an output is set for them."
     )
 
     def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
@@ -197,16 +195,16 @@ class MaskFolder(Algorithm):
 
     key, title = "maskfolder", "Mask a folder"
     help = (
-        "Masks every scene in a folder: Landsat folders, archives, rasters of four bands. Run again with the same "
-        "output folder, it goes on where it stopped. Footprints with cloud percentages, a STAC collection and "
-        "report.html describe the results."
+        "Masks every scene in a folder: Landsat folders, archives, four-band rasters. If it is run again with the "
+        "same output folder, it continues where it stopped. Footprints with cloud percentages, a STAC collection "
+        "and report.html describe the results."
     )
 
     def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
         self.addParameter(QgsProcessingParameterFile("INPUT", "Folder of scenes", FOLDER))
         self.add_masking()
-        self.addParameter(QgsProcessingParameterBoolean("POLYGONS", "Cloud polygons too", False))
-        self.addParameter(QgsProcessingParameterBoolean("PROBABILITY", "Cloud probability too", False))
+        self.addParameter(QgsProcessingParameterBoolean("POLYGONS", "Write cloud polygons too", False))
+        self.addParameter(QgsProcessingParameterBoolean("PROBABILITY", "Write cloud probability too", False))
         self.addParameter(QgsProcessingParameterFolderDestination("OUTPUT", "Folder of masks"))
         self.addOutput(QgsProcessingOutputString("FOOTPRINTS", "Footprints"))
         self.addOutput(QgsProcessingOutputNumber("DONE", "Scenes masked"))
@@ -242,7 +240,7 @@ class Preview(Algorithm):
     """A picture of a scene."""
 
     key, title = "preview", "Preview"
-    help = "Draws a scene in natural colour or with near-infrared as red, with the outline of a mask's clouds."
+    help = "Draws a scene in natural colour or with near-infrared shown as red, with the clouds of a mask outlined."
     colours, clouds = ("natural", "nir", "both"), ("outline", "overlay")
 
     def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name

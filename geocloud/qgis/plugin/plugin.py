@@ -1,4 +1,4 @@
-"""Tells QGIS's Processing of the algorithms."""
+"""Registers the algorithms with QGIS Processing."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 
 
 class Provider(QgsProcessingProvider):
-    """The group of algorithms in the toolbox."""
+    """The provider of the algorithms in the Processing toolbox."""
 
     def id(self):
         return "geocloud"
@@ -28,7 +28,7 @@ class Provider(QgsProcessingProvider):
 
 
 class GeocloudPlugin:
-    """Lives as long as QGIS does."""
+    """The plugin, created when QGIS loads it."""
 
     def __init__(self):
         self.provider = None

@@ -24,26 +24,27 @@ QGIS_ONLY = (
     "QT_PLUGIN_PATH",
     "VIRTUAL_ENV",
 )
-"""What QGIS sets for itself, and another Python dies of."""
+"""Environment variables that QGIS sets for itself, and that break another Python."""
 
 MARKS = ("geocloud: error: ", "geocloud: note: ")
 
 
 def interpreter():
-    """The Python that has geocloud. Raises QgsProcessingException."""
+    """Path of the Python that has geocloud installed. Raises QgsProcessingException."""
     try:
         found = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))["python"]
     except (OSError, ValueError, KeyError) as error:
         raise QgsProcessingException(f"{ENVIRONMENT}: cannot be read; run 'geocloud qgis install' again") from error
     if not Path(found).exists():
-        raise QgsProcessingException(f"{found}: is gone; run 'geocloud qgis install' in geocloud's environment again")
+        raise QgsProcessingException(f"{found}: not found; run 'geocloud qgis install' in geocloud's environment again")
     return found
 
 
 def run(arguments, feedback, share):
-    """Runs ``geocloud ARGUMENTS`` and returns what it printed; None when it was cancelled.
+    """Runs ``geocloud ARGUMENTS`` and returns its output; None if it was cancelled.
 
-    ``share`` turns a line of progress into a per cent. Raises QgsProcessingException with the reason of a failure.
+    ``share`` turns a line of progress (a dict) into per cent done. Raises QgsProcessingException with the reason if it
+    fails.
     """
     environment = {key: value for key, value in os.environ.items() if key not in QGIS_ONLY}
     environment["PYTHONUTF8"] = "1"
@@ -71,7 +72,7 @@ def run(arguments, feedback, share):
 
 
 def _follow(process, feedback, share):
-    """Passes on what a process says, and that it is to stop; returns what it printed and why it failed."""
+    """Passes progress, messages and cancelling on; returns the output of the process, and why it failed."""
     done, printed, reason = threading.Event(), [], ""
 
     def end_when_cancelled():

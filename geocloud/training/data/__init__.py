@@ -1,1 +1,1 @@
-"""What is trained on: data sets as distributed, chips, samples."""
+"""Training data: data sets on disk, chips, samples."""

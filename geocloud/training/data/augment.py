@@ -1,4 +1,4 @@
-"""Turns a chip into a training sample: a crop, turned and flipped, in other light and, now and then, other clouds."""
+"""Augmentation of chips into training samples: crops, rotations, flips, changes of light, simulated clouds."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Array = NDArray[np.float32]
 Target = NDArray[np.uint8]
 
 FINE, MIDDLE = 12.0, 22.0
-"""Metres of a pixel up to which chips are averaged to coarser ones, so that models see 20 to 40 m; see `_factor`."""
+"""Pixel sizes in metres up to which chips are often averaged to coarser pixels; see `_factor`."""
 
 FIELDS = 200
-"""Fractal fields that simulated clouds are drawn from."""
+"""Number of fractal fields from which simulated clouds are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Chances (0 to 1) of each change, and the side of a sample in pixels."""
+    """Size of the samples, and the probability (0 to 1) of each change."""
 
     size: int = 128
-    """Pixels of a sample's side."""
+    """Side of a sample in pixels."""
     clouds: float = 0.5
     """Simulated clouds over samples without cloud."""
     more_clouds: float = 0.05
     """Simulated clouds over samples with cloud."""
     dim: float = 0.6
-    """Light between 0.45 and 1.15 of what it was: Level-1 scenes without their sun elevation are that dark."""
+    """Reflectance is multiplied by 0.45 to 1.15, as Level-1 scenes not corrected for the sun's elevation are darker."""
     saturate: float = 0.15
-    """All that is brighter than a value between 0.5 and 1 is cut off there, as older sensors do."""
+    """Reflectance is clipped at 0.5 to 1, as older sensors saturate."""
     wedge: float = 0.1
-    """No data on one side of a random line, as beside the slanted edge of a Landsat scene."""
+    """No data on one side of a random line, as at the slanted edge of a Landsat scene."""
     drop_nir: float = 0.15
     """Near-infrared is missing."""
 
     def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
-        """One sample: reflectance ``(4, size, size)``, target ``(2, size, size)`` as `Chip` has them."""
+        """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`."""
         image, target = self._crop(chip, rng)
         turns = int(rng.integers(4))
         image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
@@ -68,7 +68,7 @@ class Augment:
         return image, target
 
     def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
-        """A square of the chip, averaged to a coarser pixel size; mirrored where the chip is smaller than that."""
+        """A random square of the chip, possibly averaged to coarser pixels; mirrored where the chip is smaller."""
         factor = _factor(chip, self.size, rng)
         side = self.size * factor
         height, width = chip.target.shape[1:]
@@ -87,7 +87,7 @@ class Augment:
 
 
 def coarsen(image: Array, target: Target, factor: int) -> tuple[Array, Target]:
-    """The same place in larger pixels, the mean of factor × factor; unknown where any of them is."""
+    """Averages factor × factor pixels; the target is unknown where any of them is."""
     height, width = (n // factor for n in target.shape[1:])
     shape = (height, factor, width, factor)
     means: Array = image[:, : height * factor, : width * factor].reshape(-1, *shape).mean((2, 4))
@@ -98,10 +98,10 @@ def coarsen(image: Array, target: Target, factor: int) -> tuple[Array, Target]:
 
 
 def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
-    """Puts simulated clouds over an image: ρ = surface · t + top · (1 − t), t = exp(−τ), with shadows.
+    """Adds simulated clouds to an image, with their shadows: ρ = surface · t + top · (1 − t), t = exp(−τ).
 
-    Changes ``target``: cloud where t < 0.78, unknown from there to 0.9, for people disagree on what is so thin; what
-    of shadow is known no longer holds.
+    Changes ``target``: cloud where t < 0.78; unknown where t is 0.78 to 0.9, as annotators disagree on thin cloud.
+    Shadow becomes unknown everywhere.
     """
     size = image.shape[1]
     noise = np.rot90(_field(int(rng.integers(FIELDS))), int(rng.integers(4)))
@@ -128,7 +128,7 @@ def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
 
 @cache
 def _field(number: int) -> Array:
-    """One of some fractal fields, the same in every process."""
+    """A fractal field by its number, the same in every process."""
     rng = np.random.default_rng([7, number])
     return fractal_noise((384, 384), rng.uniform(2.6, 4.2), rng, 1 if rng.random() < 0.75 else rng.uniform(1, 4))
 
@@ -138,7 +138,7 @@ def _cloudy(target: Target) -> bool:
 
 
 def _factor(chip: Chip, size: int, rng: np.random.Generator) -> int:
-    """How many pixels across become one."""
+    """The factor by which a sample's pixels are coarsened, chosen at random."""
     if chip.metres <= FINE:
         return int(rng.choice([1, 2, 3], p=[0.1, 0.5, 0.4]))
     if chip.metres <= MIDDLE:

@@ -1,4 +1,4 @@
-"""A look at a data set before a night is spent on it: counts, gaps, balance, statistics, pictures."""
+"""Checks of a data set before a long training run: counts, gaps, class balance, statistics, pictures."""
 
 from __future__ import annotations
 
@@ -20,30 +20,41 @@ PICTURES = 24
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a data set holds. Shares are in [0, 1], statistics in reflectance, by band; NaN without any pixel.
-
-    ``empty``: chips without any data. ``cloudless`` and ``overcast``: no known pixel is cloud, or every one is.
-    ``looked_at``: how many chips balance and statistics come from.
-    """
+    """Contents of a data set. Balance and statistics are of the chips that were read."""
 
     root: Path
+    """Folder of the data set."""
     kind: str
+    """38-Cloud, 95-Cloud or images with masks."""
     chips: int
+    """Number of training chips."""
     scenes: int
+    """Number of scenes that the training chips come from."""
     test_patches: int
+    """Number of test patches."""
     test_scenes: int
+    """Number of test scenes."""
     informative: int | None
+    """Number of training chips on the authors' list of informative ones; None: there is no such list."""
     looked_at: int
+    """Number of chips that were read."""
     empty: int
+    """Number of chips without any data."""
     cloudless: int
+    """Number of chips in which no known pixel is cloud."""
     overcast: int
+    """Number of chips in which every known pixel is cloud."""
     cloud_share: float
+    """Share of the known pixels that are cloud, in [0, 1]; NaN if none is known."""
     known_share: float
+    """Share of all pixels that are known, in [0, 1]; NaN if no chip could be read."""
     statistics: dict[str, dict[str, float]]
+    """mean, std, min and max of reflectance by band; mean and std are NaN without any data."""
     problems: tuple[str, ...]
+    """What is wrong with the data set, a line each."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as JSON takes it."""
         return {name: getattr(self, name) for name in self.__slots__} | {"root": str(self.root)}
 
 
@@ -53,9 +64,13 @@ def check(
     pictures: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Reads the training chips (``limit`` of them, evenly spread; all when None) and says what they are like.
+    """Reads training chips and reports what the data set holds. A chip that cannot be read is reported as a problem.
 
-    A chip that cannot be read becomes a problem, a line. ``pictures``: a PNG of some chips beside their labels.
+    Args:
+        dataset: The data set.
+        limit: Number of chips to read, evenly spread over the data set; None: all.
+        pictures: PNG to write, with some chips beside their labels; None: none.
+        report: Called with the number of chips done, and their total.
     """
     sources = _spread(dataset.training, limit)
     problems = list(dataset.problems)
@@ -113,7 +128,7 @@ def check(
 
 
 def _values(chip: Chip) -> NDArray[np.float64]:
-    """Reflectance where there is data, ``(4, n)``."""
+    """Reflectance of the n pixels with data, ``(4, n)``."""
     return chip.reflectance[:, np.isfinite(chip.reflectance).all(0)].astype("float64")
 
 

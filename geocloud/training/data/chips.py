@@ -1,4 +1,4 @@
-"""Chips: small images with labels, in memory, and where on disk they come from."""
+"""Chips, small images with labels: in memory, and their sources on disk."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from geocloud.scene import ReadOptions, open_scene, read_filled
 from geocloud.scene.layers import open_raster
 
 CLEAR, CLOUD, UNKNOWN = 0, 100, 255
-"""Values of a target: per cent of cloud, or of shadow; UNKNOWN counts for nothing in losses and scores."""
+"""Values of a target: per cent of cloud, or of shadow. UNKNOWN is ignored in losses and scores."""
 
 MEANINGS = ("clear", "cloud", "shadow", "ignore")
 
 LabelMap = dict[int, str]
-"""From the values of a mask file to "clear", "cloud", "shadow" or "ignore"; values that it does not name are ignored.
+"""From the values of a mask file to "clear", "cloud", "shadow" or "ignore". Values that are not listed are ignored.
 
-Where none means shadow, shadow is unknown wherever there is no cloud."""
+If no value means shadow, shadow is unknown wherever there is no cloud."""
 
 CLASSES: dict[str, LabelMap] = {
     "geocloud": {0: "clear", 1: "cloud", 2: "shadow"},
@@ -31,7 +31,7 @@ CLASSES: dict[str, LabelMap] = {
     "l8-biome": {64: "shadow", 128: "clear", 192: "cloud", 255: "cloud"},
     "sparcs": {0: "shadow", 1: "shadow", **dict.fromkeys((2, 3, 4, 6), "clear"), 5: "cloud"},
 }
-"""What mask values mean, by the name of who wrote them.
+"""Meaning of mask values, by data set.
 
 l8-biome: 64 shadow, 128 clear, 192 thin cloud, 255 cloud. sparcs: 0 shadow, 1 shadow over water, 2 water, 3 snow, 4
 land, 5 cloud, 6 flooded.
@@ -58,19 +58,20 @@ def parse_classes(text: str) -> LabelMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chip:
-    """A small image and what is known of it."""
+    """A small image and its labels."""
 
     name: str
+    """Unique within its data set."""
     reflectance: NDArray[np.floating]
-    """``(4, h, w)``, float32 (or float16, where there are many); NaN where there is no data, and all over
-    near-infrared where there is none of it."""
+    """``(4, h, w)``, float32 (float16 to save memory); NaN where there is no data. Near-infrared is NaN everywhere if
+    the image has none."""
     target: NDArray[np.uint8]
-    """``(2, h, w)``, cloud and shadow: per cent, CLEAR to CLOUD, or UNKNOWN."""
+    """``(2, h, w)``, cloud and shadow, in per cent (CLEAR to CLOUD) or UNKNOWN."""
     metres: float = 30.0
-    """The side of a pixel."""
+    """Pixel size in metres."""
 
     def pixels(self, window: tuple[slice, ...] | slice = np.s_[:]) -> NDArray[np.float32]:
-        """Reflectance, or that in a window ``[:, rows, cols]``, float32."""
+        """Reflectance as float32, or a window ``[:, rows, cols]`` of it."""
         return self.reflectance[window].astype("float32")
 
     @property
@@ -96,20 +97,24 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class ChipSource:
-    """Where a chip is on disk. ``image`` is whatever `geocloud.scene.open_scene` opens; without a mask all is clear.
-
-    Chips of one ``scene`` are nearly the same picture: never split them between training and validation.
-    """
+    """A chip on disk."""
 
     name: str
+    """Unique within its data set."""
     scene: str
+    """The scene it was cut from. Chips of one scene resemble each other: do not split them between training and
+    validation."""
     image: Path
+    """Whatever `geocloud.scene.open_scene` opens."""
     mask: Path | None = None
+    """Raster of labels; None: all pixels are clear."""
     classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])
+    """Meaning of the mask's values."""
     options: ReadOptions = field(default_factory=ReadOptions)
+    """How the image is read."""
 
     def read(self) -> Chip:
-        """Reads image and mask. Raises SceneError; GridError where the two differ in size."""
+        """Reads image and mask. Raises SceneError, or GridError if they differ in size."""
         with open_scene(self.image, self.options) as scene:
             height, width = scene.grid.shape
             metres = max(scene.grid.pixel_size or (30.0,))
@@ -119,8 +124,7 @@ class ChipSource:
             codes = read_codes(self.mask)
             if codes.shape != (height, width):
                 raise GridError(
-                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, "
-                    f"wanted {height}×{width} as {self.image} has"
+                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, wanted {height}×{width} as in {self.image}"
                 )
             target = translate(codes, self.classes)
         target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
@@ -128,14 +132,14 @@ class ChipSource:
 
 
 class Chips(Protocol):
-    """Chips by number: a list of them, or something that reads each one when it is asked for."""
+    """A sequence of chips: a list, or an object that reads each chip when it is accessed."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Chip: ...
 
 
 class LazyChips:
-    """Chips that are read each time they are asked for."""
+    """Chips that are read each time they are accessed."""
 
     def __init__(self, sources: Sequence[ChipSource]) -> None:
         self.sources = sources

@@ -1,4 +1,4 @@
-"""A scene cut into tiles on disk, to train on: plain GeoTIFFs, or 38-Cloud's folders and names."""
+"""Scenes cut into training tiles on disk: plain GeoTIFFs, or 38-Cloud's folders and names."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def cut_geotiffs(
     overlap: int = 0,
     overwrite: bool = False,
 ) -> int:
-    """Writes ``images/NAME_ROW_COL.tif``, and ``masks/`` with the same names where there is a mask.
+    """Writes ``images/NAME_ROW_COL.tif``, and with a mask ``masks/`` with the same names.
 
-    Images: int16, reflectance × 10 000 (the scale is in the file), bands named, no data −32768. Masks: uint8, 0 clear,
-    1 cloud, 255 no data. Every tile has its own place in the scene's CRS; those at the edge hang over it and hold no
-    data there. Tiles without any data are left out. Returns how many were written. Raises GridError, OutputError.
+    Images: int16, reflectance × 10 000 (the file holds the scale), named bands, no data −32768. Masks: uint8, 0 clear,
+    1 cloud, 255 no data. Tiles are georeferenced. Those at the edge extend beyond the scene, with no data there. Tiles
+    without any data are left out. Returns the number of tiles written. Raises GridError, OutputError.
     """
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
     if scene.bands == 3:
@@ -74,11 +74,11 @@ def cut_38cloud(
 ) -> int:
     """Writes the folders of 38-Cloud's training set: ``train_red/red_patch_1_1_by_1_NAME.TIF`` and so on.
 
-    The scene is padded with zeros, centred, to whole patches, numbered from 1, row by row. Values are uint16 Level-1
-    numbers as they would be on disk, without the sun's elevation; 0 is no data. With a mask also ``train_gt``
-    ({0, 255}) and ``Entire_scene_gts`` ({0, 1}). The lists of patches and scenes (CSV) grow by this scene. Unlike the
-    authors' own patches these keep their georeferencing. Returns how many patches were written. Raises GridError,
-    OutputError.
+    The scene is centred and padded with zeros to whole patches, which are numbered from 1, row by row. Values are
+    uint16 Level-1 digital numbers, without correction for the sun's elevation; 0 is no data. With a mask, ``train_gt``
+    ({0, 255}) and ``Entire_scene_gts`` ({0, 1}) are written too. The scene is added to the lists of patches and scenes
+    (CSV). Unlike the authors' patches, these are georeferenced. Returns the number of patches written. Raises
+    GridError, OutputError.
     """
     if tile_size < 1:
         raise OptionError(f"tile size {tile_size}: wanted 1 or more")
@@ -95,7 +95,7 @@ def cut_38cloud(
     strange = {p.path.name for p in find_patches(folder) if p.scene == scene.name} - {path.name for path in wanted}
     if strange:
         raise OutputExistsError(
-            f"{folder}: holds patches of {scene.name} cut otherwise ({min(strange)}); delete them first"
+            f"{folder}: holds patches of {scene.name} that were cut differently ({min(strange)}); delete them first"
         )
     lists = cloud38.grown_lists(folder, "training", scene.name, [name for name, _ in patches])
     light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
@@ -122,7 +122,7 @@ def cut_38cloud(
 
 
 class MaskReader:
-    """A mask on a scene's grid. Raises GridError where it lies elsewhere; one without a CRS need only be as large."""
+    """A mask on a scene's grid. Raises GridError if its grid differs; without a CRS only its size must match."""
 
     def __init__(self, scene: Scene, path: str | Path) -> None:
         self._path = str(path)
@@ -130,10 +130,10 @@ class MaskReader:
         with open_raster(self._path, self._path) as dataset:
             own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
-            raise GridError(f"{path}: its grid is not that of the scene ({own.height}×{own.width}, {own.crs})")
+            raise GridError(f"{path}: its grid differs from the scene's ({own.height}×{own.width}, {own.crs})")
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """A window ``(h, w)`` that may hang over the edge: 0 clear, 1 cloud, 255 no data."""
+        """A window ``(h, w)``, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data."""
         with open_raster(self._path, self._path) as dataset:
             values = dataset.read(1, window=window, boundless=True, fill_value=0)
             inside = dataset.read_masks(1, window=window, boundless=True) > 0
@@ -165,4 +165,4 @@ def _make_folders(folders: Iterable[Path]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+            raise OutputError(f"{folder}: the folder cannot be created ({error.strerror})") from error

@@ -30,34 +30,40 @@ IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
 
 @dataclass(frozen=True, slots=True)
 class TestScene:
-    """A scene to be evaluated as a whole: its patches by (row, column) from 1, and its truth, > 0 is cloud."""
+    """A test scene: its patches, and its truth mask."""
 
     name: str
+    """Landsat product ID."""
     patches: dict[tuple[int, int], ChipSource]
+    """Patches by (row, column), counted from 1."""
     truth: Path
+    """Mask of the whole scene, > 0 is cloud."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """(rows, columns) of patches."""
         return max(row for row, _ in self.patches), max(col for _, col in self.patches)
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What is on disk: training chips, scenes to evaluate, and what is wrong with it, a line each.
-
-    ``informative`` names the chips of the authors' own list, None where there is no such list.
-    """
+    """A data set on disk."""
 
     root: Path
+    """Its folder."""
     kind: str
+    """38-Cloud, 95-Cloud or images with masks."""
     training: tuple[ChipSource, ...] = ()
+    """Training chips."""
     testing: tuple[TestScene, ...] = ()
+    """Test scenes."""
     informative: frozenset[str] | None = None
+    """Names of the training chips on the authors' list of informative ones; None: there is no such list."""
     problems: tuple[str, ...] = ()
+    """What is wrong with the data set, a line each."""
 
     def worth_training(self) -> tuple[ChipSource, ...]:
-        """The informative chips: by the authors' list, or else those with data on more than 80 % of their pixels."""
+        """The informative chips: those on the authors' list, or else those with data in more than 80 % of pixels."""
         if self.informative is not None:
             return tuple(source for source in self.training if source.name in self.informative)
         if self.kind == PAIRS:
@@ -66,13 +72,13 @@ class DataSet:
 
 
 def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptions | None = None) -> DataSet:
-    """Finds out what a folder holds. ``classes`` and ``options`` are for images with masks. Raises DatasetError."""
+    """Finds the data set in a folder. ``classes`` and ``options`` are for images with masks. Raises DatasetError."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; wanted 38-Cloud, 95-Cloud, or images with masks")
     folders = _band_folders(root)
     if folders and (classes is not None or (options or ReadOptions()) != ReadOptions()):
         raise DatasetError(
-            f"{root}: 38-Cloud's own layout tells what its values mean; leave classes, units and such out"
+            f"{root}: 38-Cloud's layout defines its values; leave out classes, units and other reading options"
         )
     found = _cloud38(root, folders) if folders else _pairs(root, classes or CLASSES["geocloud"], options)
     if not found.training and not found.testing:
@@ -84,13 +90,13 @@ def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptio
 
 
 def share_of_data(band: Path) -> float:
-    """The share of a band's pixels that are not zero."""
+    """Share of a band's pixels that are not zero, in [0, 1]."""
     values = read_codes(band)
     return np.count_nonzero(values) / values.size
 
 
 def _below(root: Path, depth: int = 2) -> Iterator[Path]:
-    """A folder and the folders in it, down to a depth, in the order of their names."""
+    """A folder and its subfolders down to a depth, sorted by name."""
     yield root
     if depth:
         for path in sorted(root.iterdir()):
@@ -99,7 +105,7 @@ def _below(root: Path, depth: int = 2) -> Iterator[Path]:
 
 
 def _band_folders(root: Path) -> list[tuple[str, str, Path]]:
-    """The folders named after a part (train, test) and a band or gt."""
+    """The folders named after a part (train, test) and a band or gt, as (part, band, folder)."""
     found = [(FOLDER.fullmatch(path.name), path) for path in _below(root)]
     return [(match["part"].lower(), match["band"].lower(), path) for match, path in found if match]
 
@@ -124,7 +130,7 @@ def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
         if lacking:
             problems.append(f"{patch.name}: no {' and no '.join(lacking)} file")
         elif part == "train" and key not in truths:
-            problems.append(f"{patch.name}: no truth (gt) file")
+            problems.append(f"{patch.name}: no truth mask (gt)")
         else:
             mask = truths[key] if part == "train" else None
             image = bands[part, key, "red"]
@@ -137,9 +143,9 @@ def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
         for path in _lists(root, pattern):
             lost = [name for name in read_list(path) if name.lower() not in names[part]]
             if lost and sources[part]:
-                problems.append(f"{path.name}: lists {len(lost)} patches that are not there ({lost[0]} …)")
+                problems.append(f"{path.name}: lists {len(lost)} patches that are missing ({lost[0]} …)")
     informative = [read_list(path) for path in _lists(root, r"training_patches_(38|95)-cloud_nonempty")]
-    longest = max(informative, key=len, default=None)  # that of 95-Cloud holds that of 38-Cloud
+    longest = max(informative, key=len, default=None)  # 95-Cloud's list includes 38-Cloud's
     extended = any("additional" in path.name.lower() for _, _, path in folders)
     return DataSet(
         root,
@@ -152,7 +158,7 @@ def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
 
 
 def _level1(images: Iterable[Path]) -> ReadOptions:
-    """Level-1 numbers without the sun's elevation, which nobody wrote down; 8-bit copies hold the upper eight bits."""
+    """Level-1 digital numbers. The sun's elevation is unknown; 8-bit copies hold the upper eight bits."""
     steps = 1
     for image in images:
         try:
@@ -160,7 +166,7 @@ def _level1(images: Iterable[Path]) -> ReadOptions:
                 steps = 257 if dataset.dtypes[0] == "uint8" else 1
             break
         except SceneReadError:
-            continue  # the next one tells as well; who reads this one will hear of it
+            continue  # the next one will do; reading this one raises the error again
     return ReadOptions(scale=LANDSAT_L1.scale[0] * steps, offset=LANDSAT_L1.offset[0])
 
 
@@ -179,7 +185,7 @@ def _test_scenes(
     for name, mine in sorted(scenes.items()):
         truth = next((path for stem, path in truths.items() if stem.endswith(name.lower())), None)
         if truth is None:
-            problems.append(f"{name}: no truth of this test scene in Entire_scene_gts")
+            problems.append(f"{name}: no truth mask of this test scene in Entire_scene_gts")
             continue
         scene = TestScene(name, mine, truth)
         rows, cols = scene.shape
@@ -190,7 +196,7 @@ def _test_scenes(
 
 
 def _lists(root: Path, pattern: str) -> list[Path]:
-    """The CSV files whose name, whatever its case, matches."""
+    """The CSV files whose stem matches, regardless of case."""
     wanted = re.compile(pattern, re.I)
     return [p for folder in _below(root) for p in sorted(folder.glob("*.[cC][sS][vV]")) if wanted.fullmatch(p.stem)]
 
@@ -219,6 +225,6 @@ def _pairs(root: Path, classes: LabelMap, options: ReadOptions | None) -> DataSe
         if mask is None:
             problems.append(f"{path.name}: no mask of this name in {masks}")
         else:
-            scene = re.sub(r"_\d{3}_\d{3}$", "", path.stem)  # tiles that 'geocloud tile' cut
+            scene = re.sub(r"_\d{3}_\d{3}$", "", path.stem)  # tiles cut by 'geocloud tile'
             sources.append(ChipSource(path.stem, scene, path, mask, classes, options or ReadOptions()))
     return DataSet(root, PAIRS, tuple(sources), problems=tuple(problems))

@@ -1,4 +1,4 @@
-"""Chips packed once into two memory-mapped arrays, from which a disk feeds a GPU: no decoding, no file to open."""
+"""Chips packed into two memory-mapped arrays, so that training neither opens nor decodes files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALE, MISSING = 10_000, -32_768
 
 
 class PackedChips:
-    """Chips from a folder that `pack` wrote: reflectance to the nearest 0.0001. Opened anew in each process."""
+    """Chips from a folder that `pack` wrote, reflectance rounded to 0.0001. Each process opens the arrays itself."""
 
     def __init__(self, folder: Path, chosen: Sequence[int]) -> None:
         self.folder, self.chosen = folder, chosen
@@ -39,15 +39,15 @@ class PackedChips:
         return Chip(self._names[place], reflectance, np.array(targets[place]), self._metres[place])
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_arrays": None}  # an open map does not cross to another process
+        return self.__dict__ | {"_arrays": None}  # an open memory map is not passed to another process
 
 
 def pack(
     sources: Sequence[ChipSource], folder: Path, report: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Reads every chip once and writes the arrays; a pack of the very same files is left as it is.
+    """Reads every chip once and writes the arrays. An existing pack of exactly the same files is kept.
 
-    Raises DatasetError where chips differ in size, SceneError, OutputError.
+    Raises DatasetError if chips differ in size, SceneError, OutputError.
     """
     index = {"names": [s.name for s in sources], "files": [_fingerprint(s) for s in sources]}
     if (folder / INDEX).exists():
@@ -58,11 +58,11 @@ def pack(
     height, width = first.target.shape[1:]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / INDEX).unlink(missing_ok=True)  # written last, it says that the rest is whole
+        (folder / INDEX).unlink(missing_ok=True)  # written last: it marks the pack as complete
         images = _create(folder / IMAGES, "int16", (len(sources), 4, height, width))
         targets = _create(folder / TARGETS, "uint8", (len(sources), 2, height, width))
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be packed into ({error.strerror})") from error
+        raise OutputError(f"{folder}: chips cannot be packed here ({error.strerror})") from error
     metres: list[float] = []
     for place, source in enumerate(sources):
         chip = source.read()
@@ -82,7 +82,7 @@ def pack(
 
 
 def packed(folder: Path, sources: Sequence[ChipSource]) -> PackedChips:
-    """The chips of these sources from a pack that holds them."""
+    """The chips of ``sources``, from a pack that holds them."""
     places = {name: i for i, name in enumerate(json.loads((folder / INDEX).read_text(encoding="utf-8"))["names"])}
     return PackedChips(folder, [places[source.name] for source in sources])
 
@@ -92,6 +92,6 @@ def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def _fingerprint(source: ChipSource) -> list[object]:
-    """What changes when a chip does."""
+    """What changes with a chip's files or the way they are read."""
     stats = [path.stat() for path in (source.image, source.mask) if path is not None]
     return [str(source.image), [[s.st_size, s.st_mtime_ns] for s in stats], repr((source.classes, source.options))]

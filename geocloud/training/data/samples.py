@@ -1,4 +1,4 @@
-"""What the training loop is fed: augmented samples, each of which depends on its number and the seed alone."""
+"""Augmented training samples, each of which depends only on its index and the seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from geocloud.training.data.augment import Augment
 from geocloud.training.data.chips import Chips
 
 Group = tuple[float, Chips]
-"""Chips, and their share of the samples."""
+"""(share of the samples, chips)."""
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """Sample ``i`` is the same whoever asks for it and when: runs go on after a kill as if nothing had happened.
+    """Samples by index: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`.
 
-    Reflectance ``(4, size, size)`` and target ``(2, size, size)``, as `Chip` has them. A group's chips are drawn
-    at random by the share of the group.
+    A sample is the same whenever and in whichever process it is drawn, so that a run can resume exactly. A group is
+    drawn at random by its share, then one of its chips.
     """
 
     def __init__(self, groups: Sequence[Group], augment: Augment, seed: int) -> None:
@@ -38,7 +38,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Batches:
-    """The numbers of the samples in each batch, from a step on; several processes share the samples of a step."""
+    """Indices of the samples in each batch, from step ``first`` on; processes share the samples of a step."""
 
     def __init__(self, first: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> None:
         self.steps = range(first, steps)

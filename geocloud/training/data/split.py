@@ -1,4 +1,4 @@
-"""What is held out of training to watch it by."""
+"""Chips held out of training for validation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,27 @@ SPLITS = ("scenes", "patches")
 def hold_out(
     sources: Sequence[ChipSource], count: int, by: str = "scenes", seed: int = 0
 ) -> tuple[list[ChipSource], list[ChipSource]]:
-    """Training and validation chips. Whole scenes, drawn at random, go out until about ``count`` chips are out.
+    """Splits chips into training and validation.
 
-    ``by="patches"`` draws single chips, as the seed project did: since patches of one scene are nearly the same
-    picture, scores on them flatter. At least one scene stays on each side. Raises DatasetError, OptionError.
+    Whole scenes are held out at random until about ``count`` chips are. At least one scene stays on each side.
+
+    Args:
+        sources: The chips.
+        count: Number of validation chips.
+        by: scenes, or patches to hold out single chips. The latter makes scores too good, as patches of one scene
+            resemble each other.
+        seed: Of the random choice.
+
+    Returns:
+        Training chips, validation chips.
+
+    Raises:
+        GeocloudError: DatasetError or OptionError.
     """
     if by not in SPLITS:
         raise OptionError(f"split {by!r}: wanted {' or '.join(SPLITS)}")
     if not 0 < count < len(sources):
-        raise OptionError(f"validation patches {count}: wanted more than 0 and fewer than the {len(sources)} there are")
+        raise OptionError(f"validation patches {count}: wanted more than 0 and fewer than all {len(sources)}")
     rng = np.random.default_rng(seed)
     if by == "patches":
         out = {int(i) for i in rng.permutation(len(sources))[:count]}
@@ -31,7 +43,7 @@ def hold_out(
         scenes = sorted({source.scene for source in sources})
         if len(scenes) < 2:
             raise DatasetError(
-                f"all {len(sources)} patches are of one scene ({scenes[0]}): none can be held out whole; "
+                f"all {len(sources)} patches are from one scene ({scenes[0]}), so no whole scene can be held out; "
                 "add scenes, or split by patches"
             )
         held: set[str] = set()

@@ -1,7 +1,7 @@
-"""A small simulated data set in 38-Cloud's exact layout: names, lists, padding, numbers, truths.
+"""A small simulated data set in 38-Cloud's exact layout: names, lists, padding, pixel values, truth masks.
 
-For tests, and to try training and evaluation in minutes. Nothing in it is an observation: the files say "simulated",
-and the scenes lie on path 999, which no satellite flies. The authors' false-colour previews are left out.
+For tests, and to try training and evaluation within minutes. Nothing in it is an observation: the files are tagged as
+simulated, and the scenes are on WRS path 999, which does not exist. The authors' false-colour previews are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from geocloud.training.data import cloud38
 def write_38cloud(
     root: Path, training: int = 4, testing: int = 2, size: tuple[int, int] = (2, 3), seed: int = 0
 ) -> int:
-    """Writes ``training`` and ``testing`` scenes of about ``size`` patches and returns the number of patches.
+    """Writes training and test scenes of about ``size`` (rows, columns) patches. Returns the number of patches.
 
     Raises OptionError, OutputExistsError.
     """
@@ -71,13 +71,13 @@ def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> i
 
 
 def _collar(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """True outside the slanted frame that a Landsat scene fills, ``(h, w)``."""
+    """``(h, w)``, True outside the slanted footprint of a Landsat scene."""
     rows, cols = (np.linspace(-1, 1, n)[s] for n, s in zip(shape, (np.s_[:, None], np.s_[None, :]), strict=True))
     return (np.abs(rows + 0.05 * cols) > 1) | (np.abs(cols - 0.05 * rows) > 1)
 
 
 def _cut(values: NDArray[np.uint16], top: int, left: int) -> NDArray[np.uint16]:
-    """One patch, zero where it hangs over the scene."""
+    """One patch ``(bands, SIDE, SIDE)``, 0 where it extends beyond the scene."""
     patch = np.zeros((len(values), SIDE, SIDE), "uint16")
     height, width = values.shape[1:]
     rows, cols = slice(max(top, 0), min(top + SIDE, height)), slice(max(left, 0), min(left + SIDE, width))
@@ -86,7 +86,7 @@ def _cut(values: NDArray[np.uint16], top: int, left: int) -> NDArray[np.uint16]:
 
 
 def _write(path: Path, values: NDArray[np.generic]) -> None:
-    """As the authors' files: one band, PackBits, no georeferencing."""
+    """Writes a file like the authors': one band, PackBits, no georeferencing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = values.shape
     options = {"count": 1, "dtype": values.dtype, "height": height, "width": width, "compress": "packbits"}
