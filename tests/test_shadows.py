@@ -20,8 +20,10 @@ from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
 from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.scene import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
 from geocloud.tiling.blend import PlainFunction
+from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
 GRID = geobox(90, 110)
 
@@ -215,6 +217,24 @@ def test_old_checkpoints_have_a_threshold_of_shadow_and_new_ones_keep_their_own(
     own = checkpoint(shadow_threshold=0.2)
     own.save(tmp_path / "m.safetensors")
     assert type(own).load(tmp_path / "m.safetensors").shadow_threshold == 0.2
+
+
+def test_several_scenes_are_masked_with_their_shadow(scene, tmp_path):
+    other = write_tif(tmp_path / "t.tif", ramp()[:, ::-1].copy(), descriptions=("red", "green", "blue", "nir"))
+    command = [sys.executable, "-m", "geocloud_cli", "mask", str(scene), str(other), "-o", "out/", "--shadows"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("shadow") == 2, done.stderr
+
+
+def test_tiles_to_train_on_keep_shadow(scene, tmp_path):
+    mask_scene(scene, tmp_path / "m.tif", model=model(), options=MaskOptions(shadows=True))
+    with open_scene(scene) as opened:
+        cut_geotiffs(opened, tmp_path / "tiles", tmp_path / "m.tif", tile_size=128)
+        cut_38cloud(opened, tmp_path / "38", tmp_path / "m.tif", tile_size=128)
+    (tile,) = (tmp_path / "tiles" / "masks").iterdir()
+    np.testing.assert_array_equal(read_tif(tile)[0, :90, :110], expected(scene))
+    (patch,) = (tmp_path / "38" / "train_gt").iterdir()
+    assert (read_tif(patch) == 255).sum() == (expected(scene) == 1).sum()
 
 
 def test_a_batch_knows_shadow(scene, tmp_path):

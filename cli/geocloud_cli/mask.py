@@ -65,7 +65,8 @@ def mask(
     """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as a folder, .tar, .tar.gz or .zip, any
     file of such a folder, a raster with red, green, blue and near-infrared bands, or 38-Cloud patches.
 
-    The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 255 no data.
+    The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 2 cloud shadow (with
+    --shadows), 255 no data.
 
     \b
     Examples:
@@ -95,7 +96,7 @@ def mask(
     if many:
         from geocloud.predict import load_model
 
-        loaded = load_model(model, **asdict(compute), cloud_alone=True)
+        loaded = load_model(model, **asdict(compute), cloud_alone=not settings.shadows)
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not _exists(said)]

@@ -54,7 +54,7 @@ SETTINGS = (
 @click.option(
     "--loss",
     metavar="SUM",
-    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+jaccard]",
+    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]",
 )
 @click.option("--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
 @click.option("--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")

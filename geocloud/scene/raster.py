@@ -228,7 +228,7 @@ class RasterScene:
                 label, roughly,
             )  # fmt: skip
         if self.bands == 3:
-            log.warning("%s: without near-infrared; clouds are told from bright ground less well", self.recipe.source)
+            log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", self.recipe.source)
         size = self.grid.pixel_size
         if size and not FINEST <= max(size) <= COARSEST:
             log.warning(

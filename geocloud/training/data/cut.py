@@ -14,7 +14,7 @@ from geocloud.bands import BANDS
 from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import CLOUD, NO_DATA, writing
+from geocloud.outputs.mask import CLOUD, NO_DATA, SHADOW, writing
 from geocloud.outputs.staging import Staging
 from geocloud.scene import Scene, read_filled
 from geocloud.scene.cloud38 import SIDE, find_patches
@@ -36,13 +36,12 @@ def cut_geotiffs(
 ) -> int:
     """Writes ``images/NAME_ROW_COL.tif``, and with a mask ``masks/`` with the same names.
 
-    Images: int16, reflectance × 10 000 (the file holds the scale), named bands, no data −32768. Masks: uint8, 0 clear,
-    1 cloud, 255 no data. Tiles are georeferenced. Those at the edge extend beyond the scene, with no data there. Tiles
-    without any data are left out. Returns the number of tiles written. Raises GridError, OutputError.
+    Images: int16, reflectance × 10 000 (the file holds the scale), three or four named bands, no data −32768. Masks:
+    uint8, 0 clear, 1 cloud, 2 shadow where the mask is one of geocloud's with shadow, 255 no data. Tiles are
+    georeferenced. Those at the edge extend beyond the scene, with no data there. Tiles without any data are left out.
+    Returns the number of tiles written. Raises GridError, OutputError.
     """
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
-    if scene.bands == 3:
-        raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
     reader = MaskReader(scene, mask) if mask is not None else None
     kinds = ("images", "masks") if reader else ("images",)
     _make_folders([folder / kind for kind in kinds])
@@ -129,15 +128,21 @@ class MaskReader:
         self._grid = scene.grid
         with open_raster(self._path, self._path) as dataset:
             own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            self._shadows = "GEOCLOUD_SHADOW_THRESHOLD" in dataset.tags()
         if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
             raise GridError(f"{path}: its grid differs from the scene's ({own.height}×{own.width}, {own.crs})")
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """A window ``(h, w)``, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data."""
+        """A window ``(h, w)``, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data.
+
+        2 is shadow in a mask that geocloud made with it; in any other, all above 0 is cloud.
+        """
         with open_raster(self._path, self._path) as dataset:
             values = dataset.read(1, window=window, boundless=True, fill_value=0)
             inside = dataset.read_masks(1, window=window, boundless=True) > 0
         mask = (values > 0).astype("uint8")
+        if self._shadows:
+            mask[values == SHADOW] = SHADOW
         mask[~inside] = NO_DATA
         return mask
 
