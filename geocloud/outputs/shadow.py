@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLEAR, CLOUD, SHADOW, StripWriter, strips
 
-LOWEST, HIGHEST = 200.0, 12_000.0
+LOWEST, HIGHEST = 200.0, 5_000.0
 """Metres between which the tops of clouds lie."""
 
 CELL = 300.0
