@@ -151,7 +151,7 @@ _MASKING = [
         "--tile-size",
         type=int,
         metavar="PIXELS",
-        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1280]",
+        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
     ),
     click.option(
         "--working-resolution",

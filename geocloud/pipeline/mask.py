@@ -24,7 +24,7 @@ from geocloud.tiling.blend import Function, Predict
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
 
-READ_AHEAD = 6 * 2**20
+READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
 
 

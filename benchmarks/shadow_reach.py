@@ -1,0 +1,84 @@
+"""What dropping impossible shadow is worth: ``python benchmarks/shadow_reach.py DATA [MODEL]``.
+
+Scores cloud shadow on the validation scenes of SPARCS, as predicted, and after `geocloud.outputs.shadow.reach`. The
+position of the sun, which the set does not tell, is computed from each scene's path, row and day, at 10:12 local time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from geocloud.grid import GeoBox
+from geocloud.outputs.shadow import Sun, reach
+from geocloud.predict import load_model
+from geocloud.training.metrics import Confusion
+from geocloud.training.train import probabilities
+from recipes.material import SOURCES
+
+THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+LOCAL_TIME = 10.2
+CELL = 10
+"""Pixels of 30 m across a cell."""
+
+
+def sun_of(name: str) -> Sun:
+    """Where the sun stands over a scene, by its id LC8ppprrryyyyddd.
+
+    Latitude: WRS-2 has 248 rows an orbit, row 60 on the equator, inclination 98.2°. Sun: Spencer 1971.
+    """
+    found = re.match(r"LC8\d{3}(\d{3})\d{4}(\d{3})", name)
+    assert found
+    row, day = int(found[1]), int(found[2])
+    latitude = -math.asin(math.sin(math.radians((row - 60) * 360 / 248)) * math.sin(math.radians(98.2)))
+    g = 2 * math.pi * (day - 1 + (LOCAL_TIME - 12) / 24) / 365
+    declination = (
+        0.006918 - 0.399912 * math.cos(g) + 0.070257 * math.sin(g) - 0.006758 * math.cos(2 * g)
+        + 0.000907 * math.sin(2 * g)
+    )  # fmt: skip
+    hour = math.radians(15 * (LOCAL_TIME - 12))
+    up = math.sin(latitude) * math.sin(declination) + math.cos(latitude) * math.cos(declination) * math.cos(hour)
+    east = -math.sin(hour) * math.cos(declination)
+    north = math.sin(declination) * math.cos(latitude) - math.cos(declination) * math.sin(latitude) * math.cos(hour)
+    return Sun(math.degrees(math.asin(up)), math.degrees(math.atan2(east, north)) % 360)
+
+
+def possible(cloud: NDArray[np.bool_], sun: Sun) -> NDArray[np.bool_]:
+    """Where cloud ``(h, w)``, h and w multiples of `CELL`, may throw shadow."""
+    height, width = (n // CELL for n in cloud.shape)
+    cells = cloud.reshape(height, CELL, width, CELL).any((1, 3))
+    grid = GeoBox(*cloud.shape, Affine(30, 0, 5e5, 0, -30, 5e6), CRS.from_epsg(32631))
+    found: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
+    return found
+
+
+def main(data: Path, model: str = "fast") -> None:
+    """Prints precision and recall at several thresholds."""
+    predictor = load_model(model)
+    scores = {(t, dropped): Confusion() for t in THRESHOLDS for dropped in (False, True)}
+    for chip in SOURCES["sparcs"].chips(data, True):
+        found = probabilities(predictor, chip)
+        cloud = found[0] > predictor.threshold
+        within = possible(cloud, sun_of(chip.name))
+        for threshold in THRESHOLDS:
+            shadow = (found[1] > threshold) & ~cloud
+            for dropped in (False, True):
+                counted = Confusion.of(shadow & within if dropped else shadow, chip.shadow, chip.shadow_known)
+                scores[threshold, dropped] += counted
+    print("| threshold | precision, recall | impossible shadow dropped |\n|---|---|---|")
+    for threshold in THRESHOLDS:
+        pairs = (scores[threshold, dropped] for dropped in (False, True))
+        print(f"| {threshold:g} | " + " | ".join(f"{c.precision:.2f}, {c.recall:.2f}" for c in pairs) + " |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
