@@ -13,8 +13,8 @@ from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLEAR, CLOUD, SHADOW, StripWriter, strips
 
 LOWEST, HIGHEST = 200.0, 5_000.0
-"""Heights in metres between which clouds throw shadow that shows. Cirrus is higher, but its shadow is faint: with 12 km,
-more false shadow stays and hardly more of the true (see ``benchmarks/shadow_reach.py``)."""
+"""Heights in metres between which clouds throw shadow that shows. Cirrus is higher, but its shadow is faint: with 12
+km, more false shadow stays and hardly more of the true (see ``benchmarks/shadow_reach.py``)."""
 
 CELL = 300.0
 """Metres of the cells in which clouds are followed; what is within one cell of a possible shadow is possible."""
