@@ -32,7 +32,7 @@ def watch(owner: Any, name: str, stage: str, clock: Callable[[], float] = time.t
 
 
 def main(scene: str, output: str) -> None:
-    from geocloud.allocator import keep_freed_memory
+    from geocloud.io.allocator import keep_freed_memory
 
     keep_freed_memory()
     from geocloud import pipeline, predict

@@ -18,7 +18,7 @@ LEVELS = [
     {"preview", "predict", "qgis"},
     {"scene", "model", "outputs", "simulate"},
     {"tiling", "io"},
-    {"grid", "allocator", "findings"},
+    {"grid", "findings"},
     {"bands"},
     {"errors"},
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geocloud.allocator import keep_freed_memory
+from geocloud.io.allocator import keep_freed_memory
 from geocloud_cli import options
 from geocloud_cli.messages import progress_bar, show_error, show_notices
 

@@ -185,7 +185,7 @@ def _serve(pipe: Connection, compute: Compute) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("geocloud").propagate = False  # warnings are part of outcomes
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
-    from geocloud.allocator import keep_freed_memory
+    from geocloud.io.allocator import keep_freed_memory
 
     keep_freed_memory()
     try:

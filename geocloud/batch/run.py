@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,8 +20,9 @@ from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Job, Outcome, Settings
 from geocloud.batch.local import Compute, run_local
 from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
+from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.report import write_report
-from geocloud.errors import DependencyError, OptionError, OutputError, SceneNotFoundError, without_secrets
+from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
 from geocloud.model import bundled_models, find_model
@@ -32,59 +32,6 @@ log = logging.getLogger(__name__)
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The part of all scenes that a run masks."""
-
-    number: int = 1
-    """Which part, from 1 to ``count``."""
-    count: int = 1
-    """Number of parts."""
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """From text such as ``3/100``. Raises OptionError."""
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise OptionError(f"shard {text!r}: wanted NUMBER/COUNT, such as 3/100")
-        return cls(int(found[1]), int(found[2]))
-
-    @property
-    def manifest(self) -> str:
-        """File name of the manifest. Each shard has its own, as machines cannot share an SQLite database."""
-        return "manifest.sqlite" if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.sqlite"
-
-    def holds(self, key: str) -> bool:
-        """Whether the scene of a key is in this part; the same on every machine."""
-        return int(hashlib.sha256(key.encode()).hexdigest(), 16) % self.count == self.number - 1
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """How a batch runs. Raises OptionError, DependencyError."""
-
-    settings: Settings = field(default_factory=Settings)
-    """How each scene is masked."""
-    workers: int | None = None
-    """Processes on this machine; None: one, or one per CUDA device."""
-    scheduler: str | None = None
-    """Address of a dask scheduler to use instead of processes on this machine."""
-    shard: Shard = field(default_factory=Shard)
-    """The part of all scenes that this run masks."""
-    resume: bool = True
-    """Whether finished scenes are kept; False: all are masked again."""
-    retry_failed: bool = False
-    """Whether scenes that failed for bad input, unchanged since, are tried again."""
-    footprints: str = "gpkg"
-    """gpkg or parquet."""
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise OptionError(f"workers {self.workers}: wanted 1 or more")
-        if self.footprints == "parquet" and not find_spec("pyarrow"):
-            raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'")
 
 
 @dataclass(frozen=True, slots=True)

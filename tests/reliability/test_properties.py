@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocloud.batch.find import Found
-from geocloud.batch.run import Shard, _names
+from geocloud.batch.options import Shard
+from geocloud.batch.run import _names
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.scene.hls import find_granules
