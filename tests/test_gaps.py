@@ -48,7 +48,7 @@ def test_gaps_hardly_disturb_what_is_around_them_and_stay_no_data():
     inside = ndimage.binary_erosion(np.ones_like(gaps), iterations=20)
     np.testing.assert_array_equal(np.isnan(found[inside]), gaps[inside])
     same = (found > predictor.threshold) == (whole > predictor.threshold)
-    assert same[~gaps].mean() > 0.98
+    assert same[~gaps].mean() > 0.95
 
 
 def test_a_scene_without_near_infrared_has_its_gaps_filled_too():

@@ -178,7 +178,7 @@ def test_what_no_cloud_could_throw_is_no_shadow(tmp_path, azimuth, turned):
 
     rows, cols = np.nonzero(mask == 2)
     angle = np.radians(azimuth)
-    distances = np.arange(200, 12_000, 30) / np.tan(np.radians(50))
+    distances = np.arange(200, 5_000, 30) / np.tan(np.radians(50))
     hit, near = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     around = ndimage.binary_dilation(np.pad(mask == 1, 30), np.ones((3, 3)), 20)
     x, y = grid.transform @ (cols + 0.5, rows + 0.5)

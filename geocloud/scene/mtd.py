@@ -56,7 +56,9 @@ class Mtd:
 
     @property
     def level(self) -> str:
-        """L1C or L2A."""
+        """L1C or L2A. Raises SceneReadError for a tile's metadata, which do not tell."""
+        if self.root not in LEVELS:
+            raise SceneReadError(f"{self.label}: metadata of a tile, wanted a product's")
         return LEVELS[self.root]
 
     @property

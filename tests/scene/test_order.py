@@ -228,7 +228,7 @@ def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
         (coefficients(1, 2)[:200], SceneReadError, "no valid XML"),
         (coefficients("high", 2, 3, 4), SceneReadError, "cannot be read as PlanetScope metadata"),
         (coefficients(1, 2), UnitsError, "no reflectanceCoefficient of band 3"),
-        (coefficients(0, 2, 3, 4), UnitsError, "no scale of zero"),
+        (coefficients(0, 2, 3, 4), UnitsError, "no zero scale"),
         ('<?xml version="1.0" encoding="WTF-8"?><a/>', SceneReadError, "no valid XML"),
         ("<a>" + " " * 5_000_000 + "</a>", SceneReadError, "bytes long"),
     ],
