@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from affine import Affine
@@ -19,13 +20,17 @@ from rasterio.crs import CRS
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.grid import GeoBox
-from geocloud.outputs.shadow import Sun, reach
+from geocloud.outputs import shadow as geometry
+from geocloud.outputs.shadow import HIGHEST, Sun, reach
 from geocloud.predict import load_model
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
 from recipes.material import SOURCES
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+HEIGHTS = (HIGHEST, 12_000.0)
+"""Metres up to which clouds throw shadow: as `geocloud mask` takes it, and as high as cirrus is."""
+
 LOCAL_TIME = 10.2
 CELL = 10
 """Pixels of 30 m across a cell."""
@@ -52,31 +57,33 @@ def sun_of(name: str) -> Sun:
     return Sun(math.degrees(math.asin(up)), math.degrees(math.atan2(east, north)) % 360)
 
 
-def possible(cloud: NDArray[np.bool_], sun: Sun) -> NDArray[np.bool_]:
+def possible(cloud: NDArray[np.bool_], sun: Sun, highest: float) -> NDArray[np.bool_]:
     """Where cloud ``(h, w)``, h and w multiples of `CELL`, may throw shadow."""
     height, width = (n // CELL for n in cloud.shape)
     cells = cloud.reshape(height, CELL, width, CELL).any((1, 3))
     grid = GeoBox(*cloud.shape, Affine(30, 0, 5e5, 0, -30, 5e6), CRS.from_epsg(32631))
-    found: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
+    with patch.object(geometry, "HIGHEST", highest):
+        found: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
     return found
 
 
 def main(data: Path, model: str = "fast") -> None:
     """Prints precision and recall at several thresholds."""
     predictor = load_model(model)
-    scores = {(t, dropped): Confusion() for t in THRESHOLDS for dropped in (False, True)}
+    ways = (None, *HEIGHTS)
+    scores = {(threshold, way): Confusion() for threshold in THRESHOLDS for way in ways}
     for chip in SOURCES["sparcs"].chips(data, True):
         found = probabilities(predictor, chip)
         cloud = found[0] > predictor.threshold
-        within = possible(cloud, sun_of(chip.name))
+        sun = sun_of(chip.name)
+        within = {way: np.ones_like(cloud) if way is None else possible(cloud, sun, way) for way in ways}
         for threshold in THRESHOLDS:
             shadow = (found[1] > threshold) & ~cloud
-            for dropped in (False, True):
-                counted = Confusion.of(shadow & within if dropped else shadow, chip.shadow, chip.shadow_known)
-                scores[threshold, dropped] += counted
-    print("| threshold | precision, recall | impossible shadow dropped |\n|---|---|---|")
+            for way in ways:
+                scores[threshold, way] += Confusion.of(shadow & within[way], chip.shadow, chip.shadow_known)
+    print("| threshold | precision, recall | of clouds up to 5 km | up to 12 km |\n|---|---|---|---|")
     for threshold in THRESHOLDS:
-        pairs = (scores[threshold, dropped] for dropped in (False, True))
+        pairs = (scores[threshold, way] for way in ways)
         print(f"| {threshold:g} | " + " | ".join(f"{c.precision:.2f}, {c.recall:.2f}" for c in pairs) + " |")
 
 

@@ -122,7 +122,6 @@ def test_small_clouds_and_small_shadows_go_each_against_all_else(tmp_path):
     remove_small(source, tmp_path / "b.tif", 30, GRID, 32, None)
     found = read_tif(tmp_path / "b.tif")[0]
     np.testing.assert_array_equal(found == 255, mask == 255)
-    assert not ((mask == SHADOW) & (found == CLOUD)).any() or (found == CLOUD).sum() >= (mask == CLOUD).sum() - 900
     for value in (CLOUD, SHADOW):
         labels, count = ndimage.label(found == value)
         assert count and ndimage.sum_labels(found == value, labels, range(1, count + 1)).min() >= 30
