@@ -116,9 +116,10 @@ class Predictor:
     def start_worker(self) -> None:
         """Call it in each of several threads that share this predictor, so that they share the cores too.
 
-        `torch.set_num_threads` sets the number for the calling thread and for threads started later. Another thread
-        restores the latter.
+        A thread takes the process's number of threads the first time that it asks torch for anything, so it asks before
+        its own is set. `torch.set_num_threads` sets that of the process too, which another thread restores.
         """
+        torch.get_num_threads()
         torch.set_num_threads(max(1, self._threads // self.workers))
         restore = Thread(target=torch.set_num_threads, args=(self._threads,))
         restore.start()

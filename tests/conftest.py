@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from affine import Affine
+from hypothesis import settings
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
@@ -18,6 +19,9 @@ from geocloud.io.gdal import open_quietly
 from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.data.synthetic import write_38cloud
+
+settings.register_profile("geocloud", deadline=None)  # a busy machine is no failure
+settings.load_profile("geocloud")
 
 UTM = CRS.from_epsg(32633)
 ROOT = Path(__file__).parent.parent

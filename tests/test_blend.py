@@ -89,7 +89,7 @@ def test_what_goes_wrong_in_a_thread_is_raised():
         run(TileGrid(100, 500, 64, 0), np.ones((4, 100, 500), "float32"), broken, workers=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grids(), st.integers(0, 2**31))
 def test_a_model_that_looks_at_single_pixels_gives_the_same_however_the_scene_is_cut(grid, seed):
     image = np.random.default_rng(seed).random((4, grid.height, grid.width), "float32")
@@ -97,7 +97,7 @@ def test_a_model_that_looks_at_single_pixels_gives_the_same_however_the_scene_is
     np.testing.assert_allclose(found, image[2], atol=2e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(grids(), st.integers(0, 2**31))
 def test_no_data_stays_no_data_and_touches_nothing_else(grid, seed):
     rng = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def test_neighbours_that_disagree_meet_in_a_ramp_and_not_in_a_seam():
     assert (found[0, 64 - 12 :] == 1).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays("bool", st.tuples(st.integers(1, 90), st.integers(1, 90))))
 def test_masks_survive_blending(cloud):
     grid = TileGrid(*cloud.shape, 64, 16)

@@ -102,6 +102,22 @@ def test_fitted_tiles_are_no_larger_than_they_need_be(height, width, tile_size, 
         assert 0 <= over < 32 * count or size - 2 * overlap < 32  # half of a tile is overlap: no smaller ones
 
 
+@given(grids(), st.data())
+def test_few_tiles_cover_the_part_of_a_row_that_has_data(grid, data):
+    left = data.draw(st.integers(0, grid.reach - 1))
+    right = data.draw(st.integers(left + 1, grid.reach))
+    starts = grid.starts(left, right)
+    weights = np.zeros(grid.reach)
+    for col, start in enumerate(starts):
+        assert 0 <= start <= grid.reach - grid.tile_width
+        weights[start : start + grid.tile_width] += grid.col_weights(col, len(starts))
+    np.testing.assert_allclose(weights[left:right], 1, rtol=1e-6)
+    step = grid.tile_width - grid.overlap
+    assert len(starts) == 1 or len(starts) < (right - left - grid.overlap) / step + 1
+    if len(starts) == grid.cols:
+        assert starts == [col * step for col in range(grid.cols)]
+
+
 def test_a_row_of_tiles_takes_bounded_memory():
     for width in (7700, 15_400, 20_000):
         grid = TileGrid.fitted(8000, width)

@@ -36,7 +36,7 @@ def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
     return mask
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(1, 700), st.sampled_from([(30, 30), (30, 10), (12.5, 40)]), st.integers(7, 60))
 def test_a_buffer_is_the_euclidean_distance(tmp_path_factory, seed, radius, size, strip):
     folder = tmp_path_factory.mktemp("d")
@@ -66,7 +66,7 @@ def test_a_buffer_needs_a_crs(tmp_path):
         dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), {CLOUD: 100}, 32, None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 30))
 def test_no_small_cloud_and_no_small_hole_is_left(tmp_path_factory, seed, pixels):
     folder = tmp_path_factory.mktemp("s")

@@ -39,9 +39,7 @@ class Raw:
     def reflectance(self, rows: slice, out: Reflectance) -> None:
         """Fills ``out`` with the reflectance of some of the rows, NaN where there is no data."""
         self.conversion.apply(self.values[:, rows], out)
-        missing = ~self.valid[rows]
-        if missing.any():
-            out[:, missing] = np.nan
+        np.copyto(out, np.nan, where=~self.valid[rows])
 
 
 class Scene(Protocol):

@@ -84,8 +84,8 @@ requested from top to bottom, each once."""
 class TileRow:
     """One row of tiles with its pixels."""
 
-    tiles: list[Tile]
-    """From left to right."""
+    first: Tile
+    """The one on the left."""
     reflectance: NDArray[np.float32]
     """``(4, tile_height, reach)``, NaN where there is no data; mirrored where tiles extend beyond the scene."""
 
@@ -101,8 +101,8 @@ def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[TileRow]:
     aside = np.r_[:shift, shift + grid.width : grid.reach]
     first = 0
     for row in range(grid.rows):
-        tiles = grid.row(row)
-        top = int(tiles[0].read.row_off)
+        tile = grid.row(row)[0]
+        top = int(tile.read.row_off)
         last = min(top + height, grid.height)
         if row:
             reflectance[:, : grid.overlap] = reflectance[:, height - grid.overlap :]
@@ -114,7 +114,7 @@ def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[TileRow]:
             rows = above + np.pad(np.arange(height - above - below), (above, below), "symmetric")
             outside = np.r_[:above, height - below : height]
             reflectance[:, outside] = reflectance[:, rows[outside]]
-        yield TileRow(tiles, reflectance)
+        yield TileRow(tile, reflectance)
         first = last
 
 
@@ -131,31 +131,31 @@ class Strip:
 def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1) -> Iterator[Strip]:
     """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
 
-    The weights of all tiles at a pixel sum to one, see `TileGrid`. Halves of a tile (upper, lower, left, right) without
-    data are cut off before the model sees it, and a tile without any data is skipped.
+    The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
+    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it.
     """
     height, shift = grid.tile_height, grid.shift
     canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
         for row, tile_row in enumerate(rows):
-            top = int(tile_row.tiles[0].read.row_off)
+            top = int(tile_row.first.read.row_off)
             valid = ~np.isnan(tile_row.reflectance[0])
             valid[: max(-top, 0)] = valid[grid.height - top :] = False  # mirrored rows are not the scene
             valid[:, :shift] = valid[:, shift + grid.width :] = False
-            parts = [part for tile in tile_row.tiles if (part := _part_with_data(tile, shift, valid))]
+            parts = list(_parts_with_data(grid, valid))
             down = grid.row_weights(row)[:, None]
             groups = list(_groups(parts, predict.batch))
             answers = pool.map(lambda group: predict(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):
                     weighted = down[part.rows] * (probability if probability.ndim == 2 else probability[:classes])
-                    weighted *= grid.col_weights(part.col)[part.cols.start - part.start : part.cols.stop - part.start]
+                    weighted *= part.weights
                     canvas[:, part.rows, part.cols] += weighted
-            write = tile_row.tiles[0].write
+            write = tile_row.first.write
             done = slice(int(write.row_off) - top, int(write.row_off) - top + int(write.height))
             inside = slice(shift, shift + grid.width)
             strip = canvas[:, done, inside].copy()
-            strip[:, ~valid[done, inside]] = np.nan
+            np.copyto(strip, np.nan, where=~valid[done, inside])
             yield Strip(int(write.row_off), strip)
             canvas[:, : grid.overlap] = canvas[:, grid.step :]
             canvas[:, grid.overlap :] = 0
@@ -165,28 +165,31 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
 class _Part:
     """The part of a tile that is predicted."""
 
-    col: int
-    """Column of the tile in the grid."""
-    start: int
-    """Where the tile starts, in pixel columns of its row of tiles."""
     rows: slice
     """The part's pixel rows in its row of tiles."""
     cols: slice
     """The part's pixel columns in its row of tiles."""
+    weights: NDArray[np.float32]
+    """The part's weight in each of these columns."""
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
 
 
-def _part_with_data(tile: Tile, shift: int, valid: NDArray[np.bool_]) -> _Part | None:
-    start = int(tile.read.col_off) + shift
-    inside = valid[:, start : start + int(tile.read.width)]
-    if not inside.any():
-        return None
-    top, bottom = _extent(np.any(inside, axis=1))
-    left, right = _extent(np.any(inside, axis=0))
-    return _Part(tile.col, start, slice(top, bottom), slice(start + left, start + right))
+def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part]:
+    """The parts of a row of tiles that cover its data, given where that is: ``(tile_height, reach)``."""
+    some = np.flatnonzero(valid.any(0))
+    if not some.size:
+        return
+    starts = grid.starts(int(some[0]), int(some[-1]) + 1)
+    for col, start in enumerate(starts):
+        inside = valid[:, start : start + grid.tile_width]
+        if inside.any():
+            top, bottom = _extent(np.any(inside, axis=1))
+            left, right = _extent(np.any(inside, axis=0))
+            weights = grid.col_weights(col, len(starts))[left:right]
+            yield _Part(slice(top, bottom), slice(start + left, start + right), weights)
 
 
 def _extent(some: NDArray[np.bool_]) -> tuple[int, int]:

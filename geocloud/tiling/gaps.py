@@ -18,13 +18,13 @@ def fill_gaps(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
     filled = reflectance
     for index, tile in enumerate(reflectance):
         missing = np.isnan(tile[0])
-        if not missing.any() or missing.all():
-            continue
-        source, within = _nearest_rows(missing)
+        ends, begins = missing[1:] & ~missing[:-1], missing[:-1] & ~missing[1:]
+        between = np.flatnonzero(ends.any(0) & begins.any(0))  # columns whose data end and begin again, or the reverse
+        source, within = _nearest_rows(missing[:, between])
         if within.any():
             filled = reflectance.copy() if filled is reflectance else filled
             rows, cols = np.nonzero(within)
-            filled[index][:, rows, cols] = tile[:, source[rows, cols], cols]
+            filled[index][:, rows, between[cols]] = tile[:, source[rows, cols], between[cols]]
     return filled
 
 

@@ -118,13 +118,25 @@ class TileGrid:
             tiles.append(Tile(row, col, read, Window(start, first, stop - start, last - first)))
         return tiles
 
+    def starts(self, left: int, right: int) -> list[int]:
+        """Where tiles start that cover columns ``left`` to ``right`` (exclusive) of the ``reach``, as few as possible.
+
+        Where that takes all tiles of a row they are the row's own.
+        """
+        step = self.tile_width - self.overlap
+        count = max(1, math.ceil((right - left - self.overlap) / step))
+        last = self.reach - self.tile_width - (count - 1) * step
+        return [min(left, last) + col * step for col in range(count)]
+
     def row_weights(self, row: int) -> NDArray[np.float32]:
         """``(tile_height,)``: weight of a tile of this row in each of its pixel rows; over all tiles they sum to 1."""
         return self._weights(row, self.rows, self.tile_height)
 
-    def col_weights(self, col: int) -> NDArray[np.float32]:
-        """``(tile_width,)``: weight of a tile of this column in each of its pixel columns."""
-        return self._weights(col, self.cols, self.tile_width)
+    def col_weights(self, col: int, cols: int | None = None) -> NDArray[np.float32]:
+        """``(tile_width,)``: weight of a tile of this column in each of its pixel columns; ``cols``: columns of tiles,
+        where they are fewer than the grid's, see `starts`.
+        """
+        return self._weights(col, self.cols if cols is None else cols, self.tile_width)
 
     def _count(self, length: int, size: int) -> int:
         return max(1, math.ceil((length + self.shift - self.overlap) / (size - self.overlap)))
