@@ -32,7 +32,7 @@ from geocloud.outputs.staging import Staging
 from geocloud.pipeline.options import MaskOptions
 from geocloud.scene import RasterScene, Scene
 from geocloud.tiling.blend import Predict, ReadRows, Strip, blend, tile_rows
-from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.resample import Coarse
 from geocloud.tiling.tiles import TileGrid
 
 Progress = Callable[[int, int], None]
@@ -69,9 +69,8 @@ class View:
     """Resamples to those pixels and back; None: they are the scene's own."""
 
     @classmethod
-    def of(cls, scene: Scene, read: ReadRows, predict: Predict, options: MaskOptions) -> View:
+    def of(cls, scene: Scene, read: ReadRows, factor: int, options: MaskOptions) -> View:
         height, width = scene.grid.shape
-        factor = find_factor(scene.grid.pixel_size, predict.pixel_size, options.working_resolution)
         coarse = Coarse(read, height, width, factor) if factor > 1 else None
         if coarse:
             (height, width), read = coarse.shape, coarse.read

@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geocloud.errors import OptionError
+from geocloud.model import find_model
+from geocloud.model.about import read_about
 from geocloud.pipeline.options import ComputeOptions
 from geocloud.tiling.blend import Function, Predict, as_predict
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
+
+
+def trained_at(model: str | Path | Predictor | Predict | Function) -> float | None:
+    """Pixel size in metres that a model was trained on, found without loading it; None: any. Raises as `load` does."""
+    if isinstance(model, (str, Path)):
+        size: float | None = read_about(find_model(model)).get("pixel_size")
+        return size
+    return as_predict(model).pixel_size
 
 
 def load(

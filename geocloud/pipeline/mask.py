@@ -15,11 +15,12 @@ from geocloud.model import DEFAULT
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
-from geocloud.pipeline.load import load
+from geocloud.pipeline.load import load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.pipeline.results import Made, MaskResult, write_mask, write_polygons, write_probability
 from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.blend import Function, Predict
+from geocloud.tiling.resample import find_factor
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -77,12 +78,13 @@ def mask_scene(
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
         _check_metres(scene.grid, options)
         _check_pixels(scene, options)
+        factor = find_factor(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
-            with reading_down(scene, READ_AHEAD) as rows:  # continues while the model is loaded
+            with reading_down(scene, READ_AHEAD, scene.coarsest(factor)) as rows:  # continues while the model is loaded
                 predict = load(model, compute, options.shadows)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
-                view = View.of(scene, watched(rows, watch), predict, options)
+                view = View.of(scene, watched(rows, watch), factor, options)
                 drawn = draw(scene, view, predict, thresholds, staging, plan, progress)
             drawn = refine(drawn, scene, options, staging, plan)
             made = Made(scene, predict.name, thresholds, drawn)

@@ -94,8 +94,21 @@ class Scene(Protocol):
         """
         ...
 
-    def read_raw(self, window: Window) -> Raw:
-        """Reads the same, not converted yet. Raises SceneReadError."""
+    def read_raw(self, window: Window, level: int = 1) -> Raw:
+        """Reads the same, not converted yet. Raises SceneReadError.
+
+        With a ``level`` (see `coarsest`), by which the window's sides are divisible, every ``level`` × ``level`` pixels
+        are read as one of a lower resolution, and repeated.
+        """
+        ...
+
+    def coarsest(self, most: int) -> int:
+        """The lowest resolution at which the files hold the pixels, too, at no loss but of detail.
+
+        The largest power of two, at most ``most``, by which it divides the scene's; 1: its own. Only wavelet
+        codestreams (JPEG 2000) hold others, which are decoded in a fraction of the time. Their pixels lie up to half a
+        pixel of the scene further up and left.
+        """
         ...
 
     def close(self) -> None:
@@ -204,16 +217,16 @@ def rows_at_once(scene: Scene) -> int:
 
 
 @contextmanager
-def reading_down(scene: Scene, most: int) -> Iterator[Callable[[int, Reflectance], None]]:
+def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[int, Reflectance], None]]:
     """Reads a scene from top to bottom, ahead of need by about ``most`` pixels, starting at once.
 
     What it gives fills an array ``(4, rows, width)`` with reflectance from a row on, NaN where there is no data. Ask
-    for rows in their order, each once.
+    for rows in their order, each once. For ``level`` see `Scene.read_raw`.
     """
-    height, width, step = scene.grid.height, scene.grid.width, rows_at_once(scene)
+    height, width, step = scene.grid.height, scene.grid.width, max(rows_at_once(scene) // level, 1) * level
     windows = (Window(0, first, width, min(step, height - first)) for first in range(0, height, step))
     most = min(most // (step * width), -(-height // step))
-    with ahead(map(scene.read_raw, windows), max(1, most)) as pieces:
+    with ahead((scene.read_raw(window, level) for window in windows), max(1, most)) as pieces:
         begin, piece = 0, None
 
         def fill(first: int, out: Reflectance) -> None:

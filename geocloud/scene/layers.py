@@ -22,6 +22,10 @@ from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, 
 LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
 
+WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
+"""GDAL's drivers whose overviews are levels of the wavelet transform. Those of other formats may have been made by any
+method, some of which skip pixels."""
+
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
 
@@ -78,6 +82,8 @@ class Layers:
         self._check_size()
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
         """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
+        self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
+        """See `Scene.coarsest`."""
         self.area_or_point = _area_or_point(dataset)
         """See `Scene.area_or_point`."""
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
@@ -224,6 +230,11 @@ class Layers:
             return None
         red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
         return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+
+
+def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
+    """Factors by which a band is held at lower resolutions that are part of its own encoding, 1 among them."""
+    return {1, *(dataset.overviews(index) if dataset.driver in WAVELETS else ())}
 
 
 def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:

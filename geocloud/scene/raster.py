@@ -169,9 +169,18 @@ class RasterScene:
         raw.reflectance(slice(None), reflectance)
         return reflectance, raw.valid
 
-    def read_raw(self, window: Window) -> Raw:
+    def read_raw(self, window: Window, level: int = 1) -> Raw:
         """See `Scene.read_raw`."""
-        return self._raw(window)
+        if level == 1:
+            return self._raw(window)
+        raw = self._raw(window, (int(window.height) // level, int(window.width) // level))
+        values = raw.values.repeat(level, 1).repeat(level, 2)
+        return Raw(values, raw.valid.repeat(level, 0).repeat(level, 1), raw.conversion)
+
+    def coarsest(self, most: int) -> int:
+        """See `Scene.coarsest`."""
+        edges = (self._left, self._top, *self.grid.shape)
+        return max(level for level in self._layers.levels if level <= most and not any(n % level for n in edges))
 
     def shrink(self, side: int) -> Reflectance:
         """The scene at a fraction of its size, no side longer than ``side``: reflectance ``(4, h, w)``, NaN: no data.
