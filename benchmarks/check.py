@@ -19,11 +19,12 @@ MORE = 1.25
 
 def ratios(folder: Path) -> dict[str, float]:
     """The figures to compare, from the results in a folder."""
-    floor, mask, collar = _rows(folder, "full")
+    floor, mask, collar, shadows = _rows(folder, "full")
     return {
         "wall of mask over floor": mask["wall"] / floor["wall"],
         "CPU of mask over floor": mask["cpu"] / floor["cpu"],
         "CPU with a collar over without": collar["cpu"] / mask["cpu"],
+        "CPU with shadows over without": shadows["cpu"] / mask["cpu"],
         "peak memory, MB": mask["peak"],
     }
 

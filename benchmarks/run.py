@@ -84,6 +84,23 @@ def full_scene(bench: Bench) -> list[Row]:
             "floor: read the bands, write a mask": (bench.floor(bench.full()), megapixels),
             "geocloud mask": (bench.mask(bench.full()), megapixels),
             "geocloud mask, a third of the scene without data": (bench.mask(collar), megapixels),
+            "geocloud mask --shadows": (bench.mask(bench.full(), "--shadows"), megapixels),
+        }
+    )
+
+
+def sentinel2(bench: Bench) -> list[Row]:
+    """A Sentinel-2 tile at 10 m, JPEG 2000."""
+    tile = bench.scene("sentinel2", 10_980, 10_980, "--layout", "jp2")
+    read, megapixels = ["--units", "sentinel2"], 10_980**2 / 1e6
+    return bench.rows(
+        {
+            "floor: decode the bands, write a mask": (bench.floor(tile), megapixels),
+            "geocloud mask": (bench.mask(tile, *read), megapixels),
+            "geocloud mask --working-resolution native": (
+                bench.mask(tile, *read, "--working-resolution", "native"),
+                megapixels,
+            ),
         }
     )
 
@@ -229,6 +246,7 @@ def peers(bench: Bench) -> list[Row]:
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "full": full_scene,
+    "sentinel2": sentinel2,
     "stages": stages,
     "sizes": sizes,
     "settings": settings,

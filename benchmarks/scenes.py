@@ -19,12 +19,20 @@ BANDS = (4, 3, 2, 5)
 EDGE = 70  # columns at the sample's sides that are partly without data
 
 
+SENTINEL = {4: "B04", 3: "B03", 2: "B02", 5: "B08"}
+"""Sentinel-2's names of Landsat's bands."""
+
+
 def make(folder: Path, rows: int, cols: int, layout: str, compress: str, files: str, collar: bool) -> None:
     """Writes the bands, as ``four`` files or as ``one``, and the metadata.
 
-    With a ``collar`` the scene is a tilted square, as in Landsat products: a third of the pixels hold no data.
+    With a ``collar`` the scene is a tilted square, as in Landsat products: a third of the pixels hold no data. The
+    layout ``jp2`` is Sentinel-2's: JPEG 2000 without loss, 10 m, reflectance × 10 000.
     """
     folder.mkdir(parents=True)
+    if layout == "jp2":
+        make_sentinel(folder, rows, cols)
+        return
     profile = {"driver": "GTiff", "dtype": "uint16", "height": rows, "width": cols, "compress": compress}
     if layout == "tiled":
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
@@ -43,6 +51,22 @@ def make(folder: Path, rows: int, cols: int, layout: str, compress: str, files: 
             _fill(out, 1, path, collar)
     for path in SAMPLE.glob("*_MTL.txt"):
         (folder / path.name).write_bytes(path.read_bytes())
+
+
+def make_sentinel(folder: Path, rows: int, cols: int) -> None:
+    profile = {"driver": "JP2OpenJPEG", "dtype": "uint16", "height": rows, "width": cols, "count": 1}
+    profile |= {"QUALITY": 100, "REVERSIBLE": "YES", "RESOLUTIONS": 6, "BLOCKXSIZE": 1024, "BLOCKYSIZE": 1024}
+    place = rasterio.Affine(10, 0, 399_960, 0, -10, 5_300_040)
+    for number, name in SENTINEL.items():
+        with rasterio.MemoryFile() as memory:
+            with memory.open(driver="GTiff", dtype="uint16", height=rows, width=cols, count=1) as whole:
+                _fill(whole, 1, next(SAMPLE.glob(f"*_B{number}.TIF")), False)
+            with memory.open() as whole:
+                numbers = whole.read(1)
+        reflectance = np.where(numbers > 0, numbers * np.float32(0.2) - 1000, 0)
+        path = folder / f"T32UPU_20240701T101031_{name}.jp2"
+        with rasterio.open(path, "w", crs="EPSG:32632", transform=place, **profile) as out:
+            out.write(reflectance.clip(0).astype("uint16"), 1)
 
 
 def _fill(out: rasterio.io.DatasetWriter, index: int, source: Path, collar: bool) -> None:
@@ -66,7 +90,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=7600)
     parser.add_argument("--cols", type=int, default=7700)
-    parser.add_argument("--layout", choices=["tiled", "striped"], default="tiled")
+    parser.add_argument("--layout", choices=["tiled", "striped", "jp2"], default="tiled")
     parser.add_argument("--compress", choices=["deflate", "none"], default="deflate")
     parser.add_argument("--files", choices=["four", "one"], default="four")
     parser.add_argument("--collar", action="store_true")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 TITLES = {
     "full": "A full Landsat scene: 7600×7700 pixels, four bands, tiled, deflated",
+    "sentinel2": "A Sentinel-2 tile: 10 980×10 980 pixels of 10 m, four bands, JPEG 2000",
     "stages": "Where the CPU time of a full scene goes",
     "sizes": "Scenes of other sizes",
     "settings": "Models, precision, tiles and overlap",

@@ -40,7 +40,12 @@ def test_scenes_floor_and_stages(tmp_path):
 
 def test_results_are_shown_and_guarded(tmp_path):
     took = {"megapixels": 58.5, "wall": 4.0, "cpu": 6.0, "cpu_per_mp": 0.1, "peak": 400}
-    rows = [{"what": "floor", **took}, {"what": "mask", **took, "wall": 9.0}, {"what": "collar", **took}]
+    rows = [
+        {"what": "floor", **took},
+        {"what": "mask", **took, "wall": 9.0},
+        {"what": "collar", **took},
+        {"what": "shadows", **took},
+    ]
     groups = {"full": {"machine": "here", "turns": 3, "rows": rows}}
     (tmp_path / "results.json").write_text(json.dumps({"groups": groups}))
     python("show.py", tmp_path)

@@ -106,8 +106,8 @@ class Scene(Protocol):
         """The lowest resolution at which the files hold the pixels, too, at no loss but of detail.
 
         The largest power of two, at most ``most``, by which it divides the scene's; 1: its own. Only wavelet
-        codestreams (JPEG 2000) hold others, which are decoded in a fraction of the time. Their pixels lie up to half a
-        pixel of the scene further up and left.
+        codestreams (JPEG 2000) hold others, which are decoded in a fraction of the time; what they show lies
+        (level − 1) / 2 of the scene's pixels further right and down.
         """
         ...
 
