@@ -28,11 +28,8 @@ def read(path: Path, index: int) -> np.ndarray:
 
 def main(scene: Path, output: Path) -> None:
     single = scene / "scene.tif"
-    bands = (
-        [(single, i) for i in range(1, 5)]
-        if single.exists()
-        else [(p, 1) for p in sorted((*scene.glob("*.TIF"), *scene.glob("*.jp2")))]
-    )
+    several = sorted((*scene.glob("*.TIF"), *scene.glob("*.jp2")))
+    bands = [(single, i) for i in range(1, 5)] if single.exists() else [(path, 1) for path in several]
     with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), ThreadPoolExecutor(2) as pool:
         mask = next(pool.map(read, *zip(*bands, strict=True)))
         with rasterio.open(bands[0][0]) as dataset:
