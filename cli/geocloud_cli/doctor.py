@@ -9,9 +9,10 @@ from dataclasses import asdict
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command
 
 
-@click.command(short_help="Check this installation, and mask a scene with known clouds.")
+@click.command(cls=Command, short_help="Check this installation, and mask a scene with known clouds.")
 @options.as_json
 def doctor(as_json: bool) -> None:
     """Check this installation: versions, drivers, devices, models, and a scene with known clouds.

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command
 
 
-@click.command(short_help="Show how geocloud reads a scene.")
+@click.command(cls=Command, short_help="Show how geocloud reads a scene.")
 @click.argument("scene")
 @options.reading
 @options.as_json

@@ -7,9 +7,10 @@ import json
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command
 
 
-@click.command(short_help="List the bundled models.")
+@click.command(cls=Command, short_help="List the bundled models.")
 @options.as_json
 def models(as_json: bool) -> None:
     """List the bundled models; 'geocloud mask --model' takes their names.
