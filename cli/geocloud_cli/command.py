@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from geocloud.errors import GeocloudError, OptionError
+from geocloud.errors import DeviceError, ModelError, OptionError
 from geocloud_cli.messages import show_notices
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -77,10 +78,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except GeocloudError as error:
+        except (DeviceError, ModelError, OptionError) as error:
             for parameter in self.params:
                 variable = _variable(ctx, parameter)
-                if variable and os.environ[variable] in str(error):
+                if variable and re.search(rf"\b{re.escape(os.environ[variable])}\b", str(error)):
                     raise type(error)(f"{error} (from the environment variable {variable})") from error
             raise
 
