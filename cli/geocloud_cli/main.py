@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -42,6 +44,10 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 
     Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
     """
+    for stream in (sys.stdout, sys.stderr):
+        # In a pipe on Windows: its code page lacks most characters that names of files may have.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     ctx.obj = {"debug": debug, "quiet": quiet}
     show_notices(quiet)
 

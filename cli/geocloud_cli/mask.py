@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -141,7 +142,7 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
     if said is None:
         return None
     path = Path(said)
-    if not many and path.suffix and not said.endswith("/") and not (_exists(said) and path.is_dir()):
+    if not many and path.suffix and not said.endswith(("/", os.sep)) and not (_exists(said) and path.is_dir()):
         return path
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,8 @@ def install(profile: Path) -> Path:
         with as_file(files("geocloud").joinpath("qgis", "plugin")) as source:
             shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__"))
         metadata = fresh / "metadata.txt"
-        metadata.write_text(metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}"))
+        text = metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}")
+        metadata.write_text(text, encoding="utf-8")
         environment = {"python": sys.executable, "version": version(NAME)}
         (fresh / ENVIRONMENT).write_text(json.dumps(environment, indent=1), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
