@@ -5,14 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
-from conftest import SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
+from conftest import ROOT, SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
 from console import run
 from geocloud_cli.main import cli
+from geocloud_cli.messages import counted
 
 FARMLAND = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 NAMES = ("red", "green", "blue", "nir")
@@ -265,6 +268,16 @@ def test_rio_has_the_same_command(tmp_path):
     assert done.exit_code == 1 and done.stderr.startswith("geocloud: error: gone.tif")
 
 
+def test_rasterio_finds_it_by_the_entry_point():
+    (declared,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"].values()
+    assert EntryPoint("cloudmask", declared["cloudmask"], "rasterio.rio_plugins").load().name == "cloudmask"
+
+
+def test_one_is_not_many():
+    assert [counted(number, "polygon") for number in range(3)] == ["0 polygons", "1 polygon", "2 polygons"]
+    assert (counted(1, "patch"), counted(2, "patch")) == ("1 patch", "2 patches")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_their_shells_own(shell, tmp_path):
     done = run("completion", shell)
@@ -280,7 +293,7 @@ def test_completion_completes():
         [sys.executable, "-c", "from geocloud_cli.main import cli; cli(prog_name='geocloud')"],
         env={**os.environ, **line}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == ["plain,--threshold", "plain,--threads"] or "plain,--threshold" in done.stdout.split()
+    assert sorted(done.stdout.split()) == ["plain,--threads", "plain,--threshold"]
 
 
 def test_the_version_is_the_packages():
