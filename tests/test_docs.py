@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import click
 import pytest
@@ -20,7 +21,7 @@ CARD = (ROOT / "geocloud" / "weights" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(<!-- command: \w+ -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
-PAGES = ("sources", "units", "results", "training", "command-line")
+PAGES = ("sources", "units", "results", "training", "command-line", "exchange")
 TEXT = README + "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
 
@@ -66,6 +67,15 @@ def test_the_readme_runs_from_top_to_bottom(place):
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_run_from_top_to_bottom(place, page):
     play_page((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), place)
+
+
+def test_the_description_of_a_foreign_model_is_understood():
+    pytest.importorskip("onnxruntime")
+    from geocloud.model.onnx import Meaning
+
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "exchange.md").read_text("utf-8"), re.DOTALL)
+    meaning = Meaning.of(tomllib.loads(shown))
+    assert (meaning.bands[0], meaning.cloud, meaning.shadow, meaning.pixel_size) == ("blue", (1, 2), (3,), 10)
 
 
 def test_the_build_of_torch_is_the_one_that_is_tested():

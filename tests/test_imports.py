@@ -63,6 +63,8 @@ def test_libraries_stay_in_their_rooms():
         "torch": {"model", "predict", "training", "batch", "doctor"},
         "click": set(),
         "tqdm": set(),
+        "onnx": {"model"},
+        "onnxruntime": {"model"},
         "geopandas": {"outputs", "batch", "pipeline"},
         "distributed": {"batch"},
         "boto3": {"io"},

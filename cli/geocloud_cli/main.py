@@ -15,6 +15,7 @@ from geocloud_cli.completion import completion
 from geocloud_cli.dataset import dataset
 from geocloud_cli.doctor import doctor
 from geocloud_cli.evaluate import evaluate
+from geocloud_cli.export import export
 from geocloud_cli.info import info
 from geocloud_cli.mask import mask
 from geocloud_cli.messages import errors_in_one_line, show_notices
@@ -56,5 +57,5 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, doctor, completion):
+for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, export, doctor, completion):
     cli.add_command(command)

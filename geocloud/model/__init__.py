@@ -17,6 +17,13 @@ def bundled_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
+def model_files(name: str | Path) -> tuple[Path, ...]:
+    """All files that a model is read from: its own and, beside an ONNX file, one of TOML. Raises ModelNotFoundError."""
+    path = find_model(name)
+    beside = path.with_suffix(".toml")
+    return (path, beside) if path.suffix.lower() == ".onnx" and beside.is_file() else (path,)
+
+
 def find_model(name: str | Path) -> Path:
     """The checkpoint file of a bundled model, given its name, or a file, given its path. Raises ModelNotFoundError."""
     bundled = bundled_models()
