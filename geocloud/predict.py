@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from geocloud.errors import DeviceError, OptionError
-from geocloud.model import DEFAULT, find_model
+from geocloud.model import DEFAULT, ONNX, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
 from geocloud.tiling.array import predict_image
@@ -188,7 +188,7 @@ def load_model(
     """
     path = find_model(model)
     checkpoint: Checkpoint | OnnxModel
-    if path.suffix.lower() == ".onnx":
+    if path.suffix.lower() == ONNX:
         from geocloud.model.onnx import OnnxModel
 
         if precision not in (Precision.AUTO, Precision.FLOAT32):

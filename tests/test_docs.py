@@ -71,7 +71,7 @@ def test_pages_run_from_top_to_bottom(place, page):
 
 def test_the_description_of_a_foreign_model_is_understood():
     pytest.importorskip("onnxruntime")
-    from geocloud.model.onnx import Meaning
+    from geocloud.model.meaning import Meaning
 
     (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "exchange.md").read_text("utf-8"), re.DOTALL)
     meaning = Meaning.of(tomllib.loads(shown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.errors import OptionError
-from geocloud.model import find_model
+from geocloud.model import ONNX, find_model
 from geocloud.outputs.staging import Staging
 
 
@@ -26,8 +26,8 @@ def export_model(model: str | Path, output: str | Path, overwrite: bool = False)
         GeocloudError: OptionError, ModelError, DependencyError or OutputError.
     """
     output = Path(output)
-    if output.suffix.lower() != ".onnx":
-        raise OptionError(f"{output}: wanted a name that ends in .onnx")
+    if output.suffix.lower() != ONNX:
+        raise OptionError(f"{output}: wanted a name that ends in {ONNX}")
     path = find_model(model)
     with Staging([output], overwrite) as staging:
         from geocloud.model.checkpoint import Checkpoint  # torch takes seconds to import
