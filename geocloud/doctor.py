@@ -25,7 +25,7 @@ PACKAGES = (
     "pillow",
     "pystac",
 )
-OPTIONAL = ("distributed", "boto3", "pyarrow", "matplotlib")
+OPTIONAL = ("distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256

@@ -6,18 +6,21 @@ import logging
 from enum import StrEnum
 from pathlib import Path
 from threading import BoundedSemaphore, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from geocloud.errors import DeviceError, OptionError
-from geocloud.model import DEFAULT, find_model
+from geocloud.model import DEFAULT, ONNX, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
 from geocloud.tiling.array import predict_image
 from geocloud.tiling.gaps import fill_gaps
+
+if TYPE_CHECKING:
+    from geocloud.model.onnx import OnnxModel
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | OnnxModel,
         device: str = "auto",
         precision: str = Precision.AUTO,
         batch: int | None = None,
@@ -172,7 +175,7 @@ def load_model(
     batch: int | None = None,
     cloud_alone: bool = False,
 ) -> Predictor:
-    """Loads a bundled model by its name, or any checkpoint by its path.
+    """Loads a bundled model by its name, or any checkpoint or ONNX file by its path.
 
     Args:
         model: Name or path.
@@ -184,7 +187,16 @@ def load_model(
     Raises:
         GeocloudError: ModelNotFoundError, CheckpointError, DeviceError or OptionError.
     """
-    checkpoint = Checkpoint.load(find_model(model))
+    path = find_model(model)
+    checkpoint: Checkpoint | OnnxModel
+    if path.suffix.lower() == ONNX:
+        from geocloud.model.onnx import OnnxModel
+
+        if precision not in (Precision.AUTO, Precision.FLOAT32):
+            raise OptionError(f"{path}: computes in the type that the file has; leave --precision {precision} out")
+        checkpoint = OnnxModel.load(path)
+    else:
+        checkpoint = Checkpoint.load(path)
     return Predictor(checkpoint.cloud_alone() if cloud_alone else checkpoint, device, precision, batch)
 
 

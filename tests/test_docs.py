@@ -1,15 +1,16 @@
 """What the README and the model card show is run, and what they say is true."""
 
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
 
 import click
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SAMPLES, read_tif
+from console import play, run
 from geocloud_cli.main import cli
 
 from geocloud.model import DEFAULT, bundled_models
@@ -20,39 +21,71 @@ CARD = (ROOT / "geocloud" / "weights" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(<!-- command: \w+ -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
-def shell_blocks():
-    """Every block of commands shown, but for the two that set everything up, which .ci/run runs."""
-    return [text.strip() for mark, kind, text in BLOCKS if kind == "sh" and not mark]
+PAGES = ("sources", "units", "results", "training", "command-line", "exchange")
+TEXT = README + "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
 
 @pytest.fixture
 def place(tmp_path):
-    (tmp_path / "sample_scenes").symlink_to(ROOT / "sample_scenes")
+    shutil.copytree(SAMPLES, tmp_path / "sample_scenes")
     return tmp_path
 
 
-@pytest.mark.parametrize("block", shell_blocks())
-def test_commands_in_the_readme_run(place, block):
-    """Line by line, in one folder, each building on those before it in its block."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["bash", "-euc", block]
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def script_of(text):
+    """All that a page shows, from top to bottom, as one script: commands and Python."""
+    parts = []
+    for kind, block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL):
+        parts.append(block if kind == "sh" else f"{sys.executable} - <<'END'\n{block}END\n")
+    return "".join(parts)
+
+
+def play_page(text, place):
+    """Runs a page in a clone whose environment is this one: to install and to test is done before, so does nothing."""
+    bin = place / ".venv" / "bin"
+    bin.mkdir(parents=True)
+    for name in ("pip", "pytest", "python3"):
+        (bin / name).write_text("#!/bin/sh\n")
+        (bin / name).chmod(0o755)
+    (bin / "activate").write_text(f'PATH="{bin}:$PATH"\n')
+    done = play(script_of(text), place, bin)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    return done.stdout
 
 
-def test_python_in_the_readme_runs(place):
-    (text,) = [text for _, kind, text in BLOCKS if kind == "python"]
-    done = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "(400, 400) EPSG:32632" in done.stdout
+def test_the_readme_runs_from_top_to_bottom(place):
+    said = play_page(README, place)
+    assert "(400, 400) EPSG:32632" in said
+    for name in ("clouds.gpkg", "masks/report.html", "run/curves.png", "report/calibration.png", "by_run.tif"):
+        assert (place / name).exists(), name
+    assert len((place / "run" / "metrics.csv").read_text().splitlines()) > 5  # curves, not dots
+    truth = read_tif(SAMPLES / "truth" / "simulated_mountains_truth.tif")[0]
+    found = read_tif(place / "by_run.tif")[0]
+    assert ((found == 1) == (truth == 1)).mean() > 0.8, "the demonstration's mask is worth looking at"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_run_from_top_to_bottom(place, page):
+    play_page((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), place)
+
+
+def test_the_description_of_a_foreign_model_is_understood():
+    pytest.importorskip("onnxruntime")
+    from geocloud.model.meaning import Meaning
+
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "exchange.md").read_text("utf-8"), re.DOTALL)
+    meaning = Meaning.of(tomllib.loads(shown))
+    assert (meaning.bands[0], meaning.cloud, meaning.shadow, meaning.pixel_size) == ("blue", (1, 2), (3,), 10)
+
+
+def test_the_build_of_torch_is_the_one_that_is_tested():
+    pinned = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]
+    assert f"pip install {pinned} --index-url https://download.pytorch.org/whl/cpu" in README
+
+
+def test_what_is_needed_is_installed_before():
+    assert README.index("-e '.[train]'") < README.index("geocloud dataset simulate") < README.index("geocloud train ")
+    assert README.count(". .venv/bin/activate\n") == 1
 
 
 def blocks_of(page):
@@ -92,13 +125,7 @@ def test_batch_commands_in_the_scaling_guide_are_understood(place):
     for line in lines:
         words = line.replace("${SLURM_ARRAY_TASK_ID}", "3").replace("archive/", "sample_scenes").split()
         words = [w.replace("/data/landsat", "sample_scenes").replace("/data/masks", "masks/") for w in words]
-        done = subprocess.run(
-            [sys.executable, "-m", "geocloud_cli", *words, "--dry-run"],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(*words, "--dry-run", cwd=place)
         assert done.returncode == 0, done.stderr
 
 
@@ -116,17 +143,19 @@ def test_the_two_commands_stand_on_the_first_screen():
     assert README.count("\n", 0, README.index("<!-- command: test -->")) < 45
 
 
-def test_every_command_and_shared_option_is_in_the_readme():
+def test_every_command_and_shared_option_is_told():
     for name, command in cli.commands.items():
-        assert f"geocloud {name}" in README
+        assert f"geocloud {name}" in TEXT
         assert isinstance(command, click.Command)
     for parameter in cli.commands["mask"].params:
         if isinstance(parameter, click.Option) and parameter.name not in {"scale", "offset", "batch"}:
-            assert any(f"{option}" in README for option in parameter.opts), parameter.name
+            assert any(f"{option}" in TEXT for option in parameter.opts), parameter.name
 
 
 def test_pictures_and_files_that_are_linked_exist():
-    for text, folder in ((README, ROOT), (CARD, ROOT / "geocloud" / "weights")):
+    pages = [ROOT / "README.md", ROOT / "geocloud" / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        text, folder = page.read_text(encoding="utf-8"), page.parent
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
             assert (folder / target).exists(), target
 

@@ -18,7 +18,7 @@ LEVELS = [
     {"preview", "predict", "qgis"},
     {"scene", "model", "outputs", "simulate"},
     {"tiling", "io"},
-    {"grid", "findings"},
+    {"grid", "findings", "picture"},
     {"bands"},
     {"errors"},
 ]
@@ -63,10 +63,12 @@ def test_libraries_stay_in_their_rooms():
         "torch": {"model", "predict", "training", "batch", "doctor"},
         "click": set(),
         "tqdm": set(),
-        "geopandas": {"outputs", "batch"},
+        "onnx": {"model"},
+        "onnxruntime": {"model"},
+        "geopandas": {"outputs", "batch", "pipeline"},
         "distributed": {"batch"},
         "boto3": {"io"},
-        "matplotlib": {"training"},
+        "matplotlib": {"training", "pipeline"},
     }
     raster_free = {"model", "predict", "bands"}
     wrong = []
@@ -87,7 +89,7 @@ def test_libraries_stay_in_their_rooms():
         ("grid", "torch geopandas"),
         ("tiling.blend", "torch geopandas"),
         ("io.remote", "torch geopandas"),
-        ("scene", "torch geopandas matplotlib"),
+        ("scene", "torch geopandas matplotlib PIL"),
         ("outputs.mask", "torch geopandas"),
         ("preview.draw", "torch geopandas matplotlib"),
         ("pipeline", "torch geopandas matplotlib distributed"),

@@ -13,7 +13,8 @@ import click
 
 from geocloud.errors import without_secrets
 from geocloud_cli import options
-from geocloud_cli.messages import show_notices
+from geocloud_cli.command import Command, Group, option, output
+from geocloud_cli.messages import counted
 
 if TYPE_CHECKING:
     from geocloud.batch import Entry, Status
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 MOST_REASONS = 50
 
 
-class Batch(click.Group):
+class Run(Command):
+    """``batch run``, which users know as ``batch``."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        assert parent is not None
+        return super().make_context(parent.info_name, args, parent.parent, **extra)
+
+
+class Batch(Group):
     """Defaults to ``run``. With ``-o``, which only ``run`` has, the name of another command is taken as a folder."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -31,14 +42,14 @@ class Batch(click.Group):
         return super().parse_args(ctx, args if args[:1] in (["-h"], ["--help"]) else self._named(args))
 
     def _named(self, args: list[str]) -> list[str]:
-        results = any(arg.startswith(("-o", "--output")) for arg in args)
+        results = any(arg.startswith(("-o", "--out")) for arg in args)
         other = args and args[0] in self.commands and (args[0] == "run" or not results)
         return args if other or not args else ["run", *args]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help of ``run``, followed by the other commands."""
         run = self.commands["run"]
-        with click.Context(run, info_name=ctx.info_name, parent=ctx.parent) as inner:
+        with run.make_context("run", [], ctx, resilient_parsing=True) as inner:
             run.format_help(inner, formatter)
         with formatter.section("Commands"):
             formatter.write_dl([(f"{n} DIR", c.get_short_help_str()) for n, c in self.commands.items() if n != "run"])
@@ -49,33 +60,28 @@ def batch() -> None:
     """Mask archives of scenes."""
 
 
-@batch.command(hidden=True)
+@batch.command(cls=Run, hidden=True)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the results."
+@output("DIR", "Folder of the results.", type=click.Path(path_type=Path), required=True)
+@option("Output", "--polygons", is_flag=True, help="Also write cloud polygons.")
+@option("Output", "--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
+@option("Output", "--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
+@option(
+    "Output", "--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints."
 )
-@click.option("--polygons", is_flag=True, help="Also write cloud polygons.")
-@click.option("--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
-@click.option("--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
-@click.option("--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 per CUDA device]")
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
-@click.option("--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
-@click.option("--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
-@click.option("--retry-failed", is_flag=True, help="Retry scenes that failed for bad input, even if unchanged.")
-@click.option("--upload", metavar="s3://BUCKET/DIR", help="Upload each scene's results when they are complete.")
-@click.option("--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
-@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints.")
-@click.option("--dry-run", is_flag=True, help="Only list the scenes to be masked.")
-@options.model
-@options.masking
-@click.option(
-    "--progress",
-    type=click.Choice(["bar", "json", "none"]),
-    default="bar",
-    help="On stderr: a bar if it is a terminal, or a line of JSON per scene.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
+@option("Output", "--upload", metavar="s3://BUCKET/DIR", help="Upload each scene's results when they are complete.")
+@option("Output", "--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
 @options.as_json
+@option("Run", "--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
+@option("Run", "--retry-failed", is_flag=True, help="Retry scenes that failed for bad input, even if unchanged.")
+@option(
+    "Run", "--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 per CUDA device]"
+)
+@option("Run", "--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
+@option("Run", "--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
+@option("Run", "--dry-run", is_flag=True, help="Only list the scenes to be masked.")
+@options.masking
+@options.progress
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -96,7 +102,6 @@ def run(
     dry_run: bool,
     model: str,
     progress: str,
-    quiet: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -114,9 +119,8 @@ def run(
     from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, run_batch
     from geocloud.pipeline import MaskOptions
 
-    if quiet or ctx.obj["quiet"]:
+    if ctx.obj["quiet"]:
         progress = "none"
-        show_notices(quiet=True)
     if not keep and not upload:
         raise click.UsageError("--no-keep without --upload would keep nothing at all")
     if upload and not upload.startswith("s3://"):
@@ -189,7 +193,7 @@ def _tell(entries: list[Entry], folder: Path, as_json: bool) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     noted = sum(bool(entry.notes) for entry in entries)
     more = f" ({noted} with notes)" if noted else ""
-    click.echo(f"{folder}: {len(entries)} scenes: {counts}{more}; see {folder / 'report.html'}")
+    click.echo(f"{folder}: {counted(len(entries), 'scene')}: {counts}{more}; see {folder / 'report.html'}")
     for entry in failed[:MOST_REASONS]:
         click.echo(f"failed: {entry.error}")
     if len(failed) > MOST_REASONS:

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.messages import progress_bar
+from geocloud_cli.command import Group, option
+from geocloud_cli.messages import counted, progress_bar
 
 
-@click.group(short_help="Check training data, or simulate some.")
+@click.group(cls=Group, short_help="Check training data, or simulate some.")
 def dataset() -> None:
     """Check a data set before training on it, or write a small simulated one.
 
@@ -24,11 +25,12 @@ def dataset() -> None:
 @dataset.command()
 @click.argument("root", type=click.Path(path_type=Path))
 @options.classes
-@options.reading
-@click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Read only N patches, evenly spread.  [default: all]"
+@options.values
+@option(
+    "Data", "--limit", type=click.IntRange(1), metavar="N", help="Read only N patches, evenly spread.  [default: all]"
 )
-@click.option(
+@option(
+    "Output",
     "--pictures",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
@@ -50,19 +52,20 @@ def check(
     from geocloud.training.data.layout import open_dataset
 
     found = open_dataset(root, options.label_map(given), options.read_options(given))
-    report = look(found, limit, pictures, progress_bar("reading", "patch", ctx.obj["quiet"]))
+    report = look(found, limit, pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
     if as_json:
         click.echo(json.dumps(report.as_dict()))
     else:
         click.echo(f"{root}: {report.kind}")
-        click.echo(f"training: {report.chips} patches of {report.scenes} scenes")
+        click.echo(f"training: {counted(report.chips, 'patch')} of {counted(report.scenes, 'scene')}")
         if report.informative is not None:
             click.echo(f"          {report.informative} on the list of informative ones")
         if report.test_scenes:
-            click.echo(f"test: {report.test_patches} patches of {report.test_scenes} scenes with a truth mask")
+            scenes = counted(report.test_scenes, "scene")
+            click.echo(f"test: {counted(report.test_patches, 'patch')} of {scenes} with a truth mask")
         click.echo(f"read: {report.looked_at}, of which {report.empty} without data")
         click.echo(f"cloud: {_percent(report.cloud_share)} of labelled pixels, {_percent(report.known_share)} labelled")
-        click.echo(f"       {report.cloudless} patches without any cloud, {report.overcast} all cloud")
+        click.echo(f"       {counted(report.cloudless, 'patch')} without any cloud, {report.overcast} all cloud")
         click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
         for band, numbers in report.statistics.items():
             click.echo(f"{band:<12}" + "".join(f"{numbers[key]:8.3f}" for key in ("mean", "std", "min", "max")))
@@ -94,4 +97,5 @@ def simulate(root: Path, training: int, testing: int, rows: int, cols: int, seed
     from geocloud.training.data.synthetic import write_38cloud
 
     count = write_38cloud(root, training, testing, (rows, cols), seed)
-    click.echo(json.dumps({"folder": str(root), "patches": count}) if as_json else f"{root}: {count} simulated patches")
+    text = f"{root}: {counted(count, 'simulated patch')}"
+    click.echo(json.dumps({"folder": str(root), "patches": count}) if as_json else text)

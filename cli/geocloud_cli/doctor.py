@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from geocloud.errors import GeocloudError
 from geocloud_cli import options
+from geocloud_cli.command import Command
+from geocloud_cli.mask import mask
+
+if TYPE_CHECKING:
+    from geocloud.findings import Finding
 
 
-@click.command(short_help="Check this installation, and mask a scene with known clouds.")
+@click.command(cls=Command, short_help="Check this installation, and mask a scene with known clouds.")
 @options.as_json
-def doctor(as_json: bool) -> None:
-    """Check this installation: versions, drivers, devices, models, and a scene with known clouds.
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check this installation: environment variables, versions, drivers, devices, models, and a scene with known
+    clouds.
 
     Exit code 0: all checks passed; 1: some failed. Include the output in bug reports.
 
     Example: geocloud doctor
     """
+    findings = [_environment(ctx)]  # before torch is loaded, which reads the number of threads
     from geocloud.doctor import examine
 
-    findings = []
+    if not as_json:
+        click.echo(str(findings[0]))
     for finding in examine():
         findings.append(finding)
         if not as_json:
@@ -31,3 +43,21 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     if not all(finding.well for finding in findings):
         sys.exit(1)
+
+
+def _environment(ctx: click.Context) -> Finding:
+    """The environment variables that set defaults of options, and whether 'geocloud mask' would take them."""
+    from geocloud.findings import Finding
+    from geocloud.model import find_model
+    from geocloud.pipeline import MaskOptions
+
+    names = [parameter.envvar for parameter in mask.params if isinstance(parameter.envvar, str)]
+    found = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+    text = ", ".join(found) or f"sets no defaults; it could by {', '.join(names)}"
+    try:
+        said = mask.make_context("mask", ["SCENE"], ctx.parent).params
+        MaskOptions(threshold=said["threshold"])
+        find_model(said["model"])
+    except GeocloudError as error:
+        return Finding("environment", False, f"{text}: {error}")
+    return Finding("environment", True, text)

@@ -10,41 +10,44 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.messages import progress_bar
+from geocloud_cli.command import Command, option, output
+from geocloud_cli.messages import counted, progress_bar
 
 if TYPE_CHECKING:
     from geocloud.training.evaluate import Evaluation
 
+PATH = click.Path(path_type=Path)
 
-@click.command(short_help="Score a model, or predictions of another program.")
-@click.argument("root", type=click.Path(path_type=Path))
+
+@click.command(cls=Command, short_help="Score a model, or predictions of another program.")
+@click.argument("root", type=PATH)
+@output("DIR", "Write error maps, scores by threshold, precision by recall and calibration.", type=PATH)
+@option("Output", "--csv", "table", type=PATH, metavar="FILE.csv", help="Write the table as CSV.")
+@options.as_json
+@options.classes
+@options.values
 @options.model
-@click.option(
+@option(
+    "Model",
     "--predictions",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Score predicted patches in this folder instead of a model: files named like 38-Cloud's patches.",
 )
-@click.option(
+@option(
+    "Scores",
     "--protocol",
     type=click.Choice(["official", "whole"]),
     help="official: as 38-Cloud's authors do, patch by patch, threshold 12/255, black margins counted. whole: as "
     "'geocloud mask' does, the model's own threshold, pixels without data ignored.  [default: official if there "
     "are test scenes]",
 )
-@click.option("--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: the protocol's]")
-@click.option("--shadows", is_flag=True, help="Score cloud shadow instead, if the masks have such a class.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write error maps, scores by threshold, precision by recall and calibration.",
+@option(
+    "Scores", "--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: the protocol's]"
 )
-@click.option("--csv", "table", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write the table as CSV.")
+@option("Scores", "--shadows", is_flag=True, help="Score cloud shadow instead, if the masks have such a class.")
 @options.device
-@options.classes
-@options.reading
-@options.as_json
+@options.threads
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -55,7 +58,7 @@ def evaluate(
     protocol: str | None,
     threshold: float | None,
     shadows: bool,
-    out: Path | None,
+    output: Path | None,
     table: Path | None,
     device: str,
     as_json: bool,
@@ -66,13 +69,13 @@ def evaluate(
     Scores are summarised in ways that can differ widely: the mean over scenes (38-Cloud's official figure), all pixels
     pooled, the median over scenes, and each scene.
 
-    Example: geocloud evaluate 38-Cloud --model run1/best.safetensors --out report
+    Example: geocloud evaluate 38-Cloud --model run1/best.safetensors -o report
     """
     from geocloud.training import report
     from geocloud.training.data.layout import open_dataset
     from geocloud.training.evaluate import evaluate as score
 
-    if predictions is not None and ctx.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT:
+    if predictions is not None and ctx.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give --model or --predictions, not both")
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
     predictor = None
@@ -81,13 +84,13 @@ def evaluate(
 
         predictor = load_model(model, device)
     total = len(dataset.testing) or len(dataset.training)
-    bar = progress_bar("scoring", "scene", ctx.obj["quiet"])
+    bar = progress_bar("scoring", "scenes", ctx.obj["quiet"])
     for done, (picture, found) in enumerate(score(dataset, predictor, predictions, protocol, threshold, shadows), 1):
-        if out is not None:
-            report.write_map(picture, found.threshold, out)
+        if output is not None:
+            report.write_map(picture, found.threshold, output)
         bar(done, total)
-    if out is not None:
-        report.write_plots(found, out)
+    if output is not None:
+        report.write_plots(found, output)
     if table is not None:
         report.write_csv(found, table)
     if as_json:
@@ -101,13 +104,12 @@ def _show(found: Evaluation) -> None:
 
     views = found.views()
     width = max(len(name) for name in views) + 2
-    click.echo(
-        f"protocol {found.protocol}, {found.what} above {found.threshold:.3f}, {len(found.scenes)} scenes; per cent"
-    )
+    scenes = counted(len(found.scenes), "scene")
+    click.echo(f"protocol {found.protocol}, {found.what} above {found.threshold:.3f}, {scenes}; per cent")
     click.echo(" " * width + "".join(f"{score:>13}" for score in SCORES))
     for name, scores in views.items():
-        values = ("–" if math.isnan(scores[s]) else f"{100 * scores[s]:.3f}" for s in SCORES)
+        values = ("–" if math.isnan(scores[s]) else f"{100 * scores[s]:.2f}" for s in SCORES)
         click.echo(f"{name:<{width}}" + "".join(f"{value:>13}" for value in values))
     for score in SCORES:
         if lost := len(found.scenes) - len(found.defined(score)):
-            click.echo(f"{score}: undefined (0/0) in {lost} scenes, which the mean and the median leave out")
+            click.echo(f"{score}: undefined (0/0) in {counted(lost, 'scene')}, which the mean and the median leave out")

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command
 
 
-@click.command(short_help="Show how geocloud reads a scene.")
+@click.command(cls=Command, short_help="Show how geocloud reads a scene.")
 @click.argument("scene")
 @options.reading
 @options.as_json
@@ -35,9 +36,12 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
         click.echo(f"{key:<14} {value}")
     for band in facts["bands"]:
         low, high = band["observed"]
-        seen = "no valid pixel" if low is None else f"{low:g} to {high:g} (0.1 to 99.9 percentile of a sample)"
+        seen = "no valid pixel"
+        if low is not None:
+            seen = f"{_rounded(low)} to {_rounded(high)} (0.1 to 99.9 percentile of a sample)"
         if not facts["problem"]:
-            seen += f"; reflectance = {band['scale']:.6g} · value {band['offset']:+.6g}"
+            offset = f" {band['offset']:+.6g}" if band["offset"] else ""
+            seen += f"; reflectance = {band['scale']:.6g} · value{offset}"
         click.echo(f"{band['name']:<14} {seen}")
         click.echo(f"{'':<14} {band['file']}, band {band['index']}")
 
@@ -75,6 +79,10 @@ def _facts(scene: Any) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _words(facts: dict[str, Any]) -> dict[str, str]:

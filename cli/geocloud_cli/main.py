@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
-import traceback
 from importlib.metadata import version
 from typing import Any
 
 import click
 
 from geocloud_cli.batch import batch
+from geocloud_cli.completion import completion
 from geocloud_cli.dataset import dataset
 from geocloud_cli.doctor import doctor
 from geocloud_cli.evaluate import evaluate
+from geocloud_cli.export import export
 from geocloud_cli.info import info
 from geocloud_cli.mask import mask
-from geocloud_cli.messages import show_error, show_notices
+from geocloud_cli.messages import errors_in_one_line, show_notices
 from geocloud_cli.models import models
 from geocloud_cli.preview import preview
 from geocloud_cli.qgis import qgis
@@ -29,20 +31,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C
-        try:
+        with errors_in_one_line(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
-            click.echo("geocloud: stopped", err=True)
-            sys.exit(130)
-        except BrokenPipeError:
-            sys.exit(1)
-        except Exception as error:
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            show_error(error)
-            sys.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -55,6 +45,10 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 
     Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
     """
+    for stream in (sys.stdout, sys.stderr):
+        # In a pipe on Windows: its code page lacks most characters that names of files may have.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     ctx.obj = {"debug": debug, "quiet": quiet}
     show_notices(quiet)
 
@@ -63,5 +57,5 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, doctor):
+for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, export, doctor, completion):
     cli.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,7 +14,8 @@ import click
 
 from geocloud.io.allocator import keep_freed_memory
 from geocloud_cli import options
-from geocloud_cli.messages import progress_bar, show_error, show_notices
+from geocloud_cli.command import Command, option, output
+from geocloud_cli.messages import counted, progress_bar, show_error
 
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult
@@ -23,31 +25,20 @@ if TYPE_CHECKING:
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
 
-@click.command(short_help="Mask the clouds of one or several scenes.")
+@click.command(cls=Command, short_help="Mask the clouds of one or several scenes.")
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT.tif|DIR",
-    help="File of the mask, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]",
-)
-@click.option(
+@output("OUT.tif|DIR", "File of the mask, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]")
+@option(
+    "Output",
     "--polygons",
     metavar="OUT.gpkg|DIR",
     help="Also write cloud polygons: GeoPackage layer 'clouds', or .geojson, .fgb, .parquet.",
 )
-@click.option("--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
-@options.model
-@options.masking
+@option("Output", "--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
 @options.overwrite
-@click.option(
-    "--progress",
-    type=click.Choice(["bar", "json", "none"]),
-    default="bar",
-    help="On stderr: a bar if it is a terminal, or a line of JSON per step.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 @options.as_json
+@options.masking
+@options.progress
 @click.pass_context
 def mask(
     ctx: click.Context,
@@ -58,12 +49,12 @@ def mask(
     probability: str | None,
     model: str,
     progress: str,
-    quiet: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as a folder, .tar, .tar.gz or .zip, any
-    file of such a folder, a raster with red, green, blue and near-infrared bands, or 38-Cloud patches.
+    file of such a folder, a raster with red, green, blue and near-infrared bands, a STAC item, an https:// or s3://
+    address of a raster or item, or 38-Cloud patches.
 
     The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 2 cloud shadow (with
     --shadows), 255 no data.
@@ -79,9 +70,8 @@ def mask(
     from geocloud.pipeline import MaskOptions, mask_scene
     from geocloud.scene import find_recipe
 
-    if quiet or ctx.obj["quiet"]:
+    if ctx.obj["quiet"]:
         progress = "none"
-        show_notices(quiet=True)
     read = options.read_options(given)
     compute = options.compute_options(given)
     settings = MaskOptions(**given)
@@ -133,7 +123,7 @@ def mask(
             continue
         click.echo(result.to_json() if as_json else _line(result))
     if failed:
-        click.echo(f"geocloud: {failed} of {len(scenes)} scenes failed", err=True)
+        click.echo(f"geocloud: {failed} of {counted(len(scenes), 'scene')} failed", err=True)
         sys.exit(1)
 
 
@@ -152,7 +142,7 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
     if said is None:
         return None
     path = Path(said)
-    if not many and path.suffix and not said.endswith("/") and not (_exists(said) and path.is_dir()):
+    if not many and path.suffix and not said.endswith(("/", os.sep)) and not (_exists(said) and path.is_dir()):
         return path
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -168,7 +158,9 @@ def _line(result: MaskResult) -> str:
         shadow = "" if result.shadow_percent is None else f", shadow {result.shadow_percent:.1f} %"
         cloud = f"cloud {result.cloud_percent:.1f} %{shadow} of valid pixels, valid {result.valid_percent:.1f} %"
     place = "" if result.crs else ", no CRS (the source has none)"
-    more = f", {result.polygon_count} polygons in {result.polygons}" if result.polygons else ""
+    more = ""
+    if result.polygon_count is not None:
+        more = f", {counted(result.polygon_count, 'polygon')} in {result.polygons}"
     more += f", probability in {result.probability}" if result.probability else ""
     return f"{result.mask}: {cloud}{more}{place}"
 
@@ -182,4 +174,4 @@ def _reporter(kind: str, name: str) -> Progress | None:
             click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
 
         return report
-    return progress_bar(name, "row")
+    return progress_bar(name, "rows of tiles")

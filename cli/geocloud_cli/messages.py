@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -47,11 +51,46 @@ def show_error(error: BaseException) -> None:
     click.echo(f"geocloud: error: {text}", err=True)
 
 
-def progress_bar(description: str, unit: str, quiet: bool = False) -> Callable[[int, int], None]:
-    """A progress bar on stderr if that is a terminal: call it with the number done and the total."""
+@contextmanager
+def errors_in_one_line(debug: bool = False) -> Iterator[None]:
+    """Prints an error in one line and exits with code 1; ``debug`` shows where it was raised, too."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except KeyboardInterrupt:
+        click.echo("geocloud: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        show_error(error)
+        sys.exit(1)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 patch``, ``2 patches``."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number} {noun}{ending}"
+
+
+EVERY = 10.0
+"""Seconds between lines about a training run."""
+
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
+
+
+def progress_bar(description: str, units: str, quiet: bool = False) -> Callable[[int, int], None]:
+    """A progress bar on stderr if that is a terminal: call it with the number done and the total.
+
+    ``units`` names what is counted, in the plural.
+    """
     from tqdm import tqdm
 
-    bar = tqdm(desc=description[:40], unit=unit, leave=False, disable=quiet or None, file=sys.stderr)
+    hidden = quiet or None  # None: where stderr is no terminal
+    bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=False, disable=hidden, file=sys.stderr)
 
     def show(done: int, total: int) -> None:
         bar.total = total
@@ -62,18 +101,41 @@ def progress_bar(description: str, unit: str, quiet: bool = False) -> Callable[[
     return show
 
 
-def training_bar(quiet: bool = False) -> Callable[[Progress], None]:
-    """The same for a training run, with its loss and validation Jaccard."""
+def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
+    """The same for a training run, with its loss and validation Jaccard; lines now and then if stderr is no terminal.
+
+    Of several processes that torchrun starts, only the first one shows it.
+    """
+    if quiet or os.environ.get("RANK", "0") != "0":
+        return lambda progress: None
+    if not sys.stderr.isatty():
+        return _training_lines()
     from tqdm import tqdm
 
-    bar = tqdm(desc="training", unit="step", disable=quiet or None, file=sys.stderr)
+    bar = tqdm(desc="training", unit="steps", bar_format=BAR, file=sys.stderr)
 
     def show(progress: Progress) -> None:
         bar.total = progress.steps
-        jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
-        bar.set_postfix_str(f"loss {progress.loss:.3f}, validation Jaccard {jaccard}", refresh=False)
+        bar.set_postfix_str(_scores(progress), refresh=False)
         bar.update(progress.step - bar.n)
         if progress.step == progress.steps:
             bar.close()
 
     return show
+
+
+def _training_lines() -> Callable[[Progress], None]:
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        if progress.step == progress.steps or time.monotonic() > shown + EVERY:
+            shown = time.monotonic()
+            click.echo(f"step {progress.step} of {progress.steps}: {_scores(progress)}", err=True)
+
+    return show
+
+
+def _scores(progress: Progress) -> str:
+    jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
+    return f"loss {progress.loss:.3f}, validation Jaccard {jaccard}"

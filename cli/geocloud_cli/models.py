@@ -7,9 +7,10 @@ import json
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command
 
 
-@click.command(short_help="List the bundled models.")
+@click.command(cls=Command, short_help="List the bundled models.")
 @options.as_json
 def models(as_json: bool) -> None:
     """List the bundled models; 'geocloud mask --model' takes their names.
@@ -38,8 +39,8 @@ def models(as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for model in found:
-        listed = ", ".join(f"{name} {score:.3f}" for name, score in model["jaccard"].items())
-        scores = f"; Jaccard on held-out scenes: {listed}" if listed else ""
+        listed = "; ".join(f"{name} {score:.3f}" for name, score in model["jaccard"].items())
+        scores = f"\n  Jaccard on held-out scenes: {listed}" if listed else ""
         default = " (default)" if model["default"] else ""
         size = f"{model['bytes'] / 1e6:.1f} MB"
         click.echo(

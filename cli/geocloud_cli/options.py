@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geocloud.bands import Units
+from geocloud_cli.command import OTHER, Decorator, option
 
 if TYPE_CHECKING:
     from geocloud.pipeline import ComputeOptions
     from geocloud.scene import ReadOptions
-
-Command = Callable[..., Any]
 
 
 class Bands(click.ParamType[tuple[int, ...]]):
@@ -46,58 +46,62 @@ class Extent(click.ParamType[tuple[float, ...]]):
         return numbers
 
 
-_READING = [
-    click.option(
+_VALUES = [
+    option(
+        "Input",
         "--units",
         type=click.Choice([str(u) for u in Units]),
         default=str(Units.AUTO),
         help="Units of the pixel values. auto: from metadata, or from values that leave no doubt, else an error.",
     ),
-    click.option("--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values without metadata."),
-    click.option("--scale", type=float, help="reflectance = scale · value + offset, instead of --units."),
-    click.option("--offset", type=float, help="See --scale.  [default: 0]"),
-    click.option(
+    option("Input", "--scale", type=float, help="reflectance = scale · value + offset, instead of --units."),
+    option("Input", "--offset", type=float, help="See --scale.  [default: 0]"),
+    option(
+        "Input",
         "--bands",
         type=Bands(),
         help="Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
         "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names.",
     ),
-    click.option(
-        "--extent",
-        type=Extent(),
-        help="Only this part: left, bottom, right, top in the scene's CRS.",
-    ),
-    click.option("--scene-id", metavar="ID", help="The scene to mosaic from a folder of 38-Cloud patches."),
+]
+
+_SCENE = [
+    option("Input", "--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values without metadata."),
+    option("Input", "--extent", type=Extent(), help="Only this part: left, bottom, right, top in the scene's CRS."),
+    option("Input", "--scene-id", metavar="ID", help="The scene to mosaic from a folder of 38-Cloud patches."),
 ]
 
 
-def reading(command: Command) -> Command:
-    """Adds the options for reading a source; `read_options` takes them."""
-    for option in reversed(_READING):
-        command = option(command)
-    return command
+def adding(added: Sequence[Decorator]) -> Decorator:
+    """A decorator that adds several options, in their order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(added):
+            command = decorator(command)
+        return command
+
+    return add
 
 
-def masking(command: Command) -> Command:
-    """Adds the options for reading and masking scenes. Those that `read_options` and `compute_options` leave are
-    MaskOptions."""
-    for option in reversed([*_MASKING, device]):
-        command = option(command)
-    return reading(command)
+values = adding(_VALUES)
+"""Adds the options of what the pixels of many images mean; `read_options` takes them."""
+
+reading = adding([*_VALUES, *_SCENE])
+"""Adds these and the options of a single scene; `read_options` takes them."""
 
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
-    """Removes the options of `reading` from a command's parameters and returns them."""
+    """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
     from geocloud.scene import ReadOptions
 
     return ReadOptions(
         units=Units(given.pop("units")),
-        sun_elevation=given.pop("sun_elevation"),
         scale=given.pop("scale"),
         offset=given.pop("offset"),
         bands=given.pop("bands"),
-        scene_id=given.pop("scene_id"),
-        extent=given.pop("extent"),
+        sun_elevation=given.pop("sun_elevation", None),
+        scene_id=given.pop("scene_id", None),
+        extent=given.pop("extent", None),
     )
 
 
@@ -108,67 +112,134 @@ def compute_options(given: dict[str, Any]) -> ComputeOptions:
     return ComputeOptions(device=given.pop("device"), precision=given.pop("precision"), batch=given.pop("batch"))
 
 
+def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
+    """Sets the variable that torch reads when it is loaded, here and in the processes of a batch."""
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+model = option(
+    "Model",
+    "--model",
+    default="fast",
+    envvar="GEOCLOUD_MODEL",
+    metavar="NAME|PATH",
+    help="A bundled model (see 'geocloud models'), or a file.",
+)
+device = option(
+    "Computing",
+    "--device",
+    default="auto",
+    envvar="GEOCLOUD_DEVICE",
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Where the model runs.",
+)
+threads = option(
+    "Computing",
+    "--threads",
+    type=click.IntRange(1),
+    envvar="GEOCLOUD_THREADS",
+    metavar="N",
+    expose_value=False,
+    callback=_limit_threads,
+    help="Threads in which the model computes on a CPU.  [default: one per core]",
+)
+
 _MASKING = [
-    click.option(
-        "--threshold", type=float, metavar="0..1", help="Threshold of cloud probability.  [default: the model's own]"
+    option(
+        "Mask",
+        "--threshold",
+        type=float,
+        envvar="GEOCLOUD_THRESHOLD",
+        metavar="0..1",
+        help="Threshold of cloud probability.  [default: the model's own]",
     ),
-    click.option("--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
-    click.option(
+    option("Mask", "--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
+    option(
+        "Mask",
         "--shadow-threshold",
         type=float,
         metavar="0..1",
         help="Threshold of shadow probability.  [default: the model's own]",
     ),
-    click.option(
+    option(
+        "Mask",
         "--min-area",
         type=float,
-        default=0.0,
+        default=0,
         metavar="M2",
         help="Remove smaller clouds and shadows, fill smaller holes.",
     ),
-    click.option(
+    option(
+        "Mask",
         "--buffer",
         type=float,
-        default=0.0,
+        default=0,
         metavar="METRES",
         help="Grow clouds and shadows, after --min-area.",
     ),
-    click.option("--shadow-buffer", type=float, default=0.0, metavar="METRES", help="Grow shadows further."),
-    click.option(
+    option(
+        "Mask",
+        "--shadow-buffer",
+        type=float,
+        default=0,
+        metavar="METRES",
+        help="Grow shadows further.",
+    ),
+    option(
+        "Mask",
         "--polygon-min-area",
         type=float,
         metavar="M2",
         help="Leave smaller clouds, shadows and holes out of the polygons; 0 keeps all.  [default: 9 pixels]",
     ),
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        help="auto: bfloat16 where the device is fast at it.",
-    ),
-    click.option("--batch", type=int, metavar="TILES", help="Tiles per batch.  [default: by device]"),
-    click.option(
-        "--tile-size",
-        type=int,
-        metavar="PIXELS",
-        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
-    ),
-    click.option(
+    model,
+    option(
+        "Model",
         "--working-resolution",
         metavar="METRES|native",
         help="Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
         "300 m, which are refused otherwise.  [default: the model's own (30) for scenes finer than 20 m, else native]",
     ),
-    click.option("--overlap", type=int, default=128, metavar="PIXELS", help="Overlap of tiles, to hide seams."),
+    device,
+    option(
+        "Computing",
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        envvar="GEOCLOUD_PRECISION",
+        help="auto: bfloat16 where the device is fast at it.",
+    ),
+    threads,
+    option("Computing", "--batch", type=int, metavar="TILES", help="Tiles per batch.  [default: by device]"),
+    option(
+        "Computing",
+        "--tile-size",
+        type=int,
+        metavar="PIXELS",
+        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
+    ),
+    option("Computing", "--overlap", type=int, default=128, metavar="PIXELS", help="Overlap of tiles, to hide seams."),
 ]
 
-model = click.option("--model", default="fast", metavar="NAME|PATH", help="See 'geocloud models'.")
-device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs.")
-classes = click.option(
+masking = adding([*_VALUES, *_SCENE, *_MASKING])
+"""Adds the options for reading and masking scenes, and ``model``. Those that `read_options` and `compute_options` leave
+are MaskOptions."""
+
+classes = option(
+    "Data",
     "--classes",
     metavar="NAME|V=M,…",
     help="Meaning of mask values, for images with masks: geocloud (0 clear, 1 cloud), l8-biome, sparcs, or pairs such "
     "as 0=clear,128=cloud,255=ignore.  [default: geocloud]",
+)
+
+progress = option(
+    OTHER,
+    "--progress",
+    type=click.Choice(["bar", "json", "none"]),
+    default="bar",
+    help="On stderr: a bar if it is a terminal, or lines of JSON.",
 )
 
 
@@ -180,5 +251,5 @@ def label_map(given: dict[str, Any]) -> dict[int, str] | None:
     return None if text is None else parse_classes(text)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace existing results.")
+as_json = option("Output", "--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+overwrite = option("Output", "--overwrite", is_flag=True, help="Replace existing results.")

@@ -8,25 +8,29 @@ from typing import Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command, option, output
 
 
-@click.command(short_help="Draw a scene, with its clouds.")
+@click.command(cls=Command, short_help="Draw a scene, with its clouds.")
 @click.argument("scene", metavar="SCENE")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT.png", help="Or .jpg .webp")
-@click.option("--mask", metavar="MASK.tif", help="The scene's mask, as 'geocloud mask' wrote it.")
-@click.option(
+@output("OUT.png", "Or .jpg, .webp.", type=click.Path(path_type=Path), required=True)
+@option("Output", "--world-file", is_flag=True, help="Also write georeferencing for a GIS.")
+@options.overwrite
+@option("Picture", "--mask", metavar="MASK.tif", help="The scene's mask, as 'geocloud mask' wrote it.")
+@option(
+    "Picture",
     "--colour",
     type=click.Choice(["natural", "nir", "both"]),
     default="natural",
     help="nir: near-infrared is shown as red.",
 )
-@click.option("--cloud", type=click.Choice(["outline", "overlay"]), default="outline", help="How clouds are shown.")
-@click.option("--beside", is_flag=True, help="Also show the scene without its clouds, beside it.")
-@click.option("--size", type=int, default=1200, metavar="PIXELS", help="Longest side of each picture.")
-@click.option("--caption/--no-caption", default=True, help="Scale bar, name and date below.")
-@click.option("--world-file", is_flag=True, help="Also write georeferencing for a GIS.")
+@option(
+    "Picture", "--cloud", type=click.Choice(["outline", "overlay"]), default="outline", help="How clouds are shown."
+)
+@option("Picture", "--beside", is_flag=True, help="Also show the scene without its clouds, beside it.")
+@option("Picture", "--size", type=int, default=1200, metavar="PIXELS", help="Longest side of each picture.")
+@option("Picture", "--caption/--no-caption", default=True, help="Scale bar, name and date below.")
 @options.reading
-@options.overwrite
 def preview(scene: str, output: Path, mask: str | None, **given: Any) -> None:
     """Draw SCENE (whatever 'geocloud mask' takes) as a picture.
 

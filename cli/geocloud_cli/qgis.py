@@ -8,23 +8,20 @@ from pathlib import Path
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Group, option
 
-profile_options = [
-    click.option("--profile", default="default", metavar="NAME", help="QGIS user profile."),
-    click.option(
-        "--profiles", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the profiles."
-    ),
-]
+PATH = click.Path(path_type=Path)
 
-
-def in_profile(command: options.Command) -> options.Command:
-    """Adds the options that select a profile."""
-    for option in reversed(profile_options):
-        command = option(command)
-    return command
+in_profile = options.adding(
+    [
+        option("QGIS", "--profile", default="default", metavar="NAME", help="QGIS user profile."),
+        option("QGIS", "--profiles", "folder", type=PATH, metavar="DIR", help="Folder of the profiles."),
+    ]
+)
+"""Adds the options that select a profile."""
 
 
-@click.group(short_help="Install, remove and check the QGIS plugin.")
+@click.group(cls=Group, short_help="Install, remove and check the QGIS plugin.")
 def qgis() -> None:
     """The Processing plugin for QGIS: Mask clouds, Mask a folder, Preview.
 
@@ -49,21 +46,22 @@ def install(profile: str, folder: Path | None) -> None:
 @qgis.command()
 @in_profile
 def uninstall(profile: str, folder: Path | None) -> None:
-    """Remove the plugin from your QGIS profile.
+    """Remove the plugin from your QGIS profile, which itself stays as it is.
 
     Example: geocloud qgis uninstall
     """
-    from geocloud.qgis.install import find_profiles
+    from geocloud.qgis.install import find_profiles, plugin_folder
     from geocloud.qgis.install import uninstall as remove
 
     for place in find_profiles(profile, folder):
-        click.echo(f"{place}: {'removed' if remove(place) else 'the plugin was not there'}")
+        outcome = "the plugin is removed; the profile stays" if remove(place) else "the plugin was not there"
+        click.echo(f"{plugin_folder(place)}: {outcome}")
 
 
 @qgis.command()
 @in_profile
 def doctor(profile: str, folder: Path | None) -> None:
-    """Check the plugin and report any problems.
+    """Check the plugin and report any problems. Exit code 0: all is well; 1: something is bad.
 
     Example: geocloud qgis doctor
     """
@@ -72,5 +70,5 @@ def doctor(profile: str, folder: Path | None) -> None:
     findings = [finding for place in find_profiles(profile, folder) for finding in examine(place)]
     for finding in findings:
         click.echo(str(finding))
-    if not all(finding.well for finding in findings if finding.what != "QGIS"):
+    if not all(finding.well for finding in findings):
         sys.exit(1)

@@ -9,27 +9,31 @@ from typing import Any
 import click
 
 from geocloud_cli import options
+from geocloud_cli.command import Command, option, output
+from geocloud_cli.messages import counted
 
 
-@click.command(short_help="Cut a scene into georeferenced tiles.")
+@click.command(cls=Command, short_help="Cut a scene into georeferenced tiles.")
 @click.argument("scene")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the tiles."
+@output("DIR", "Folder for the tiles.", type=click.Path(path_type=Path), required=True)
+@options.overwrite
+@options.as_json
+@option(
+    "Tiles",
+    "--mask",
+    metavar="MASK.tif",
+    help="Cut this mask too: same grid, values above 0 are cloud, its nodata is kept.",
 )
-@click.option(
-    "--mask", metavar="MASK.tif", help="Cut this mask too: same grid, values above 0 are cloud, its nodata is kept."
-)
-@click.option(
+@option(
+    "Tiles",
     "--layout",
     type=click.Choice(["geotiff", "38-cloud"]),
     default="geotiff",
     help="geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
 )
-@click.option("--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
-@click.option("--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
+@option("Tiles", "--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
+@option("Tiles", "--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
 @options.reading
-@options.overwrite
-@options.as_json
 def tile(
     scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, as_json: bool, **given: Any
 ) -> None:
@@ -51,4 +55,6 @@ def tile(
             count = cut_38cloud(opened, output, mask, tile_size, overwrite)
         else:
             count = cut_geotiffs(opened, output, mask, tile_size, overlap, overwrite)
-    click.echo(json.dumps({"folder": str(output), "tiles": count}) if as_json else f"{output}: {count} tiles")
+    click.echo(
+        json.dumps({"folder": str(output), "tiles": count}) if as_json else f"{output}: {counted(count, 'tile')}"
+    )

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.messages import training_bar
+from geocloud_cli.command import Command, option, output
+from geocloud_cli.messages import training_progress
 
 if TYPE_CHECKING:
     from geocloud.model.checkpoint import Checkpoint
     from geocloud.training.config import TrainConfig
+
+PATH = click.Path(path_type=Path)
 
 SETTINGS = (
     "steps",
     "batch",
     "loss",
     "learning_rate",
+    "warmup",
+    "validate_every",
     "seed",
     "workers",
     "precision",
@@ -30,63 +35,71 @@ SETTINGS = (
 )
 
 
-@click.command(short_help="Train a model.")
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Folder of the run.")
-@click.option(
-    "--arch",
-    type=click.Choice(["fast", "unet", "attention-unet"]),
-    help="Architecture.  [default: fast, or --config's]",
-)
-@click.option(
-    "--start-from",
-    metavar="NAME|PATH",
-    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept.",
-)
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here override them.",
-)
-@click.option("--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
-@click.option("--batch", type=int, metavar="N", help="Samples per step.  [default: 8]")
-@click.option(
-    "--loss",
-    metavar="SUM",
-    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]",
-)
-@click.option("--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
-@click.option("--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
-@click.option(
+@click.command(cls=Command, short_help="Train a model.")
+@click.argument("root", type=PATH)
+@output("RUN", "Folder of the run.", type=PATH, required=True)
+@option("Output", "--resume", is_flag=True, help="Continue the run in RUN exactly where it stopped.")
+@options.as_json
+@options.classes
+@options.values
+@option("Data", "--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
+@option(
+    "Data",
     "--split",
     type=click.Choice(["scenes", "patches"]),
     help="Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene "
     "resemble each other.  [default: scenes]",
 )
-@click.option("--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
-@click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Type to compute in.  [default: auto]"
+@option(
+    "Data", "--pack", type=PATH, metavar="DIR", help="First pack all patches into this folder, to read them faster."
 )
-@click.option("--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
-@click.option("--seed", type=int, help="The same seed gives the same run.  [default: 0]")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--pack",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="First pack all patches into this folder, to read them faster.",
+@option(
+    "Model",
+    "--arch",
+    type=click.Choice(["fast", "unet", "attention-unet"]),
+    help="Architecture.  [default: fast, or --config's]",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in RUN exactly where it stopped.")
-@options.classes
-@options.reading
-@options.as_json
+@option(
+    "Model",
+    "--start-from",
+    metavar="NAME|PATH",
+    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept.",
+)
+@option(
+    "Training",
+    "--config",
+    type=PATH,
+    metavar="FILE.toml",
+    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here override them.",
+)
+@option("Training", "--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
+@option("Training", "--batch", type=int, metavar="N", help="Samples per step.  [default: 8]")
+@option(
+    "Training",
+    "--loss",
+    metavar="SUM",
+    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]",
+)
+@option("Training", "--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
+@option("Training", "--warmup", type=int, metavar="N", help="Steps up to the highest learning rate.  [default: 200]")
+@option("Training", "--validate-every", type=int, metavar="N", help="Steps between validations.  [default: 500]")
+@option("Training", "--seed", type=int, help="The same seed gives the same run.  [default: 0]")
+@options.device
+@option(
+    "Computing",
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Type to compute in.  [default: auto]",
+)
+@options.threads
+@option("Computing", "--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
+@option("Computing", "--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
 @click.pass_context
 def train(
     ctx: click.Context,
     /,
     root: Path,
-    out: Path,
+    output: Path,
     arch: str | None,
     start_from: str | None,
     config: Path | None,
@@ -102,7 +115,7 @@ def train(
     last.safetensors, and what --resume needs. 'geocloud mask --model RUN/best.safetensors' uses the result. On several
     GPUs: torchrun --nproc-per-node 4 -m geocloud_cli train ….
 
-    Example: geocloud train 38-Cloud --arch fast --out run1
+    Example: geocloud train 38-Cloud --arch fast -o run1
     """
     said = {name: given.pop(name) for name in SETTINGS}
     changes = {name: value for name, value in said.items() if value is not None}
@@ -119,8 +132,8 @@ def train(
     if arch is not None and arch != settings.architecture:
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
-    report = training_bar(ctx.obj["quiet"])
-    result = _on_dataset(root, out, settings, start, device, pack, resume, given, report)
+    report = training_progress(ctx.obj["quiet"])
+    result = _on_dataset(root, output, settings, start, device, pack, resume, given, report)
     from geocloud.training.train import Team
 
     first = Team.join().first
@@ -131,7 +144,7 @@ def train(
         click.echo(json.dumps(result))
     else:
         for key, value in result.items():
-            click.echo(f"{key}: {value}")
+            click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
 
 
 def _on_dataset(

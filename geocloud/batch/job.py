@@ -26,7 +26,7 @@ from geocloud.errors import (
     without_secrets,
 )
 from geocloud.io.remote import upload
-from geocloud.model import find_model
+from geocloud.model import model_files
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.scene import ReadOptions
 
@@ -77,7 +77,7 @@ class Settings:
         """A hash of everything that affects results: the model's weights and the options, but not the device."""
         options = asdict(self.mask)
         del options["overwrite"]
-        model = hashlib.sha256(find_model(self.model).read_bytes()).hexdigest()
+        model = hashlib.sha256(b"".join(file.read_bytes() for file in model_files(self.model))).hexdigest()
         text = json.dumps(
             [model, options, self.compute.precision, asdict(self.read), asdict(self.wanted)],
             sort_keys=True,

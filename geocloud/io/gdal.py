@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any
 
 import rasterio
@@ -62,7 +62,7 @@ def _file_in(path: str) -> str | None:
     if re.match(r"https?://", path):
         archive = re.match(r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)", path)
         return archive[0] if archive else path
-    here = PurePosixPath(path)
+    here = PurePath(path)  # on Windows also with backslashes
     return next((str(place) for place in (here, *here.parents) if _on_disk(str(place)) and Path(place).is_file()), None)
 
 
@@ -70,7 +70,7 @@ def stem_of(name: str) -> str:
     """A short name for people: ``scene`` of ``/vsizip/a.zip/scene.tif``, ``2_scene`` of ``GTIFF_DIR:2:scene.tif``."""
     parts = [name] if name.startswith("/vsi") else name.split(":")[1:]
     parts = [part.strip('"').partition("?")[0] for part in parts if not part.endswith(("http", "https"))]
-    stems = [PurePosixPath(part).stem for part in parts]
+    stems = [PurePath(part).stem for part in parts]
     return re.sub(r"[^\w.\-]+", "_", "_".join(stem for stem in stems if stem)).strip("_") or "scene"
 
 

@@ -11,10 +11,20 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT = "fast"
 """The model that is used unless another is named."""
 
+ONNX = ".onnx"
+"""Suffix of models in that format; all others are checkpoints."""
+
 
 def bundled_models() -> dict[str, Path]:
     """The checkpoints of the bundled models, by name."""
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+
+
+def model_files(name: str | Path) -> tuple[Path, ...]:
+    """All files that a model is read from: its own and, beside an ONNX file, one of TOML. Raises ModelNotFoundError."""
+    path = find_model(name)
+    beside = path.with_suffix(".toml")
+    return (path, beside) if path.suffix.lower() == ONNX and beside.is_file() else (path,)
 
 
 def find_model(name: str | Path) -> Path:

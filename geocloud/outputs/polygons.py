@@ -25,13 +25,13 @@ LAYER = "clouds"
 
 
 def trace_clouds(
-    mask: Path, probability: Path, *, scene: str, acquired: datetime | None, strip: int, shadows: bool = False
+    mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, strip: int, shadows: bool = False
 ) -> geopandas.GeoDataFrame:
     """Polygons of cloud, and with ``shadows`` also of cloud shadow: 4-connected pixels, outlined along pixel edges.
 
     Args:
         mask: Mask raster.
-        probability: Probability raster in whole per cent, a band per class.
+        probability: Probability raster in whole per cent, a band per class; None: no column ``mean_probability``.
         scene: Value of the column ``scene``.
         acquired: Value of the column ``acquired`` (UTC).
         strip: Rows that are read at a time.
@@ -52,14 +52,17 @@ def trace_clouds(
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
     parts = [_valid_polygons(np.array(traced[value], dtype=object)) for value in (CLOUD, SHADOW)[: 1 + shadows]]
     geometry = np.concatenate(parts)
-    means = [_mean_probability(part, probability, band, grid, strip) for band, part in enumerate(parts, 1)]
+    means = {}
+    if probability is not None:
+        found = [_mean_probability(part, probability, band, grid, strip) for band, part in enumerate(parts, 1)]
+        means = {"mean_probability": np.concatenate(found)}
     kinds = np.repeat([CLASSES[CLOUD], CLASSES[SHADOW]][: len(parts)], [len(part) for part in parts])
     return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(geometry) + 1, dtype="int64"),
             **({"class": pd.Series(kinds, dtype="str")} if shadows else {}),
             "area_m2": _areas(geometry, grid),
-            "mean_probability": np.concatenate(means),
+            **means,
             "scene": pd.Series([scene] * len(geometry), dtype="str"),
             "acquired": pd.Series([acquired] * len(geometry), dtype="datetime64[ms, UTC]"),
         },

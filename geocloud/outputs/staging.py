@@ -39,6 +39,7 @@ def sweep(folder: Path) -> None:
             if lock.exists() and left.name.startswith(_prefix()):
                 with FileLock(lock, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)  # Windows deletes no open file, as the lock was until now
             elif time.time() - left.stat().st_mtime > ORPHAN_AGE:
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -115,7 +116,8 @@ class Staging:
                         stale.unlink(missing_ok=True)
                 staged.replace(destination)
         except OSError as error:
-            raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
+            busy = "; is it open in another program?" if os.name == "nt" and isinstance(error, PermissionError) else ""
+            raise OutputError(f"{destination}: cannot be written ({error.strerror}){busy}") from error
 
     def close(self) -> None:
         """Deletes everything that was not published."""

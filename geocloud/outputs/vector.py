@@ -29,6 +29,13 @@ def check_suffix(path: Path) -> None:
         raise OptionError(f"{path}: wanted a name that ends in {', '.join(SUFFIXES)}")
 
 
+def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:
+    """Reads features that `write_layer` wrote."""
+    if path.suffix.lower() == ".parquet":
+        return geopandas.read_parquet(path)
+    return geopandas.read_file(path, layer=layer if path.suffix.lower() == GEOPACKAGE else None)
+
+
 def write_layer(
     frame: geopandas.GeoDataFrame, path: Path, *, layer: str, title: str, abstract: str, qml: str, kind: str = "Polygon"
 ) -> None:

@@ -87,7 +87,7 @@ def mask_scene(
                 view = View.of(scene, watched(rows, watch), factor, options)
                 drawn = draw(scene, view, predict, thresholds, staging, plan, progress)
             drawn = refine(drawn, scene, options, staging, plan)
-            made = Made(scene, predict.name, thresholds, drawn)
+            made = Made(scene, predict.name, thresholds, drawn, read)
             polygon_count = write_polygons(made, options, staging, plan)
             write_probability(made, staging, plan)
             write_mask(made, staging, plan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geocloud.outputs import styles
 from geocloud.outputs.mask import Thresholds, remove_small, write_cog
@@ -13,7 +14,12 @@ from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
 from geocloud.pipeline.options import MaskOptions
-from geocloud.scene import RasterScene
+from geocloud.scene import RasterScene, ReadOptions
+
+if TYPE_CHECKING:
+    import geopandas
+    import xarray
+    from matplotlib.axes import Axes
 
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""
@@ -57,10 +63,36 @@ class MaskResult:
     """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
     shadow_threshold: float | None = None
     """Threshold of shadow that was applied; None: shadow was not requested."""
+    read: ReadOptions = field(default_factory=ReadOptions, repr=False)
+    """What was said of the source, to open it again for a picture."""
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()})
+        said = {name: value for name, value in asdict(self).items() if name != "read"}
+        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in said.items()})
+
+    def to_xarray(self) -> xarray.DataArray:
+        """Reads the mask: see `geocloud.pipeline.show.to_xarray`."""
+        from geocloud.pipeline import show
+
+        return show.to_xarray(self)
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """Reads or traces the polygons: see `geocloud.pipeline.show.to_geodataframe`."""
+        from geocloud.pipeline import show
+
+        return show.to_geodataframe(self)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draws the scene with its clouds: see `geocloud.pipeline.show.plot`."""
+        from geocloud.pipeline import show
+
+        return show.plot(self, axes)
+
+    def _repr_html_(self) -> str:
+        from geocloud.pipeline import show
+
+        return show.html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +107,8 @@ class Made:
     """The thresholds that were applied."""
     drawn: Drawn
     """The temporary rasters."""
+    read: ReadOptions = field(default_factory=ReadOptions)
+    """What was said of the source."""
 
     @property
     def shadows(self) -> bool:
@@ -137,6 +171,7 @@ class Made:
             seconds=round(seconds, 3),
             shadow_percent=self.shadow_percent,
             shadow_threshold=self.thresholds.shadow,
+            read=self.read,
         )
 
 

@@ -93,10 +93,15 @@ def mask_xarray(
             of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
         )
     mask = bands.isel(band=0, drop=True).copy(data=values).rename("cloud_mask")
-    classes = {**styles.classes(shadows), NO_DATA: "no_data"}
-    mask.attrs = {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
+    mask.attrs = name_flags(shadows)
     mask.encoding = {}
     return mask
+
+
+def name_flags(shadows: bool) -> dict[str, Any]:
+    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
+    classes = {**styles.classes(shadows), NO_DATA: "no_data"}
+    return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
 
 
 def _rounded(side: int, unit: int) -> int:

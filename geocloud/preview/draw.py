@@ -82,25 +82,8 @@ def preview_scene(
     options, output = options or PreviewOptions(), Path(output)
     if output.suffix.lower() not in FORMS:
         raise OptionError(f"{output}: wanted a name that ends in {', '.join(FORMS)}")
-    if options.beside and mask is None:
-        raise OptionError("nothing to show beside the scene: name a mask")
     with open_scene(source, read) as scene:
-        if scene.bands == 3 and options.colour != "natural":
-            raise OptionError(f"{source}: no near-infrared band; wanted --colour natural")
-        seen = scene.shrink(options.size)
-        clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
-        pictures = []
-        for bands in COLOURS[options.colour]:
-            plain = render(seen, bands)
-            if clouds is None or options.beside:
-                pictures.append(plain)
-            if clouds is not None:
-                pictures.append(CLOUDS[options.cloud](plain, clouds))
-        picture = side_by_side(pictures)
-        place = scene.grid.resize(seen.shape[1], seen.shape[2])
-        if options.caption:
-            shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
-            picture = _caption(picture, place, f"{_title(scene)}{_share(clouds)}", shown)
+        picture, place = draw_picture(scene, mask, options)
     world = [output.with_suffix(WORLD[output.suffix.lower()]), output.with_name(output.name + ".aux.xml")]
     with Staging([output, *(world if options.world_file else [])], options.overwrite) as staging:
         if options.world_file:
@@ -118,6 +101,35 @@ def preview_scene(
     if not options.world_file:
         world[0].unlink(missing_ok=True)  # left by an earlier picture of another size
     return picture.shape[0], picture.shape[1]
+
+
+def draw_picture(
+    scene: RasterScene, mask: str | Path | None = None, options: PreviewOptions | None = None
+) -> tuple[Pixels, GeoBox]:
+    """Draws a picture of an open scene, as `preview_scene` writes it: ``(h, w, 4)``, and the grid of a single picture.
+
+    Raises GeocloudError.
+    """
+    options = options or PreviewOptions()
+    if options.beside and mask is None:
+        raise OptionError("nothing to show beside the scene: name a mask")
+    if scene.bands == 3 and options.colour != "natural":
+        raise OptionError(f"{scene.recipe.source}: no near-infrared band; wanted --colour natural")
+    seen = scene.shrink(options.size)
+    clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
+    pictures = []
+    for bands in COLOURS[options.colour]:
+        plain = render(seen, bands)
+        if clouds is None or options.beside:
+            pictures.append(plain)
+        if clouds is not None:
+            pictures.append(CLOUDS[options.cloud](plain, clouds))
+    picture = side_by_side(pictures)
+    place = scene.grid.resize(seen.shape[1], seen.shape[2])
+    if options.caption:
+        shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
+        picture = _caption(picture, place, f"{_title(scene)}{_share(clouds)}", shown)
+    return picture, place
 
 
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:

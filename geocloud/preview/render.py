@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from geocloud.outputs import styles
 from geocloud.outputs.mask import CLOUD, SHADOW
+from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
 
-Pixels = NDArray[np.uint8]
+__all__ = [
+    "FALSE_COLOUR",
+    "NATURAL",
+    "Overview",
+    "Pixels",
+    "colour_mask",
+    "encode",
+    "outline",
+    "overlay",
+    "render",
+    "side_by_side",
+]
 
-NATURAL = (0, 1, 2)
-FALSE_COLOUR = (3, 0, 1)
-"""Bands shown as red, green and blue: natural colour, and false colour, in which vegetation is red."""
-
-GAMMA = 0.7
 GAP = 8
 """Pixels between pictures side by side."""
-
-SPAN = 0.25
-"""Smallest range of reflectance that is stretched from black to white, or dark scenes would look bright."""
-
 
 SHOWN = {SHADOW: styles.SHADOW_RGB, CLOUD: styles.CLOUD_RGB}
 """Mask classes that are drawn, and their colours."""
@@ -54,25 +55,6 @@ class Overview:
     def reflectance(self) -> NDArray[np.float32]:
         """``(4, h, w)``, NaN where there is no data."""
         return np.concatenate(self._rows, 1)
-
-
-def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
-    """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
-
-    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, so that
-    clouds stay white.
-    """
-    valid = np.isfinite(reflectance[list(bands)]).all(0)
-    picture = np.zeros((*valid.shape, 4), "uint8")
-    if not valid.any():
-        return picture
-    shown = reflectance[list(bands)][:, valid]
-    low = np.percentile(shown, 1, axis=1, keepdims=True)
-    high = max(float(np.percentile(shown, 98)), float(low.max()) + SPAN)
-    bright = np.clip((shown - low) / (high - low), 0, 1) ** GAMMA
-    picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
-    picture[valid, 3] = 255
-    return picture
 
 
 def colour_mask(mask: Pixels) -> Pixels:
@@ -108,17 +90,3 @@ def side_by_side(pictures: list[Pixels]) -> Pixels:
     gap = np.zeros((len(pictures[0]), GAP, 4), "uint8")
     parts = [part for picture in pictures for part in (gap, picture)][1:]
     return np.concatenate(parts, 1)
-
-
-def encode(picture: Pixels, form: str) -> bytes:
-    """``(h, w, 4)`` as the bytes of a file: "png" and "webp" keep transparency, "jpeg" turns it white."""
-    image = Image.fromarray(picture)
-    out = io.BytesIO()
-    if form == "jpeg":
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        Image.alpha_composite(white, image).convert("RGB").save(out, form, quality=80)
-    elif form == "webp":
-        image.save(out, form, quality=70)
-    else:
-        image.save(out, form, optimize=True)
-    return out.getvalue()

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from geocloud.errors import OutputError
+from geocloud.errors import OptionError, OutputError
 from geocloud.findings import Finding
 
 NAME = "geocloud"
@@ -35,10 +35,25 @@ def profiles_folders() -> list[Path]:
 
 
 def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
-    """The profiles of a name in every QGIS found; if there is none, that of QGIS 3."""
+    """The profiles of a name in every QGIS found: where it keeps profiles, or else by its program on the PATH.
+
+    Raises OptionError if there is neither.
+    """
     places = [folder] if folder else profiles_folders()
     there = [place / profile for place in places if place.is_dir()]
+    if not there and folder:
+        raise OptionError(f"{folder}: no such folder; wanted the one that holds QGIS's profiles")
+    if not there and _program() is None:
+        raise OptionError(
+            f"no QGIS found: neither {' nor '.join(map(str, places))}, nor a program on the PATH; install QGIS, or "
+            "name the folder of its profiles: --profiles DIR"
+        )
     return there or [places[0] / profile]
+
+
+def plugin_folder(profile: Path) -> Path:
+    """Where the plugin lies in a profile."""
+    return profile / "python" / "plugins" / NAME
 
 
 def install(profile: Path) -> Path:
@@ -46,15 +61,16 @@ def install(profile: Path) -> Path:
 
     An earlier copy is replaced. Raises OutputError.
     """
-    plugins = profile / "python" / "plugins"
-    target, fresh = plugins / NAME, plugins / f".{NAME}-new"
+    target = plugin_folder(profile)
+    plugins, fresh = target.parent, target.with_name(f".{NAME}-new")
     try:
         plugins.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
         with as_file(files("geocloud").joinpath("qgis", "plugin")) as source:
             shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("__pycache__"))
         metadata = fresh / "metadata.txt"
-        metadata.write_text(metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}"))
+        text = metadata.read_text(encoding="utf-8").replace("version=VERSION", f"version={version(NAME)}")
+        metadata.write_text(text, encoding="utf-8")
         environment = {"python": sys.executable, "version": version(NAME)}
         (fresh / ENVIRONMENT).write_text(json.dumps(environment, indent=1), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
@@ -67,7 +83,7 @@ def install(profile: Path) -> Path:
 
 def uninstall(profile: Path) -> bool:
     """Removes the plugin from a profile; False if it was not there. Raises OutputError."""
-    target = profile / "python" / "plugins" / NAME
+    target = plugin_folder(profile)
     if not target.is_dir():
         return False
     try:
@@ -80,7 +96,7 @@ def uninstall(profile: Path) -> bool:
 
 def examine(profile: Path) -> Iterator[Finding]:
     """Checks a profile's plugin: is it there, enabled, of this version, and does its Python have geocloud?"""
-    target = profile / "python" / "plugins" / NAME
+    target = plugin_folder(profile)
     again = f"run: geocloud qgis install --profile {profile.name}"
     yield Finding("profile", profile.is_dir(), str(profile) if profile.is_dir() else f"{profile}: not there")
     there = (target / "metadata.txt").is_file()
@@ -104,11 +120,16 @@ def _examine_python(target: Path, again: str) -> Finding:
     return Finding("Python", said is not None, f"{python}: {said}" if said else f"{python}: has no geocloud; {again}")
 
 
+def _program() -> str | None:
+    return next((found for name in ("qgis_process.bin", "qgis_process", "qgis") if (found := shutil.which(name))), None)
+
+
 def _examine_qgis() -> Finding:
-    for name in ("qgis_process.bin", "qgis_process", "qgis"):
-        if (found := shutil.which(name)) and (said := _ask([found, "--version"])):
-            return Finding("QGIS", True, f"{found}: {said.splitlines()[0]}")
-    return Finding("QGIS", False, "not on the PATH, which matters only if QGIS is started from here")
+    program = _program()
+    if program is None:
+        return Finding("QGIS", True, "not on the PATH; it need not be, if you start it otherwise")
+    said = _ask([program, "--version"])
+    return Finding("QGIS", said is not None, f"{program}: {said.splitlines()[0] if said else 'does not run'}")
 
 
 def _ask(command: list[str]) -> str | None:

@@ -146,7 +146,7 @@ def _tar(path: Path) -> Container:
             return None
         about = members[name]
         zipped = "" if path.name.lower().endswith(".tar") else "/vsigzip/"
-        return f"/vsisubfile/{about.offset_data}_{about.size},{zipped}{path.resolve()}"
+        return f"/vsisubfile/{about.offset_data}_{about.size},{zipped}{path.resolve().as_posix()}"
 
     return _archive(path, "vsitar", tuple(members), read, place)
 
@@ -169,7 +169,7 @@ def _archive(
     read: Callable[[str], bytes],
     place: Callable[[str], str | None] = lambda name: None,
 ) -> Container:
-    root = f"/{filesystem}/{{{path.resolve()}}}"  # braces: GDAL then takes any name for the archive
+    root = f"/{filesystem}/{{{path.resolve().as_posix()}}}"  # braces: GDAL then takes any name for the archive
     safe = tuple(sorted(n for n in names if ".." not in PurePosixPath(n).parts and not n.startswith("/")))
     stem = path.name
     for suffix in (*TAR_SUFFIXES, *ZIP_SUFFIXES):

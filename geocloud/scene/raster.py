@@ -13,8 +13,9 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import GridError, UnitsError
+from geocloud.errors import GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
+from geocloud.io.gdal import TROUBLE
 from geocloud.scene.base import (
     Observed,
     Raw,
@@ -196,6 +197,26 @@ class RasterScene:
         known = np.isfinite(parts).sum((2, 4))
         means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
         return means.astype("float32", copy=False)
+
+    def _repr_html_(self) -> str:
+        """A picture and the facts, for a notebook."""
+        from geocloud import picture
+
+        size = self.grid.pixel_size
+        facts = {
+            "kind": self.recipe.kind,
+            "size": f"{self.grid.height} rows, {self.grid.width} columns",
+            "pixel": f"{size[0]:g} m × {size[1]:g} m" if size else "unknown",
+            "CRS": self.crs.to_string() if self.crs else "none",
+            "acquired": f"{self.acquired:%Y-%m-%d %H:%M} UTC" if self.acquired else "unknown",
+            "sun": "unknown" if self.sun_elevation is None else f"{self.sun_elevation:.1f}° above the horizon",
+            "units": str(self.units),
+        }
+        try:
+            pixels = picture.render(self.shrink(picture.SIDE))
+        except (SceneReadError, *TROUBLE):  # closed, or gone since
+            pixels = None
+        return picture.as_html(self.name, facts, pixels)
 
     def close(self) -> None:
         """Closes the rasters."""

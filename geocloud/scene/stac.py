@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlparse
+from urllib.request import url2pathname
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
@@ -231,7 +232,7 @@ def _absolute(base: str, href: str) -> str:
     if is_remote(href):
         return href
     if href.startswith("file://"):
-        return href.removeprefix("file://")
+        return url2pathname(urlparse(href).path)  # %20 is a space; on Windows a drive follows /
     if base.startswith("s3://"):
         return "s3://" + urljoin("http://" + base.removeprefix("s3://"), href).removeprefix("http://")
     if is_remote(base):

@@ -87,7 +87,9 @@ class RunState:
         for key, value in tensors.items():
             if key.startswith(OPTIMIZER):
                 _, index, name = key.split("/")
-                entries.setdefault(int(index), {})[name] = value
+                entries.setdefault(int(index), {})[name] = (
+                    value.clone()
+                )  # or the file stays mapped: Windows replaces no such file
         self.optimizer.load_state_dict({"state": entries, "param_groups": about["optimizer"]})
         self.schedule.load_state_dict(about["schedule"])
         self.step, self.best, self.seconds, self.rows = (about[k] for k in ("step", "best", "seconds", "rows"))

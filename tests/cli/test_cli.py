@@ -1,25 +1,24 @@
-"""The command line, as users run it: a process of its own, what it prints where, and how it ends."""
+"""The command line: what it prints where, and how it ends."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
-from conftest import SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
+from conftest import ROOT, SAMPLES, geobox, level1_numbers, ramp, read_tif, write_tif
+from console import run
+from geocloud_cli.main import cli
+from geocloud_cli.messages import counted
 
 FARMLAND = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 NAMES = ("red", "green", "blue", "nir")
-
-
-def run(*words, cwd=None, **environment):
-    command = [sys.executable, "-m", "geocloud_cli", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=120, check=False
-    )
 
 
 def lines(text):
@@ -27,7 +26,9 @@ def lines(text):
 
 
 def test_masking_a_sample_scene(tmp_path):
-    done = run("mask", FARMLAND, cwd=tmp_path)
+    """In a process of its own, as users have it."""
+    command = [sys.executable, "-m", "geocloud_cli", "mask", FARMLAND]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     out = tmp_path / f"{FARMLAND.name}_cloudmask.tif"
     mask = read_tif(out)[0]
@@ -187,11 +188,112 @@ def test_units_said_on_the_command_line(tmp_path):
     assert [band["index"] for band in json.loads(done.stdout)["bands"]] == [4, 3, 2, 1]
 
 
-@pytest.mark.parametrize("command", [[], ["mask"], ["info"], ["tile"], ["models"]])
-def test_every_command_has_help_with_an_example(command):
+def commands(group=cli, names=()):
+    for name, command in group.commands.items():
+        yield from commands(command, (*names, name)) if hasattr(command, "commands") else [(*names, name)]
+
+
+@pytest.mark.parametrize("command", [(), *commands()], ids=" ".join)
+def test_every_command_has_help_with_an_example_and_quiet(command):
     done = run(*command, "--help")
     assert done.returncode == 0
     assert "Example" in done.stdout
+    assert "-q, --quiet" in done.stdout
+
+
+def test_help_is_grouped_and_leaves_out_what_makes_no_sense():
+    shown = run("mask", "--help").stdout
+    headings = [line[:-1] for line in lines(shown) if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Output", "Input", "Mask", "Model", "Computing", "Other"]
+    assert "STAC" in shown and "https://" in shown
+    for command in (["train"], ["evaluate"], ["dataset", "check"]):
+        shown = run(*command, "--help").stdout
+        assert "--units" in shown and "--extent" not in shown and "--scene-id" not in shown
+
+
+def test_results_are_named_the_same_way_everywhere():
+    for name in ("mask", "batch", "preview", "tile", "train", "evaluate"):
+        assert "-o, --out " in run(name, "--help").stdout
+
+
+def test_usage_names_what_was_typed():
+    assert run("batch", "--nonsense").stderr.startswith("Usage: geocloud batch [OPTIONS] SOURCE...\n")
+
+
+def test_variables_set_defaults_that_the_command_line_overrides(tmp_path):
+    words = ["mask", FARMLAND, "--json", "--overwrite", "-o", tmp_path / "m.tif"]
+    one = json.loads(run(*words, GEOCLOUD_MODEL="unet", GEOCLOUD_THRESHOLD="0.25").stdout)
+    two = json.loads(run(*words, "--model", "fast", "--threshold", "0.75", GEOCLOUD_MODEL="unet").stdout)
+    assert (one["model"], one["threshold"], two["model"], two["threshold"]) == ("unet", 0.25, "fast", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GEOCLOUD_MODEL", "nonsense"),
+        ("GEOCLOUD_DEVICE", "cuda:77"),
+        ("GEOCLOUD_THRESHOLD", "7"),
+        ("GEOCLOUD_THRESHOLD", "half"),
+        ("GEOCLOUD_PRECISION", "float8"),
+        ("GEOCLOUD_THREADS", "0"),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path, name, value):
+    done = run("mask", FARMLAND, "-o", tmp_path / "m.tif", **{name: value})
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(lines(done.stderr)) == 1 and name in done.stderr and value in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_doctor_tells_the_variables_and_fails_where_something_is_bad():
+    done = run("doctor", GEOCLOUD_MODEL="nonsense", GEOCLOUD_THREADS="1")
+    assert done.returncode == 1
+    assert lines(done.stdout)[0].startswith("BAD environment: GEOCLOUD_MODEL=nonsense, GEOCLOUD_THREADS=1: nonsense")
+    assert all(line.startswith("ok ") for line in lines(done.stdout)[1:])
+
+
+def test_rio_has_the_same_command(tmp_path):
+    """By its entry point, where rasterio and this package are installed together."""
+    from geocloud_cli.rio import cloudmask
+    from rasterio.rio.main import main_group
+
+    main_group.add_command(cloudmask)
+    from click.testing import CliRunner
+
+    done = CliRunner().invoke(main_group, ["cloudmask", str(FARMLAND), "-o", str(tmp_path / "a.tif")])
+    assert done.exit_code == 0, done.output
+    run("mask", FARMLAND, "-o", tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_tif(tmp_path / "a.tif"), read_tif(tmp_path / "b.tif"))
+    done = CliRunner().invoke(main_group, ["cloudmask", "gone.tif"])
+    assert done.exit_code == 1 and done.stderr.startswith("geocloud: error: gone.tif")
+
+
+def test_rasterio_finds_it_by_the_entry_point():
+    (declared,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"].values()
+    assert EntryPoint("cloudmask", declared["cloudmask"], "rasterio.rio_plugins").load().name == "cloudmask"
+
+
+def test_one_is_not_many():
+    assert [counted(number, "polygon") for number in range(3)] == ["0 polygons", "1 polygon", "2 polygons"]
+    assert (counted(1, "patch"), counted(2, "patch")) == ("1 patch", "2 patches")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_their_shells_own(shell, tmp_path):
+    done = run("completion", shell)
+    assert done.returncode == 0 and "_GEOCLOUD_COMPLETE" in done.stdout
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(done.stdout)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+def test_completion_completes():
+    line = {"COMP_WORDS": "geocloud mask --thr", "COMP_CWORD": "2", "_GEOCLOUD_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from geocloud_cli.main import cli; cli(prog_name='geocloud')"],
+        env={**os.environ, **line}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert sorted(done.stdout.split()) == ["plain,--threads", "plain,--threshold"]
 
 
 def test_the_version_is_the_packages():

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from conftest import geobox, read_tif, write_tif
-from test_cli import run
+from console import run
 
 QUICK = "steps = 4\nbatch = 2\nwarmup = 1\nvalidate_every = 2\nworkers = 0\n[options]\nwidth = 4\nlevels = 3\n"
 
@@ -16,8 +16,9 @@ def trained(toy, tmp_path_factory):
     """A run of a few steps, of the command itself."""
     place = tmp_path_factory.mktemp("trained")
     (place / "quick.toml").write_text(QUICK)
-    done = run("train", toy, "--out", "run", "--config", "quick.toml", "--loss", "dice+bce", "--json", cwd=place)
+    done = run("train", toy, "-o", "run", "--config", "quick.toml", "--loss", "dice+bce", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("step 4 of 4: loss ")  # no terminal: a line instead of a bar
     return place, json.loads(done.stdout)
 
 
@@ -31,21 +32,21 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     done = run("mask", toy / "38-Cloud_test", "--scene-id", scene, "--model", result["model"], "-o", "m.tif", cwd=place)
     assert done.returncode == 0, done.stderr
     assert set(np.unique(read_tif(place / "m.tif"))) <= {0, 1, 255}
-    again = run("train", toy, "--out", "run", "--config", "quick.toml", cwd=place)
+    again = run("train", toy, "-o", "run", "--config", "quick.toml", cwd=place)
     assert again.returncode == 1
     assert again.stderr == (
         "geocloud: error: run: holds a training run already; --resume continues it, or name another folder\n"
     )
-    done = run("train", toy, "--out", "run", "--config", "run/config.toml", "--resume", cwd=place)
+    done = run("train", toy, "-o", "run", "--config", "run/config.toml", "--resume", cwd=place)
     assert done.returncode == 0, done.stderr
-    done = run("train", toy, "--out", "on", "--start-from", "run/best.safetensors", "--steps", 1, cwd=place)
+    done = run("train", toy, "-o", "on", "--start-from", "run/best.safetensors", "--steps", 1, cwd=place)
     assert done.returncode == 0, done.stderr
 
 
 def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
     place, result = trained
     model = place / result["model"]
-    done = run("evaluate", toy, "--model", model, "--out", "out", "--csv", "scores.csv", cwd=tmp_path)
+    done = run("evaluate", toy, "--model", model, "-o", "out", "--csv", "scores.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "protocol official, cloud above 0.047, 2 scenes; per cent"
@@ -58,7 +59,7 @@ def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
     rows = list(csv.reader((tmp_path / "scores.csv").read_text().splitlines()))
     scenes = np.array([[float(v) for v in row[1:]] for row in rows[4:]])
     np.testing.assert_allclose([float(v) for v in rows[1][1:]], scenes.mean(0))
-    assert float(lines[2].split()[-1]) == pytest.approx(100 * scenes[:, 4].mean(), abs=1e-3)
+    assert float(lines[2].split()[-1]) == pytest.approx(100 * scenes[:, 4].mean(), abs=6e-3)
     for name in ("thresholds.png", "calibration.png", "scores.csv", f"errors_{rows[4][0]}.png"):
         assert (tmp_path / "out" / name).exists()
     whole = run("evaluate", toy, "--model", model, "--protocol", "whole", "--threshold", 0.5, "--json", cwd=tmp_path)
@@ -87,7 +88,7 @@ def test_a_check_tells_what_is_there_and_fails_where_something_is_not(toy, tmp_p
     assert "training: 6 patches of 3 scenes" in done.stdout
     assert (tmp_path / "look.png").exists()
     done = run("dataset", "simulate", "new", "--training", 1, "--test", 0, "--rows", 1, "--cols", 1, cwd=tmp_path)
-    assert done.stdout == "new: 1 simulated patches\n"
+    assert done.stdout == "new: 1 simulated patch\n"
     next((tmp_path / "new").rglob("nir_*")).unlink()
     done = run("dataset", "check", "new", cwd=tmp_path)
     assert done.returncode == 1
@@ -118,8 +119,8 @@ def test_image_and_mask_folders_with_classes(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["train", ".", "--out", "r", "--loss", "iou"], 1, "loss 'iou': wanted bce"),
-        (["train", ".", "--out", "r"], 1, "neither 38-Cloud's folders"),
+        (["train", ".", "-o", "r", "--loss", "iou"], 1, "loss 'iou': wanted bce"),
+        (["train", ".", "-o", "r"], 1, "neither 38-Cloud's folders"),
         (["evaluate", "."], 1, "neither 38-Cloud's folders"),
         (["evaluate", ".", "--predictions", ".", "--model", "fast"], 2, "not both"),
     ],

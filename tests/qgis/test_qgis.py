@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import ROOT, SAMPLES, read_tif
+from console import run
 from PIL import Image
 
 from geocloud.batch import BatchOptions, run_batch
@@ -252,8 +253,7 @@ def test_cancelling_leaves_nothing(home, plugin, tmp_path):
 
 
 def geocloud(folder, *arguments):
-    line = [sys.executable, "-m", "geocloud_cli", "qgis", *arguments, "--profiles", str(folder)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return run("qgis", *arguments, "--profiles", folder)
 
 
 def test_install_doctor_uninstall_without_qgis(tmp_path):
@@ -272,14 +272,26 @@ def test_install_doctor_uninstall_without_qgis(tmp_path):
     (folder / "environment.json").write_text('{"python": "/gone/python"}')
     ill = geocloud(tmp_path, "doctor")
     assert ill.returncode == 1 and "/gone/python: has no geocloud" in ill.stdout
-    assert geocloud(tmp_path, "uninstall").returncode == 0
-    assert not folder.exists() and "geocloud" not in ini.read_text()
+    gone = geocloud(tmp_path, "uninstall")
+    assert gone.stdout == f"{folder}: the plugin is removed; the profile stays\n" and gone.returncode == 0
+    assert not folder.exists() and ini.exists() and "geocloud" not in ini.read_text()
     assert "not there" in geocloud(tmp_path, "uninstall").stdout
+
+
+def test_without_qgis_nothing_is_installed(tmp_path):
+    (tmp_path / "bin").mkdir()
+    done = run("qgis", "install", HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path / "share"), PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("geocloud: error: no QGIS found") and "--profiles DIR" in done.stderr
+    assert not (tmp_path / "share").exists()
+    done = geocloud(tmp_path / "gone", "install")
+    assert done.returncode == 1 and "no such folder" in done.stderr and not (tmp_path / "gone").exists()
 
 
 def test_profiles_are_found_where_qgis_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(qgis, "_program", lambda: "/usr/bin/qgis")  # there, and never started
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS3" / "profiles" / "work"]
     (tmp_path / "QGIS" / "QGIS4" / "profiles").mkdir(parents=True)
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS4" / "profiles" / "work"]

@@ -171,3 +171,18 @@ def test_an_item_is_its_assets_and_its_print_follows_them(tmp_path):
     before = fingerprint(str(path))
     write_tif(stack, ramp() / 2)
     assert fingerprint(str(path)) != before
+
+
+def test_file_addresses_of_stac_assets_are_paths(tmp_path):
+    """With %20 for a space, as RFC 8089 has it."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    tif = write_tif(folder / "s.tif", ramp())
+    bands = [{"eo:common_name": name} for name in ("red", "green", "blue", "nir")]
+    asset = {"href": tif.as_uri(), "type": "image/tiff", "roles": ["data"], "bands": bands, "eo:bands": bands}
+    about = {"type": "Feature", "stac_version": "1.0.0", "id": "s", "properties": {"datetime": "2024-07-01T10:00:00Z"}}
+    item = tmp_path / "item.json"
+    item.write_text(json.dumps({**about, "geometry": None, "links": [], "assets": {"data": asset}}))
+    assert "%20" in asset["href"]
+    with open_scene(item) as scene:
+        np.testing.assert_allclose(scene.read()[0], ramp(), atol=1e-6)

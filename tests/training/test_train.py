@@ -144,7 +144,7 @@ def test_two_processes_train_one_model(tmp_path):
         "train([(1.0, CHIPS)], CHIPS[:1], config, __import__('pathlib').Path(sys.argv[2]), device='cpu')\n"
         "torch.distributed.destroy_process_group()\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run(
         [*command, script, Path(__file__).parent.parent, tmp_path / "run"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

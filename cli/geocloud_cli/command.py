@@ -1,0 +1,101 @@
+"""A command of geocloud: help under headings, ``--quiet``, and errors that name the variable behind them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from geocloud.errors import DeviceError, ModelError, OptionError
+from geocloud_cli.messages import show_notices
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+OTHER = "Other"
+"""Heading of the options that belong under no other."""
+
+
+class Option(click.Option):
+    """An option that stands under a heading in the help of its command."""
+
+    def __init__(self, *args: Any, heading: str = OTHER, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.heading = heading
+
+
+def option(heading: str, *names: str, **how: Any) -> Decorator:
+    """`click.option` under a heading. With ``envvar``, that variable is shown in help and errors."""
+    return click.option(*names, cls=Option, heading=heading, show_envvar="envvar" in how, **how)
+
+
+def output(metavar: str, help: str, **how: Any) -> Decorator:
+    """``-o``, ``--out``: where a command writes."""
+    return option("Output", "-o", "--out", "output", metavar=metavar, help=help, **how)
+
+
+def _silence(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        ctx.ensure_object(dict)["quiet"] = True
+        show_notices(quiet=True)
+
+
+class Command(click.Command):
+    """Groups its options by heading, has ``-q``, and blames a wrong value on the variable that it came from."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.params.append(
+            Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                callback=_silence,
+                help="No progress and no notes on stderr.",
+            )
+        )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record:
+                sections.setdefault(getattr(parameter, "heading", OTHER), []).append(record)
+        for heading, records in sorted(sections.items(), key=lambda section: section[0] == OTHER):
+            with formatter.section(heading if len(sections) > 1 else "Options"):
+                formatter.write_dl(records)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            if variable := _variable(ctx, error.param):
+                raise OptionError(f"{variable} (environment variable): {error.message}") from error
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (DeviceError, ModelError, OptionError) as error:
+            for parameter in self.params:
+                variable = _variable(ctx, parameter)
+                if variable and re.search(rf"\b{re.escape(os.environ[variable])}\b", str(error)):
+                    raise type(error)(f"{error} (from the environment variable {variable})") from error
+            raise
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+
+def _variable(ctx: click.Context, parameter: click.Parameter | None) -> str | None:
+    """The environment variable that a parameter's value came from; None: it came from elsewhere."""
+    if parameter is None or parameter.name is None or not isinstance(parameter.envvar, str):
+        return None
+    there = ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.ENVIRONMENT
+    return parameter.envvar if there else None

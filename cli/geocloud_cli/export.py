@@ -1,0 +1,32 @@
+"""``geocloud export``: a model for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from geocloud_cli import options
+from geocloud_cli.command import Command, option, output
+
+
+@click.command(cls=Command, short_help="Write a model for other programs (ONNX).")
+@click.argument("model", metavar="MODEL")
+@output("FILE.onnx", "The file to write.", type=click.Path(path_type=Path), required=True)
+@options.overwrite
+@options.as_json
+@option("Output", "--format", "form", type=click.Choice(["onnx"]), default="onnx", help="Format of the file.")
+def export(model: str, output: Path, overwrite: bool, as_json: bool, form: str) -> None:
+    """Write MODEL, a bundled one or a file, as ONNX, with what its channels mean inside. It is kept only if ONNX
+    Runtime computes with it what torch computes.
+
+    'geocloud mask --model FILE.onnx' takes it, and other programs' files too, with a FILE.toml beside them.
+
+    Example: geocloud export fast -o fast.onnx
+    """
+    from geocloud.pipeline.export import export_model
+
+    size = export_model(model, output, overwrite)
+    text = f"{output}: {size / 1e6:.1f} MB, gives the same probabilities as {model}"
+    click.echo(json.dumps({"file": str(output), "bytes": size}) if as_json else text)

@@ -1,0 +1,272 @@
+"""Models as ONNX files, which other programs read and write: run by ONNX Runtime, written from a checkpoint.
+
+An ONNX file holds a graph of known operations and its weights; it cannot run code. What its channels mean is told by
+metadata inside it (geocloud's own), or by a TOML file of the same name beside it (anybody's).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tomllib
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geocloud.bands import BANDS
+from geocloud.errors import CheckpointError, DependencyError
+from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.meaning import CHANNELS, NIR_MISSING, Meaning
+
+log = logging.getLogger(__name__)
+
+KEY = "geocloud"
+"""Name of the metadata inside a file."""
+
+PROBE = 64
+"""Side in pixels of the image with which a file is tried."""
+
+AGREEMENT = 1e-3
+"""Largest difference in probability between torch and ONNX Runtime at which an exported file is kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxModel:
+    """An ONNX file as a model: `geocloud.predict.Predictor` uses it as it does a `Checkpoint`."""
+
+    path: Path
+    """The file."""
+    meaning: Meaning
+    """What its channels mean."""
+
+    @classmethod
+    def load(cls, path: Path) -> OnnxModel:
+        """Reads a file and tries it. Raises CheckpointError or DependencyError."""
+        session = _session(path)
+        beside, inside = path.with_suffix(".toml"), session.get_modelmeta().custom_metadata_map.get(KEY)
+        try:
+            if beside.is_file():
+                meaning = Meaning.of(tomllib.loads(beside.read_text(encoding="utf-8")))
+            elif inside:
+                meaning = Meaning.of(json.loads(inside))
+            else:
+                raise CheckpointError(
+                    f"nothing tells what its channels mean; put {beside.name} beside it, with bands, mean, std and "
+                    "output (docs/exchange.md)"
+                )
+            _try(session, meaning)
+        except (CheckpointError, ValueError, OSError) as error:
+            place = beside if beside.is_file() else path
+            raise CheckpointError(f"{place}: {error}") from error
+        return cls(path, meaning)
+
+    @property
+    def name(self) -> str:
+        """As shown to people."""
+        return self.path.stem
+
+    @property
+    def threshold(self) -> float:
+        """See `Meaning.threshold`."""
+        return self.meaning.threshold
+
+    @property
+    def shadow_threshold(self) -> float:
+        """See `Meaning.shadow_threshold`."""
+        return self.meaning.shadow_threshold
+
+    @property
+    def pixel_size(self) -> float | None:
+        """See `Meaning.pixel_size`."""
+        return self.meaning.pixel_size
+
+    @property
+    def clip(self) -> float | None:
+        """See `Meaning.clip`."""
+        return self.meaning.clip
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each of `BANDS`."""
+        return self._by_band(self.meaning.mean, 0.0)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each of `BANDS`."""
+        return self._by_band(self.meaning.std, 1.0)
+
+    @property
+    def optional_nir(self) -> bool:
+        """Whether near-infrared may be missing."""
+        return "nir" not in self.meaning.bands or NIR_MISSING in self.meaning.bands
+
+    @property
+    def classes(self) -> int:
+        """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
+        return 2 if self.meaning.shadow else 1
+
+    def cloud_alone(self) -> OnnxModel:
+        """The same model without the shadow class."""
+        return replace(self, meaning=replace(self.meaning, shadow=()))
+
+    def network(self) -> nn.Module:
+        """The network, as torch calls one."""
+        return OnnxNetwork(self)
+
+    def _by_band(self, values: tuple[float, ...], other: float) -> tuple[float, ...]:
+        named = [band for band in self.meaning.bands if band != NIR_MISSING]
+        return tuple(values[named.index(band)] if band in named else other for band in BANDS)
+
+
+class OnnxNetwork(nn.Module):
+    """The output of `geocloud.model.checkpoint.normalise` → logits ``(N, classes, H, W)``, by ONNX Runtime.
+
+    A thread computes a tile: the predictor calls it in several.
+    """
+
+    stride = 32
+
+    def __init__(self, model: OnnxModel) -> None:
+        super().__init__()
+        self.model = model
+        self._session = _session(model.path)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> OnnxNetwork:
+        return self  # a session cannot be copied, and nobody changes it
+
+    def to(self, *where: Any, **how: Any) -> OnnxNetwork:
+        """Chooses where ONNX Runtime computes, by the device; it keeps the type that the file has."""
+        device = next((place for place in where if isinstance(place, torch.device)), None)
+        if device is not None and device.type != "cpu":
+            self._session = _session(self.model.path, device)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = [CHANNELS.index(band) for band in self.model.meaning.bands]
+        try:
+            probability = _run(self._session, self.model.meaning, x[:, order].float().cpu().numpy())
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.model.path}: {error}") from error
+        return torch.from_numpy(probability).logit(1e-6).to(x.device)
+
+
+def to_onnx(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint as an ONNX file, with its meaning inside, once ONNX Runtime gives the same probabilities as torch.
+
+    Raises CheckpointError if it does not, DependencyError without the libraries.
+    """
+    try:
+        import io
+
+        import onnx
+    except ImportError as error:
+        raise DependencyError("export needs onnx and onnxruntime; run pip install 'geocloud[onnx]'") from error
+    meaning = Meaning(
+        bands=CHANNELS if checkpoint.optional_nir else tuple(BANDS),
+        mean=tuple(checkpoint.mean),
+        std=tuple(checkpoint.std),
+        output="sigmoid",
+        shadow=(1,) if checkpoint.classes > 1 else (),
+        threshold=checkpoint.threshold,
+        shadow_threshold=checkpoint.shadow_threshold,
+        pixel_size=checkpoint.pixel_size,
+        clip=checkpoint.clip,
+    )
+    network, file, axes = checkpoint.network(), io.BytesIO(), {0: "n", 2: "h", 3: "w"}
+    x = torch.zeros(1, len(meaning.bands), PROBE, PROBE)
+    with warnings.catch_warnings():
+        # The newer exporter, by torch.export, fixes the batch size of `fast`, and needs onnxscript.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (x,),
+            file,  # type: ignore[arg-type] # its type knows paths only
+            dynamo=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": axes, "logits": axes},
+        )
+    model = onnx.load_model_from_string(file.getvalue())
+    onnx.helper.set_model_props(model, {KEY: json.dumps(asdict(meaning))})
+    made: bytes = model.SerializeToString()
+    _compare(network, made, meaning, checkpoint)
+    return made
+
+
+def _compare(network: nn.Module, made: bytes, meaning: Meaning, checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError if an exported file gives other probabilities than the network, on a batch of two."""
+    draw = np.random.default_rng(0).uniform(0, 1, (2, len(BANDS), PROBE, 3 * PROBE)).astype("float32")
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+    x = normalise(torch.from_numpy(draw), mean, std, checkpoint.clip, checkpoint.optional_nir)
+    with torch.inference_mode():
+        wanted = network(x).sigmoid().numpy()
+    found = _run(_session(made), meaning, x.numpy())
+    if (apart := float(abs(found - wanted).max())) > AGREEMENT:
+        raise CheckpointError(
+            f"model {checkpoint.name!r}: exported, it differs by {apart:.3g} in probability from what torch computes; "
+            "nothing was written: please report it"
+        )
+
+
+def _session(source: Path | bytes, device: torch.device | None = None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("ONNX files need onnxruntime; run pip install 'geocloud[onnx]'") from error
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 4  # errors are raised
+    providers = ["CPUExecutionProvider"]
+    if device is not None:
+        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers = ["CUDAExecutionProvider", *providers]
+        else:
+            log.warning("ONNX Runtime, as installed, cannot use %s: it computes on the CPU", device)
+    try:
+        return onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), settings, providers=providers
+        )
+    except Exception as error:  # a class of errors for each of its status codes
+        name = "the exported file" if isinstance(source, bytes) else source
+        raise CheckpointError(f"{name}: not an ONNX file that ONNX Runtime runs ({error})") from error
+
+
+def _try(session: Any, meaning: Meaning) -> None:
+    """Raises CheckpointError if a network's input and output are not of the shapes that its meaning tells."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
+    channels, *sides = inputs[0].shape[1:]
+    if any(isinstance(side, int) for side in sides):
+        raise CheckpointError(f"takes images of {sides} pixels only; export it with dynamic height and width")
+    if isinstance(channels, int) and channels != len(meaning.bands):
+        raise CheckpointError(f"has {channels} input channels, and {len(meaning.bands)} bands are said")
+    _run(session, meaning, np.zeros((1, len(meaning.bands), PROBE, 2 * PROBE), "float32"))
+
+
+def _run(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    """The input of a network → probability ``(N, classes, H, W)``. Raises CheckpointError."""
+    (image,) = session.get_inputs()
+    step = image.shape[0] if isinstance(image.shape[0], int) else len(x)
+    try:
+        parts = [session.run(None, {image.name: x[i : i + step]})[0] for i in range(0, len(x), step)]
+        found = np.concatenate(parts).astype("float32")
+    except Exception as error:  # a class of errors for each of its status codes
+        raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({error})") from error
+    wanted = max((*meaning.cloud, *meaning.shadow))
+    if found.ndim != 4 or found.shape[2:] != x.shape[2:] or found.shape[1] <= wanted:
+        raise CheckpointError(
+            f"gives {found.shape} for an image of {x.shape[2:]} pixels; wanted (N, at least {wanted + 1}, H, W)"
+        )
+    if meaning.output == "softmax":
+        found = np.exp(found - found.max(1, keepdims=True))
+        found /= found.sum(1, keepdims=True)
+    elif meaning.output == "sigmoid":
+        found = 1 / (1 + np.exp(-np.clip(found, -60, 60)))
+    groups = (meaning.cloud, meaning.shadow) if meaning.shadow else (meaning.cloud,)
+    return np.stack([found[:, list(group)].sum(1) for group in groups], 1)

@@ -1,0 +1,74 @@
+"""Pictures of reflectance, and how a notebook shows them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+NATURAL = (0, 1, 2)
+FALSE_COLOUR = (3, 0, 1)
+"""Bands shown as red, green and blue: natural colour, and false colour, in which vegetation is red."""
+
+GAMMA = 0.7
+
+SPAN = 0.25
+"""Smallest range of reflectance that is stretched from black to white, or dark scenes would look bright."""
+
+SIDE = 480
+"""Longest side in pixels of a picture in a notebook."""
+
+
+def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
+    """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
+
+    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, so that
+    clouds stay white.
+    """
+    valid = np.isfinite(reflectance[list(bands)]).all(0)
+    picture = np.zeros((*valid.shape, 4), "uint8")
+    if not valid.any():
+        return picture
+    shown = reflectance[list(bands)][:, valid]
+    low = np.percentile(shown, 1, axis=1, keepdims=True)
+    high = max(float(np.percentile(shown, 98)), float(low.max()) + SPAN)
+    bright = np.clip((shown - low) / (high - low), 0, 1) ** GAMMA
+    picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
+    picture[valid, 3] = 255
+    return picture
+
+
+def encode(picture: Pixels, form: str) -> bytes:
+    """``(h, w, 4)`` as the bytes of a file: "png" and "webp" keep transparency, "jpeg" turns it white."""
+    image = Image.fromarray(picture)
+    out = io.BytesIO()
+    if form == "jpeg":
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        Image.alpha_composite(white, image).convert("RGB").save(out, form, quality=80)
+    elif form == "webp":
+        image.save(out, form, quality=70)
+    else:
+        image.save(out, form, optimize=True)
+    return out.getvalue()
+
+
+def as_html(title: str, facts: dict[str, str], picture: Pixels | None) -> str:
+    """What a notebook shows: a table of facts and, beside it, a picture ``(h, w, 4)``."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    image = ""
+    if picture is not None:
+        data = base64.b64encode(encode(picture, "png")).decode()
+        image = f'<img src="data:image/png;base64,{data}" alt="{escape(title)}">'
+    return (
+        f'<div style="display:flex;gap:1em;align-items:flex-start">{image}'
+        f"<table><caption>{escape(title)}</caption>{rows}</table></div>"
+    )

@@ -1,0 +1,142 @@
+"""Models as ONNX files: geocloud's own, and other people's."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import geobox, ramp, read_tif, write_tif
+from console import run
+
+from geocloud.errors import CheckpointError, GeocloudError, OptionError
+from geocloud.model import model_files
+from geocloud.model.checkpoint import Checkpoint, build_network
+from geocloud.pipeline import mask_scene
+from geocloud.pipeline.export import export_model
+from geocloud.predict import Predictor, load_model
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small network of random weights, as a checkpoint and exported."""
+    torch.manual_seed(3)
+    options = {"width": 4, "levels": 3, "classes": 2, "optional_nir": True}
+    weights = build_network("fast", **options).state_dict()
+    numbers = {"mean": (0.2, 0.21, 0.22, 0.3), "std": (0.25, 0.2, 0.3, 0.15), "threshold": 0.4, "pixel_size": 30.0}
+    checkpoint = Checkpoint("small", "fast", weights, options=options, clip=1.1, **numbers)
+    folder = tmp_path_factory.mktemp("small")
+    checkpoint.save(folder / "small.safetensors")
+    export_model(folder / "small.safetensors", folder / "small.onnx")
+    return checkpoint, folder
+
+
+@pytest.mark.parametrize("nir", [True, False])
+def test_an_exported_model_gives_the_same_probabilities(small, nir):
+    checkpoint, folder = small
+    image = ramp()
+    image[:, :7, :5] = np.nan
+    if not nir:
+        image[3] = np.nan
+    wanted = Predictor(checkpoint, "cpu", "float32").predict_array(image)
+    model = load_model(folder / "small.onnx", "cpu")
+    np.testing.assert_allclose(model.predict_array(image), wanted, atol=1e-4)
+    assert (model.threshold, model.pixel_size, model.classes, model.optional_nir) == (0.4, 30.0, 2, True)
+    alone = load_model(folder / "small.onnx", "cpu", cloud_alone=True)
+    np.testing.assert_allclose(alone.predict_array(image), wanted[:1], atol=1e-4)
+
+
+def test_the_command_exports_and_masks(small, tmp_path):
+    _, folder = small
+    done = run("export", folder / "small.safetensors", "-o", tmp_path / "m.onnx")
+    assert done.returncode == 0 and "same probabilities" in done.stdout, done.stderr
+    assert "--overwrite" in run("export", folder / "small.safetensors", "-o", tmp_path / "m.onnx").stderr
+    assert run("export", "fast", "-o", tmp_path / "m.pb").returncode == 1
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    done = run("mask", scene, "--model", tmp_path / "m.onnx", "-o", tmp_path / "a.tif", "--json", "--shadows")
+    assert done.returncode == 0 and json.loads(done.stdout)["model"] == "m", done.stderr
+    done = run("mask", scene, "--model", tmp_path / "m.onnx", "-o", tmp_path / "b.tif", "--precision", "bfloat16")
+    assert done.returncode == 1 and "--precision" in done.stderr
+
+
+def foreign(path, channels, weights, sides=("h", "w"), count="n"):
+    """Somebody's network: each output is a sum of input channels, by weights ``(outputs, channels)``."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    values = np.asarray(weights, "float32")[:, :, None, None]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["picture", "w"], ["classes"])],
+        "foreign",
+        [helper.make_tensor_value_info("picture", kind, [count, channels, *sides])],
+        [helper.make_tensor_value_info("classes", kind, [count, len(weights), *sides])],
+        [onnx.numpy_helper.from_array(values, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+RGB = """
+bands = ["blue", "green", "red"]
+mean = [0, 0, 0.35]
+std = [1, 1, 0.01]
+output = "softmax"
+cloud = [1, 2]
+"""
+
+
+def test_a_foreign_rgb_network_is_told_by_a_file_beside_it(tmp_path):
+    """Three classes by red, the third channel: of clear it is minus red, of both kinds of cloud it is red."""
+    path = foreign(tmp_path / "theirs.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]], count=1)
+    with pytest.raises(CheckpointError, match=r"theirs\.toml beside it"):
+        load_model(path)
+    path.with_suffix(".toml").write_text(RGB)
+    scene = write_tif(tmp_path / "s.tif", ramp(), geobox())
+    made = mask_scene(scene, tmp_path / "m.tif", model=path)
+    red = (ramp()[0] - 0.35) / 0.01
+    exact = 2 * np.exp(red) / (2 * np.exp(red) + np.exp(-red))
+    certain = abs(exact - 0.5) > 0.01
+    assert ((read_tif(made.mask)[0] == 1) == (exact > 0.5))[certain].all() and made.model == "theirs"
+    np.testing.assert_allclose(load_model(path, "cpu").predict_array(ramp())[0], exact, atol=1e-4)
+    assert model_files(path) == (path, path.with_suffix(".toml"))  # so a batch notices when either changes
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("mean = [0, 0]", "wanted a mean"),
+        ('output = "relu"', "output 'relu'"),
+        ("cloud = [7]", "at least 8"),
+        ("cloud = []", "of cloud at least one"),
+        ('bands = ["red", "green", "nir"]', "each of red, green, blue once"),
+        ('bands = ["red", "green", "blue", "nir"]', "wanted a mean"),
+        ("size = 3", "no setting size"),
+        ('std = ["a", 1, 1]', "wrong type"),
+        ("threshold = 2", "threshold 2"),
+        ("pixel_size = -1", "pixel_size -1"),
+        ("mean = ", "Invalid value"),
+    ],
+)
+def test_what_is_wrong_beside_a_file_is_one_line(tmp_path, line, reason):
+    path = foreign(tmp_path / "theirs.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]])
+    kept = [old for old in RGB.strip().splitlines() if old.split()[0] != line.split()[0]]
+    path.with_suffix(".toml").write_text("\n".join([*kept, line]))
+    with pytest.raises(GeocloudError, match=r"theirs\.toml: ") as caught:
+        load_model(path)
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_used_are_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(CheckpointError, match=r"text\.onnx: not an ONNX file"):
+        load_model(tmp_path / "text.onnx")
+    path = foreign(tmp_path / "fixed.onnx", 3, [[0, 0, 1]], sides=(256, 256))
+    path.with_suffix(".toml").write_text(RGB)
+    with pytest.raises(CheckpointError, match="dynamic height and width"):
+        load_model(path)
+    path = foreign(tmp_path / "four.onnx", 4, [[0, 0, 1, 0]])
+    path.with_suffix(".toml").write_text(RGB)
+    with pytest.raises(CheckpointError, match="4 input channels, and 3 bands"):
+        load_model(path)
+    with pytest.raises(OptionError, match="leave --precision"):
+        load_model(path, precision="bfloat16")
