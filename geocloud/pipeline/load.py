@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geocloud.errors import OptionError
-from geocloud.model import find_model
+from geocloud.model import ONNX, find_model
 from geocloud.model.about import read_about
 from geocloud.pipeline.options import ComputeOptions
 from geocloud.tiling.blend import Function, Predict, as_predict
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 
 
 def trained_at(model: str | Path | Predictor | Predict | Function) -> float | None:
-    """Pixel size in metres that a model was trained on, found without loading it; None: any. Raises as `load` does."""
-    if isinstance(model, (str, Path)):
-        size: float | None = read_about(find_model(model)).get("pixel_size")
-        return size
-    return as_predict(model).pixel_size
+    """Pixel size in metres that a model was trained on; None: any. Raises as `load` does.
+
+    A model of ours is not loaded for it, so that reading can begin before.
+    """
+    if not isinstance(model, (str, Path)):
+        return as_predict(model).pixel_size
+    path = find_model(model)
+    if path.suffix == ONNX:
+        from geocloud.model.onnx import OnnxModel
+
+        return OnnxModel.load(path).pixel_size
+    size: float | None = read_about(path).get("pixel_size")
+    return size
 
 
 def load(
