@@ -24,7 +24,7 @@ def trained_at(model: str | Path | Predictor | Predict | Function) -> float | No
     if not isinstance(model, (str, Path)):
         return as_predict(model).pixel_size
     path = find_model(model)
-    if path.suffix == ONNX:
+    if path.suffix.lower() == ONNX:
         from geocloud.model.onnx import OnnxModel
 
         return OnnxModel.load(path).pixel_size
