@@ -1,18 +1,20 @@
-"""The site's pages that are no files in docs/: documents of the repository, and notebooks, run as they are built.
+"""The site's pages that are no files in docs/: documents of the repository, the command line, and notebooks, which run.
 
 mkdocs calls `on_files` and `on_page_markdown`; mkdocs.yml names this file under ``hooks``.
 """
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import nbclient
 import nbformat
+from geocloud_cli.main import cli
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
@@ -38,9 +40,10 @@ LINK = re.compile(r"(\]\()(?!\w+:)([^)#\s]+)((?:#[^)]*)?\))")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the documents, and the notebooks with their outputs."""
+    """Adds the documents, the commands' help, and the notebooks with their outputs."""
     for document, page in DOCUMENTS.items():
         files.append(File.generated(config, page, content=(ROOT / document).read_text(encoding="utf-8")))
+    files.append(File.generated(config, "reference/cli.md", content="\n\n".join(["# Command line", *helps(cli)])))
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text, pictures = run(notebook)
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
@@ -52,7 +55,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Turns links between files of the repository into links between pages, so that the same text works in both."""
     here = page.file.src_uri
-    folder = posixpath.dirname(ORIGINS.get(here, f"docs/{here}"))
+    folder = posixpath.dirname(ORIGINS.get(here) or (here if here.startswith("notebooks/") else f"docs/{here}"))
 
     def to_page(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
@@ -62,11 +65,22 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return LINK.sub(to_page, markdown)
 
 
+def helps(command: click.Command, parent: click.Context | None = None) -> Iterator[str]:
+    """What ``--help`` prints for a command and all below it, each under its name."""
+    name = command.name if parent else "geocloud"
+    context = click.Context(command, parent, name, terminal_width=100, **command.context_settings)
+    yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below and not below.hidden:
+                yield from helps(below, context)
+
+
 def run(path: Path) -> tuple[str, dict[str, bytes]]:
-    """Runs a notebook from the repository's root and returns its text with outputs, and the pictures by their names."""
+    """Runs a notebook in its folder, as Jupyter does: its text with outputs, and the pictures by their names."""
     notebook = nbformat.read(path, as_version=4)
-    quiet = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute(env=quiet)
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
     text, resources = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": path.stem, "output_files_dir": "."}
     )
