@@ -161,8 +161,8 @@ class ReadOptions:
     offset: float | None = None
     """See scale; None: 0."""
     bands: tuple[int, ...] | None = None
-    """Band numbers of red, green, blue and nir, or of the first three where there is no nir: of a raster's bands, from 1
-    on, or those of the file names for a folder or archive."""
+    """Band numbers of red, green, blue and nir, or of the first three where there is no nir: of a raster's bands, from
+    1 on, or those of the file names for a folder or archive."""
     scene_id: str | None = None
     """The scene to take from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None
