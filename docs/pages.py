@@ -1,4 +1,4 @@
-"""The site's pages that are no files in docs/: documents of the repository, the command line, and notebooks, which run.
+"""What the site holds besides docs/: documents of the repository, the commands' help, and notebooks, which run.
 
 mkdocs calls `on_files` and `on_page_markdown`; mkdocs.yml names this file under ``hooks``.
 """
@@ -36,14 +36,16 @@ DOCUMENTS = {
 
 ORIGINS = {page: document for document, page in DOCUMENTS.items()}
 
+COMMANDS = "reference/cli.md"
+"""The page below which the help of all commands is put."""
+
 LINK = re.compile(r"(\]\()(?!\w+:)([^)#\s]+)((?:#[^)]*)?\))")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the documents, the commands' help, and the notebooks with their outputs."""
+    """Adds the documents, and the notebooks with their outputs."""
     for document, page in DOCUMENTS.items():
         files.append(File.generated(config, page, content=(ROOT / document).read_text(encoding="utf-8")))
-    files.append(File.generated(config, "reference/cli.md", content="\n\n".join(["# Command line", *helps(cli)])))
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text, pictures = run(notebook)
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
@@ -53,7 +55,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Turns links between files of the repository into links between pages, so that the same text works in both."""
+    """Turns links between files of the repository into links between pages, and fills in the commands' help."""
     here = page.file.src_uri
     folder = posixpath.dirname(ORIGINS.get(here) or (here if here.startswith("notebooks/") else f"docs/{here}"))
 
@@ -62,7 +64,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         place = DOCUMENTS.get(target, target.removeprefix("docs/"))
         return f"{link[1]}{posixpath.relpath(place, posixpath.dirname(here) or '.')}{link[3]}"
 
-    return LINK.sub(to_page, markdown)
+    commands = helps(cli) if here == COMMANDS else ()
+    return "\n\n".join([LINK.sub(to_page, markdown), *commands])
 
 
 def helps(command: click.Command, parent: click.Context | None = None) -> Iterator[str]:
@@ -80,7 +83,7 @@ def helps(command: click.Command, parent: click.Context | None = None) -> Iterat
 def run(path: Path) -> tuple[str, dict[str, bytes]]:
     """Runs a notebook in its folder, as Jupyter does: its text with outputs, and the pictures by their names."""
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     text, resources = MarkdownExporter().from_notebook_node(
         notebook, {"unique_key": path.stem, "output_files_dir": "."}
     )
