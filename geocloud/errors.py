@@ -1,21 +1,21 @@
 """Every error that geocloud raises on purpose.
 
-GeocloudError
-├── SceneError                     a source cannot be used as a scene
-│   ├── SceneNotFoundError         (FileNotFoundError) no such file or folder
-│   ├── BandError                  a band is missing, or cannot be identified
-│   ├── UnitsError                 the units of the pixel values are unknown, or make no sense
-│   ├── GridError                  bands differ in size, CRS or position
-│   └── SceneReadError             (OSError) damaged, or not a raster
-├── DatasetError                   training or test data are missing, incomplete or invalid
-├── ModelError
-│   ├── ModelNotFoundError         no model or file of that name
-│   └── CheckpointError            not a geocloud checkpoint, or damaged
-├── DeviceError                    this machine lacks the requested device or precision
-├── DependencyError                (ImportError) an optional dependency is not installed
-├── OptionError                    (ValueError) an option has an invalid value
-└── OutputError                    (OSError) a result cannot be written
-    └── OutputExistsError          (FileExistsError) the file exists already
+    GeocloudError
+    ├── SceneError                     a source cannot be used as a scene
+    │   ├── SceneNotFoundError         (FileNotFoundError) no such file or folder
+    │   ├── BandError                  a band is missing, or cannot be identified
+    │   ├── UnitsError                 the units of the pixel values are unknown, or make no sense
+    │   ├── GridError                  bands differ in size, CRS or position
+    │   └── SceneReadError             (OSError) damaged, or not a raster
+    ├── DatasetError                   training or test data are missing, incomplete or invalid
+    ├── ModelError
+    │   ├── ModelNotFoundError         no model or file of that name
+    │   └── CheckpointError            not a geocloud checkpoint, or damaged
+    ├── DeviceError                    this machine lacks the requested device or precision
+    ├── DependencyError                (ImportError) an optional dependency is not installed
+    ├── OptionError                    (ValueError) an option has an invalid value
+    └── OutputError                    (OSError) a result cannot be written
+        └── OutputExistsError          (FileExistsError) the file exists already
 
 A message is one line: the file, what was found, what was wanted, what to do next. URLs in it are stripped of user
 names, passwords and queries, which may hold secrets.

@@ -161,21 +161,23 @@ class SceneRecipe:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a user may say of a source. What is None or AUTO is found out.
-
-    ``bands``: band numbers of red, green, blue and nir, or of the first three where there is no nir, counted from 1: of
-    a raster's bands, or those of the file names for a folder or archive. ``scale`` and ``offset``: reflectance =
-    scale · value + offset, in place of units. ``sun_elevation`` in degrees. ``scene_id`` picks one scene of a 38-Cloud
-    folder. ``extent``: only what lies in these bounds, left, bottom, right, top in the scene's CRS.
-    """
+    """What a user may say of a source. What is None or AUTO is found out. Raises UnitsError, BandError, OptionError."""
 
     units: Units = Units.AUTO
+    """Units of the pixel values."""
     sun_elevation: float | None = None
+    """Degrees, for Level-1 values without metadata."""
     scale: float | None = None
+    """reflectance = scale · value + offset, instead of units."""
     offset: float | None = None
+    """See scale; None: 0."""
     bands: tuple[int, ...] | None = None
+    """Band numbers of red, green, blue and nir, or of the first three where there is no nir: of a raster's bands, from
+    1 on, or those of the file names for a folder or archive."""
     scene_id: str | None = None
+    """The scene to take from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None
+    """Only what lies in these bounds: left, bottom, right, top in the scene's CRS."""
 
     def __post_init__(self) -> None:
         try:

@@ -1,0 +1,63 @@
+"""The site's tutorial and how-tos run as they are printed, and its references leave nothing out."""
+
+import json
+import re
+import shlex
+import subprocess
+
+import matplotlib
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from geocloud_cli.main import cli
+
+import geocloud
+
+matplotlib.use("Agg")
+
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
+
+
+def run_line(line):
+    """A line of a shell, in this process where it is geocloud's: another would take seconds to load torch."""
+    if line.startswith("geocloud "):
+        done = CliRunner().invoke(cli, shlex.split(line)[1:])
+        assert done.exit_code == 0, (line, done.stderr, done.exception)
+    else:
+        subprocess.run(["bash", "-euc", line], check=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+    (tmp_path / "sample_scenes").symlink_to(ROOT / "sample_scenes")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert {kind for kind, _ in blocks} <= {"sh", "python"}
+    for kind, text in blocks:
+        if kind == "python":
+            exec(compile(text, str(page), "exec"), names)  # noqa: S102
+            assert not re.search(r"\bprint\(", text) or capsys.readouterr().out.strip()
+        else:
+            for line in text.replace("\\\n", "").splitlines():
+                run_line(line)
+
+
+def test_the_reference_has_every_public_name():
+    page = (DOCS / "reference" / "python.md").read_text("utf-8")
+    shown = {name if name != "errors" else "GeocloudError" for name in re.findall(r"^::: geocloud\.(\w+)$", page, re.M)}
+    assert shown == set(geocloud.__all__)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path):
+    code = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert path.name in (ROOT / "mkdocs.yml").read_text("utf-8").replace(".md", ".ipynb")
+
+
+def test_every_entry_of_the_comparison_has_its_document():
+    text = (DOCS / "comparison.md").read_text("utf-8")
+    used, given = set(re.findall(r"\]\[([\w-]+)\]", text)), set(re.findall(r"^\[([\w-]+)\]: https", text, re.MULTILINE))
+    assert used == given
