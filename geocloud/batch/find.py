@@ -73,8 +73,8 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
     Args:
         sources: Each is one scene; a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), .SAFE
             products, archives and multi-band rasters; a glob; a text file that lists sources, or a CSV with a column
-            ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only on
-            ``s3://``).
+            ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only in
+            object stores).
         aside: The folder of results, which is not searched.
 
     Raises:
@@ -231,7 +231,7 @@ def _elsewhere(url: str) -> Iterator[Found]:
 
 
 def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
-    """The scenes among the files of a folder on ``s3://``. Several products in one are an error; masking reports it."""
+    """The scenes among the files of a store's folder. Several products in one are an error; masking reports it."""
     if is_product(PurePosixPath(folder).name, names):
         yield _single(folder, PurePosixPath(folder))
         return
@@ -239,7 +239,8 @@ def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
     if products:
         yield Found.of(folder, _product_name(next(iter(products)), folder.rpartition("/")[2], False), 0)
     for name in names:
-        if name not in bands and PurePosixPath(name).suffix.lower() in RASTER_SUFFIXES:
+        path = PurePosixPath(name)
+        if is_archive(path) or (name not in bands and path.suffix.lower() in RASTER_SUFFIXES):
             yield _single(f"{folder}/{name}", PurePosixPath(name))
 
 
@@ -270,7 +271,7 @@ def _catalog(source: str) -> Iterator[Found]:
 
 
 def _reader() -> Any:
-    """A reader for pystac that also reads from ``s3://``."""
+    """A reader for pystac that also reads from object stores."""
     from pystac.stac_io import DefaultStacIO
 
     class Reader(DefaultStacIO):

@@ -16,7 +16,7 @@ from geocloud.bands import Conversion
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.io.remote import READING, is_remote
+from geocloud.io.remote import gdal_name, gdal_options, is_remote
 from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
 
 LARGEST_BLOCK = 256 * 2**20
@@ -30,15 +30,15 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
     try:
         with rasterio.Env(**_settings(path)):
-            return gdal.open_quietly(path)
+            return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
 def _settings(*paths: str) -> dict[str, Any]:
-    """GDAL's settings for rasters at these paths."""
-    return {**gdal.OPTIONS, **(READING if any(is_remote(path) or "/vsicurl" in path for path in paths) else {})}
+    """Arguments of `rasterio.Env` for rasters at these paths."""
+    return {**gdal.OPTIONS, **gdal_options(*paths)}
 
 
 class Layers:

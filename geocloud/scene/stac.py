@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
-from geocloud.io.remote import is_remote, read_bytes
+from geocloud.io.remote import is_remote, is_store, read_bytes
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import Level, ProductName
 from geocloud.scene.mtl import LEVEL1_GROUPS, parse_mtl
@@ -232,8 +232,9 @@ def _absolute(base: str, href: str) -> str:
         return href
     if href.startswith("file://"):
         return href.removeprefix("file://")
-    if base.startswith("s3://"):
-        return "s3://" + urljoin("http://" + base.removeprefix("s3://"), href).removeprefix("http://")
+    if is_store(base):  # urljoin knows none of their schemes
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://" + urljoin(f"http://{place}", href).removeprefix("http://")
     if is_remote(base):
         return urljoin(base, href)
     return str(Path(base).parent / href)
