@@ -33,6 +33,9 @@ READING = {
 }
 """GDAL options for remote rasters; variables of these names in the environment take their place."""
 
+FORGETTING = {"CPL_VSIL_CURL_NON_CACHED": ":".join(f"/{name}/" for name in ("vsicurl", *STORES.values()))}
+"""GDAL options with which it forgets, when it closes a raster, what it has fetched of it."""
+
 
 def is_remote(source: str | Path) -> bool:
     """True for a URL of one of `SCHEMES`."""
@@ -160,7 +163,7 @@ def _explained(url: str, error: Exception) -> Exception:
     answer = getattr(error, "response", None)
     if isinstance(answer, dict):
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == 404 or type(error).__name__ == "NotFoundError":  # obstore's, which may not be installed
+    if status == 404 or isinstance(error, FileNotFoundError):
         return SceneNotFoundError(f"{url}: not found")
     return SceneReadError(f"{url}: cannot be read ({_reason(error)}); is it reachable, and may you read it?")
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import lru_cache
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
 from geocloud.errors import DependencyError, OptionError
-from geocloud.io.patience import FIRST_PAUSE, LONGEST_PAUSE, RETRIES, TIMEOUT, check_length
+from geocloud.io.patience import FIRST_PAUSE, LONGEST_PAUSE, RETRIES, TIMEOUT, check_length, patiently
 
 CONNECTION = {
     "AccountName": "account_name",
@@ -49,9 +50,20 @@ def list_files(url: str) -> list[str]:
     """The URLs of all files in a folder, however deep."""
     store, key = _place(url)
     import obstore
+    from obstore.exceptions import GenericError
 
     root = url[: len(url) - len(key)]
-    return [f"{root}{entry['path']}" for chunk in obstore.list(store, key.rstrip("/") or None) for entry in chunk]
+
+    def once() -> list[str]:
+        try:
+            pages = obstore.list(store, key.rstrip("/") or None)
+            return [f"{root}{entry['path']}" for page in pages for entry in page]
+        except GenericError as error:
+            if "response body" in str(error):  # which obstore does not repeat in lists
+                raise IncompleteRead(b"") from error
+            raise
+
+    return patiently(once)
 
 
 def upload(path: Path, url: str) -> None:

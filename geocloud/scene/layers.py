@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -16,8 +18,10 @@ from geocloud.bands import Conversion
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.io.remote import gdal_name, gdal_options, is_remote
+from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
 from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
+
+T = TypeVar("T")
 
 LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
@@ -25,15 +29,37 @@ LARGEST_BLOCK = 256 * 2**20
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
 
+REOPENINGS = 3
+"""How often a remote raster is opened anew because it cannot be read."""
+
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
     try:
         with rasterio.Env(**_settings(path)):
-            return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+            try:
+                return _open(path)
+            except RasterioError as error:
+                if not gdal_options(path) or "HTTP" in str(error):  # GDAL itself has tried again
+                    raise
+                return _reopen(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+
+
+def _open(path: str) -> rasterio.DatasetReader:
+    return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+
+
+def _reopen(path: str) -> rasterio.DatasetReader:
+    """Opens a remote raster of which nothing that was fetched is kept.
+
+    GDAL repeats a request that fails, but where a connection ends early it takes what came for all there is.
+    """
+    with rasterio.Env(**FORGETTING), suppress(RasterioError):
+        _open(path).close()
+    return _open(path)
 
 
 def _settings(*paths: str) -> dict[str, Any]:
@@ -54,7 +80,6 @@ class Layers:
             for band in recipe.bands:
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
-            self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
             if recipe.mask:
                 self._datasets[recipe.mask.path] = open_raster(recipe.mask.path, recipe.mask.path)
             with rasterio.Env(**_settings(*self._datasets)):
@@ -64,6 +89,20 @@ class Layers:
             if isinstance(error, gdal.TROUBLE):
                 raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
             raise
+
+    @property
+    def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
+        return [(self._datasets[band.path], band) for band in self._recipe.bands]
+
+    def _read_again(self, path: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
+        """Reads from a raster; a remote one is opened anew as long as that fails. Raises RasterioError, OSError."""
+        for _ in range(REOPENINGS if gdal_options(path) else 0):
+            try:
+                return read(self._datasets[path])
+            except (RasterioError, OSError):
+                self._datasets[path].close()
+                self._datasets[path] = _reopen(path)
+        return read(self._datasets[path])
 
     def _describe(self) -> None:
         self._check_bands()
@@ -96,11 +135,15 @@ class Layers:
         dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
         values = np.empty((len(self._readers), height, width), dtype)
         valid = np.ones((height, width), bool)
-        for position, (dataset, band) in enumerate(self._readers):
+        for position, band in enumerate(self._recipe.bands):
+
+            def read(dataset: rasterio.DatasetReader, position: int = position, band: BandSource = band) -> Valid | bool:
+                values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
+                return self._band_valid(dataset, band, window, values[position])
+
             try:
                 with rasterio.Env(**self._env):
-                    values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
-                    valid &= self._band_valid(dataset, band, window, values[position])
+                    valid &= self._read_again(band.path, read)
             except (RasterioError, OSError) as error:
                 first, last = int(window.row_off), int(window.row_off + window.height) - 1
                 raise SceneReadError(
@@ -142,7 +185,9 @@ class Layers:
         """``(h, w)``, True where the mask beside the scene does not say that there is no data."""
         try:
             with rasterio.Env(**self._env):
-                marks = self._datasets[mask.path].read(mask.index, window=window, out_shape=shape)
+                marks = self._read_again(
+                    mask.path, lambda dataset: dataset.read(mask.index, window=window, out_shape=shape)
+                )
         except (RasterioError, OSError) as error:
             raise SceneReadError(f"{mask.path}: damaged or cut off, cannot be read; fetch the file again") from error
         return (marks & mask.bits) == 0

@@ -7,13 +7,14 @@ import json
 import shutil
 import tarfile
 import zipfile
+from itertools import count
 
 import numpy as np
 import pytest
 from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 from safe import L2A, numbers, write_safe
-from servers import Blobs, Faults, serving
+from servers import Blobs, Faults, let_in, serving
 
 from geocloud.batch import find_scenes
 from geocloud.batch.fingerprint import fingerprint
@@ -26,6 +27,7 @@ from geocloud.simulate import SimulatedScene, write_level1
 pytest.importorskip("moto", reason="needs moto: pip install 'geocloud[test]'")
 
 NAME = "LC08_L1TP_190026_20240701_20240708_02_T1"
+NUMBERS = count()
 TROUBLE = ("busy", "reset", "throttled", "cut")
 
 
@@ -34,7 +36,7 @@ def servers():
     """An S3 server, which speaks Google's dialect as well, and an Azure one; with their ports."""
     from moto.server import DomainDispatcherApplication, create_backend_app
 
-    amazon, azure = Faults(DomainDispatcherApplication(create_backend_app)), Faults(Blobs())
+    amazon, azure = Faults(let_in(DomainDispatcherApplication(create_backend_app))), Faults(Blobs())
     with serving(amazon) as here, serving(azure) as there:
         yield (amazon, here), (azure, there)
 
@@ -52,6 +54,7 @@ def store(request, servers, monkeypatch):
         "AWS_DEFAULT_REGION": "us-east-1",
         "CPL_GS_ENDPOINT": f"http://127.0.0.1:{here}/",
         "GS_NO_SIGN_REQUEST": "YES",
+        "GOOGLE_BEARER_TOKEN": "any",  # to write
         "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=account;AccountKey={'U0VDUkVU' * 4};"
         f"BlobEndpoint=http://127.0.0.1:{there}/account",
         "GDAL_HTTP_RETRY_DELAY": "0.02",
@@ -60,8 +63,8 @@ def store(request, servers, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(patience, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr("geocloud.io.stores.FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("random.random", lambda: 0.01)  # boto3's pauses
-    bucket = f"bucket-{request.node.name.partition('[')[0].replace('_', '-')[-40:].strip('-')}-{request.param}"
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.02)
+    bucket = f"bucket{next(NUMBERS)}"
     if request.param != "az":
         import boto3
 
