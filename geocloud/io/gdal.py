@@ -10,17 +10,19 @@ from typing import Any
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.session import DummySession
 
 TROUBLE = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 """What rasterio raises: its own errors, GDAL's that it does not wrap, UnicodeDecodeError for text not in UTF-8."""
 
 CACHE = 32 * 2**20
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
+    "session": DummySession(),  # or rasterio makes one of boto3 each time where AWS_ACCESS_KEY_ID is set: 20 ms
     "GDAL_CACHEMAX": CACHE,  # bytes; the default is 5 % of the machine's memory and no faster
     "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL writes NAME.tar.gz.properties beside the source
 }
-"""GDAL options wherever geocloud reads or writes rasters."""
+"""Arguments of `rasterio.Env` wherever geocloud reads or writes rasters: GDAL options, but for the session."""
 
 
 def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:

@@ -33,7 +33,10 @@ READING = {
 }
 """GDAL options for remote rasters; variables of these names in the environment take their place."""
 
-FORGETTING = {"CPL_VSIL_CURL_NON_CACHED": ":".join(f"/{name}/" for name in ("vsicurl", *STORES.values()))}
+FORGETTING = {
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/{name}/" for name in ("vsicurl", *STORES.values())),
+    "GDAL_HTTP_MAX_RETRY": "0",
+}
 """GDAL options with which it forgets, when it closes a raster, what it has fetched of it."""
 
 

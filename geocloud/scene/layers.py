@@ -40,9 +40,10 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
             try:
                 return _open(path)
             except RasterioError as error:
-                if not gdal_options(path) or "HTTP" in str(error):  # GDAL itself has tried again
+                if not gdal_options(path):
                     raise
-                return _reopen(path)
+                _forget(path)
+                return _open(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
@@ -52,14 +53,13 @@ def _open(path: str) -> rasterio.DatasetReader:
     return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
 
 
-def _reopen(path: str) -> rasterio.DatasetReader:
-    """Opens a remote raster of which nothing that was fetched is kept.
+def _forget(path: str) -> None:
+    """Has GDAL forget what it knows of a remote raster that cannot be read, so that it can be opened anew.
 
-    GDAL repeats a request that fails, but where a connection ends early it takes what came for all there is.
+    Where a connection ended early GDAL takes what came for all there is, and it remembers that a server refused.
     """
-    with rasterio.Env(**FORGETTING), suppress(RasterioError):
+    with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
         _open(path).close()
-    return _open(path)
 
 
 def _settings(*paths: str) -> dict[str, Any]:
@@ -99,9 +99,12 @@ class Layers:
         for _ in range(REOPENINGS if gdal_options(path) else 0):
             try:
                 return read(self._datasets[path])
-            except (RasterioError, OSError):
+            except (RasterioError, OSError) as error:
                 self._datasets[path].close()
-                self._datasets[path] = _reopen(path)
+                _forget(path)
+                if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                    raise
+                self._datasets[path] = _open(path)
         return read(self._datasets[path])
 
     def _describe(self) -> None:
@@ -145,10 +148,10 @@ class Layers:
                 with rasterio.Env(**self._env):
                     valid &= self._read_again(band.path, read)
             except (RasterioError, OSError) as error:
-                first, last = int(window.row_off), int(window.row_off + window.height) - 1
-                raise SceneReadError(
-                    f"{band.label}: damaged or cut off, rows {first} to {last} cannot be read; fetch the file again"
-                ) from error
+                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+                if gdal_options(band.path):
+                    raise SceneReadError(f"{band.label}: {rows} ({error}); is its server well, and the file?") from error
+                raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
         for band_values in values:
             if fill is not None:
                 valid &= band_values != fill
