@@ -7,6 +7,7 @@ knows neither profiles nor regions, and so is no substitute.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -63,10 +64,8 @@ def gdal_options() -> dict[str, Any]:
         found["AWS_S3_ENDPOINT"] = f"{parts.netloc}{parts.path}".rstrip("/")
         found["AWS_HTTPS"] = "NO" if parts.scheme == "http" else "YES"
         found["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")  # as boto3 asks such servers
-    try:
+    with suppress(DependencyError):  # without boto3, GDAL logs in by itself
         found["session"] = _login()
-    except ImportError:  # without boto3, GDAL logs in by itself
-        pass
     return found
 
 

@@ -88,7 +88,11 @@ def _store(scheme: str, bucket: str, config: tuple[tuple[str, str], ...]) -> Any
     except ImportError as error:
         raise DependencyError(f"{scheme}:// needs obstore; run pip install 'geocloud[batch]'") from error
     make: Any = GCSStore if scheme == "gs" else AzureStore
-    pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=LONGEST_PAUSE), "base": 2}
+    pauses = {
+        "init_backoff": timedelta(seconds=FIRST_PAUSE),
+        "max_backoff": timedelta(seconds=LONGEST_PAUSE),
+        "base": 2,
+    }
     return make(
         bucket,
         config=dict(config),

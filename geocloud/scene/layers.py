@@ -39,7 +39,7 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
         with rasterio.Env(**_settings(path)):
             try:
                 return _open(path)
-            except RasterioError as error:
+            except RasterioError:
                 if not gdal_options(path):
                     raise
                 _forget(path)
@@ -140,9 +140,9 @@ class Layers:
         valid = np.ones((height, width), bool)
         for position, band in enumerate(self._recipe.bands):
 
-            def read(dataset: rasterio.DatasetReader, position: int = position, band: BandSource = band) -> Valid | bool:
-                values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
-                return self._band_valid(dataset, band, window, values[position])
+            def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
+                values[at] = dataset.read(band.index, window=window, out_shape=(height, width))
+                return self._band_valid(dataset, band, window, values[at])
 
             try:
                 with rasterio.Env(**self._env):
@@ -150,7 +150,9 @@ class Layers:
             except (RasterioError, OSError) as error:
                 rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
                 if gdal_options(band.path):
-                    raise SceneReadError(f"{band.label}: {rows} ({error}); is its server well, and the file?") from error
+                    raise SceneReadError(
+                        f"{band.label}: {rows} ({error}); is its server well, and the file?"
+                    ) from error
                 raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
         for band_values in values:
             if fill is not None:

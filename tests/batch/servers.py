@@ -147,7 +147,9 @@ class Blobs:
             for key in page[:3]
         )
         marker = page[2] if len(page) > 3 else ""
-        body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{escape(marker)}</NextMarker></EnumerationResults>"
+        body = (
+            f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{escape(marker)}</NextMarker></EnumerationResults>"
+        )
         start("200 OK", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body.encode()]
 

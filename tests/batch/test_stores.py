@@ -33,7 +33,7 @@ TROUBLE = ("busy", "reset", "throttled", "cut")
 
 @pytest.fixture(scope="module")
 def servers():
-    """An S3 server, which speaks Google's dialect as well, and an Azure one; with their ports. And the first's client."""
+    """An S3 server, which speaks Google's dialect as well, and an Azure one, with their ports; the first's client."""
     from moto.server import DomainDispatcherApplication, create_backend_app
 
     import boto3
@@ -154,7 +154,7 @@ def test_a_server_that_stays_bad_is_one_line_without_secrets(store, tmp_path):
     upload(tmp_path / "a.tif", f"{root}/a.tif")
     with pytest.raises(SceneNotFoundError, match=f"{root}/none: not found"):
         read_bytes(f"{root}/none")
-    with pytest.raises(SceneReadError, match="none.tif"):
+    with pytest.raises(SceneReadError, match=r"none\.tif"):
         open_scene(f"{root}/none.tif")
     server.fault = lambda environ: "busy"
     for call, wanted in (
