@@ -154,6 +154,12 @@ class Blobs:
         return [body.encode()]
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @contextmanager
 def serving(application: Application) -> Iterator[int]:
     """Runs a server in a thread; gives its port."""
