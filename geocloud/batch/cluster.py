@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,8 +21,6 @@ TIMEOUT = 30
 """Seconds that a scheduler may take to respond."""
 AHEAD = 3
 """Scenes submitted per thread of the cluster: enough that no worker waits, however many scenes there are in all."""
-GONE = ("cancelled", "lost")
-"""States of a job that its scheduler no longer knows."""
 TICK = 2
 """Seconds without news after which the cluster is looked at."""
 
@@ -56,6 +54,11 @@ def run_on_cluster(
         client.subscribe_topic(run, lambda event: news.put(event[1]))
         waiting, tries, room = deque(jobs), Counter[str](), AHEAD * _threads(client)
         submitted: dict[str, tuple[Job, Any]] = {}
+        link = client.scheduler_comm
+
+        def check() -> None:
+            _check(scheduler, client, link, (future for _, future in submitted.values()))
+
         while waiting or submitted:
             while waiting and len(submitted) < room:
                 job = waiting.popleft()
@@ -67,8 +70,7 @@ def run_on_cluster(
             try:
                 told = news.get(timeout=TICK)
             except Empty:
-                if any(future.status in GONE for _, future in submitted.values()):
-                    raise _lost(scheduler) from None
+                check()
                 room = AHEAD * _threads(client)
                 continue
             if isinstance(told, str):
@@ -78,9 +80,8 @@ def run_on_cluster(
             job, _ = submitted[told.key.removeprefix(f"{run}-").rpartition("-")[0]]
             try:
                 outcome = _outcome(job, told)
-            except Exception as error:
-                if client.status != "running" or told.status in GONE:
-                    raise _lost(scheduler) from error
+            except Exception:
+                check()
                 told.add_done_callback(news.put)  # its worker died before this was fetched, and another does it again
                 continue
             del submitted[job.name]
@@ -106,8 +107,11 @@ def _is_killer(future: Any) -> bool:
     return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
-def _lost(scheduler: str) -> GeocloudError:
-    return GeocloudError(f"{scheduler}: lost, or it cancelled this run; start the run again to continue")
+def _check(scheduler: str, client: Any, link: Any, futures: Iterable[Any]) -> None:
+    """Raises GeocloudError if the scheduler is lost, also if it is there again but knows nothing of these futures."""
+    broken = client.status != "running" or client.scheduler_comm is not link
+    if broken or any(future.status == "cancelled" for future in futures):
+        raise GeocloudError(f"{scheduler}: lost, or it cancelled this run; start the run again to continue")
 
 
 def _workers(client: Any) -> dict[str, Any]:

@@ -111,7 +111,11 @@ def _write_parquet(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> None
         kinds |= set(frame.geom_type.dropna())
         boxes.append(frame.total_bounds)
     assert writer is not None
-    about: dict[str, Any] = {"encoding": "WKB", "geometry_types": sorted(kinds), "crs": frame.crs and frame.crs.to_json_dict()}
+    about: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": sorted(kinds),
+        "crs": frame.crs and frame.crs.to_json_dict(),
+    }
     if not np.isnan(boxes).all():
         about["bbox"] = [*np.nanmin(boxes, 0)[:2].tolist(), *np.nanmax(boxes, 0)[2:].tolist()]
     name = frame.geometry.name

@@ -2,14 +2,12 @@
 
 import signal
 
-
 import pytest
 from archive import make_archive
 from servers import free_port
 from torture import masks, states
 
 from benchmarks.cluster import Cluster
-
 from geocloud.batch import BatchOptions, Settings, run_batch
 from geocloud.errors import GeocloudError
 from geocloud.pipeline import ComputeOptions

@@ -34,9 +34,8 @@ TROUBLE = ("busy", "reset", "throttled", "cut")
 @pytest.fixture(scope="module")
 def servers():
     """An S3 server, which speaks Google's dialect as well, and an Azure one, with their ports; the first's client."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
-
     import boto3
+    from moto.server import DomainDispatcherApplication, create_backend_app
 
     amazon, azure = Faults(let_in(DomainDispatcherApplication(create_backend_app))), Faults(Blobs())
     with serving(amazon) as here, serving(azure) as there:
