@@ -73,7 +73,7 @@ def errors():
         checked = [(name, found) for name in names]
         for asset in found.get(
             "assets", {}
-        ).values():  # where the schema of classes, older than STAC 1.1, does not look
+        ).values():  # where the schema does not look: it is of STAC 1.0
             checked += [(f"{CLASSES}#/definitions/fields", classes_of(band)) for band in asset.get("bands", [])]
         return [
             f"{name}: {error.json_path} {error.message[:200]}"
