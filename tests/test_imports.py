@@ -66,6 +66,7 @@ def test_libraries_stay_in_their_rooms():
         "geopandas": {"outputs", "batch"},
         "distributed": {"batch"},
         "boto3": {"io"},
+        "obstore": {"io"},
         "matplotlib": {"training"},
     }
     raster_free = {"model", "predict", "bands"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath
 
-from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import file_of, is_gdal_name
 from geocloud.io.remote import is_remote, is_store, list_files, names_file
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
@@ -91,7 +91,7 @@ def locate(source: str | Path) -> Source:
 
 
 def _kind_elsewhere(url: str) -> Kind:
-    path = PurePosixPath(url.partition("#")[0])
+    path = PurePosixPath(without_secrets(url).partition("#")[0])
     if path.suffix.lower() in STAC_SUFFIXES:
         return Kind.ITEM
     if is_archive(path):

@@ -71,9 +71,7 @@ def errors():
         assert found["stac_version"] == "1.1.0"
         names = [f"https://schemas.stacspec.org/v1.1.0/{kind}-spec/json-schema/{kind}.json", *found["stac_extensions"]]
         checked = [(name, found) for name in names]
-        for asset in found.get(
-            "assets", {}
-        ).values():  # where the schema does not look: it is of STAC 1.0
+        for asset in found.get("assets", {}).values():  # where the schema does not look: it is of STAC 1.0
             checked += [(f"{CLASSES}#/definitions/fields", classes_of(band)) for band in asset.get("bands", [])]
         return [
             f"{name}: {error.json_path} {error.message[:200]}"

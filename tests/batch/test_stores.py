@@ -19,7 +19,7 @@ from servers import Blobs, Faults, let_in, serving
 from geocloud.batch import find_scenes
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.errors import GeocloudError, OutputError, SceneNotFoundError, SceneReadError
-from geocloud.io import patience
+from geocloud.io import patience, s3
 from geocloud.io.remote import identity, list_files, open_file, read_bytes, upload
 from geocloud.scene import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
@@ -191,6 +191,45 @@ def test_a_sentinel_2_archive_and_a_stac_item(store, tmp_path):
     upload(tmp_path / "far.json", f"{root}/items/far.json")
     (found,) = find_scenes([f"{root}/items/far.json"])
     np.testing.assert_array_equal(pixels(found.source), ramp())
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+@pytest.mark.parametrize(
+    ("variables", "key", "payer"),
+    [
+        ({"AWS_PROFILE": "mine"}, "KEYOFPROFILE", None),
+        ({"AWS_NO_SIGN_REQUEST": "YES"}, None, None),
+        ({"AWS_REQUEST_PAYER": "requester"}, "any", "requester"),
+    ],
+)
+def test_gdal_and_boto3_log_in_alike(store, tmp_path, monkeypatch, variables, key, payer):
+    root, server = store
+    upload(write_tif(tmp_path / "a.tif", ramp()), f"{root}/a.tif")
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = KEYOFPROFILE\naws_secret_access_key = SECRET\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if "AWS_PROFILE" in variables:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    caches = (s3._session, s3._client, s3._login)  # a user's environment does not change while a program runs
+    for cache in caches:
+        cache.cache_clear()
+    seen = set()
+
+    def look(environ):
+        signed = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
+        seen.add((signed or None, environ.get("HTTP_X_AMZ_REQUEST_PAYER")))
+
+    server.fault = look
+    try:
+        list_files(f"{root}/"), read_bytes(f"{root}/a.tif"), identity(f"{root}/a.tif")
+        told, seen = seen, set()
+        np.testing.assert_array_equal(pixels(f"{root}/a.tif"), ramp())
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+    assert told == seen == {(key, payer)}
 
 
 @pytest.mark.parametrize("store", ["az"], indirect=True)
