@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,7 +24,7 @@ TIMEOUT = 30
 AHEAD = 3
 """Scenes submitted per thread of the cluster: enough that no worker waits, however many scenes there are in all."""
 TICK = 2
-"""Seconds without news after which the cluster is looked at."""
+"""Seconds after which the cluster is looked at again: is it there, and how many workers has it?"""
 
 
 def run_on_cluster(
@@ -49,46 +51,75 @@ def run_on_cluster(
         resources = _resources(scheduler, _workers(client), compute, note)
         mark = hashlib.sha256(f"{compute} {jobs[0].settings.fingerprint()}".encode()).hexdigest()[:16]
         client.register_plugin(_plugin(compute, mark), name=f"geocloud-{mark}")
-        news: SimpleQueue[Any] = SimpleQueue()  # names of jobs that a worker has started with, and finished futures
-        run = f"geocloud-{uuid4().hex}"
-        client.subscribe_topic(run, lambda event: news.put(event[1]))
-        waiting, tries, room = deque(jobs), Counter[str](), AHEAD * _threads(client)
-        submitted: dict[str, tuple[Job, Any]] = {}
-        link = client.scheduler_comm
+        run = _Run(client, scheduler, mark, resources)
+        try:
+            yield from run.outcomes(jobs, started)
+        except GeocloudError:
+            raise
+        except Exception:
+            run.check()  # dask has several errors for a scheduler that is gone
+            raise
 
-        def check() -> None:
-            _check(scheduler, client, link, (future for _, future in submitted.values()))
 
-        while waiting or submitted:
-            while waiting and len(submitted) < room:
-                job = waiting.popleft()
-                tries[job.name] += 1
-                key = f"{run}-{job.name}-{tries[job.name]}"
-                future = client.submit(_run, job, mark, run, key=key, pure=False, resources=resources)
-                submitted[job.name] = job, future
-                future.add_done_callback(news.put)
-            try:
-                told = news.get(timeout=TICK)
-            except Empty:
-                check()
-                room = AHEAD * _threads(client)
-                continue
-            if isinstance(told, str):
-                if told in submitted:
-                    started(submitted[told][0])
-                continue
-            job, _ = submitted[told.key.removeprefix(f"{run}-").rpartition("-")[0]]
-            try:
-                outcome = _outcome(job, told)
-            except Exception:
-                check()
-                told.add_done_callback(news.put)  # its worker died before this was fetched, and another does it again
-                continue
-            del submitted[job.name]
-            if outcome.failure == PASSING and tries[job.name] < MOST_TRIES and not _is_killer(told):
-                waiting.append(job)
-            else:
-                yield outcome
+class _Run:
+    """Jobs on their way through a cluster."""
+
+    def __init__(self, client: Any, scheduler: str, mark: str, resources: dict[str, float] | None) -> None:
+        self._client, self._scheduler, self._mark, self._resources = client, scheduler, mark, resources
+        self._key = f"geocloud-{uuid4().hex}"
+        self._news: SimpleQueue[Any] = SimpleQueue()  # names of jobs that a worker has begun, and finished futures
+        self._submitted: dict[str, tuple[Job, Any]] = {}
+        self._tries = Counter[str]()
+        self._link = client.scheduler_comm
+        client.subscribe_topic(self._key, lambda event: self._news.put(event[1]))
+
+    def outcomes(self, jobs: Sequence[Job], started: Started) -> Iterator[Outcome]:
+        """See `run_on_cluster`."""
+        waiting, room, looked = deque(jobs), AHEAD * _threads(self._client), time.monotonic()
+        while waiting or self._submitted:
+            while waiting and len(self._submitted) < room:
+                self._submit(waiting.popleft())
+            with suppress(Empty):
+                told = self._news.get(timeout=TICK)
+                if not isinstance(told, str):
+                    outcome = self._finish(told)
+                    if isinstance(outcome, Job):
+                        waiting.append(outcome)
+                    elif outcome:
+                        yield outcome
+                elif told in self._submitted:
+                    started(self._submitted[told][0])
+            if time.monotonic() > looked + TICK:
+                self.check()
+                room, looked = AHEAD * _threads(self._client), time.monotonic()
+
+    def check(self) -> None:
+        """Raises GeocloudError if the scheduler is lost, or is there again but knows nothing of this run."""
+        broken = self._client.status != "running" or self._client.scheduler_comm is not self._link
+        if broken or any(future.status == "cancelled" for _, future in self._submitted.values()):
+            raise GeocloudError(f"{self._scheduler}: lost, or it cancelled this run; start the run again to continue")
+
+    def _submit(self, job: Job) -> None:
+        self._tries[job.name] += 1
+        key = f"{self._key}-{job.name}-{self._tries[job.name]}"
+        about = {"key": key, "pure": False, "resources": self._resources}
+        future = self._client.submit(_run, job, self._mark, self._key, **about)
+        self._submitted[job.name] = job, future
+        future.add_done_callback(self._news.put)
+
+    def _finish(self, future: Any) -> Outcome | Job | None:
+        """The outcome of a finished job; the job if it is to be tried again; None if it is not finished after all."""
+        name = future.key.removeprefix(f"{self._key}-").rpartition("-")[0]
+        job = self._submitted[name][0]
+        try:
+            outcome = _outcome(job, future)
+        except Exception:
+            self.check()
+            future.add_done_callback(self._news.put)  # its worker died before this was fetched, another does it again
+            return None
+        del self._submitted[name]
+        again = outcome.failure == PASSING and self._tries[name] < MOST_TRIES and not _is_killer(future)
+        return job if again else outcome
 
 
 def _outcome(job: Job, future: Any) -> Outcome:
@@ -105,13 +136,6 @@ def _is_killer(future: Any) -> bool:
     from distributed import KilledWorker
 
     return future.status == "error" and isinstance(future.exception(), KilledWorker)
-
-
-def _check(scheduler: str, client: Any, link: Any, futures: Iterable[Any]) -> None:
-    """Raises GeocloudError if the scheduler is lost, also if it is there again but knows nothing of these futures."""
-    broken = client.status != "running" or client.scheduler_comm is not link
-    if broken or any(future.status == "cancelled" for future in futures):
-        raise GeocloudError(f"{scheduler}: lost, or it cancelled this run; start the run again to continue")
 
 
 def _workers(client: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
 
 NAME = re.compile(r"/vsi\w+[/?].*|[A-Za-z][A-Za-z0-9_]+:(?!//).+", re.DOTALL)
 
-ARCHIVED = r".*?\.(?:zip|tar|tgz|tar\.gz)(?=}?/)"
+ARCHIVED = r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)"
 """An archive, at the beginning of the path of a file in it."""
 
 
@@ -59,12 +59,12 @@ def file_of(name: str) -> str | None:
 
 def _file_in(path: str) -> str | None:
     """The file of a path that may begin with ``/vsi…/`` and go on inside an archive."""
+    path = path.replace("{", "").replace("}", "")  # GDAL's way to mark where an archive's name ends
     while found := re.match(r"/?vsi(\w+)/(.*)", path, re.DOTALL):
         if found[1] in ("s3", "gs", "az"):
             archive = re.match(ARCHIVED, found[2])
             return f"{found[1]}://{archive[0] if archive else found[2]}"
         path = found[2]
-    path = path.replace("{", "").replace("}", "")  # GDAL's way to mark where an archive's name ends
     if re.match(r"https?://", path):
         archive = re.match(ARCHIVED, path)
         return archive[0] if archive else path
