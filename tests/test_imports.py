@@ -68,6 +68,7 @@ def test_libraries_stay_in_their_rooms():
         "geopandas": {"outputs", "batch", "pipeline"},
         "distributed": {"batch"},
         "boto3": {"io"},
+        "obstore": {"io"},
         "matplotlib": {"training", "pipeline"},
     }
     raster_free = {"model", "predict", "bands"}

@@ -80,7 +80,7 @@ def test_the_geopackage_opens_with_layer_attributes_and_a_default_style(tmp_path
     mask = blobs() * (not empty)
     path = tmp_path / "clouds.gpkg"
     frame = trace(tmp_path, mask, geobox())
-    write_layer(frame, path, layer="clouds", title="Clouds of S", abstract="how", qml=styles.polygons_qml())
+    write_layer([frame], path, layer="clouds", title="Clouds of S", abstract="how", qml=styles.polygons_qml())
     back = geopandas.read_file(path, layer="clouds")
     assert list(back.columns) == ["id", "area_m2", "mean_probability", "scene", "acquired", "geometry"]
     assert len(back) == len(frame) == (0 if empty else len(frame))

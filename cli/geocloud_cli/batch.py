@@ -117,14 +117,15 @@ def run(
       geocloud batch status masks/
     """
     from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, run_batch
+    from geocloud.io.remote import is_store
     from geocloud.pipeline import MaskOptions
 
     if ctx.obj["quiet"]:
         progress = "none"
     if not keep and not upload:
         raise click.UsageError("--no-keep without --upload would keep nothing at all")
-    if upload and not upload.startswith("s3://"):
-        raise click.UsageError(f"--upload {upload}: wanted a URL that starts with s3://")
+    if upload and not is_store(upload):
+        raise click.UsageError(f"--upload {upload}: wanted a URL that starts with s3://, gs:// or az://")
     read = options.read_options(given)
     compute, wanted = options.compute_options(given), Wanted(polygons, probability, quicklook)
     settings = Settings(model, read, MaskOptions(**given), wanted, upload, keep, compute)

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from geocloud.batch.catalog import walk
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
-from geocloud.io.remote import is_remote, list_files, read_bytes
+from geocloud.io.remote import is_remote, list_files
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
@@ -73,8 +73,8 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
     Args:
         sources: Each is one scene; a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), .SAFE
             products, archives and multi-band rasters; a glob; a text file that lists sources, or a CSV with a column
-            ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only on
-            ``s3://``).
+            ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only in
+            object stores).
         aside: The folder of results, which is not searched.
 
     Raises:
@@ -123,9 +123,14 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
         if path.resolve() not in lists:
             yield from _listed(path, aside, lists | {path.resolve()})
     elif is_item_path(path):
-        yield from _catalog(source)
+        yield from _in_catalog(source)
     else:
         yield _single(source, path)
+
+
+def _in_catalog(source: str) -> Iterator[Found]:
+    for place, name in walk(source):
+        yield Found.of(place, name, 1)
 
 
 def _single(source: str, path: PurePosixPath | Path) -> Found:
@@ -215,7 +220,7 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
 def _elsewhere(url: str) -> Iterator[Found]:
     kind = locate(url).kind
     if kind is Kind.ITEM:
-        yield from _catalog(url)
+        yield from _in_catalog(url)
     elif kind is not Kind.BUCKET:
         yield _single(url, PurePosixPath(without_secrets(url)))
     else:
@@ -231,7 +236,7 @@ def _elsewhere(url: str) -> Iterator[Found]:
 
 
 def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
-    """The scenes among the files of a folder on ``s3://``. Several products in one are an error; masking reports it."""
+    """The scenes among the files of a store's folder. Several products in one are an error; masking reports it."""
     if is_product(PurePosixPath(folder).name, names):
         yield _single(folder, PurePosixPath(folder))
         return
@@ -239,43 +244,6 @@ def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
     if products:
         yield Found.of(folder, _product_name(next(iter(products)), folder.rpartition("/")[2], False), 0)
     for name in names:
-        if name not in bands and PurePosixPath(name).suffix.lower() in RASTER_SUFFIXES:
+        path = PurePosixPath(name)
+        if is_archive(path) or (name not in bands and path.suffix.lower() in RASTER_SUFFIXES):
             yield _single(f"{folder}/{name}", PurePosixPath(name))
-
-
-def _catalog(source: str) -> Iterator[Found]:
-    """The items of a STAC item, item collection, collection or catalog, recursively."""
-    import pystac  # importing it takes longer than reading most sources
-
-    try:
-        place = source.partition("#")[0]
-        reader = _reader()
-        data = reader.json_loads(reader.read_text(place))
-        if data.get("type") == "FeatureCollection":
-            for feature in data.get("features", []):
-                if source in (place, f"{place}#{feature['id']}"):
-                    yield Found.of(f"{place}#{feature['id']}", str(feature["id"]), 1)
-            return
-        if data.get("type") == "Feature":
-            yield Found.of(source, str(data["id"]), 1)
-            return
-        top = pystac.read_file(place, stac_io=reader)
-        assert isinstance(top, pystac.Catalog)
-        for item in top.get_items(recursive=True):
-            yield Found.of(str(item.get_self_href()), item.id, 1)
-    except SceneError:
-        raise
-    except Exception as error:  # pystac raises all kinds of errors for invalid files
-        raise SceneReadError(f"{source}: cannot be read as STAC ({' '.join(str(error).split())})") from error
-
-
-def _reader() -> Any:
-    """A reader for pystac that also reads from ``s3://``."""
-    from pystac.stac_io import DefaultStacIO
-
-    class Reader(DefaultStacIO):
-        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
-            place = str(source)
-            return read_bytes(place).decode() if is_remote(place) else Path(place).read_text(encoding="utf-8")
-
-    return Reader()

@@ -1,4 +1,4 @@
-"""Files that describe an output folder: a STAC collection, and footprints for a GIS."""
+"""Files that describe an output folder: a STAC collection, and tables of its scenes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import geopandas
 import pandas as pd
 import pystac
 import shapely
@@ -17,12 +16,9 @@ from geocloud.batch.describe import EXTENSIONS
 from geocloud.batch.job import when
 from geocloud.batch.manifest import DONE, Entry
 from geocloud.errors import DependencyError, OutputError
-from geocloud.outputs import styles
 from geocloud.outputs.staging import Staging
-from geocloud.outputs.vector import write_layer
 
 COLLECTION = "collection.json"
-FOOTPRINTS = "footprints"
 EXPORTS = (".csv", ".json", ".parquet")
 
 
@@ -48,46 +44,6 @@ def write_collection(entries: Sequence[Entry], folder: Path) -> Path:
     links = collection.to_dict(include_self_link=False, transform_hrefs=False)
     path = folder / COLLECTION
     _place(path, json.dumps(links, indent=1).encode())
-    return path
-
-
-def write_footprints(entries: Sequence[Entry], folder: Path, form: str = "gpkg") -> Path:
-    """Writes the footprints of the finished scenes, with dates, percentages of cloud, shadow and valid pixels, paths.
-
-    ``form`` is gpkg (layer ``footprints``) or parquet; the geometry is in WGS 84. Returns the path. Raises
-    DependencyError, OutputError.
-    """
-    done = [e for e in entries if e.state == DONE]
-    geometry = [shapely.from_geojson(e.footprint) if e.footprint else None for e in done]
-    columns = {
-        "name": pd.Series([e.name for e in done], dtype="str"),
-        "acquired": pd.Series([when(e.acquired) for e in done], dtype="datetime64[ms, UTC]"),
-        "cloud_percent": pd.Series([e.cloud_percent for e in done], dtype="float64"),
-        **(
-            {"shadow_percent": pd.Series([e.shadow_percent for e in done], dtype="float64")}
-            if any(e.shadow_percent is not None for e in done)
-            else {}
-        ),
-        "valid_percent": pd.Series([e.valid_percent for e in done], dtype="float64"),
-        "model": pd.Series([e.model for e in done], dtype="str"),
-        "source": pd.Series([e.source for e in done], dtype="str"),
-    }
-    for kind in ("mask", "polygons", "probability", "quicklook"):
-        if kind == "mask" or any(kind in e.files for e in done):
-            columns[kind] = pd.Series([e.place(kind) for e in done], dtype="str")
-    frame = geopandas.GeoDataFrame(columns, geometry=geometry, crs="EPSG:4326")
-    path = folder / f"{FOOTPRINTS}.{form}"
-    with Staging([path], overwrite=True) as staging:
-        write_layer(
-            frame,
-            staging.place(path),
-            layer=FOOTPRINTS,
-            title=f"Scenes in {folder.resolve().name}",
-            abstract=f"{len(done)} scenes with their cloud percentage, masked by geocloud {version('geocloud')}",
-            qml=styles.footprints_qml(),
-            kind="Unknown",
-        )
-        staging.publish()
     return path
 
 

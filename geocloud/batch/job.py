@@ -67,7 +67,7 @@ class Settings:
     wanted: Wanted = field(default_factory=Wanted)
     """Files to write for each scene."""
     upload: str | None = None
-    """The ``s3://`` URL that results are uploaded to; None: no upload."""
+    """The URL in an object store that results are uploaded to; None: no upload."""
     keep: bool = True
     """Whether uploaded results stay in the output folder too."""
     compute: ComputeOptions = field(default_factory=ComputeOptions)

@@ -93,7 +93,7 @@ class Entry:
     files: dict[str, str]
     """File names by kind, in the manifest's folder or under ``uploaded``."""
     uploaded: str | None
-    """The ``s3://`` URL that the files were uploaded to; None: not uploaded."""
+    """The URL in an object store that the files were uploaded to; None: not uploaded."""
     scene_picture: bytes | None
     """Thumbnail of the scene, JPEG."""
     mask_picture: bytes | None

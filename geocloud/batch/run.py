@@ -159,7 +159,8 @@ def run_batch(
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
     """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
     # This imports geopandas: only after workers have started.
-    from geocloud.batch.folder import write_collection, write_footprints
+    from geocloud.batch.folder import write_collection
+    from geocloud.batch.footprints import write_footprints
 
     entries = read_entries(folder)
     made = [

@@ -10,17 +10,19 @@ from typing import Any
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.session import DummySession
 
 TROUBLE = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
 """What rasterio raises: its own errors, GDAL's that it does not wrap, UnicodeDecodeError for text not in UTF-8."""
 
 CACHE = 32 * 2**20
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
+    "session": DummySession(),  # or rasterio makes one of boto3 each time where AWS_ACCESS_KEY_ID is set: 20 ms
     "GDAL_CACHEMAX": CACHE,  # bytes; the default is 5 % of the machine's memory and no faster
     "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # or GDAL writes NAME.tar.gz.properties beside the source
 }
-"""GDAL options wherever geocloud reads or writes rasters."""
+"""Arguments of `rasterio.Env` wherever geocloud reads or writes rasters: GDAL options, but for the session."""
 
 
 def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
@@ -31,6 +33,9 @@ def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
 
 
 NAME = re.compile(r"/vsi\w+[/?].*|[A-Za-z][A-Za-z0-9_]+:(?!//).+", re.DOTALL)
+
+ARCHIVED = r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)"
+"""An archive, at the beginning of the path of a file in it."""
 
 
 def is_gdal_name(source: str | Path) -> bool:
@@ -54,13 +59,14 @@ def file_of(name: str) -> str | None:
 
 def _file_in(path: str) -> str | None:
     """The file of a path that may begin with ``/vsi…/`` and go on inside an archive."""
-    while found := re.match(r"/?vsi(\w+)/(.*)", path, re.DOTALL):
-        if found[1] == "s3":
-            return f"s3://{found[2]}"
-        path = found[2]
     path = path.replace("{", "").replace("}", "")  # GDAL's way to mark where an archive's name ends
+    while found := re.match(r"/?vsi(\w+)/(.*)", path, re.DOTALL):
+        if found[1] in ("s3", "gs", "az"):
+            archive = re.match(ARCHIVED, found[2])
+            return f"{found[1]}://{archive[0] if archive else found[2]}"
+        path = found[2]
     if re.match(r"https?://", path):
-        archive = re.match(r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)", path)
+        archive = re.match(ARCHIVED, path)
         return archive[0] if archive else path
     here = PurePath(path)  # on Windows also with backslashes
     return next((str(place) for place in (here, *here.parents) if _on_disk(str(place)) and Path(place).is_file()), None)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import warnings
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import geopandas
+import numpy as np
+import pandas as pd
 
 from geocloud.errors import DependencyError, OptionError, OutputError
 
@@ -37,12 +42,21 @@ def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:
 
 
 def write_layer(
-    frame: geopandas.GeoDataFrame, path: Path, *, layer: str, title: str, abstract: str, qml: str, kind: str = "Polygon"
+    frames: Iterable[geopandas.GeoDataFrame],
+    path: Path,
+    *,
+    layer: str,
+    title: str,
+    abstract: str,
+    qml: str,
+    kind: str = "Polygon",
 ) -> None:
     """Writes features in the format that the path's suffix stands for.
 
     Args:
-        frame: The features. GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS.
+        frames: The features, in one table or several of the same columns. GeoPackage and GeoParquet are written table
+            by table, so that only one has to be in memory, GeoParquet with a row group each; the others all at once.
+            GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS.
         path: The file to write.
         layer: Name of the layer. Use it when reading a GeoPackage, where the style is a further table.
         title: Of a GeoPackage's layer.
@@ -59,28 +73,62 @@ def write_layer(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
             if form == GEOPACKAGE:
-                frame.to_file(
-                    path,
-                    layer=layer,
-                    driver="GPKG",
-                    engine="pyogrio",
-                    geometry_type=kind,
-                    dataset_options={"VERSION": "1.2"},
-                    layer_options={"IDENTIFIER": title, "DESCRIPTION": abstract},
-                )
+                mode = "w"
+                for frame in frames:
+                    frame.to_file(
+                        path,
+                        layer=layer,
+                        driver="GPKG",
+                        engine="pyogrio",
+                        mode=mode,
+                        geometry_type=kind,
+                        dataset_options={"VERSION": "1.2"},
+                        layer_options={"IDENTIFIER": title, "DESCRIPTION": abstract},
+                    )
+                    mode = "a"
                 _add_style(path, layer, qml)
-            elif form == ".geojson":
+                return
+            if form == ".parquet":
+                _write_parquet(frames, path)
+                return
+            frame = pd.concat(list(frames))
+            if form == ".geojson":
                 if frame.crs is None:
                     raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene has no CRS; take .gpkg")
                 frame.to_crs(4326).to_file(path, driver="GeoJSON", engine="pyogrio", RFC7946="YES")
-            elif form == ".fgb":
-                frame.to_file(path, layer=layer, driver="FlatGeobuf", engine="pyogrio", geometry_type=kind)
             else:
-                frame.to_parquet(path)
+                frame.to_file(path, layer=layer, driver="FlatGeobuf", engine="pyogrio", geometry_type=kind)
     except ImportError as error:
         raise DependencyError("GeoParquet needs pyarrow; run pip install 'geocloud[batch]'") from error
     except (OSError, RuntimeError, sqlite3.Error) as error:
         raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
+
+
+def _write_parquet(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> None:
+    """GeoParquet 1.0, https://geoparquet.org/releases/v1.0.0/; geopandas writes only whole tables."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    kinds, boxes, writer = set[str](), [], None
+    for frame in frames:
+        table = pyarrow.table(frame.to_arrow(index=False, geometry_encoding="WKB"))
+        if writer is None:
+            writer = ParquetWriter(path, table.schema)
+        writer.write_table(table)
+        kinds |= set(frame.geom_type.dropna())
+        boxes.append(frame.total_bounds)
+    assert writer is not None
+    about: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": sorted(kinds),
+        "crs": frame.crs and frame.crs.to_json_dict(),
+    }
+    if not np.isnan(boxes).all():
+        about["bbox"] = [*np.nanmin(boxes, 0)[:2].tolist(), *np.nanmax(boxes, 0)[2:].tolist()]
+    name = frame.geometry.name
+    geo = {"version": "1.0.0", "primary_column": name, "columns": {name: about}}
+    writer.add_key_value_metadata({"geo": json.dumps(geo)})
+    writer.close()
 
 
 def _add_style(path: Path, layer: str, qml: str) -> None:

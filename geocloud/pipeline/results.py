@@ -194,7 +194,7 @@ def write_polygons(made: Made, options: MaskOptions, staging: Staging, plan: Out
     )
     title, qml = f"Clouds of {scene.name}", styles.polygons_qml(made.shadows)
     about = {"layer": tracing.LAYER, "title": title, "abstract": made.abstract, "qml": qml}
-    vector.write_layer(frame, staging.place(plan.polygons), **about)
+    vector.write_layer([frame], staging.place(plan.polygons), **about)
     if plan.polygons in plan.styles:
         staging.place_text(plan.styles[plan.polygons], qml)
     return len(frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from geocloud.errors import BandError, SceneReadError
+from geocloud.errors import BandError
 from geocloud.io.remote import is_remote
 from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.scene.cloud38 import patch_recipe, scene_recipe
@@ -38,7 +38,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     A folder or archive (.tar, .tar.gz, .tgz, .zip) of a Landsat product, an HLS granule or bare Sentinel-2 bands, or
     any one file of such a folder; a Sentinel-2 product (.SAFE), an archive of one, or a part of one; a folder of
     38-Cloud patches, one file of a patch, a raster with several bands, or a STAC item (``FILE#ID``: one of an item
-    collection). Rasters, items and, on ``s3://``, folders may be elsewhere. Raises SceneError.
+    collection). Rasters, archives, items and, in object stores, folders may be remote. Raises SceneError.
     """
     options = options or ReadOptions()
     found = locate(source)
@@ -64,12 +64,10 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
         case Kind.RASTER:
             return geotiff_recipe(found.place if is_remote(found.place) else str(found.path), options)
         case Kind.ARCHIVE if is_remote(found.place):
-            raise SceneReadError(
-                f"{found.place}: archives are read from a disk only; fetch it, or name its folder or STAC item"
-            )
+            return _product(open_container(found.place), options)
         case Kind.BANDS | Kind.ARCHIVE:
             try:
-                return _product(found.path, open_container(found.path), options)
+                return _product(open_container(found.path), options)
             except BandError as error:
                 if found.is_folder and _holds_scenes(found.path):
                     raise BandError(f"{error}; to mask all in it: geocloud batch {found.place} -o masks") from error
@@ -81,16 +79,18 @@ def open_scene(source: str | Path, options: ReadOptions | None = None) -> Raster
     return RasterScene(find_recipe(source, options), options)
 
 
-def _product(path: Path, container: Container, options: ReadOptions) -> SceneRecipe:
+def _product(container: Container, options: ReadOptions) -> SceneRecipe:
+    path = Path(container.source)
     if not container.names:
         inside = "only folders in it; name one of them" if path.is_dir() and any(path.iterdir()) else "it is empty"
-        raise BandError(f"{path}: no Landsat band files, {inside}")
+        raise BandError(f"{container.source}: no Landsat band files, {inside}")
     packed = find_packed(container.names)
     if len(packed) > 1:
         shown = ", ".join(packed[:4]) + (" …" if len(packed) > 4 else "")
-        raise BandError(f"{path}: {len(packed)} Sentinel-2 products in one archive ({shown}); unpack it and name one")
+        found = f"{len(packed)} Sentinel-2 products in one archive ({shown})"
+        raise BandError(f"{container.source}: {found}; unpack it and name one")
     if packed:
-        return safe_recipe(str(path), container.below(packed[0]), options)
+        return safe_recipe(container.source, container.below(packed[0]), options)
     return _bands(container, options)
 
 

@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import IO
 
-from geocloud.errors import SceneReadError
-from geocloud.io.remote import list_files, read_bytes
+from geocloud.errors import SceneReadError, without_secrets
+from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIXES = (".zip",)
@@ -78,14 +79,21 @@ def is_archive(path: PurePath) -> bool:
     return path.name.lower().endswith((*TAR_SUFFIXES, *ZIP_SUFFIXES))
 
 
-def open_container(path: Path) -> Container:
-    """A folder or an archive. Raises SceneReadError for a damaged archive."""
-    if path.is_dir():
-        return _folder(path)
+def open_container(place: str | Path) -> Container:
+    """A folder, or an archive on a disk or at a URL. Raises SceneReadError for a damaged archive."""
+    if not is_remote(place) and Path(place).is_dir():
+        return _folder(Path(place))
+    archive = _Archive(place)
+    if archive.remote and archive.compressed:
+        raise SceneReadError(
+            f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
+        )
     try:
-        return _zip(path) if path.name.lower().endswith(ZIP_SUFFIXES) else _tar(path)
+        return _zip(archive) if archive.name.lower().endswith(ZIP_SUFFIXES) else _tar(archive)
+    except SceneReadError:
+        raise
     except DAMAGE as error:
-        raise SceneReadError(f"{path}: damaged or cut off, cannot be read as an archive ({error})") from error
+        raise SceneReadError(f"{place}: damaged or cut off, cannot be read as an archive ({error})") from error
 
 
 def _folder(path: Path) -> Container:
@@ -118,7 +126,7 @@ def _on_disk(path: Path, names: tuple[str, ...]) -> Container:
 
 
 def open_bucket(url: str, below: bool = False) -> Container:
-    """The files directly in ``s3://bucket/folder/``, or all ``below`` it. Raises SceneReadError, DependencyError."""
+    """The files directly in a store's folder, or all ``below`` it. Raises SceneReadError, DependencyError."""
     root = url.rstrip("/")
     names = (address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
     return Container(
@@ -130,53 +138,70 @@ def open_bucket(url: str, below: bool = False) -> Container:
     )
 
 
-def _tar(path: Path) -> Container:
-    with tarfile.open(path) as archive:
+class _Archive:
+    """Where an archive is, on a disk or at a URL."""
+
+    def __init__(self, place: str | Path) -> None:
+        self.remote = is_remote(place)
+        self._place = place
+        self.source = without_secrets(str(place))
+        self.name = PurePosixPath(self.source).name if self.remote else Path(place).name
+        self.gdal_name = gdal_name(str(place)) if self.remote else Path(place).resolve().as_posix()
+        self.compressed = self.name.lower().endswith(TAR_SUFFIXES[1:])
+
+    def open(self) -> IO[bytes]:
+        """The file's bytes, from any place in it."""
+        return open_file(str(self._place)) if self.remote else Path(self._place).open("rb")
+
+
+def _tar(archive: _Archive) -> Container:
+    with archive.open() as file, tarfile.open(fileobj=file) as tar:
         # By position, so that a text is read without listing the archive again.
-        members = {_clean(m.name): m for m in archive if m.isreg()}  # no links, no devices
+        members = {_clean(m.name): m for m in tar if m.isreg()}  # no links, no devices
 
     def read(name: str) -> bytes:
-        with tarfile.open(path) as archive:
-            file = archive.extractfile(members[name])
-            return file.read(MAX_TEXT + 1) if file else b""
+        with archive.open() as file, tarfile.open(fileobj=file) as tar:
+            member = tar.extractfile(members[name])
+            return member.read(MAX_TEXT + 1) if member else b""
 
     def place(name: str) -> str | None:
-        # GDAL's vsitar knows long names of GNU's form only, not those that Python's and other tars write (pax).
-        if len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
+        # GDAL's vsitar knows long names of GNU's form only, not those that Python's and other tars write (pax), and it
+        # would fetch the headers of all members anew.
+        if not archive.remote and len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
             return None
         about = members[name]
-        zipped = "" if path.name.lower().endswith(".tar") else "/vsigzip/"
-        return f"/vsisubfile/{about.offset_data}_{about.size},{zipped}{path.resolve().as_posix()}"
+        zipped = "/vsigzip/" if archive.compressed else ""
+        return f"/vsisubfile/{about.offset_data}_{about.size},{zipped}{archive.gdal_name}"
 
-    return _archive(path, "vsitar", tuple(members), read, place)
+    return _archive(archive, "vsitar", tuple(members), read, place)
 
 
-def _zip(path: Path) -> Container:
-    with zipfile.ZipFile(path) as archive:
-        members = {_clean(info.filename): info for info in archive.infolist() if not info.is_dir()}
+def _zip(archive: _Archive) -> Container:
+    with archive.open() as file, zipfile.ZipFile(file) as packed:
+        members = {_clean(info.filename): info for info in packed.infolist() if not info.is_dir()}
 
     def read(name: str) -> bytes:
-        with zipfile.ZipFile(path) as archive, archive.open(members[name]) as file:
-            return file.read(MAX_TEXT + 1)
+        with archive.open() as file, zipfile.ZipFile(file) as packed, packed.open(members[name]) as member:
+            return member.read(MAX_TEXT + 1)
 
-    return _archive(path, "vsizip", tuple(members), read)
+    return _archive(archive, "vsizip", tuple(members), read)
 
 
 def _archive(
-    path: Path,
+    archive: _Archive,
     filesystem: str,
     names: tuple[str, ...],
     read: Callable[[str], bytes],
     place: Callable[[str], str | None] = lambda name: None,
 ) -> Container:
-    root = f"/{filesystem}/{{{path.resolve().as_posix()}}}"  # braces: GDAL then takes any name for the archive
+    root = f"/{filesystem}/{{{archive.gdal_name}}}"  # braces: GDAL then takes any name for the archive
     safe = tuple(sorted(n for n in names if ".." not in PurePosixPath(n).parts and not n.startswith("/")))
-    stem = path.name
+    stem = archive.name
     for suffix in (*TAR_SUFFIXES, *ZIP_SUFFIXES):
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
             break
-    return Container(str(path), stem, safe, lambda name: place(name) or f"{root}/{name}", read)
+    return Container(archive.source, stem, safe, lambda name: place(name) or f"{root}/{name}", read)
 
 
 def _clean(name: str) -> str:

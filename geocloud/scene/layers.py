@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -16,8 +18,10 @@ from geocloud.bands import Conversion
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.io.remote import READING, is_remote
+from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
 from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
+
+T = TypeVar("T")
 
 LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
@@ -29,20 +33,42 @@ method, some of which skip pixels."""
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
 
+REOPENINGS = 3
+"""How often a remote raster is opened anew because it cannot be read."""
+
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
     try:
         with rasterio.Env(**_settings(path)):
-            return gdal.open_quietly(path)
+            try:
+                return _open(path)
+            except RasterioError:
+                if not gdal_options(path):
+                    raise
+                _forget(path)
+                return _open(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label)
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
+def _open(path: str) -> rasterio.DatasetReader:
+    return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+
+
+def _forget(path: str) -> None:
+    """Has GDAL forget what it knows of a remote raster that cannot be read, so that it can be opened anew.
+
+    Where a connection ended early GDAL takes what came for all there is, and it remembers that a server refused.
+    """
+    with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
+        _open(path).close()
+
+
 def _settings(*paths: str) -> dict[str, Any]:
-    """GDAL's settings for rasters at these paths."""
-    return {**gdal.OPTIONS, **(READING if any(is_remote(path) or "/vsicurl" in path for path in paths) else {})}
+    """Arguments of `rasterio.Env` for rasters at these paths."""
+    return {**gdal.OPTIONS, **gdal_options(*paths)}
 
 
 class Layers:
@@ -58,7 +84,6 @@ class Layers:
             for band in recipe.bands:
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
-            self._readers = [(self._datasets[band.path], band) for band in recipe.bands]
             if recipe.mask:
                 self._datasets[recipe.mask.path] = open_raster(recipe.mask.path, recipe.mask.path)
             with rasterio.Env(**_settings(*self._datasets)):
@@ -68,6 +93,23 @@ class Layers:
             if isinstance(error, gdal.TROUBLE):
                 raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
             raise
+
+    @property
+    def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
+        return [(self._datasets[band.path], band) for band in self._recipe.bands]
+
+    def _read_again(self, path: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
+        """Reads from a raster; a remote one is opened anew as long as that fails. Raises RasterioError, OSError."""
+        for _ in range(REOPENINGS if gdal_options(path) else 0):
+            try:
+                return read(self._datasets[path])
+            except (RasterioError, OSError) as error:
+                self._datasets[path].close()
+                _forget(path)
+                if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                    raise
+                self._datasets[path] = _open(path)
+        return read(self._datasets[path])
 
     def _describe(self) -> None:
         self._check_bands()
@@ -102,16 +144,22 @@ class Layers:
         dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
         values = np.empty((len(self._readers), height, width), dtype)
         valid = np.ones((height, width), bool)
-        for position, (dataset, band) in enumerate(self._readers):
+        for position, band in enumerate(self._recipe.bands):
+
+            def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
+                values[at] = dataset.read(band.index, window=window, out_shape=(height, width))
+                return self._band_valid(dataset, band, window, values[at])
+
             try:
                 with rasterio.Env(**self._env):
-                    values[position] = dataset.read(band.index, window=window, out_shape=(height, width))
-                    valid &= self._band_valid(dataset, band, window, values[position])
+                    valid &= self._read_again(band.path, read)
             except (RasterioError, OSError) as error:
-                first, last = int(window.row_off), int(window.row_off + window.height) - 1
-                raise SceneReadError(
-                    f"{band.label}: damaged or cut off, rows {first} to {last} cannot be read; fetch the file again"
-                ) from error
+                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+                if gdal_options(band.path):
+                    raise SceneReadError(
+                        f"{band.label}: {rows} ({error}); is its server well, and the file?"
+                    ) from error
+                raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
         for band_values in values:
             if fill is not None:
                 valid &= band_values != fill
@@ -148,7 +196,9 @@ class Layers:
         """``(h, w)``, True where the mask beside the scene does not say that there is no data."""
         try:
             with rasterio.Env(**self._env):
-                marks = self._datasets[mask.path].read(mask.index, window=window, out_shape=shape)
+                marks = self._read_again(
+                    mask.path, lambda dataset: dataset.read(mask.index, window=window, out_shape=shape)
+                )
         except (RasterioError, OSError) as error:
             raise SceneReadError(f"{mask.path}: damaged or cut off, cannot be read; fetch the file again") from error
         return (marks & mask.bits) == 0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath
 
-from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import file_of, is_gdal_name
-from geocloud.io.remote import is_remote, list_files, names_file
+from geocloud.io.remote import is_remote, is_store, list_files, names_file
 from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
 from geocloud.scene.container import is_archive, open_container
 from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
@@ -91,12 +91,12 @@ def locate(source: str | Path) -> Source:
 
 
 def _kind_elsewhere(url: str) -> Kind:
-    path = PurePosixPath(url.partition("#")[0])
+    path = PurePosixPath(without_secrets(url).partition("#")[0])
     if path.suffix.lower() in STAC_SUFFIXES:
         return Kind.ITEM
     if is_archive(path):
         return Kind.ARCHIVE
-    return Kind.RASTER if names_file(url) or not url.startswith("s3://") else Kind.BUCKET
+    return Kind.RASTER if names_file(url) or not is_store(url) else Kind.BUCKET
 
 
 def _kind_here(place: str) -> Kind:

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from urllib.request import url2pathname
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
-from geocloud.io.remote import is_remote, read_bytes
+from geocloud.io.remote import is_remote, is_store, read_bytes
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import Level, ProductName
 from geocloud.scene.mtl import LEVEL1_GROUPS, parse_mtl
@@ -54,11 +55,40 @@ def is_item_path(path: Path) -> bool:
     if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
         return False
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            found = json.load(file)
+        found = read_document(str(path))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and ("stac_version" in found or found.get("type") == "FeatureCollection")
+    return bool(found.items) or "stac_version" in found.rest or found.rest.get("type") == "FeatureCollection"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a JSON file of STAC holds: an item, an item collection, a collection or a catalog."""
+
+    rest: dict[str, Any]
+    """All of it but the items, in whose place stand their ids."""
+    items: dict[str, bytes | None]
+    """Items as JSON, by id; None: several have this id."""
+
+    @classmethod
+    def parse(cls, text: bytes) -> Document:
+        """Parses a file, of whose items one at a time is in memory as Python objects. Raises ValueError."""
+        items: dict[str, bytes | None] = {}
+
+        def keep(found: dict[str, Any]) -> Any:
+            if found.get("type") != "Feature" or not ("assets" in found or "stac_version" in found):
+                return found
+            name = str(found.get("id"))
+            items[name] = None if name in items else json.dumps(found, separators=(",", ":")).encode()
+            return name
+
+        rest = json.loads(text, object_hook=keep)
+        return cls(rest if isinstance(rest, dict) else {}, items)
+
+
+def read_document(place: str) -> Document:
+    """The STAC file at a path or URL. Raises SceneNotFoundError, SceneReadError, FileNotFoundError, ValueError."""
+    return _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
 
 
 def read_item(source: str) -> Item:
@@ -68,27 +98,28 @@ def read_item(source: str) -> Item:
     """
     place, _, wanted = source.partition("#")
     try:
-        data = _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
+        items = read_document(place).items
     except FileNotFoundError as error:
         raise SceneNotFoundError(f"{place}: no such file") from error
     except (OSError, ValueError) as error:
         if isinstance(error, SceneReadError):
             raise
         raise SceneReadError(f"{place}: cannot be read as a STAC item ({error})") from error
-    features = data.get("features", [data]) if isinstance(data, dict) else []
-    items = [f for f in features if isinstance(f, dict) and f.get("type") == "Feature" and wanted in ("", f.get("id"))]
-    if not items:
+    if not items or (wanted and wanted not in items):
         raise SceneReadError(f"{source}: no STAC item there; 'geocloud batch' reads catalogs and collections")
-    if len(items) > 1:
+    if not wanted and len(items) > 1:
         raise SceneReadError(f"{place}: {len(items)} items; name one as {place}#ID, or give all to 'geocloud batch'")
-    found: Item = items[0]
+    text = items[wanted or next(iter(items))]
+    if text is None:
+        raise SceneReadError(f"{source}: several items have this id; give each its own")
+    found: Item = json.loads(text)
     return found
 
 
 @lru_cache(maxsize=4)
-def _load(place: str, stamp: int) -> Any:
-    """A file's JSON, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
-    return json.loads(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+def _load(place: str, stamp: int) -> Document:
+    """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
+    return Document.parse(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
 
 
 def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
@@ -122,7 +153,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         )
     bands = [
         BandSource(place, without_secrets(place), index)
-        for place, index in ((_absolute(base, assets[key]["href"]), index) for key, index in found)
+        for place, index in ((absolute(base, assets[key]["href"]), index) for key, index in found)
     ]
     rasters = [_raster(assets[key], index) for key, index in found]
     shifted_back = properties.get("earthsearch:boa_offset_applied") is True
@@ -135,7 +166,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         units, conversion = Units.LANDSAT_L1, None
         mtl_key = next((key for key in MTL_KEYS if key in assets), None)
         if mtl_key:
-            place = _absolute(base, assets[mtl_key]["href"])
+            place = absolute(base, assets[mtl_key]["href"])
             text = read_bytes(place) if is_remote(place) else Path(place).read_bytes()
             mtl = parse_mtl(text.decode("utf-8", "replace"), place)
             numbers = (3, 2, 1, 4) if (product.satellite or 8) < 8 else (4, 3, 2, 5)
@@ -227,14 +258,15 @@ def _scales(bands: list[dict[str, Any]]) -> tuple[Conversion | None, int | None]
     return Conversion((a, b, c, d), (e, f, g, h)), fill if isinstance(fill, int) else None
 
 
-def _absolute(base: str, href: str) -> str:
-    """Where an asset is; relative to the item."""
+def absolute(base: str, href: str) -> str:
+    """The path or URL that a link in a STAC file means, which may be relative to the file."""
     if is_remote(href):
         return href
     if href.startswith("file://"):
         return url2pathname(urlparse(href).path)  # %20 is a space; on Windows a drive follows /
-    if base.startswith("s3://"):
-        return "s3://" + urljoin("http://" + base.removeprefix("s3://"), href).removeprefix("http://")
+    if is_store(base):  # urljoin knows none of their schemes
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://" + urljoin(f"http://{place}", href).removeprefix("http://")
     if is_remote(base):
         return urljoin(base, href)
     return str(Path(base).parent / href)

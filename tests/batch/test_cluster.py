@@ -1,16 +1,13 @@
-"""A dask cluster as a user starts it: one scheduler, two workers, one of which is killed while it works."""
+"""A dask cluster as a user starts it: a scheduler and workers, which are killed, come late, and vanish altogether."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from archive import make_archive
-from test_remote import free_port, serve
-from torture import masks
+from servers import free_port
+from torture import masks, states
 
+from benchmarks.cluster import Cluster
 from geocloud.batch import BatchOptions, Settings, run_batch
 from geocloud.errors import GeocloudError
 from geocloud.pipeline import ComputeOptions
@@ -22,63 +19,58 @@ COUNT = 16
 
 @pytest.fixture
 def cluster(tmp_path):
-    """The scheduler's address, and a function that starts a worker."""
-    port = free_port()
-    tool = os.path.join(os.path.dirname(sys.executable), "dask")  # noqa: PTH118, PTH120
-    scheduler = serve(
-        [tool, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0"], port
-    )
-    processes = []
-
-    def worker(*options):
-        line = [tool, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-        line += ["--local-directory", str(tmp_path / "dask"), "--death-timeout", "30", *options]
-        processes.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        return processes[-1]
-
-    yield f"tcp://127.0.0.1:{port}", worker
-    for process in (*processes, scheduler):
-        process.kill()
-        process.wait()
+    found = Cluster(tmp_path)
+    yield found
+    found.kill()
 
 
-def wait_for(address, count):
-    from distributed import Client
-
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(count, timeout=60)
-    time.sleep(0.5)
-
-
-def test_a_worker_that_is_killed_loses_nothing(cluster, tmp_path):
-    address, worker = cluster
-    archive = make_archive(tmp_path / "archive", COUNT + 10)
-    entries = run_batch([str(archive)], tmp_path / "alone", BatchOptions())
-    victim, _ = worker(), worker()
-    wait_for(address, 2)
+def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, monkeypatch):
+    """One worker; after three scenes a second, and the first is killed; after ten, all. A new cluster does the rest."""
+    monkeypatch.setattr("geocloud.batch.cluster.TIMEOUT", 2)
+    archive, out = make_archive(tmp_path / "archive", COUNT + 10), tmp_path / "cluster"
+    alone = run_batch([str(archive)], tmp_path / "alone", BatchOptions())
+    victim, running = cluster.add_worker(), []
+    cluster.wait_for(1)
 
     def watch(status):
+        running.append(sum(state == "running" for state, _ in states(out).values()))
         if status.done == 3:
+            cluster.add_worker()
+            cluster.wait_for(2)
             victim.send_signal(signal.SIGKILL)
+        if status.done == 10:
+            cluster.kill()
 
-    seen = run_batch([str(archive)], tmp_path / "cluster", BatchOptions(scheduler=address), watch)
-    assert {e.name: (e.state, e.error) for e in seen} == {e.name: (e.state, e.error) for e in entries}
-    assert sum(e.state == "done" for e in seen) == COUNT
-    assert masks(tmp_path / "cluster") == masks(tmp_path / "alone")
+    with pytest.raises(GeocloudError, match="start the run again to continue"):
+        run_batch([str(archive)], out, BatchOptions(scheduler=cluster.address), watch)
+    assert max(running) <= 3, "one a thread, and the victim's: those that wait are waiting"
+    before = {name: finished for name, (state, finished) in states(out).items() if state == "done"}
+    assert 10 <= len(before) < COUNT and "running" not in {state for state, _ in states(out).values()}
+    again = Cluster(tmp_path)
+    try:
+        again.add_worker()
+        again.wait_for(1)
+        seen = list(run_batch([str(archive)], out, BatchOptions(scheduler=again.address)))
+    finally:
+        again.kill()
+    assert {e.name: (e.state, e.error) for e in seen} == {e.name: (e.state, e.error) for e in alone}
+    assert masks(out) == masks(tmp_path / "alone") and len(masks(out)) == COUNT
+    assert {e.name: e.finished for e in seen if e.name in before} == before, "what is done is not done again"
+    assert len({e.worker for e in seen if e.state == "done"}) == 3, "the late worker got work as well"
 
 
 def test_workers_without_the_resource_are_told_of(cluster, tmp_path, caplog):
-    address, worker = cluster
+    address, worker = cluster.address, cluster.add_worker
     archive = make_archive(tmp_path / "archive", 2, broken=False)
     options = BatchOptions(Settings(compute=ComputeOptions("cuda")), scheduler=address)
     with pytest.raises(GeocloudError, match="no workers"):
         run_batch([str(archive)], tmp_path / "out", options)
     worker()
-    wait_for(address, 1)
+    cluster.wait_for(1)
     with pytest.raises(GeocloudError, match="none of 1 workers has the resource GPU"):
         run_batch([str(archive)], tmp_path / "out", options)
     worker("--resources", "GPU=1")
-    wait_for(address, 2)
+    cluster.wait_for(2)
     logger = __import__("logging").getLogger("geocloud")
     logger.propagate = True
     entries = run_batch([str(archive)], tmp_path / "out", BatchOptions(scheduler=address))

@@ -11,18 +11,13 @@ import numpy as np
 import pytest
 from conftest import geobox, ramp, read_tif, write_tif
 from safe import L2A, numbers, write_safe
+from servers import free_port
 
 from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.simulate import SimulatedScene, write_level1
 
 BUCKET = "archive"
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def serve(command, port):

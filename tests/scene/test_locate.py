@@ -61,6 +61,10 @@ def test_rasters_archives_and_what_is_not_there(tmp_path):
         ("s3://bucket/LC08_product", Kind.BUCKET),
         ("s3://bucket/a.tif", Kind.RASTER),
         ("s3://bucket/a.tar", Kind.ARCHIVE),
+        ("gs://bucket/LC08_product", Kind.BUCKET),
+        ("az://container/a.zip", Kind.ARCHIVE),
+        ("https://there.org/a.tar?sig=x", Kind.ARCHIVE),
+        ("https://there.org/a.json?sig=x", Kind.ITEM),
     ],
 )
 def test_addresses_are_told_by_name_alone(address, kind):
@@ -113,6 +117,7 @@ def test_a_list_of_a_batch_may_hold_them(tmp_path):
         ("/vsizip//vsicurl/https://there.org/a.zip/b.tif", "https://there.org/a.zip", "b"),
         ("/vsitar/vsicurl/https://there.org/a.tar.gz/in/b.tif", "https://there.org/a.tar.gz", "b"),
         ("/vsis3/bucket/in/a.tif", "s3://bucket/in/a.tif", "a"),
+        ("/vsizip/{/vsigs/bucket/in/a.zip}/b.tif", "gs://bucket/in/a.zip", "b"),
         ('NETCDF:"/vsicurl/https://there.org/a.nc":data', "https://there.org/a.nc", "a_data"),
         ("HDF5:gone.h5://group/data", None, "gone_data"),
         ("/vsicurl?use_head=no&url=https%3A%2F%2Fthere.org%2Fa.tif", None, "vsicurl"),
