@@ -69,7 +69,12 @@ def batch() -> None:
 @option(
     "Output", "--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints."
 )
-@option("Output", "--upload", metavar="s3://BUCKET/DIR", help="Upload each scene's results when they are complete.")
+@option(
+    "Output",
+    "--upload",
+    metavar="s3://BUCKET/DIR",
+    help="Upload each scene's results when they are complete; or gs://, az://.",
+)
 @option("Output", "--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
 @options.as_json
 @option("Run", "--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
@@ -106,7 +111,7 @@ def run(
     **given: Any,
 ) -> None:
     """Mask every scene in SOURCE: a folder (searched for Landsat, HLS and .SAFE folders, .tar, .zip and GeoTIFFs), a
-    glob, a text or CSV list, a STAC item, item collection or catalog, or an https:// or s3:// URL of these.
+    glob, a text or CSV list, a STAC item, item collection or catalog, or an https://, s3://, gs:// or az:// URL of these.
 
     Run it again to continue where it stopped. Exit code 0: all done; 1: some failed.
 
