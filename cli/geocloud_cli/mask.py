@@ -53,8 +53,8 @@ def mask(
     **given: Any,
 ) -> None:
     """Mask the clouds of SCENE: a Landsat, Sentinel-2 (.SAFE) or HLS product as a folder, .tar, .tar.gz or .zip, any
-    file of such a folder, a raster with red, green, blue and near-infrared bands, a STAC item, an https://, s3://, gs:// or az://
-    address of a raster or item, or 38-Cloud patches.
+    file of such a folder, a raster with red, green, blue and near-infrared bands, a STAC item, an https://, s3://,
+    gs:// or az:// address of these, or 38-Cloud patches.
 
     The mask is a Cloud Optimized GeoTIFF on the scene's own grid: 0 clear, 1 cloud, 2 cloud shadow (with
     --shadows), 255 no data.
