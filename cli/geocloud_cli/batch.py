@@ -111,7 +111,8 @@ def run(
     **given: Any,
 ) -> None:
     """Mask every scene in SOURCE: a folder (searched for Landsat, HLS and .SAFE folders, .tar, .zip and GeoTIFFs), a
-    glob, a text or CSV list, a STAC item, item collection or catalog, or an https://, s3://, gs:// or az:// URL of these.
+    glob, a text or CSV list, a STAC item, item collection or catalog, or an https://, s3://, gs:// or az:// URL of
+    these.
 
     Run it again to continue where it stopped. Exit code 0: all done; 1: some failed.
 
