@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,9 @@ from geocloud.errors import DependencyError, GeocloudError
 GPU = "GPU"
 TIMEOUT = 30
 """Seconds that a scheduler may take to respond."""
+
+AHEAD = 4
+"""Scenes per thread that a scheduler is given at a time: it would hold half a million in memory."""
 
 
 def run_on_cluster(
@@ -49,7 +53,10 @@ def run_on_cluster(
             how = {"pure": False, "resources": resources or None}
             return client.submit(_run, job, mark, key=f"geocloud-{job.name}-{run}-{tries[job.name]}", **how)
 
-        waiting = as_completed([submit(job) for job in jobs], loop=client.loop, raise_errors=False, with_results=True)
+        left = iter(jobs)
+        room = AHEAD * sum(max(1, info["nthreads"]) for info in workers.values())
+        first = [submit(job) for job in islice(left, max(room, 1))]
+        waiting = as_completed(first, loop=client.loop, raise_errors=False, with_results=True)
         for future, result in waiting:
             job = by_name["-".join(future.key.split("-")[1:-2])]
             if future.status == "finished":
@@ -66,6 +73,7 @@ def run_on_cluster(
             if outcome.failure == PASSING and tries[job.name] < MOST_TRIES:
                 waiting.add(submit(job))
             else:
+                waiting.update([submit(job) for job in islice(left, 1)])
                 yield outcome
 
 

@@ -1,0 +1,234 @@
+// The map: coastlines and footprints on a canvas, in degrees, with longitude shortened as in the middle of the data.
+"use strict";
+{
+  const SHADES = ["#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00"];  // clear to cloud; without a number: grey
+  const SMALL = 5;  // pixels, below which a footprint is drawn as a rectangle
+  const canvas = document.querySelector("#map canvas"), paint = canvas.getContext("2d");
+  let rings = [], scene = [], boxes = [], squeeze = 1, least = .01, view = null, visible = new Uint8Array(0), asked = false;
+
+  const colour = name => getComputedStyle(document.body).getPropertyValue(name);
+  const scale = () => canvas.clientWidth / view.width;  // pixels of the page for a degree of latitude
+  const height = () => canvas.clientHeight / scale();
+  const x = lon => ((lon - view.lon) * squeeze * scale()) + canvas.clientWidth / 2;
+  const y = lat => (view.lat - lat) * scale() + canvas.clientHeight / 2;
+  const place = (px, py) => [view.lon + (px - canvas.clientWidth / 2) / scale() / squeeze, view.lat - (py - canvas.clientHeight / 2) / scale()];
+  const shade = at => Number.isNaN(all.cloud[at]) ? "#8a929b" : SHADES[Math.min(4, Math.floor(all.cloud[at] / 20))];
+
+  function gather() {
+    for (let at = 0; at < all.size; at++) {
+      for (const flat of all.rings[at] || []) {
+        let [left, bottom, right, top] = [Infinity, Infinity, -Infinity, -Infinity];
+        for (let i = 0; i < flat.length; i += 2) {
+          left = Math.min(left, flat[i] / 1e3); right = Math.max(right, flat[i] / 1e3);
+          bottom = Math.min(bottom, flat[i + 1] / 1e3); top = Math.max(top, flat[i + 1] / 1e3);
+        }
+        rings.push(flat); scene.push(at); boxes.push(left, bottom, right, top);
+      }
+    }
+  }
+  function bounds(which) {  // of some rings, by their places
+    const found = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const i of which) {
+      for (const side of [0, 1]) {
+        found[side] = Math.min(found[side], boxes[4 * i + side]);
+        found[side + 2] = Math.max(found[side + 2], boxes[4 * i + side + 2]);
+      }
+    }
+    return found;
+  }
+  function fit([left, bottom, right, top], room) {
+    const ratio = canvas.clientWidth / canvas.clientHeight;
+    const width = Math.max((right - left) * squeeze, (top - bottom) * ratio, least) * room;
+    view = { lon: (left + right) / 2, lat: (bottom + top) / 2, width: Math.min(width, 400) };
+    ask();
+  }
+  function start() {
+    rings = []; scene = []; boxes = [];
+    gather();
+    document.getElementById("map").hidden = !rings.length;
+    if (!rings.length) return;
+    const [left, bottom, right, top] = bounds(rings.keys());
+    squeeze = Math.max(.2, Math.cos((bottom + top) / 2 * Math.PI / 180));
+    least = Math.min(1, 40 * (boxes[3] - boxes[1]) || 1);
+    start.all = [left, bottom, right, top];
+    fit(start.all, 1.12);
+  }
+  function ask() { if (!asked) { asked = true; requestAnimationFrame(draw); } }
+
+  function outline(flat, unit, steps) {  // a ring as a path; coastlines are steps from point to point
+    let lon = 0, lat = 0;
+    for (let i = 0; i < flat.length; i += 2) {
+      [lon, lat] = steps ? [lon + flat[i], lat + flat[i + 1]] : [flat[i], flat[i + 1]];
+      if (i) paint.lineTo(x(lon / unit), y(lat / unit)); else paint.moveTo(x(lon / unit), y(lat / unit));
+    }
+    paint.closePath();
+  }
+  function draw() {
+    asked = false;
+    if (!view || !canvas.clientWidth) return;
+    const dense = devicePixelRatio || 1, [wide, high] = [canvas.clientWidth, canvas.clientHeight];
+    if (canvas.width !== Math.round(wide * dense)) { canvas.width = Math.round(wide * dense); canvas.height = Math.round(high * dense); }
+    paint.setTransform(dense, 0, 0, dense, 0, 0);
+    paint.fillStyle = colour("--sea");
+    paint.fillRect(0, 0, wide, high);
+    paint.beginPath();
+    for (const ring of report.land || []) outline(ring, 20, true);
+    paint.fillStyle = colour("--land");
+    paint.fill();
+    paint.strokeStyle = colour("--coast");
+    paint.lineWidth = 1;
+    paint.stroke();
+    graticule(wide, high);
+    const [left, top] = place(0, 0), [right, bottom] = place(wide, high), size = scale();
+    paint.strokeStyle = colour("--edge");
+    paint.globalAlpha = .75;
+    for (const wanted of ["#8a929b", ...SHADES]) {
+      paint.fillStyle = wanted;
+      for (let i = 0; i < rings.length; i++) {
+        const [l, b, r, t] = [boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]];
+        if (!visible[scene[i]] || r < left || l > right || t < bottom || b > top || shade(scene[i]) !== wanted) continue;
+        if ((t - b) * size < SMALL) {
+          paint.fillRect(x(l), y(t), Math.max(2, (r - l) * squeeze * size), Math.max(2, (t - b) * size));
+        } else {
+          paint.beginPath();
+          outline(rings[i], 1e3, false);
+          paint.fill();
+          paint.stroke();
+        }
+      }
+    }
+    paint.globalAlpha = 1;
+    if (chosen != null) mark();
+  }
+  function mark() {  // the chosen scene: a double line, and where it is small a ring around it
+    paint.beginPath();
+    for (const flat of all.rings[chosen] || []) {
+      outline(flat, 1e3, false);
+      const i = rings.indexOf(flat), [l, b, r, t] = boxes.slice(4 * i, 4 * i + 4);
+      if ((t - b) * scale() < 3 * SMALL) {
+        paint.moveTo(x((l + r) / 2) + 9, y((b + t) / 2));
+        paint.arc(x((l + r) / 2), y((b + t) / 2), 9, 0, 7);
+      }
+    }
+    for (const [name, width] of [["--card", 5], ["--text", 2]]) {
+      paint.strokeStyle = colour(name);
+      paint.lineWidth = width;
+      paint.stroke();
+    }
+  }
+  function graticule(wide, high) {
+    const step = [60, 30, 20, 10, 5, 2, 1, .5, .2, .1, .05, .02, .01].find(degrees => degrees * scale() * squeeze < wide / 2.5) || .01;
+    const digits = step < .1 ? 2 : step < 1 ? 1 : 0, [left, top] = place(0, 0), [right, bottom] = place(wide, high);
+    const degrees = (value, ends) => `${Math.abs(value).toFixed(digits)}°${Math.abs(value) < step / 2 ? "" : ends[+(value < 0)]}`;
+    paint.strokeStyle = colour("--grid");
+    paint.fillStyle = colour("--soft");
+    paint.font = "11px system-ui, sans-serif";
+    paint.lineWidth = 1;
+    paint.beginPath();
+    for (let lon = Math.ceil(Math.max(left, -180) / step) * step; lon <= Math.min(right, 180.001); lon += step) {
+      paint.moveTo(x(lon), y(Math.min(top, 90))); paint.lineTo(x(lon), y(Math.max(bottom, -90)));
+      if (x(lon) > 30 && x(lon) < wide - 30) paint.fillText(degrees(lon, "EW"), x(lon) + 3, high - 5);
+    }
+    for (let lat = Math.ceil(Math.max(bottom, -90) / step) * step; lat <= Math.min(top, 90); lat += step) {
+      paint.moveTo(x(Math.max(left, -180)), y(lat)); paint.lineTo(x(Math.min(right, 180)), y(lat));
+      if (y(lat) > 16 && y(lat) < high - 20) paint.fillText(degrees(lat, "NS"), 5, y(lat) - 3);
+    }
+    paint.stroke();
+  }
+
+  function within(flat, lon, lat) {  // even-odd rule
+    let inside = false;
+    for (let i = 0, j = flat.length - 2; i < flat.length; j = i, i += 2) {
+      const [ax, ay, bx, by] = [flat[i] / 1e3, flat[i + 1] / 1e3, flat[j] / 1e3, flat[j + 1] / 1e3];
+      if ((ay > lat) !== (by > lat) && lon < (bx - ax) * (lat - ay) / (by - ay) + ax) inside = !inside;
+    }
+    return inside;
+  }
+  function under(px, py) {  // the scenes at a point of the canvas, small ones with a margin for fingers
+    const [lon, lat] = place(px, py), near = SMALL / scale(), found = new Set();
+    for (let i = 0; i < rings.length; i++) {
+      const small = (boxes[4 * i + 3] - boxes[4 * i + 1]) * scale() < SMALL, edge = small ? near : 0;
+      if (visible[scene[i]] && lon >= boxes[4 * i] - edge / squeeze && lon <= boxes[4 * i + 2] + edge / squeeze &&
+          lat >= boxes[4 * i + 1] - edge && lat <= boxes[4 * i + 3] + edge && (small || within(rings[i], lon, lat))) found.add(scene[i]);
+    }
+    return [...found];
+  }
+  function open(px, py) {  // of several, each click opens the next
+    const there = under(px, py), next = there[(there.indexOf(chosen) + 1) % there.length];
+    if (next != null) location.hash = encodeURIComponent(all.name[next]);
+  }
+  function hover(px, py) {
+    const there = px == null ? [] : under(px, py), named = there[Math.max(0, there.indexOf(chosen))];
+    document.getElementById("here").textContent = !there.length ? "" :
+      `${all.name[named]}${Number.isNaN(all.cloud[named]) ? "" : `, ${number(all.cloud[named])} % cloud`}` +
+      (there.length > 1 ? ` (${there.length} here)` : "");
+    canvas.style.cursor = there.length ? "pointer" : "grab";
+  }
+
+  function zoom(by, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) {
+    const [lon, lat] = place(px, py);
+    view.width = Math.min(400, Math.max(least / 20, view.width / by));
+    const [lonNow, latNow] = place(px, py);
+    move(lonNow - lon, latNow - lat);
+  }
+  function move(lon, lat) {
+    view.lon = Math.min(200, Math.max(-200, view.lon - lon));
+    view.lat = Math.min(90, Math.max(-90, view.lat - lat));
+    ask();
+  }
+  const fingers = new Map();
+  let moved = 0;
+  canvas.onpointerdown = event => {
+    fingers.set(event.pointerId, event);
+    moved = 0;
+    canvas.setPointerCapture(event.pointerId);
+  };
+  canvas.onpointermove = event => {
+    const before = fingers.get(event.pointerId);
+    if (!before) { requestAnimationFrame(() => hover(event.offsetX, event.offsetY)); return; }
+    const [dx, dy] = [event.offsetX - before.offsetX, event.offsetY - before.offsetY];
+    moved += Math.abs(dx) + Math.abs(dy);
+    const other = [...fingers.values()].find(finger => finger.pointerId !== event.pointerId);
+    if (other) {
+      const far = finger => Math.hypot(finger.offsetX - other.offsetX, finger.offsetY - other.offsetY) || 1;
+      zoom(far(event) / far(before), other.offsetX, other.offsetY);
+    } else if (moved > 4) move(dx / scale() / squeeze, -dy / scale());
+    fingers.set(event.pointerId, event);
+  };
+  canvas.onpointerup = event => { if (fingers.delete(event.pointerId) && moved <= 4) open(event.offsetX, event.offsetY); };
+  canvas.onpointercancel = event => fingers.delete(event.pointerId);
+  canvas.onpointerleave = () => hover();
+  canvas.addEventListener("wheel", event => {
+    event.preventDefault();
+    zoom(Math.exp(-event.deltaY / 300), event.offsetX, event.offsetY);
+  }, { passive: false });
+  canvas.onkeydown = event => {
+    const far = view.width / 8, act = {
+      "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => fit(start.all, 1.12), ArrowLeft: () => move(far / squeeze, 0),
+      ArrowRight: () => move(-far / squeeze, 0), ArrowUp: () => move(0, -far), ArrowDown: () => move(0, far),
+      Enter: () => open(canvas.clientWidth / 2, canvas.clientHeight / 2),
+    }[event.key];
+    if (act) { act(); event.preventDefault(); }
+  };
+  document.getElementById("closer").onclick = () => zoom(1.8);
+  document.getElementById("farther").onclick = () => zoom(1 / 1.8);
+  document.getElementById("whole").onclick = () => fit(start.all, 1.12);
+  new ResizeObserver(ask).observe(canvas);
+  matchMedia("(prefers-color-scheme: dark)").onchange = ask;
+
+  listeners.shown.push(loaded => {
+    visible = new Uint8Array(all.size);
+    for (const at of found) visible[at] = 1;
+    if (loaded) start(); else if (view) ask();
+  });
+  listeners.chosen.push(() => {
+    const mine = scene.flatMap((at, i) => at === chosen ? [i] : []);
+    if (!view || !mine.length) return;
+    const [left, bottom, right, top] = bounds(mine);
+    if (x(right) < 0 || x(left) > canvas.clientWidth || y(bottom) < 0 || y(top) > canvas.clientHeight) {
+      view.lon = (left + right) / 2;
+      view.lat = (bottom + top) / 2;
+    }
+    ask();
+  });
+}
