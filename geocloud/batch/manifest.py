@@ -1,7 +1,7 @@
 """The manifest: an SQLite database in the output folder, with the state of each scene and the reasons of failures.
 
-Thumbnails have a table of their own, or reading states would mean reading pictures. SQLite keeps a rollback journal, not
-WAL, which does not work on network file systems (https://sqlite.org/wal.html). With it a reader holds writers up while
+Thumbnails have a table of their own, or reading states would mean reading pictures. SQLite keeps a rollback journal, no
+WAL: that does not work on network file systems (https://sqlite.org/wal.html). With it a reader holds writers up while
 it reads: `geocloud.batch.entries` reads in short pages.
 """
 

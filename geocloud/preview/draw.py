@@ -91,7 +91,7 @@ def preview_scene(
         clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
         pictures = []
         for bands in COLOURS[options.colour]:
-            plain = render(seen, bands)
+            plain = render(seen, bands, clouds)
             if clouds is None or options.beside:
                 pictures.append(plain)
             if clouds is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.outputs import styles
-from geocloud.outputs.mask import CLOUD, SHADOW
+from geocloud.outputs.mask import CLEAR, CLOUD, SHADOW
 
 Pixels = NDArray[np.uint8]
 
@@ -19,12 +19,20 @@ FALSE_COLOUR = (3, 0, 1)
 """Bands shown as red, green and blue: natural colour, and false colour, in which vegetation is red."""
 
 GAMMA = 0.7
+KNEE = 0.88
+"""Of the stretch: the exponent, and the share of the range from black to white that its upper end is given."""
+
 GAP = 8
 """Pixels between pictures side by side."""
 
-SPAN = 0.25
-"""Smallest range of reflectance that is stretched from black to white, or dark scenes would look bright."""
+SPAN = 0.08
+"""Smallest range of reflectance that is stretched from black to white, or noise would be seen on open water."""
 
+ENOUGH = 0.03
+"""Smallest share of the valid pixels that must be clear for the stretch to go by them."""
+
+REACH = 3.0
+"""How many times as far from the haze as the median the upper end of a stretch is at most, if clouds are unknown."""
 
 SHOWN = {SHADOW: styles.SHADOW_RGB, CLOUD: styles.CLOUD_RGB}
 """Mask classes that are drawn, and their colours."""
@@ -56,20 +64,29 @@ class Overview:
         return np.concatenate(self._rows, 1)
 
 
-def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
+def render(
+    reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL, mask: Pixels | None = None
+) -> Pixels:
     """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
-    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, so that
-    clouds stay white.
+    The stretch runs from each band's 1st percentile, its haze, to the 99th percentile of all three together, over what
+    ``mask`` ``(h, w)`` calls clear: the land is as bright among clouds as without them, and what is brighter than that,
+    clouds above all, shares the lightest greys. Where no mask is at hand, or hardly anything is clear, the upper end is
+    at most `REACH` times as far from the haze as the median.
     """
     valid = np.isfinite(reflectance[list(bands)]).all(0)
     picture = np.zeros((*valid.shape, 4), "uint8")
     if not valid.any():
         return picture
     shown = reflectance[list(bands)][:, valid]
-    low = np.percentile(shown, 1, axis=1, keepdims=True)
-    high = max(float(np.percentile(shown, 98)), float(low.max()) + SPAN)
-    bright = np.clip((shown - low) / (high - low), 0, 1) ** GAMMA
+    clear = np.zeros(shown.shape[1], bool) if mask is None else mask[valid] == CLEAR
+    known = clear.mean() >= ENOUGH
+    seen = shown[:, clear] if known else shown
+    low = np.percentile(seen, 1, axis=1, keepdims=True)
+    middle, high = np.percentile(seen - low, (50, 99))
+    span = max(high if known else min(high, REACH * middle), SPAN)
+    steps = np.maximum(shown - low, 0) / span
+    bright = np.where(steps < 1, KNEE * steps**GAMMA, 1 - (1 - KNEE) * np.exp(1 - np.maximum(steps, 1)))
     picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
     picture[valid, 3] = 255
     return picture

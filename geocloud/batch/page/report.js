@@ -49,6 +49,7 @@ const report = {  // called by the scripts of the folder "report"
     }
     show();
     listeners.shown.forEach(call => call(true));
+    document.body.dataset.ready = "all";
     follow();
     if (chosen == null && matchMedia("(min-width: 1000px)").matches && all.size) choose(Math.max(0, all.picture.indexOf(1)));
   },
