@@ -114,8 +114,7 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
 
     coast = Path(__file__).parent.parent / "geocloud" / "batch" / "page" / "coast.js"
     rings = json.loads(coast.read_text().split("report.coast(")[1].rstrip(");\n"))
-    islands = [shapely.Polygon(np.cumsum(np.reshape(ring, (-1, 2)), 0) / 20).buffer(0) for ring in rings]
-    land = shapely.union_all(islands)
+    land = shapely.union_all([shapely.Polygon(unfold(ring)).buffer(0) for ring in rings])
     shapely.prepare(land)
     found = []
     for row in range(1, 125):
@@ -135,6 +134,19 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
         day = date(2024, 1, 1) + timedelta(days=8 * (number // len(found)) + path % 8)
         satellite = "LC08" if number // len(found) % 2 else "LC09"
         yield f"{satellite}_L1TP_{path:03}{row:03}_{day:%Y%m%d}_{day:%Y%m%d}_02_T1", corners
+
+
+def unfold(letters: str) -> list[tuple[float, float]]:
+    """The points of a ring of the report's coastlines, see ``recipes/coast.py``."""
+    values, value, shift = [0, 0], 0, 0
+    for letter in letters:
+        bits = ord(letter) - 63
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits < 32:
+            values.append(values[-2] + (~(value >> 1) if value & 1 else value >> 1))
+            value = shift = 0
+    return [(lon / 50, lat / 50) for lon, lat in zip(values[2::2], values[3::2], strict=True)]
 
 
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:

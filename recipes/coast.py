@@ -3,7 +3,8 @@
 MAP is a vector file of Natural Earth's countries or land, whose data are in the public domain
 (https://www.naturalearthdata.com); the committed file is made of the layer ``countries`` that QGIS installs:
 ``python recipes/coast.py /usr/share/qgis/resources/data/world_map.gpkg geocloud/batch/page/coast.js``.
-Rings are in twentieths of a degree: the first point, then the step from each point to the next.
+Rings are encoded as polylines are by Google's algorithm: steps from point to point in fiftieths of a degree, five bits a
+letter (https://developers.google.com/maps/documentation/utilities/polylinealgorithm), longitude first.
 """
 
 from __future__ import annotations
@@ -16,30 +17,43 @@ import geopandas
 import numpy as np
 import shapely
 
-TOLERANCE = 0.17
-"""Degrees that a simplified coast may be off: a pixel or two of a map of a whole country."""
+TOLERANCE = 0.085
+"""Degrees that a simplified coast may be off."""
 
-SMALLEST = 0.15
+SMALLEST = 0.04
 """Square degrees: smaller islands are left out."""
+
+UNITS = 50
+"""Steps to a degree."""
 
 HEAD = "// Coastlines, simplified from Natural Earth, public domain (naturalearthdata.com), by recipes/coast.py.\n"
 
 
-def coast(path: str) -> list[list[int]]:
-    """The outer rings of all land."""
+def coast(path: str) -> list[str]:
+    """The outer rings of all land, the largest first."""
     layer = "countries" if path.endswith(".gpkg") else None
     land = shapely.union_all(shapely.make_valid(geopandas.read_file(path, layer=layer).geometry.to_numpy()))
     parts = [part for part in shapely.get_parts(land) if part.geom_type == "Polygon" and part.area >= SMALLEST]
     rings = []
     for part in sorted(parts, key=lambda part: -part.area):
         points = shapely.get_coordinates(shapely.Polygon(part.exterior).simplify(TOLERANCE))
-        steps = np.diff(np.rint(points * 20).astype(int), axis=0, prepend=0)[:-1]  # the last point is the first
+        steps = np.diff(np.rint(points * UNITS).astype(int), axis=0, prepend=0)[:-1]  # the last point is the first
         if len(steps) > 2:
-            rings.append(steps.ravel().tolist())
+            rings.append("".join(letters(int(step)) for step in steps.ravel()))
     return rings
+
+
+def letters(step: int) -> str:
+    """A step: its sign in the lowest bit, then five bits a letter, with a sixth where more follow."""
+    rest = ~(step << 1) if step < 0 else step << 1
+    found = ""
+    while rest >= 32:
+        found += chr(63 + (32 | rest & 31))
+        rest >>= 5
+    return found + chr(63 + rest)
 
 
 if __name__ == "__main__":
     rings = coast(sys.argv[1])
     Path(sys.argv[2]).write_text(f"{HEAD}report.coast({json.dumps(rings, separators=(',', ':'))});\n", encoding="utf-8")
-    print(f"{len(rings)} rings, {sum(map(len, rings)) // 2} points, {Path(sys.argv[2]).stat().st_size} bytes")
+    print(f"{len(rings)} rings, {Path(sys.argv[2]).stat().st_size} bytes")

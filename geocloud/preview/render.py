@@ -69,7 +69,7 @@ def render(
 ) -> Pixels:
     """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
-    The stretch runs from each band's 1st percentile, its haze, to the 99th percentile of all three together, over what
+    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, over what
     ``mask`` ``(h, w)`` calls clear: the land is as bright among clouds as without them, and what is brighter than that,
     clouds above all, shares the lightest greys. Where no mask is at hand, or hardly anything is clear, the upper end is
     at most `REACH` times as far from the haze as the median.
@@ -83,10 +83,10 @@ def render(
     known = clear.mean() >= ENOUGH
     seen = shown[:, clear] if known else shown
     low = np.percentile(seen, 1, axis=1, keepdims=True)
-    middle, high = np.percentile(seen - low, (50, 99))
+    middle, high = np.percentile(seen - low, (50, 98))
     span = max(high if known else min(high, REACH * middle), SPAN)
     steps = np.maximum(shown - low, 0) / span
-    bright = np.where(steps < 1, KNEE * steps**GAMMA, 1 - (1 - KNEE) * np.exp(1 - np.maximum(steps, 1)))
+    bright = np.where(steps < 1, KNEE * steps**GAMMA, 1 - (1 - KNEE) / np.maximum(steps, 1))
     picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
     picture[valid, 3] = 255
     return picture

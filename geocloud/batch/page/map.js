@@ -2,6 +2,7 @@
 "use strict";
 {
   const SHADES = ["#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00"];  // clear to cloud; without a number: grey
+  const UNIT = 1000, LAND = 50;  // of footprints and coastlines, to a degree
   const SMALL = 5;  // pixels, below which a footprint is drawn as a rectangle
   const canvas = document.querySelector("#map canvas"), paint = canvas.getContext("2d");
   let rings = [], scene = [], boxes = [], squeeze = 1, least = .01, view = null, visible = new Uint8Array(0), asked = false;
@@ -19,8 +20,8 @@
       for (const flat of all.rings[at] || []) {
         let [left, bottom, right, top] = [Infinity, Infinity, -Infinity, -Infinity];
         for (let i = 0; i < flat.length; i += 2) {
-          left = Math.min(left, flat[i] / 1e3); right = Math.max(right, flat[i] / 1e3);
-          bottom = Math.min(bottom, flat[i + 1] / 1e3); top = Math.max(top, flat[i + 1] / 1e3);
+          left = Math.min(left, flat[i] / UNIT); right = Math.max(right, flat[i] / UNIT);
+          bottom = Math.min(bottom, flat[i + 1] / UNIT); top = Math.max(top, flat[i + 1] / UNIT);
         }
         rings.push(flat); scene.push(at); boxes.push(left, bottom, right, top);
       }
@@ -55,11 +56,9 @@
   }
   function ask() { if (!asked) { asked = true; requestAnimationFrame(draw); } }
 
-  function outline(flat, unit, steps) {  // a ring as a path; coastlines are steps from point to point
-    let lon = 0, lat = 0;
+  function outline(flat, unit) {  // a ring as a path
     for (let i = 0; i < flat.length; i += 2) {
-      [lon, lat] = steps ? [lon + flat[i], lat + flat[i + 1]] : [flat[i], flat[i + 1]];
-      if (i) paint.lineTo(x(lon / unit), y(lat / unit)); else paint.moveTo(x(lon / unit), y(lat / unit));
+      if (i) paint.lineTo(x(flat[i] / unit), y(flat[i + 1] / unit)); else paint.moveTo(x(flat[i] / unit), y(flat[i + 1] / unit));
     }
     paint.closePath();
   }
@@ -72,7 +71,7 @@
     paint.fillStyle = colour("--sea");
     paint.fillRect(0, 0, wide, high);
     paint.beginPath();
-    for (const ring of report.land || []) outline(ring, 20, true);
+    for (const ring of report.land || []) outline(ring, LAND);
     paint.fillStyle = colour("--land");
     paint.fill();
     paint.strokeStyle = colour("--coast");
@@ -91,7 +90,7 @@
           paint.fillRect(x(l), y(t), Math.max(2, (r - l) * squeeze * size), Math.max(2, (t - b) * size));
         } else {
           paint.beginPath();
-          outline(rings[i], 1e3, false);
+          outline(rings[i], UNIT);
           paint.fill();
           paint.stroke();
         }
@@ -103,7 +102,7 @@
   function mark() {  // the chosen scene: a double line, and where it is small a ring around it
     paint.beginPath();
     for (const flat of all.rings[chosen] || []) {
-      outline(flat, 1e3, false);
+      outline(flat, UNIT);
       const i = rings.indexOf(flat), [l, b, r, t] = boxes.slice(4 * i, 4 * i + 4);
       if ((t - b) * scale() < 3 * SMALL) {
         paint.moveTo(x((l + r) / 2) + 9, y((b + t) / 2));
@@ -139,7 +138,7 @@
   function within(flat, lon, lat) {  // even-odd rule
     let inside = false;
     for (let i = 0, j = flat.length - 2; i < flat.length; j = i, i += 2) {
-      const [ax, ay, bx, by] = [flat[i] / 1e3, flat[i + 1] / 1e3, flat[j] / 1e3, flat[j + 1] / 1e3];
+      const [ax, ay, bx, by] = [flat[i] / UNIT, flat[i + 1] / UNIT, flat[j] / UNIT, flat[j + 1] / UNIT];
       if ((ay > lat) !== (by > lat) && lon < (bx - ax) * (lat - ay) / (by - ay) + ax) inside = !inside;
     }
     return inside;

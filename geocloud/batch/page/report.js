@@ -19,6 +19,11 @@ const make = (tag, text, name) => {
   if (name) made.className = name;
   return made;
 };
+const named = (tag, text) => {  // a name, that may be broken after an underscore
+  const made = make(tag);
+  text.split(/(?<=_)/).forEach((part, at) => made.append(...(at ? [make("wbr")] : []), part));
+  return made;
+};
 const number = (value, digits = 1) => Number.isNaN(value) ? "" : value.toFixed(digits);
 const whole = value => value.toLocaleString("en").replaceAll(",", "\u202f");
 const dated = day => Number.isNaN(day) ? "" : new Date(day * 864e5).toISOString().slice(0, 10);
@@ -63,8 +68,18 @@ const report = {  // called by the scripts of the folder "report"
     all.size = Math.max(all.size, start + columns.name.length);
   },
   details(portion, values) { details.set(portion, values); },
-  coast(rings) { report.land = rings; },
+  coast(rings) { report.land = rings.map(unfold); },
 };
+
+function unfold(letters) {  // an encoded polyline: a ring's points, longitude and latitude by turns
+  const flat = [];
+  for (let at = 0; at < letters.length;) {
+    let value = 0, shift = 0, bits;
+    do { bits = letters.charCodeAt(at++) - 63; value |= (bits & 31) << shift; shift += 5; } while (bits >= 32);
+    flat.push((flat.at(-2) || 0) + (value & 1 ? ~(value >> 1) : value >> 1));
+  }
+  return flat;
+}
 
 function head() {
   document.title = $("title").textContent = about.title;
@@ -148,7 +163,7 @@ function row(place) {
     image.src = thumbnail(place, "jpg");
     picture.append(image);
   }
-  const link = make("a", all.name[place]);
+  const link = named("a", all.name[place]);
   link.href = `#${encodeURIComponent(all.name[place])}`;
   name.append(link);
   if (all.error[place]) name.append(make("p", all.error[place], "reason failed"));
@@ -185,7 +200,7 @@ async function choose(place) {
 
 function tell(place, more) {
   $("detail").hidden = false;
-  $("name").textContent = all.name[place];
+  $("name").replaceChildren(...named("h2", all.name[place]).childNodes);
   $("reason").textContent = all.error[place] || "";
   $("pictures").hidden = $("slide").hidden = !all.picture[place];
   if (all.picture[place]) { $("scene").src = thumbnail(place, "jpg"); $("mask").src = thumbnail(place, "png"); slide(); }
