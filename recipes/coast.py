@@ -3,8 +3,8 @@
 MAP is a vector file of Natural Earth's countries or land, whose data are in the public domain
 (https://www.naturalearthdata.com); the committed file is made of the layer ``countries`` that QGIS installs:
 ``python recipes/coast.py /usr/share/qgis/resources/data/world_map.gpkg geocloud/batch/page/coast.js``.
-Rings are encoded as polylines are by Google's algorithm: steps from point to point in fiftieths of a degree, five bits a
-letter (https://developers.google.com/maps/documentation/utilities/polylinealgorithm), longitude first.
+Rings are polylines encoded by Google's algorithm: steps from point to point in fiftieths of a degree, longitude first,
+five bits a letter (https://developers.google.com/maps/documentation/utilities/polylinealgorithm).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from geocloud.batch.manifest import COLUMNS, DONE, FAILED, PATTERN, Entry, entry_of, select
+from geocloud.batch.manifest import COLUMNS, DONE, FAILED, Entry, entry_of, manifests_in, select
 from geocloud.errors import SceneReadError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ AT_ONCE = 2000
 
 def read_entries(folder: Path) -> Entries:
     """The scenes in all manifests of a folder. Raises SceneReadError if there is none or its only one is none."""
-    paths = sorted(folder.glob(PATTERN))
+    paths = manifests_in(folder)
     if not paths:
         raise SceneReadError(f"{folder}: no manifest there; 'geocloud batch SOURCE -o {folder}' makes one")
     readable = []

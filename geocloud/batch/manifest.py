@@ -8,6 +8,7 @@ it reads: `geocloud.batch.entries` reads in short pages.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -20,8 +21,6 @@ from geocloud.batch.job import Outcome
 from geocloud.errors import OutputError
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
-
-PATTERN = "manifest*.sqlite"
 
 VERSION = 1
 """Of the tables. Version 0 kept thumbnails among the columns of scenes; it is converted when it is next written."""
@@ -231,6 +230,16 @@ def select(path: Path, what: str, then: str, values: Sequence[object] = ()) -> l
                 if how == _WAYS[-1] or (how == _WAYS[1] and path.with_name(f"{path.name}-journal").exists()):
                     raise
     return []
+
+
+def manifests_in(folder: Path) -> list[Path]:
+    """The manifests in a folder, of which each shard has one, by name. None if there is no such folder."""
+    try:
+        with os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
+            names = [f.name for f in files if f.name.startswith("manifest") and f.name.endswith(".sqlite")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names)]
 
 
 def version_of(database: sqlite3.Connection) -> int:

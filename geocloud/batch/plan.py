@@ -15,7 +15,7 @@ from geocloud.batch.entries import Entries
 from geocloud.batch.find import Found
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Settings
-from geocloud.batch.manifest import COLUMNS, DONE, FAILED, PATTERN, Entry, entry_of, select
+from geocloud.batch.manifest import COLUMNS, DONE, FAILED, Entry, entry_of, manifests_in, select
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 
@@ -127,7 +127,7 @@ def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
 
 
 def _all_names(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in folder.glob(PATTERN):
+    for path in manifests_in(folder):
         with suppress(sqlite3.Error):  # of another shard
             for row in Entries([path]).rows("key, name, state"):
                 yield row["name"].lower(), row["key"]

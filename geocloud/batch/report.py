@@ -103,7 +103,7 @@ def _columns(entries: list[Entry]) -> dict[str, list[Any]]:
     return {
         "name": [e.name for e in entries],
         "state": [e.state for e in entries],
-        "error": [e.error for e in entries],
+        "error": [e.error and e.error.removeprefix(f"{e.source}: ") for e in entries],  # the details tell the source
         "day": [_day(e.acquired) for e in entries],
         **{column: values for column, values in numbers.items() if any(v is not None for v in values)},
         "rings": [_rings(e.footprint) for e in entries],

@@ -50,7 +50,7 @@
     if (!rings.length) return;
     const [left, bottom, right, top] = bounds(rings.keys());
     squeeze = Math.max(.2, Math.cos((bottom + top) / 2 * Math.PI / 180));
-    least = Math.min(1, 40 * (boxes[3] - boxes[1]) || 1);
+    least = Math.min(4, 8 * (boxes[3] - boxes[1]) || 1);
     start.all = [left, bottom, right, top];
     fit(start.all, 1.12);
   }
