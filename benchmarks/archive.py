@@ -53,7 +53,7 @@ def make(folder: Path, count: int) -> None:
                 list(row.values()),
             )
             if row["state"] == "done":
-                database.execute("INSERT INTO pictures VALUES (?, ?, ?)", (row["key"], *look))
+                database.execute("INSERT INTO beside.pictures VALUES (?, ?, ?)", (row["key"], *look))
         database.commit()
 
 
@@ -164,8 +164,8 @@ def pictures() -> Iterator[tuple[float, bytes, bytes]]:
         yield 100 * float(mask.mean()), *thumbnails(render(seen.reflectance, mask=mask), mask)
 
 
-def measured(folder: Path) -> list[tuple[str, float, float]]:
-    """What each command took: its name, seconds, MB."""
+def measured(folder: Path) -> list[tuple[str, measure.Took]]:
+    """What each command took."""
     masks = folder / "masks"
     resume = [*GEOCLOUD, "batch", str(folder / "in"), "-o", str(masks), "--dry-run"]
     status = [*GEOCLOUD, "batch", "status", str(masks)]
@@ -185,8 +185,8 @@ def measured(folder: Path) -> list[tuple[str, float, float]]:
     found = []
     for name, command in commands.items():
         took = measure.run(command)
-        found.append((name, took.wall, took.peak))
-        print(f"{name}: {took.wall:.1f} s, {took.peak:.0f} MB", file=sys.stderr)
+        found.append((name, took))
+        print(f"{name}: {took}", file=sys.stderr)
     return found
 
 
@@ -242,9 +242,9 @@ def main() -> None:
             took, heap, resident = browse(folder, options.pictures)
             print(f"opened in {took:.2f} s, JavaScript {heap:.0f} MB, page {resident:.0f} MB")
             return
-        print("| | seconds | MB |\n|---|---:|---:|")
-        for name, seconds, peak in measured(folder):
-            print(f"| {name} | {seconds:.1f} | {peak:.0f} |")
+        print("| | seconds | CPU seconds | MB |\n|---|---:|---:|---:|")
+        for name, took in measured(folder):
+            print(f"| {name} | {took.wall:.1f} | {took.cpu:.1f} | {took.peak:.0f} |")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The manifest: an SQLite database in the output folder, with the state of each scene and the reasons of failures.
 
-Thumbnails have a table of their own, or reading states would mean reading pictures. SQLite keeps a rollback journal, no
-WAL: that does not work on network file systems (https://sqlite.org/wal.html). With it a reader holds writers up while
-it reads: `geocloud.batch.entries` reads in short pages.
+Thumbnails are in a database beside it, or reading states would mean seeking between pictures. SQLite keeps a rollback
+journal, no WAL: that does not work on network file systems (https://sqlite.org/wal.html). With it a reader holds
+writers up while it reads: `geocloud.batch.entries` reads in short pages.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -41,7 +42,7 @@ CREATE TABLE IF NOT EXISTS scenes (
 );
 CREATE INDEX IF NOT EXISTS scenes_by_state ON scenes (state, name);
 CREATE INDEX IF NOT EXISTS scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL;
-CREATE TABLE IF NOT EXISTS pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
+CREATE TABLE IF NOT EXISTS beside.pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
 """
 _OTHER = ("name", "error", "failure", "transform", "files", "worker", *_PICTURES)
 _RESULTS = [f.name for f in fields(Outcome) if f.name not in _OTHER]
@@ -130,23 +131,26 @@ class Manifest:
             if (version := version_of(self._database)) > VERSION:
                 raise OutputError(newer(path, version))
             self._database.execute("PRAGMA journal_mode=DELETE")
-            if version < VERSION:
-                self._convert()
+            self._database.execute("ATTACH ? AS beside", (str(thumbnails_of(path)),))
+            self._convert(version)
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
 
-    def _convert(self) -> None:
+    def _convert(self, version: int) -> None:
         """Makes the tables, and moves what an earlier version has left into them."""
-        old = columns_of(self._database)
-        script = ["BEGIN IMMEDIATE", *_TABLES.split(";")]
+        old = columns_of(self._database) if version < VERSION else set()
+        script = [*_TABLES.split(";"), f"PRAGMA user_version = {VERSION}"]
         if old and "shadow_percent" not in old:
-            script.insert(1, "ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
+            script.insert(0, "ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
         if "scene_picture" in old:
-            script.append("INSERT INTO pictures SELECT key, scene_picture, mask_picture FROM scenes")
+            script.append("INSERT OR REPLACE INTO pictures SELECT key, scene_picture, mask_picture FROM scenes")
             script += [f"ALTER TABLE scenes DROP COLUMN {name}" for name in _PICTURES]
         with self._database:
-            for line in (*script, f"PRAGMA user_version = {VERSION}"):
+            self._database.execute("BEGIN IMMEDIATE")
+            for line in script:
                 self._database.execute(line)
+        if "scene_picture" in old:
+            self._database.execute("VACUUM")
 
     def __enter__(self) -> Manifest:
         return self
@@ -186,14 +190,15 @@ class Manifest:
             "uploaded": uploaded,
         }
         columns = ", ".join(f"{name} = :{name}" for name in values)
+        with self._database:  # before its state: a scene that is done has its thumbnails
+            self._database.execute(
+                "INSERT OR REPLACE INTO pictures SELECT key, ?, ? FROM scenes WHERE name = ?",
+                (outcome.scene_picture, outcome.mask_picture, outcome.name),
+            )
         with self._database:
             self._database.execute(
                 f"UPDATE scenes SET {columns} WHERE name = :scene",  # noqa: S608 - names of our own columns
                 values | {"scene": outcome.name},
-            )
-            self._database.execute(
-                "INSERT OR REPLACE INTO pictures SELECT key, ?, ? FROM scenes WHERE name = ?",
-                (outcome.scene_picture, outcome.mask_picture, outcome.name),
             )
 
     def stop(self) -> None:
@@ -224,7 +229,12 @@ def select(path: Path, what: str, then: str, values: Sequence[object] = ()) -> l
                     return []  # another process is creating it
                 if "shadow_percent" not in there:
                     what = what.replace("shadow_percent", "NULL AS shadow_percent")
-                tables = "scenes LEFT JOIN pictures USING (key)" if "_picture" in what and version else "scenes"
+                tables, pictures = "scenes", thumbnails_of(path)
+                if "_picture" in what and pictures.exists():
+                    database.execute("ATTACH ? AS beside", (f"{pictures.resolve().as_uri()}?{how}",))
+                    tables = "scenes LEFT JOIN pictures USING (key)"
+                elif version:
+                    what = re.sub(r"(\w+_picture)", r"NULL AS \1", what)
                 return database.execute(f"SELECT {what} FROM {tables} {then}", values).fetchall()  # noqa: S608
             except sqlite3.OperationalError:
                 if how == _WAYS[-1] or (how == _WAYS[1] and path.with_name(f"{path.name}-journal").exists()):
@@ -240,6 +250,11 @@ def manifests_in(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [folder / name for name in sorted(names)]
+
+
+def thumbnails_of(manifest: Path) -> Path:
+    """The database of thumbnails beside a manifest."""
+    return manifest.with_name(manifest.name.replace("manifest", "thumbnails", 1))
 
 
 def version_of(database: sqlite3.Connection) -> int:
