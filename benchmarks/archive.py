@@ -191,7 +191,7 @@ def measured(folder: Path) -> list[tuple[str, measure.Took]]:
 
 
 def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
-    """Opens the report: seconds until all scenes can be searched, MB of JavaScript, MB of the page's process."""
+    """Opens the report: seconds until all scenes can be searched, MB of JavaScript, MB that the page's process has to itself."""
     import psutil
     from selenium import webdriver
     from selenium.webdriver.support.ui import WebDriverWait
@@ -208,7 +208,7 @@ def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
         time.sleep(1)
         heap = browser.execute_script("return performance.memory.usedJSHeapSize") / 2**20
         pages = [p for p in psutil.Process().children(recursive=True) if "--type=renderer" in " ".join(p.cmdline())]
-        resident = max(page.memory_info().rss for page in pages) / 2**20
+        own = max(page.memory_full_info().uss for page in pages) / 2**20
         for scheme in ("light", "dark") if pictures else ():
             for width, height in ((1400, 1000), (390, 844)):
                 browser.execute_cdp_cmd(
@@ -219,7 +219,7 @@ def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
                 time.sleep(0.7)
                 assert pictures
                 browser.save_screenshot(str(pictures / f"report-{width}-{scheme}.png"))
-    return took, heap, resident
+    return took, heap, own
 
 
 def main() -> None:
@@ -239,8 +239,8 @@ def main() -> None:
             again = [sys.executable, __file__, "--make", "--folder", str(folder), "--scenes", str(options.scenes)]
             subprocess.run(again, check=True)
         if options.browser:
-            took, heap, resident = browse(folder, options.pictures)
-            print(f"opened in {took:.2f} s, JavaScript {heap:.0f} MB, page {resident:.0f} MB")
+            took, heap, own = browse(folder, options.pictures)
+            print(f"opened in {took:.2f} s, JavaScript {heap:.0f} MB, page {own:.0f} MB")
             return
         print("| | seconds | CPU seconds | MB |\n|---|---:|---:|---:|")
         for name, took in measured(folder):

@@ -78,8 +78,9 @@ def _write_portions(entries: Entries, made: Path) -> dict[str, Any]:
                     _place(made / "thumbnails" / name / f"{place:03}.{form}").write_bytes(picture)
         mine = [entry for entry, *_ in some]
         columns = _columns(mine) | {"picture": [int(picture is not None) for _, picture, _ in some]}
-        _script(made / "scenes" / f"{name}.js", "scenes", portion, columns)
-        _script(made / "details" / f"{name}.js", "details", portion, [_details(entry) for entry in mine])
+        _script(made / "scenes" / f"{name}.js", "scenes", {"portion": portion} | columns)
+        details = {"portion": portion, "scenes": [_details(entry) for entry in mine]}
+        _script(made / "details" / f"{name}.js", "details", details)
         done = [entry for entry in mine if entry.state == DONE]
         clouds = [entry.cloud_percent for entry in done if entry.cloud_percent is not None]
         states.update(entry.state for entry in mine)
@@ -94,7 +95,7 @@ def _write_portions(entries: Entries, made: Path) -> dict[str, Any]:
     }
 
 
-def _columns(entries: list[Entry]) -> dict[str, list[Any]]:
+def _columns(entries: list[Entry]) -> dict[str, Any]:
     """What is in memory of all scenes when the page is open: as short as it can be."""
     numbers = {
         column: [None if (value := getattr(e, field)) is None else round(value, 1) for e in entries]
@@ -147,9 +148,9 @@ def _rings(footprint: str | None) -> list[list[int]] | None:
     return rings or None
 
 
-def _script(path: Path, call: str, *values: Any) -> None:
-    """Writes a script that hands values to ``report.js``: JSON in ASCII is JavaScript, whatever strings hold."""
-    _place(path).write_text(f"report.{call}({', '.join(json.dumps(v, separators=(',', ':')) for v in values)});\n")
+def _script(path: Path, call: str, value: Any) -> None:
+    """Writes a script that hands a value to ``report.js``, as JSON in a string: browsers read it faster than code."""
+    _place(path).write_text(f"report.{call}({json.dumps(json.dumps(value, separators=(',', ':')))});\n")
 
 
 def _place(path: Path) -> Path:

@@ -3,7 +3,7 @@
 {
   const SHADES = ["#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00"];  // clear to cloud; without a number: grey
   const UNIT = 1000, LAND = 50;  // of footprints and coastlines, to a degree
-  const SMALL = 5;  // pixels, below which a footprint is drawn as a rectangle
+  const CELL = 2, SMALL = 5;  // pixels, below which a footprint is only part of the mean of cells
   const canvas = document.querySelector("#map canvas"), paint = canvas.getContext("2d");
   let rings = [], scene = [], boxes = [], squeeze = 1, least = .01, view = null, visible = new Uint8Array(0), asked = false;
 
@@ -13,7 +13,7 @@
   const x = lon => ((lon - view.lon) * squeeze * scale()) + canvas.clientWidth / 2;
   const y = lat => (view.lat - lat) * scale() + canvas.clientHeight / 2;
   const place = (px, py) => [view.lon + (px - canvas.clientWidth / 2) / scale() / squeeze, view.lat - (py - canvas.clientHeight / 2) / scale()];
-  const shade = at => Number.isNaN(all.cloud[at]) ? "#8a929b" : SHADES[Math.min(4, Math.floor(all.cloud[at] / 20))];
+  const shade = cloud => Number.isNaN(cloud) ? "#8a929b" : SHADES[Math.min(4, Math.floor(cloud / 20))];
 
   function gather() {
     for (let at = 0; at < all.size; at++) {
@@ -79,25 +79,43 @@
     paint.stroke();
     graticule(wide, high);
     const [left, top] = place(0, 0), [right, bottom] = place(wide, high), size = scale();
+    const small = [];
     paint.strokeStyle = colour("--edge");
     paint.globalAlpha = .75;
-    for (const wanted of ["#8a929b", ...SHADES]) {
-      paint.fillStyle = wanted;
-      for (let i = 0; i < rings.length; i++) {
-        const [l, b, r, t] = [boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]];
-        if (!visible[scene[i]] || r < left || l > right || t < bottom || b > top || shade(scene[i]) !== wanted) continue;
-        if ((t - b) * size < SMALL) {
-          paint.fillRect(x(l), y(t), Math.max(2, (r - l) * squeeze * size), Math.max(2, (t - b) * size));
-        } else {
-          paint.beginPath();
-          outline(rings[i], UNIT);
-          paint.fill();
-          paint.stroke();
+    for (let i = 0; i < rings.length; i++) {
+      const l = boxes[4 * i], b = boxes[4 * i + 1], r = boxes[4 * i + 2], t = boxes[4 * i + 3];
+      if (!visible[scene[i]] || r < left || l > right || t < bottom || b > top) continue;
+      if ((t - b) * size < SMALL) { small.push(i); continue; }
+      paint.fillStyle = shade(all.cloud[scene[i]]);
+      paint.beginPath();
+      outline(rings[i], UNIT);
+      paint.fill();
+      paint.stroke();
+    }
+    paint.globalAlpha = .9;
+    cells(small, wide, high);
+    paint.globalAlpha = 1;
+    if (chosen != null) mark();
+  }
+  function cells(small, wide, high) {  // many small footprints, one over the other: the mean of each cell
+    const across = Math.ceil(wide / CELL) + 1, sum = new Float32Array(across * (Math.ceil(high / CELL) + 1));
+    const known = new Uint32Array(sum.length), there = new Uint8Array(sum.length), cell = at => Math.max(0, Math.floor(at / CELL));
+    for (const i of small) {
+      const cloud = all.cloud[scene[i]], lastColumn = Math.min(across - 1, cell(x(boxes[4 * i + 2])));
+      const lastRow = cell(Math.min(high, y(boxes[4 * i + 1])));
+      for (let row = cell(y(boxes[4 * i + 3])); row <= lastRow; row++) {
+        for (let column = cell(x(boxes[4 * i])); column <= lastColumn; column++) {
+          const at = row * across + column;
+          there[at] = 1;
+          if (!Number.isNaN(cloud)) { sum[at] += cloud; known[at]++; }
         }
       }
     }
-    paint.globalAlpha = 1;
-    if (chosen != null) mark();
+    there.forEach((any, at) => {
+      if (!any) return;
+      paint.fillStyle = shade(sum[at] / known[at]);
+      paint.fillRect(at % across * CELL, Math.floor(at / across) * CELL, CELL, CELL);
+    });
   }
   function mark() {  // the chosen scene: a double line, and where it is small a ring around it
     paint.beginPath();

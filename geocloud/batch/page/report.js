@@ -39,8 +39,8 @@ const load = address => new Promise((done, failed) => {
 });
 
 const report = {  // called by the scripts of the folder "report"
-  async about(given) {
-    about = given;
+  async about(text) {
+    about = JSON.parse(text);
     for (const key of ["day", "cloud", "shadow", "valid", "seconds"]) all[key] = new Float32Array(about.scenes).fill(NaN);
     all.picture = new Uint8Array(about.scenes);
     head();
@@ -58,7 +58,8 @@ const report = {  // called by the scripts of the folder "report"
     follow();
     if (chosen == null && matchMedia("(min-width: 1000px)").matches && all.size) choose(Math.max(0, all.picture.indexOf(1)));
   },
-  scenes(portion, columns) {
+  scenes(text) {
+    const { portion, ...columns } = JSON.parse(text);
     const start = portion * about.portion;
     for (const [key, values] of Object.entries(columns)) {
       const column = all[key];
@@ -67,7 +68,10 @@ const report = {  // called by the scripts of the folder "report"
     }
     all.size = Math.max(all.size, start + columns.name.length);
   },
-  details(portion, values) { details.set(portion, values); },
+  details(text) {
+    const { portion, scenes } = JSON.parse(text);
+    details.set(portion, scenes);
+  },
   coast(rings) { report.land = rings.map(unfold); },
 };
 
