@@ -14,7 +14,7 @@ from geocloud.batch.manifest import Entry
 from geocloud.errors import DependencyError, OutputError
 from geocloud.outputs.staging import Staging
 
-GROUP = 10_000
+GROUP = 5000
 """Rows of a row group of Parquet, which are in memory at a time."""
 
 NAMES = [field.name for field in fields(Entry)]
