@@ -36,23 +36,24 @@ class Plan:
     """Number of scenes finished in earlier runs."""
     refused: int
     """Number of scenes that failed for bad input, and are not tried again."""
-    keys: frozenset[str]
-    """Of all scenes of the run."""
+    scenes: list[Found]
+    """All scenes of the run."""
 
     @property
     def total(self) -> int:
         """Number of scenes of the run."""
-        return len(self.keys)
+        return len(self.scenes)
 
     def entries(self, manifest: Path) -> Entries:
         """The scenes of the run in its manifest, which may hold those of other runs too."""
         (row,) = select(manifest, "count(*) AS scenes", "")
-        return Entries([manifest], None if row["scenes"] == self.total else self.keys)
+        every = row["scenes"] == self.total
+        return Entries([manifest], None if every else frozenset(found.key for found in self.scenes))
 
 
 def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> Plan:
     """The plan for the scenes of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
-    mine = [found for found in everything if options.shard.holds(found.key)]
+    mine = [found for found in everything if options.shard.holds(found.key)] if options.shard.count > 1 else everything
     manifest, settings = folder / options.shard.manifest, options.settings.fingerprint()
     jobs, before, refused = [], 0, 0
     with ThreadPoolExecutor(16) as pool:  # fingerprints mostly wait for servers or disks
@@ -68,10 +69,11 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
                     refused += 1
                 else:
                     jobs.append((found, entry.name if entry else None, print_))
-    new = [found for found, name, _ in jobs if name is None]
-    names = make_names(new, repeated(plain_name(found).lower() for found in everything), _taken(folder, new))
+    names: dict[str, str] = {}
+    if new := [found for found, name, _ in jobs if name is None]:
+        names = make_names(new, repeated(plain_name(found).lower() for found in everything), _taken(folder, new))
     named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
-    return Plan(named, before, refused, frozenset(found.key for found in mine))
+    return Plan(named, before, refused, mine)
 
 
 def plain_name(found: Found) -> str:
@@ -123,7 +125,7 @@ def _known(manifest: Path, keys: Sequence[str]) -> dict[str, Entry]:
 def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
     """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
     wanted = {plain_name(found).lower() for found in new}
-    return {name: key for name, key in _all_names(folder) if name in wanted} if wanted else {}
+    return {name: key for name, key in _all_names(folder) if name in wanted}
 
 
 def _all_names(folder: Path) -> Iterator[tuple[str, str]]:

@@ -56,11 +56,11 @@
   }
   function ask() { if (!asked) { asked = true; requestAnimationFrame(draw); } }
 
-  function outline(flat, unit) {  // a ring as a path
+  function outline(flat, unit, path = paint) {  // a ring as a path
     for (let i = 0; i < flat.length; i += 2) {
-      if (i) paint.lineTo(x(flat[i] / unit), y(flat[i + 1] / unit)); else paint.moveTo(x(flat[i] / unit), y(flat[i + 1] / unit));
+      if (i) path.lineTo(x(flat[i] / unit), y(flat[i + 1] / unit)); else path.moveTo(x(flat[i] / unit), y(flat[i + 1] / unit));
     }
-    paint.closePath();
+    path.closePath();
   }
   function draw() {
     asked = false;
@@ -70,13 +70,10 @@
     paint.setTransform(dense, 0, 0, dense, 0, 0);
     paint.fillStyle = colour("--sea");
     paint.fillRect(0, 0, wide, high);
-    paint.beginPath();
-    for (const ring of report.land || []) outline(ring, LAND);
+    const land = new Path2D();
+    for (const ring of report.land || []) outline(ring, LAND, land);
     paint.fillStyle = colour("--land");
-    paint.fill();
-    paint.strokeStyle = colour("--coast");
-    paint.lineWidth = 1;
-    paint.stroke();
+    paint.fill(land);
     graticule(wide, high);
     const [left, top] = place(0, 0), [right, bottom] = place(wide, high), size = scale();
     const small = [];
@@ -95,6 +92,9 @@
     paint.globalAlpha = .9;
     cells(small, wide, high);
     paint.globalAlpha = 1;
+    paint.strokeStyle = colour("--coast");
+    paint.lineWidth = 1;
+    paint.stroke(land);
     if (chosen != null) mark();
   }
   function cells(small, wide, high) {  // many small footprints, one over the other: the mean of each cell
