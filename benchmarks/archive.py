@@ -199,8 +199,8 @@ def measured(folder: Path) -> list[tuple[str, measure.Took]]:
     return found
 
 
-def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
-    """Opens the report: seconds until all scenes can be searched, MB of JavaScript, MB of its process alone."""
+def browse(folder: Path, pictures: Path | None) -> str:
+    """Opens the report, and tells how long it takes until all scenes can be searched."""
     import psutil
     from selenium import webdriver
     from selenium.webdriver.support.ui import WebDriverWait
@@ -218,6 +218,7 @@ def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
         heap = browser.execute_script("return performance.memory.usedJSHeapSize") / 2**20
         pages = [p for p in psutil.Process().children(recursive=True) if "--type=renderer" in " ".join(p.cmdline())]
         own = max(page.memory_full_info().uss for page in pages) / 2**20
+        cpu = max(page.cpu_times().user + page.cpu_times().system for page in pages)
         for scheme in ("light", "dark") if pictures else ():
             for width, height in ((1400, 1000), (390, 844)):
                 browser.execute_cdp_cmd(
@@ -228,7 +229,7 @@ def browse(folder: Path, pictures: Path | None) -> tuple[float, float, float]:
                 time.sleep(0.7)
                 assert pictures
                 browser.save_screenshot(str(pictures / f"report-{width}-{scheme}.png"))
-    return took, heap, own
+    return f"open in {took:.1f} s, {cpu:.1f} s of CPU; JavaScript {heap:.0f} MB, the page's process alone {own:.0f} MB"
 
 
 def main() -> None:
@@ -248,8 +249,7 @@ def main() -> None:
             again = [sys.executable, __file__, "--make", "--folder", str(folder), "--scenes", str(options.scenes)]
             subprocess.run(again, check=True)
         if options.browser:
-            took, heap, own = browse(folder, options.pictures)
-            print(f"opened in {took:.2f} s, JavaScript {heap:.0f} MB, page {own:.0f} MB")
+            print(browse(folder, options.pictures))
             return
         print("| | seconds | CPU seconds | MB |\n|---|---:|---:|---:|")
         for name, took in measured(folder):
