@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from geocloud.batch.entries import Entries
 from geocloud.batch.find import Found
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Settings
-from geocloud.batch.manifest import COLUMNS, DONE, FAILED, Entry, entry_of, manifests_in, select
+from geocloud.batch.manifest import DONE, FAILED, manifests_in, select
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
 
-AT_ONCE = 500
+AT_ONCE = 512
 """Scenes that are looked up together: SQLite takes 999 values in a query."""
+
+THREADS = 16
+"""Threads that look at sources, which is mostly waiting for servers or disks."""
+
+
+LOOKED_AT = "key, name, state, failure, fingerprint, settings, files, uploaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +64,32 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     mine = [found for found in everything if options.shard.holds(found.key)] if options.shard.count > 1 else everything
     manifest, settings = folder / options.shard.manifest, options.settings.fingerprint()
     jobs, before, refused = [], 0, 0
-    with ThreadPoolExecutor(16) as pool:  # fingerprints mostly wait for servers or disks
-        for some in (mine[first : first + AT_ONCE] for first in range(0, len(mine), AT_ONCE)):
+    with ThreadPoolExecutor(THREADS) as pool:
+        for some in _parts(mine, AT_ONCE):
             known = _known(manifest, [found.key for found in some])
-            prints = pool.map(lambda found: fingerprint(found.source), some)
+            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // THREADS)))
             for found, print_ in zip(some, prints, strict=True):
-                entry = known.get(found.key)
-                same = entry and options.resume and (entry.fingerprint, entry.settings) == (print_, settings)
-                if entry and same and entry.state == DONE and _is_there(entry, folder, options.settings):
+                row = known.get(found.key)
+                same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
+                if row and same and row["state"] == DONE and _is_there(row, folder, options.settings):
                     before += 1
-                elif entry and same and _is_refused(entry) and not options.retry_failed:
+                elif row and same and _is_refused(row) and not options.retry_failed:
                     refused += 1
                 else:
-                    jobs.append((found, entry.name if entry else None, print_))
+                    jobs.append((found, row["name"] if row else None, print_))
     names: dict[str, str] = {}
     if new := [found for found, name, _ in jobs if name is None]:
         names = make_names(new, repeated(plain_name(found).lower() for found in everything), _taken(folder, new))
     named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
     return Plan(named, before, refused, mine)
+
+
+def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
+    return (scenes[first : first + size] for first in range(0, len(scenes), size))
+
+
+def _fingerprints(scenes: list[Found]) -> list[str]:
+    return [fingerprint(found.source) for found in scenes]
 
 
 def plain_name(found: Found) -> str:
@@ -111,15 +127,16 @@ def make_names(new: Iterable[Found], shared: set[str], taken: Mapping[str, str])
     return names
 
 
-def _known(manifest: Path, keys: Sequence[str]) -> dict[str, Entry]:
+def _known(manifest: Path, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
+    """The rows of scenes in a manifest, by key: no entries, of which a million would take a minute to make."""
     if not manifest.exists():
         return {}
     marks = ", ".join("?" * len(keys))
     try:
-        rows = select(manifest, COLUMNS, f"WHERE key IN ({marks})", keys)
+        rows = select(manifest, LOOKED_AT, f"WHERE key IN ({marks})", keys)
     except sqlite3.Error as error:
         raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
-    return {row["key"]: entry_of(row) for row in rows}
+    return {row["key"]: row for row in rows}
 
 
 def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
@@ -135,14 +152,14 @@ def _all_names(folder: Path) -> Iterator[tuple[str, str]]:
                 yield row["name"].lower(), row["key"]
 
 
-def _is_refused(entry: Entry) -> bool:
-    return entry.state == FAILED and entry.failure == BAD_INPUT
+def _is_refused(row: sqlite3.Row) -> bool:
+    return bool(row["state"] == FAILED and row["failure"] == BAD_INPUT)
 
 
-def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
+def _is_there(row: sqlite3.Row, folder: Path, settings: Settings) -> bool:
     """Whether the results of a finished scene still exist."""
-    if entry.uploaded != settings.upload:
+    if row["uploaded"] != settings.upload:
         return False
-    return (settings.upload is not None and not settings.keep) or all(
-        (folder / n).exists() for n in entry.files.values()
-    )
+    if settings.upload is not None and not settings.keep:
+        return True
+    return all((folder / name).exists() for name in json.loads(row["files"]).values())
