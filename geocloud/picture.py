@@ -17,28 +17,46 @@ FALSE_COLOUR = (3, 0, 1)
 """Bands shown as red, green and blue: natural colour, and false colour, in which vegetation is red."""
 
 GAMMA = 0.7
+KNEE = 0.88
+"""Of the stretch: the exponent, and the share of the range from black to white that its upper end is given."""
 
-SPAN = 0.25
-"""Smallest range of reflectance that is stretched from black to white, or dark scenes would look bright."""
+SPAN = 0.08
+"""Smallest range of reflectance that is stretched from black to white, or noise would be seen on open water."""
+
+ENOUGH = 0.03
+"""Smallest share of the valid pixels that must be clear for the stretch to go by them."""
+
+REACH = 3.0
+"""How many times as far from the haze as the median the upper end of a stretch is at most, if clouds are unknown."""
 
 SIDE = 480
 """Longest side in pixels of a picture in a notebook."""
 
 
-def render(reflectance: NDArray[np.float32], bands: tuple[int, int, int] = NATURAL) -> Pixels:
+def render(
+    reflectance: NDArray[np.float32],
+    bands: tuple[int, int, int] = NATURAL,
+    clear: NDArray[np.bool_] | None = None,
+) -> Pixels:
     """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
-    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, so that
-    clouds stay white.
+    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, over what
+    is ``clear`` ``(h, w)``: the land is as bright among clouds as without them, and what is brighter than that, clouds
+    above all, shares the lightest greys. Where that is unknown, or hardly anything is clear, the upper end is at most
+    `REACH` times as far from the haze as the median.
     """
     valid = np.isfinite(reflectance[list(bands)]).all(0)
     picture = np.zeros((*valid.shape, 4), "uint8")
     if not valid.any():
         return picture
     shown = reflectance[list(bands)][:, valid]
-    low = np.percentile(shown, 1, axis=1, keepdims=True)
-    high = max(float(np.percentile(shown, 98)), float(low.max()) + SPAN)
-    bright = np.clip((shown - low) / (high - low), 0, 1) ** GAMMA
+    known = clear is not None and clear[valid].mean() >= ENOUGH
+    seen = shown[:, clear[valid]] if known and clear is not None else shown
+    low = np.percentile(seen, 1, axis=1, keepdims=True)
+    middle, high = np.percentile(seen - low, (50, 98))
+    span = max(high if known else min(high, REACH * middle), SPAN)
+    steps = np.maximum(shown - low, 0) / span
+    bright = np.where(steps < 1, KNEE * steps**GAMMA, 1 - (1 - KNEE) / np.maximum(steps, 1))
     picture[valid, :3] = np.rint(255 * bright).astype("uint8").T
     picture[valid, 3] = 255
     return picture

@@ -42,12 +42,11 @@ def test_clouds_are_outlined_or_overlaid_where_they_are(scene, tmp_path):
     mask_scene(scene, tmp_path / "m.tif", model=bright)
     with rasterio.open(tmp_path / "m.tif") as dataset:
         mask = dataset.read(1)
-    preview_scene(scene, tmp_path / "plain.png", options=PLAIN)
-    plain = pixels(tmp_path / "plain.png")
     for cloud in ("outline", "overlay"):
-        options = PreviewOptions(size=110, caption=False, cloud=cloud)
+        options = PreviewOptions(size=110, caption=False, cloud=cloud, beside=True)
         preview_scene(scene, tmp_path / f"{cloud}.png", mask=tmp_path / "m.tif", options=options)
-        changed = (pixels(tmp_path / f"{cloud}.png") != plain).any(-1)
+        plain, over = np.split(np.delete(pixels(tmp_path / f"{cloud}.png"), np.s_[110:118], 1), 2, 1)
+        changed = (over != plain).any(-1)
         assert changed.any() and not changed[mask != 1].any()
         if cloud == "overlay":
             assert changed[mask == 1].all()
@@ -98,6 +97,20 @@ def test_a_high_scene_has_an_overview_too():
         gathered.take(first, whole[:, first : first + 64])
     np.testing.assert_array_equal(gathered.reflectance, whole[:, :: gathered.step, :: gathered.step])
     assert max(gathered.reflectance.shape) <= 40
+
+
+@pytest.mark.parametrize("cover", [0.0, 0.2, 0.6])
+def test_the_land_is_seen_whether_there_are_clouds_or_not(cover):
+    """Forest and fields, whose reflectance is 0.05 to 0.15, under clouds of 0.8."""
+    rng = np.random.default_rng(1)
+    land = rng.uniform(0.05, 0.15, (4, 60, 60)).astype("float32")
+    mask = (np.arange(60) < 60 * cover)[:, None] * np.ones(60, "uint8")
+    cloudy = np.where(mask, np.float32(0.8), land)
+    picture = render(cloudy, clear=mask == 0)[..., :3].mean(-1)
+    assert 100 < np.median(picture[mask == 0]) < 180
+    assert not cover or picture[mask == 1].min() > 240
+    if cover < 0.5:  # without a mask too, unless most of the scene is cloud
+        assert np.median(render(cloudy)[mask == 0][:, :3]) > 80
 
 
 def test_a_scene_without_data_is_transparent():

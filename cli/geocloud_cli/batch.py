@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from geocloud_cli.command import Command, Group, option, output
 from geocloud_cli.messages import counted
 
 if TYPE_CHECKING:
-    from geocloud.batch import Entry, Status
+    from geocloud.batch import Entries, Status
 
 MOST_REASONS = 50
 
@@ -123,15 +123,13 @@ def run(
       geocloud batch status masks/
     """
     from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, run_batch
-    from geocloud.io.remote import is_store
     from geocloud.pipeline import MaskOptions
 
     if ctx.obj["quiet"]:
         progress = "none"
     if not keep and not upload:
         raise click.UsageError("--no-keep without --upload would keep nothing at all")
-    if upload and not is_store(upload):
-        raise click.UsageError(f"--upload {upload}: wanted a URL that starts with s3://, gs:// or az://")
+    _check_upload(upload)
     read = options.read_options(given)
     compute, wanted = options.compute_options(given), Wanted(polygons, probability, quicklook)
     settings = Settings(model, read, MaskOptions(**given), wanted, upload, keep, compute)
@@ -142,11 +140,11 @@ def run(
             source = without_secrets(found.source)
             click.echo(json.dumps({"name": name, "source": source}) if as_json else f"{name}\t{source}")
         if not as_json:
-            click.echo(f"{len(plan.jobs)} to do, {len(plan.before)} done before, {len(plan.refused)} failed before")
+            click.echo(f"{len(plan.jobs)} to do, {plan.before} done before, {plan.refused} failed before")
         return
     entries = run_batch(sources, output, how, _reporter(progress))
     _tell(entries, output, as_json)
-    if any(entry.state != "done" for entry in entries):
+    if set(entries.counts()) - {"done"}:
         sys.exit(1)
 
 
@@ -169,7 +167,7 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 
     entries = read_entries(folder)
     if table:
-        from geocloud.batch.folder import export
+        from geocloud.batch.export import export
 
         export(entries, table)
     _tell(entries, folder, as_json)
@@ -178,33 +176,43 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 @batch.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints.")
-def report(folder: Path, footprints: str) -> None:
-    """Rewrite report.html, footprints and the STAC collection, from all shards.
+@click.option("--upload", metavar="s3://BUCKET/DIR", help="Also upload them, beside the results there.")
+def report(folder: Path, footprints: str, upload: str | None) -> None:
+    """Write report.html, footprints and the STAC collection, of all shards.
 
     Example: geocloud batch report masks/
     """
     from geocloud.batch import describe_folder
 
-    describe_folder(folder, footprints)
+    _check_upload(upload)
+    describe_folder(folder, footprints, upload)
     click.echo(folder / "report.html")
 
 
-def _tell(entries: list[Entry], folder: Path, as_json: bool) -> None:
+def _check_upload(url: str | None) -> None:
+    from geocloud.io.remote import is_store
+
+    if url and not is_store(url):
+        raise click.UsageError(f"--upload {url}: wanted a URL that starts with s3://, gs:// or az://")
+
+
+def _tell(entries: Entries, folder: Path, as_json: bool) -> None:
     """Prints how many scenes are in each state, and why those that failed did."""
-    states = Counter(entry.state for entry in entries)
-    failed = [entry for entry in entries if entry.state == "failed"]
+    states = entries.counts()
     if as_json:
-        reasons = [{"name": e.name, "source": e.source, "error": e.error} for e in failed]
-        click.echo(json.dumps({"folder": str(folder), "scenes": len(entries), **states, "failures": reasons}))
+        reasons = [{"name": e.name, "source": e.source, "error": e.error} for e in entries.failures()]
+        click.echo(json.dumps({"folder": str(folder), "scenes": states.total(), **states, "failures": reasons}))
         return
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    noted = sum(bool(entry.notes) for entry in entries)
+    noted = entries.noted()
     more = f" ({noted} with notes)" if noted else ""
-    click.echo(f"{folder}: {counted(len(entries), 'scene')}: {counts}{more}; see {folder / 'report.html'}")
-    for entry in failed[:MOST_REASONS]:
+    page = folder / "report.html"
+    hint = f"see {page}" if page.exists() else f"'geocloud batch report {folder}' makes a page to look at"
+    click.echo(f"{folder}: {counted(states.total(), 'scene')}: {counts}{more}; {hint}")
+    for entry in islice(entries.failures(), MOST_REASONS):
         click.echo(f"failed: {entry.error}")
-    if len(failed) > MOST_REASONS:
-        click.echo(f"and {len(failed) - MOST_REASONS} more: geocloud batch status {folder} --export failures.csv")
+    if states["failed"] > MOST_REASONS:
+        click.echo(f"and {states['failed'] - MOST_REASONS} more: geocloud batch status {folder} --export failures.csv")
 
 
 def _reporter(kind: str) -> Callable[[Status], None]:

@@ -13,6 +13,7 @@ import rasterio.enums
 import shapely
 import shapely.geometry
 from numpy.typing import NDArray
+from PIL import Image
 from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 from shapely.geometry.base import BaseGeometry
@@ -20,10 +21,10 @@ from shapely.geometry.base import BaseGeometry
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.outputs import styles
-from geocloud.outputs.mask import NO_DATA
+from geocloud.outputs.mask import CLEAR, NO_DATA
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline import MaskResult
-from geocloud.preview.render import Overview, colour_mask, encode, overlay, render, side_by_side
+from geocloud.preview.render import Overview, Pixels, colour_mask, encode, overlay, render, side_by_side
 
 THUMBNAIL = 192
 """Longest side of a thumbnail in pixels."""
@@ -54,7 +55,7 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
         seen = overview.reflectance
         mask = dataset.read(1, out_shape=seen.shape[1:], resampling=rasterio.enums.Resampling.nearest)
     footprint = outline(seen, overview.step, grid)
-    picture, coloured = render(seen), colour_mask(mask)
+    picture = render(seen, clear=mask == CLEAR)
     with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
         if "quicklook" in files:
             look = side_by_side([picture, overlay(picture, mask)])
@@ -62,13 +63,21 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
         item = make_item(result, grid, footprint, files, name)
         staging.place(files["item"]).write_text(json.dumps(item.to_dict(include_self_link=False), indent=1))
         staging.publish()
-    every = max(1, -(-max(seen.shape) // THUMBNAIL))
+    scene_picture, mask_picture = thumbnails(picture, mask)
     return {
         "transform": tuple(grid.transform)[:6],
         "footprint": None if footprint is None else shapely.to_geojson(footprint),
-        "scene_picture": encode(picture[::every, ::every], "jpeg"),
-        "mask_picture": encode(coloured[::every, ::every], "png"),
+        "scene_picture": scene_picture,
+        "mask_picture": mask_picture,
     }
+
+
+def thumbnails(picture: Pixels, mask: Pixels) -> tuple[bytes, bytes]:
+    """A JPEG of a picture of the scene ``(h, w, 4)``, and a PNG of its mask ``(h, w)``, no side over `THUMBNAIL`."""
+    scene, classes = Image.fromarray(picture), Image.fromarray(mask)
+    scene.thumbnail((THUMBNAIL, THUMBNAIL))
+    classes = classes.resize(scene.size, Image.Resampling.NEAREST)
+    return encode(np.asarray(scene), "jpeg"), encode(colour_mask(np.asarray(classes)), "png")
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:

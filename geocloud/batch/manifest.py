@@ -1,39 +1,51 @@
-"""The manifest: an SQLite database in the output folder, with the state of each scene and the reasons of failures."""
+"""The manifest: an SQLite database in the output folder, with the state of each scene and the reasons of failures.
+
+Thumbnails are in a database beside it, or reading states would mean seeking between pictures. SQLite keeps a rollback
+journal, no WAL: that does not work on network file systems (https://sqlite.org/wal.html). With it a reader holds
+writers up while it reads: `geocloud.batch.entries` reads in short pages.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
+import os
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from geocloud.batch.job import Outcome
-from geocloud.errors import OutputError, SceneReadError
-
-log = logging.getLogger(__name__)
+from geocloud.errors import OutputError
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
-PATTERN = "manifest*.sqlite"
+VERSION = 1
+"""Of the tables. Version 0 kept thumbnails among the columns of scenes; it is converted when it is next written."""
 
-_TABLE = """
+TIMEOUT = 120
+"""Seconds that a reader or writer waits for another."""
+
+_PICTURES = ("scene_picture", "mask_picture")
+
+_TABLES = """
 CREATE TABLE IF NOT EXISTS scenes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, state TEXT NOT NULL,
     fingerprint TEXT, settings TEXT, tries INTEGER NOT NULL DEFAULT 0, error TEXT, failure TEXT,
     started TEXT, finished TEXT, seconds REAL, worker TEXT, megapixels REAL, cloud_percent REAL, valid_percent REAL,
     shadow_percent REAL,
     height INTEGER, width INTEGER, crs TEXT, transform TEXT, footprint TEXT, acquired TEXT, model TEXT, threshold REAL,
-    files TEXT, uploaded TEXT, scene_picture BLOB, mask_picture BLOB, notes TEXT
-)
+    files TEXT, uploaded TEXT, notes TEXT
+);
+CREATE INDEX IF NOT EXISTS scenes_by_state ON scenes (state, name);
+CREATE INDEX IF NOT EXISTS scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL;
+CREATE TABLE IF NOT EXISTS beside.pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
 """
-_RESULTS = [
-    f.name for f in fields(Outcome) if f.name not in ("name", "error", "failure", "transform", "files", "worker")
-]
+_OTHER = ("name", "error", "failure", "transform", "files", "worker", *_PICTURES)
+_RESULTS = [f.name for f in fields(Outcome) if f.name not in _OTHER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +106,6 @@ class Entry:
     """File names by kind, in the manifest's folder or under ``uploaded``."""
     uploaded: str | None
     """The URL in an object store that the files were uploaded to; None: not uploaded."""
-    scene_picture: bytes | None
-    """Thumbnail of the scene, JPEG."""
-    mask_picture: bytes | None
-    """Thumbnail of the mask, PNG."""
     notes: str | None
     """Warnings, a line each."""
 
@@ -107,37 +115,48 @@ class Entry:
         return f"{self.uploaded.rstrip('/')}/{name}" if self.uploaded and name else name
 
     def record(self) -> dict[str, Any]:
-        """The row without thumbnails, for tables."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.endswith("_picture")}
+        """The row for tables."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {"transform": self.transform and json.dumps(self.transform), "files": json.dumps(self.files)}
 
 
 class Manifest:
-    """The database. One process may write it at a time (see `geocloud.batch.run`), any number may read it."""
+    """The database, to be written. One process may do so at a time (see `geocloud.batch.run`), any number may read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._database = sqlite3.connect(path, timeout=30)
+            self._database = sqlite3.connect(path, timeout=TIMEOUT)
             self._database.row_factory = sqlite3.Row
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            with self._database:
-                self._database.execute(_TABLE)
-                if "shadow_percent" not in _columns(self._database):  # created by a version without shadow
-                    self._database.execute("ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
+            if (version := version_of(self._database)) > VERSION:
+                raise OutputError(newer(path, version))
+            self._database.execute("PRAGMA journal_mode=DELETE")
+            self._database.execute("ATTACH ? AS beside", (str(thumbnails_of(path)),))
+            self._convert(version)
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
+
+    def _convert(self, version: int) -> None:
+        """Makes the tables, and moves what an earlier version has left into them."""
+        old = columns_of(self._database) if version < VERSION else set()
+        script = [*_TABLES.split(";"), f"PRAGMA user_version = {VERSION}"]
+        if old and "shadow_percent" not in old:
+            script.insert(0, "ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
+        if "scene_picture" in old:
+            script.append("INSERT OR REPLACE INTO pictures SELECT key, scene_picture, mask_picture FROM scenes")
+            script += [f"ALTER TABLE scenes DROP COLUMN {name}" for name in _PICTURES]
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for line in script:
+                self._database.execute(line)
+        if "scene_picture" in old:
+            self._database.execute("VACUUM")
 
     def __enter__(self) -> Manifest:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-
-    def entries(self) -> dict[str, Entry]:
-        """Every row, by key."""
-        return {entry.key: entry for entry in _read(self._database)}
 
     def plan(self, rows: Iterable[tuple[str, str, str, str]], settings: str) -> None:
         """Adds or resets scenes to be masked: rows of key, name, source, fingerprint."""
@@ -146,7 +165,7 @@ class Manifest:
                 "INSERT INTO scenes (key, name, source, fingerprint, settings, state) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET source = excluded.source, fingerprint = excluded.fingerprint, "
                 "settings = excluded.settings, state = excluded.state, tries = 0, error = NULL, failure = NULL",
-                [(key, name, source, fingerprint, settings, WAITING) for key, name, source, fingerprint in rows],
+                ((key, name, source, fingerprint, settings, WAITING) for key, name, source, fingerprint in rows),
             )
 
     def start(self, name: str) -> None:
@@ -171,6 +190,11 @@ class Manifest:
             "uploaded": uploaded,
         }
         columns = ", ".join(f"{name} = :{name}" for name in values)
+        with self._database:  # before its state: a scene that is done has its thumbnails
+            self._database.execute(
+                "INSERT OR REPLACE INTO pictures SELECT key, ?, ? FROM scenes WHERE name = ?",
+                (outcome.scene_picture, outcome.mask_picture, outcome.name),
+            )
         with self._database:
             self._database.execute(
                 f"UPDATE scenes SET {columns} WHERE name = :scene",  # noqa: S608 - names of our own columns
@@ -183,62 +207,78 @@ class Manifest:
             self._database.execute("UPDATE scenes SET state = ? WHERE state = ?", (WAITING, RUNNING))
 
 
-def read_entries(folder: Path) -> list[Entry]:
-    """The rows of all manifests in a folder (each shard has one), sorted by name. Raises SceneReadError if none."""
-    paths = sorted(folder.glob(PATTERN))
-    if not paths:
-        raise SceneReadError(f"{folder}: no manifest there; 'geocloud batch SOURCE -o {folder}' makes one")
-    found: dict[str, Entry] = {}
-    for path in paths:
-        try:
-            entries = _read_file(path)
-        except sqlite3.Error as error:
-            if len(paths) == 1:
-                raise SceneReadError(f"{path}: cannot be read as a manifest ({error})") from error
-            log.warning("%s: cannot be read now (%s); its scenes are left out", path, error)
-            continue
-        for entry in entries:
-            if entry.name not in found or entry.state == DONE:
-                found[entry.name] = entry
-    return sorted(found.values(), key=lambda entry: entry.name)
+COLUMNS = ", ".join(f.name for f in fields(Entry))
+
+_WAYS = ("mode=ro", "mode=rw", "immutable=1")
+"""To open a database for reading. A killed writer's last change must be undone first, which is writing; immutable reads
+WAL of an earlier version where nothing may be written, as of its last checkpoint."""
 
 
-def taken_names(folder: Path) -> dict[str, str]:
-    """Names in all manifests of a folder, in lower case → their keys."""
-    found = {}
-    for path in folder.glob(PATTERN):
-        with suppress(sqlite3.Error):
-            found.update({entry.name.lower(): entry.key for entry in _read_file(path)})
-    return found
+def select(path: Path, what: str, then: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+    """The rows of ``SELECT what FROM scenes``, which may name thumbnails too.
 
-
-def _read_file(path: Path) -> list[Entry]:
-    """Reads a manifest without changing it; if SQLite cannot even read the log, as of its last checkpoint."""
-    for how in ("mode=ro", "immutable=1"):
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30)) as database:
+    ``then`` follows FROM. A column that an earlier version lacked is null. Raises OutputError, sqlite3.Error.
+    """
+    for how in _WAYS:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=TIMEOUT)) as database:
             database.row_factory = sqlite3.Row
             try:
-                if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'scenes'").fetchone():
+                if (version := version_of(database)) > VERSION:
+                    raise OutputError(newer(path, version))
+                if not (there := columns_of(database)):
                     return []  # another process is creating it
-                return list(_read(database))
+                if "shadow_percent" not in there:
+                    what = what.replace("shadow_percent", "NULL AS shadow_percent")
+                tables, pictures = "scenes", thumbnails_of(path)
+                if "_picture" in what and pictures.exists():
+                    database.execute("ATTACH ? AS beside", (f"{pictures.resolve().as_uri()}?{how}",))
+                    tables = "scenes LEFT JOIN pictures USING (key)"
+                elif version:
+                    what = re.sub(r"(\w+_picture)", r"NULL AS \1", what)
+                return database.execute(f"SELECT {what} FROM {tables} {then}", values).fetchall()  # noqa: S608
             except sqlite3.OperationalError:
-                if how == "immutable=1":
+                if how == _WAYS[-1] or (how == _WAYS[1] and path.with_name(f"{path.name}-journal").exists()):
                     raise
     return []
 
 
-def _columns(database: sqlite3.Connection) -> set[str]:
+def manifests_in(folder: Path) -> list[Path]:
+    """The manifests in a folder, of which each shard has one, by name. None if there is no such folder."""
+    try:
+        with os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
+            names = [f.name for f in files if f.name.startswith("manifest") and f.name.endswith(".sqlite")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def thumbnails_of(manifest: Path) -> Path:
+    """The database of thumbnails beside a manifest."""
+    return manifest.with_name(manifest.name.replace("manifest", "thumbnails", 1))
+
+
+def version_of(database: sqlite3.Connection) -> int:
+    """Of a manifest's tables."""
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def columns_of(database: sqlite3.Connection) -> set[str]:
+    """Of the table of scenes; none if there is no such table yet."""
     return {str(row["name"]) for row in database.execute("PRAGMA table_info(scenes)")}
 
 
-def _read(database: sqlite3.Connection) -> Iterator[Entry]:
-    there = _columns(database)
-    for row in database.execute("SELECT * FROM scenes ORDER BY name"):
-        values: dict[str, Any] = {f.name: row[f.name] if f.name in there else None for f in fields(Entry)}
-        transform = json.loads(values["transform"] or "null")
-        values["transform"] = tuple(transform) if transform else None
-        values["files"] = json.loads(values["files"] or "{}")
-        yield Entry(**values)
+def newer(path: Path, version: int) -> str:
+    """The message for a manifest of a version that is not known yet."""
+    return f"{path}: a manifest of version {version}, written by a later geocloud; this one reads {VERSION}: update it"
+
+
+def entry_of(row: sqlite3.Row) -> Entry:
+    """The entry in a row that has all columns of `COLUMNS`."""
+    values: dict[str, Any] = {f.name: row[f.name] for f in fields(Entry)}
+    transform = json.loads(values["transform"] or "null")
+    values["transform"] = tuple(transform) if transform else None
+    values["files"] = json.loads(values["files"] or "{}")
+    return Entry(**values)
 
 
 def _now() -> str:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from geocloud.batch.entries import Entries, read_entries
 from geocloud.batch.find import Found, find_scenes
-from geocloud.batch.fingerprint import fingerprint
-from geocloud.batch.job import BAD_INPUT, Job, Outcome, Settings
+from geocloud.batch.job import Job, Outcome
 from geocloud.batch.local import Compute, run_local
-from geocloud.batch.manifest import DONE, FAILED, Entry, Manifest, read_entries, taken_names
+from geocloud.batch.manifest import Manifest
 from geocloud.batch.options import BatchOptions, Shard
-from geocloud.batch.report import write_report
+from geocloud.batch.plan import Plan, make_plan
+from geocloud.batch.report import PARTS, write_report
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
@@ -29,9 +29,6 @@ from geocloud.model import bundled_models, find_model
 from geocloud.outputs.staging import sweep
 
 log = logging.getLogger(__name__)
-
-RESERVED = ("collection", "footprints", "manifest", "report")
-"""Base names of the files that describe the folder, which no scene may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +64,19 @@ class Status:
         return self.seconds / tried * (self.total - self.before - tried) if tried else None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run will do."""
-
-    jobs: list[tuple[Found, str, str]]
-    """Scenes to be masked, with their names and fingerprints."""
-    before: list[Entry]
-    """Scenes finished in earlier runs."""
-    refused: list[Entry]
-    """Scenes that failed for bad input, and are not tried again."""
-
-    @property
-    def total(self) -> int:
-        """Number of scenes of the run."""
-        return len(self.jobs) + len(self.before) + len(self.refused)
-
-
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
-    """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError."""
-    found = _find(sources, folder)
-    known = {e.key: e for e in read_entries(folder)} if any(folder.glob(options.shard.manifest)) else {}
-    return _plan(found, folder, options, known)
+    """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
+    return make_plan(_find(sources, folder), folder, options)
 
 
 def run_batch(
     sources: Sequence[str], folder: Path, options: BatchOptions, report: Callable[[Status], None] = lambda status: None
-) -> list[Entry]:
+) -> Entries:
     """Masks every scene in some sources into a folder.
 
     Results of earlier runs for the same input, model and options are kept. ``manifest.sqlite``, ``collection.json``,
-    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted.
+    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted; those of shards are
+    written by `describe_folder`, once all are done.
 
     Args:
         sources: See `find_scenes`.
@@ -106,7 +85,7 @@ def run_batch(
         report: Called with the progress after each scene.
 
     Returns:
-        The scenes of this run with their states.
+        The scenes of this run with their states, read from the manifest when they are asked for.
 
     Raises:
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
@@ -120,40 +99,70 @@ def run_batch(
     with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
         sweep(folder)
         manifest.stop()
-        known = manifest.entries()
-        plan = _plan(found, folder, options, known)
+        plan = make_plan(found, folder, options)
         settings = options.settings
-        rows = [(job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs]
+        rows = ((job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs)
         manifest.plan(rows, settings.fingerprint())
         jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
-        started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
-        before = len(plan.before)
+        with _described(folder, options), _tidy(folder, manifest):
+            _work(jobs, plan, options, manifest, report)
+        return plan.entries(manifest.path)
 
-        def status(outcome: Outcome | None) -> Status:
-            return Status(
-                plan.total,
-                outcomes[True],
-                before,
-                outcomes[False] + len(plan.refused),
-                seen,
-                time.monotonic() - started,
-                outcome.name if outcome else None,
-                outcome.error if outcome else None,
-            )
 
+def _work(
+    jobs: list[Job], plan: Plan, options: BatchOptions, manifest: Manifest, report: Callable[[Status], None]
+) -> None:
+    """Runs the jobs, and records and reports each outcome."""
+    started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
+
+    def status(outcome: Outcome | None) -> Status:
+        return Status(
+            plan.total,
+            outcomes[True],
+            plan.before,
+            outcomes[False] + plan.refused,
+            seen,
+            time.monotonic() - started,
+            outcome.name if outcome else None,
+            outcome.error if outcome else None,
+        )
+
+    report(status(None))
+    with closing(_run(jobs, options, manifest)) as running:  # an interrupt here ends the workers before we tidy up
+        for outcome in running:
+            manifest.finish(outcome, options.settings.upload)
+            outcomes[outcome.error is None] += 1
+            seen += outcome.megapixels
+            report(status(outcome))
+
+
+@contextmanager
+def _tidy(folder: Path, manifest: Manifest) -> Iterator[None]:
+    """Leaves no scene running and nothing half-written, however a run ends."""
+    try:
+        yield
+    finally:
+        manifest.stop()
+        sweep(folder)
+
+
+@contextmanager
+def _described(folder: Path, options: BatchOptions) -> Iterator[None]:
+    """Describes the folder of an unsharded run, however that ends; what goes wrong then does not hide why it ended."""
+
+    def describe() -> None:
+        if options.shard.count == 1:
+            describe_folder(folder, options.footprints, options.settings.upload)
+
+    try:
+        yield
+    except BaseException:
         try:
-            report(status(None))
-            for outcome in _run(jobs, options, manifest):
-                manifest.finish(outcome, settings.upload)
-                outcomes[outcome.error is None] += 1
-                seen += outcome.megapixels
-                report(status(outcome))
-        finally:
-            manifest.stop()
-            sweep(folder)
-            describe_folder(folder, options.footprints, settings.upload)
-        names = {job.key for job, _, _ in plan.jobs} | {e.key for e in (*plan.before, *plan.refused)}
-        return [entry for key, entry in manifest.entries().items() if key in names]
+            describe()
+        except Exception as error:
+            log.warning("%s: cannot be described (%s)", folder, error)
+        raise
+    describe()
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
@@ -168,8 +177,12 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
         write_collection(entries, folder),
         write_footprints(entries, folder, footprints),
     ]
-    for path in made if to else []:
-        upload(path, f"{str(to).rstrip('/')}/{path.name}")
+    if to:
+        paths = chain((path for path in (folder / PARTS).rglob("*") if path.is_file()), made)
+        with ThreadPoolExecutor(16) as pool:  # a report has many small files
+            while some := list(islice(paths, 1000)):
+                places = [f"{to.rstrip('/')}/{path.relative_to(folder).as_posix()}" for path in some]
+                list(pool.map(upload, some, places))
 
 
 def _find(sources: Sequence[str], folder: Path) -> list[Found]:
@@ -181,52 +194,7 @@ def _find(sources: Sequence[str], folder: Path) -> list[Found]:
     return found
 
 
-def _plan(everything: list[Found], folder: Path, options: BatchOptions, known: dict[str, Entry]) -> Plan:
-    names = _names(everything, known, taken_names(folder))
-    mine = [found for found in everything if options.shard.holds(found.key)]
-    with ThreadPoolExecutor(16) as pool:  # mostly waits for servers or disks
-        prints = list(pool.map(lambda found: fingerprint(found.source), mine))
-    settings = options.settings.fingerprint()
-    jobs, before, refused = [], [], []
-    for found, print_ in zip(mine, prints, strict=True):
-        entry = known.get(found.key)
-        same = entry is not None and options.resume and (entry.fingerprint, entry.settings) == (print_, settings)
-        if entry and same and entry.state == DONE and _is_there(entry, folder, options.settings):
-            before.append(entry)
-        elif entry and same and entry.state == FAILED and entry.failure == BAD_INPUT and not options.retry_failed:
-            refused.append(entry)
-        else:
-            jobs.append((found, names[found.key], print_))
-    return Plan(jobs, before, refused)
-
-
-def _names(everything: list[Found], known: dict[str, Entry], taken: dict[str, str]) -> dict[str, str]:
-    """The base name of each scene's files, by key: that of its product or file, with a hash if several share it.
-
-    ``taken``: the names in use by all shards, in lower case → their keys.
-    """
-    names = {found.key: known[found.key].name for found in everything if found.key in known}
-    plain = {found.key: re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene" for found in everything}
-    shared = Counter(name.lower() for name in plain.values())
-    for found in everything:
-        if found.key not in names:
-            name = plain[found.key]
-            if shared[name.lower()] > 1 or taken.get(name.lower(), found.key) != found.key or name.lower() in RESERVED:
-                name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
-            names[found.key] = name
-    return names
-
-
-def _is_there(entry: Entry, folder: Path, settings: Settings) -> bool:
-    """Whether the results of a finished scene still exist."""
-    if entry.uploaded != settings.upload:
-        return False
-    return (settings.upload is not None and not settings.keep) or all(
-        (folder / n).exists() for n in entry.files.values()
-    )
-
-
-def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Iterator[Outcome]:
+def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Outcome]:
     where = options.settings.compute
     compute = Compute(
         options.settings.model,
@@ -255,8 +223,12 @@ def _absolute(source: str) -> str:
 
 @contextmanager
 def _alone(folder: Path, shard: Shard) -> Iterator[None]:
-    """Allows one run at a time per folder and shard. The lock ends with its process."""
-    lock = FileLock(folder / f".{shard.manifest}.lock", timeout=0)
+    """Allows one run at a time per folder and shard. The lock ends with its process; its file is removed at the end.
+
+    It is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
+    there, which filelock notices and tries again until the timeout.
+    """
+    lock = FileLock(folder / f".{shard.manifest}.lock", timeout=1)
     try:
         lock.acquire()
     except Timeout as error:
@@ -265,8 +237,9 @@ def _alone(folder: Path, shard: Shard) -> Iterator[None]:
         ) from error
     except (OSError, NotImplementedError) as error:
         raise OutputError(f"{folder}: cannot be locked ({error})") from error
-    with lock:
-        try:
-            yield
-        finally:
-            lock.release(force=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file; filelock does there, on release
+            Path(lock.lock_file).unlink()
+        lock.release(force=True)

@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import NO_DATA, Counts
+from geocloud.outputs.mask import CLEAR, NO_DATA, Counts
 from geocloud.outputs.staging import Staging
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.scene import RasterScene, ReadOptions, open_scene
@@ -119,7 +119,7 @@ def draw_picture(
     clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
     pictures = []
     for bands in COLOURS[options.colour]:
-        plain = render(seen, bands)
+        plain = render(seen, bands, None if clouds is None else clouds == CLEAR)
         if clouds is None or options.beside:
             pictures.append(plain)
         if clouds is not None:

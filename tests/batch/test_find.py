@@ -190,4 +190,4 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
     entries = run_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
-    assert len(plan.before) == 1 and not plan.refused  # what is not there may be there next time
+    assert plan.before == 1 and not plan.refused  # what is not there may be there next time

@@ -1,8 +1,9 @@
-"""The page, in a real browser."""
+"""The report, in a real browser, from a disk."""
 
 import io
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,21 @@ from archive import make_archive
 from PIL import Image
 
 from geocloud.batch import BatchOptions, run_batch
-from geocloud.batch.report import write_report
+from geocloud.batch.report import PORTION, write_report
 
 selenium = pytest.importorskip("selenium", reason="needs selenium: pip install 'geocloud[test]'")
+
+EVIL = "</script><img src=x onerror=document.title='evil'>"
+
+
+class Scenes:
+    """Entries with thumbnails, as `write_report` reads them."""
+
+    def __init__(self, scenes):
+        self.scenes = scenes
+
+    def illustrated(self):
+        return iter(self.scenes)
 
 
 @pytest.fixture(scope="module")
@@ -38,62 +51,103 @@ def browser():
     found.quit()
 
 
-@pytest.fixture
-def page(browser, entries):
-    browser.get((entries[0] / "masks" / "report.html").as_uri())
+def wait(browser, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 20, 0.05).until(lambda _: condition())
+
+
+def show(browser, path):
+    browser.get("about:blank")  # or an address with another # would not be loaded anew
+    browser.get(path.as_uri())
+    wait(browser, lambda: browser.execute_script("return document.body.dataset.ready"))
     return browser
 
 
-def column(page, name):
-    return [cell.text for cell in page.find_elements("css selector", f"#rows tr td.{name}")]
+@pytest.fixture
+def page(browser, entries):
+    return show(browser, entries[0] / "masks" / "report.html")
 
 
-def numbers(page, index):
-    cells = page.find_elements("css selector", f"#rows tr td:nth-child({index})")
-    return [float(cell.text) for cell in cells if cell.text]
+def find(page, selector):
+    return page.find_elements("css selector", selector)
 
 
-def head(page, key):
-    return page.find_element("css selector", f"th[data-key={key}]")
+def texts(page, selector):
+    """As the page holds them: what is rendered may be capitalised or broken."""
+    return page.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(found => found.textContent)", selector
+    )
+
+
+def names(page):
+    return texts(page, "#rows td.name a")
+
+
+def numbers(page, column):
+    return [float(text) for text in texts(page, f"#rows td.{column}") if text]
+
+
+def enter(page, element, value):
+    """Fills a filter as a user does, and waits for the list that follows."""
+    code = "const at = document.getElementById(arguments[0]); at.value = arguments[1]; "
+    page.execute_script(f"{code} at.dispatchEvent(new Event('input', {{bubbles: true}}))", element, value)
+    time.sleep(0.3)
 
 
 def test_every_scene_is_listed_with_its_reason(page, entries):
-    assert column(page, "name") == sorted((e.name for e in entries[1]), key=str.lower)
-    assert sum(bool(text) for text in column(page, "reason")) == 10
+    assert names(page) == sorted(e.name for e in entries[1])
+    assert len(texts(page, "#rows .reason")) == 10
     assert "16 scenes" in page.find_element("id", "totals").text
     assert not [line for line in page.get_log("browser") if line["level"] == "SEVERE"]
+    assert all(cell.is_displayed() for cell in find(page, "#rows .reason"))
+    assert sum(text == "✕ failed" for text in texts(page, "#rows td.state")) == 10  # not by colour alone
 
 
 def test_sorting(page):
-    head(page, "cloud").click()
-    rising = numbers(page, 4)
+    page.find_element("css selector", "th.cloud button").click()
+    rising = numbers(page, "cloud")
     assert rising == sorted(rising) and len(set(rising)) > 1
-    head(page, "cloud").click()
-    assert numbers(page, 4) == rising[::-1]
-    assert head(page, "cloud").get_attribute("aria-sort") == "descending"
-    assert not column(page, "reason")[0]  # what has no number comes last, either way
+    page.find_element("css selector", "th.cloud button").click()
+    assert numbers(page, "cloud") == rising[::-1]
+    assert page.find_element("css selector", "th.cloud").get_attribute("aria-sort") == "descending"
+    assert texts(page, "#rows td.cloud")[0]  # what has no number comes last, either way
 
 
 def test_filters(page):
-    from selenium.webdriver.support.ui import Select
+    enter(page, "search", "sun elevation")
+    assert len(names(page)) == 1
+    enter(page, "search", "stack_")
+    assert names(page) == ["stack_002", "stack_005"]
+    enter(page, "search", "")
+    enter(page, "state", "failed")
+    assert len(names(page)) == 10 and "10 of 16" in page.find_element("id", "count").text
+    enter(page, "state", "")
+    enter(page, "low", "30")
+    assert numbers(page, "cloud") and all(value >= 30 for value in numbers(page, "cloud"))
+    enter(page, "low", "")
+    enter(page, "from", "2024-06-30")
+    assert set(texts(page, "#rows td.day")) == {"2024-07-01"}
 
-    page.find_element("id", "search").send_keys("sun elevation")
-    assert len(column(page, "name")) == 1
-    page.find_element("id", "search").clear()
-    page.find_element("id", "search").send_keys("stack_")
-    assert column(page, "name") == ["stack_002", "stack_005"]
-    page.refresh()
-    Select(page.find_element("id", "state")).select_by_value("failed")
-    assert len(column(page, "name")) == 10
-    page.refresh()
-    page.find_element("id", "low").send_keys("30")
-    assert all(value >= 30 for value in numbers(page, 4))
+
+def test_rows_open_by_keyboard_and_tell_their_files(page, entries):
+    from selenium.webdriver.common.keys import Keys
+
+    first, second = find(page, "#rows a")[:2]
+    first.send_keys(Keys.ARROW_DOWN)
+    assert page.switch_to.active_element == second
+    chosen = next(link for link in find(page, "#rows a") if link.text == "stack_002")
+    chosen.send_keys(Keys.ENTER)
+    wait(page, lambda: page.find_element("id", "name").text == "stack_002")
+    links = {link.text: link.get_attribute("href") for link in find(page, "#files a")}
+    assert links["mask"] == (entries[0] / "masks" / "stack_002_cloudmask.tif").as_uri()
+    assert "stack_002.tif" in page.find_element("id", "facts").text
 
 
 def test_the_slider_moves_between_scene_and_mask(page):
-    next(row for row in page.find_elements("css selector", "#rows tr") if "stack_002" in row.text).click()
+    page.execute_script("location.hash = 'stack_002'")
+    wait(page, lambda: page.find_element("id", "name").text == "stack_002")
     slider, pictures = page.find_element("id", "slider"), page.find_element("id", "pictures")
-    page.execute_script("window.scrollTo(0, 0)")
 
     def at(value):
         page.execute_script("arguments[0].value = arguments[1]; arguments[0].oninput()", slider, value)
@@ -105,34 +159,103 @@ def test_the_slider_moves_between_scene_and_mask(page):
     assert mask_whole > half > scene_whole == 0
 
 
-def test_choosing_on_the_map(page):
-    paths = page.find_elements("css selector", "#footprints path")
-    assert len(paths) == 6
-    title = paths[2].find_element("css selector", "title").get_attribute("textContent")
-    page.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", paths[2])
-    assert title.partition(":")[0] in page.find_element("id", "facts").text
+def test_a_click_on_the_map_opens_the_scene_there(page, entries):
+    """Six scenes, side by side from west to east, in a map that is eight scenes wide, and a margin."""
+    from selenium.webdriver import ActionChains
+
+    done = sorted((e for e in entries[1] if e.state == "done"), key=lambda e: e.transform[2])
+    canvas = page.find_element("css selector", "#map canvas")
+    step = canvas.size["width"] / 8 / 1.12
+    for number, entry in enumerate(done):
+        ActionChains(page).move_to_element_with_offset(canvas, round(step * (number - 2.5)), 0).click().perform()
+        wait(page, lambda entry=entry: page.find_element("id", "name").text == entry.name)
+    assert page.find_element("css selector", "#rows tr.chosen a").text == done[-1].name
 
 
-def test_it_stands_alone_and_names_cannot_break_it(entries, tmp_path):
-    text = (entries[0] / "masks" / "report.html").read_text()
-    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https://" not in text
-    from dataclasses import replace
+def test_nothing_is_wider_than_a_phone(page):
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        find(page, "#rows a")[0].click()
+        assert page.find_element("id", "detail").is_displayed()
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        box = page.find_element("id", "pictures").rect
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        page.find_element("id", "close").click()
+        assert not page.find_element("id", "detail").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
-    evil = [replace(entries[1][0], name="</script><script>alert(1)</script>", error="<img src=x onerror=alert(1)>")]
-    assert "<script>alert" not in write_report(evil, tmp_path).read_text()
+
+CONTRAST = """
+const parts = text => text.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  .reduce((sum, v, at) => sum + v * [.2126, .7152, .0722][at], 0);
+const behind = at => { for (; at; at = at.parentElement) {
+  const colour = parts(getComputedStyle(at).backgroundColor);
+  if (colour.length === 3 || colour[3] === 1) return colour;
+} return [255, 255, 255]; };
+return [...document.querySelectorAll("body *")].filter(at => at.checkVisibility() && !at.disabled &&
+    [...at.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())).map(at => {
+  const [a, b] = [light(parts(getComputedStyle(at).color)), light(behind(at))].sort((a, b) => b - a);
+  return [(a + .05) / (b + .05), at.textContent];
+});
+"""
 
 
-def test_two_thousand_scenes(browser, entries, tmp_path):
-    from dataclasses import replace
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(page, scheme):
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    found = page.execute_script(CONTRAST)
+    assert len(found) > 60 and min(found)[0] >= 4.5, min(found)
+    back = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (scheme == "dark") == (back == "rgb(16, 22, 28)")
 
-    from selenium.webdriver.support.ui import WebDriverWait
 
-    done = [e for e in entries[1] if e.state == "done"]
-    many = [replace(done[i % len(done)], name=f"scene_{i:04}", cloud_percent=i / 20) for i in range(2000)]
-    started = time.monotonic()
-    browser.get(write_report(many, tmp_path).as_uri())
-    WebDriverWait(browser, 15).until(lambda b: len(b.find_elements("css selector", "#rows tr")) == 2000)
-    head(browser, "cloud").click()
-    head(browser, "cloud").click()
-    assert browser.find_element("css selector", "#rows tr td.name").text == "scene_1999"
-    assert time.monotonic() - started < 20
+def test_it_stands_alone(entries):
+    folder = entries[0] / "masks"
+    for path in (folder / "report.html", *(folder / "report").glob("*.*"), *(folder / "report").glob("*/*.js")):
+        text = path.read_text()
+        assert "http://" not in text and "https://" not in text and "fetch(" not in text, path
+
+
+def test_names_and_reasons_of_strangers_are_only_text(browser, entries, tmp_path):
+    failed = next(e for e in entries[1] if e.state == "failed")
+    done = next(e for e in entries[1] if e.state == "done")
+    evil = [
+        replace(failed, name=f"a{EVIL}", error=f"{EVIL}\u2028'\"]);", notes=EVIL, source=f"javascript:{EVIL}"),
+        replace(done, name=f"b{EVIL}", files={"mask": "javascript:alert(1)", EVIL: "x"}, crs=EVIL, uploaded=None),
+    ]
+    page = show(browser, write_report(Scenes([(entry, None, None) for entry in evil]), tmp_path))
+    assert names(page) == [e.name for e in evil] and texts(page, "#rows .reason") == [evil[0].error]
+    for entry in evil:
+        page.execute_script("location.hash = encodeURIComponent(arguments[0])", entry.name)
+        wait(page, lambda entry=entry: texts(page, "#name") == [entry.name])
+    assert not find(page, "#rows img") and page.title == tmp_path.name
+    assert all(link.get_attribute("href").startswith("file:") for link in find(page, "a"))
+
+
+def test_many_scenes(browser, entries, tmp_path):
+    done = next(e for e in entries[1] if e.state == "done")
+    many = 3 * PORTION + 7
+    scenes = ((replace(done, name=f"scene_{i:04}", cloud_percent=i / 10), b"x", b"y") for i in range(many))
+    page = show(browser, write_report(Scenes(scenes), tmp_path))
+    assert len(names(page)) == 100 and f"{many}" in page.find_element("id", "count").text.replace("\u202f", "")
+    page.find_element("css selector", "th.cloud button").click()
+    page.find_element("css selector", "th.cloud button").click()
+    assert names(page)[0] == f"scene_{many - 1}"
+    page.find_element("id", "last").click()
+    assert names(page)[-1] == "scene_0000"
+    assert find(page, "#rows img")[-1].get_attribute("src").endswith("report/thumbnails/00000/000.jpg")
+    enter(page, "search", "scene_2345")
+    assert names(page) == ["scene_2345"]
+
+
+def test_written_again_it_replaces_the_earlier_one(entries, tmp_path):
+    scenes = [(entry, b"picture", b"mask") for entry in list(entries[1])[:3]]
+    write_report(Scenes(scenes), tmp_path)
+    write_report(Scenes(scenes[:1]), tmp_path)
+    assert len(list((tmp_path / "report" / "thumbnails").rglob("*.jpg"))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.html"]

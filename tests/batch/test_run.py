@@ -1,6 +1,7 @@
 """Whole batches, as users start them: what is done, what is not, and what is never done twice."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -8,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import geopandas
 import numpy as np
@@ -18,7 +20,9 @@ import pytest
 import rasterio
 import shapely
 from archive import BROKEN, break_ten, make_archive
+from click.testing import CliRunner
 from conftest import geobox, ramp, write_tif
+from geocloud_cli.main import cli
 from torture import states, torture
 
 from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
@@ -26,6 +30,7 @@ from geocloud.batch.describe import outline
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import Job, run_job
 from geocloud.batch.local import Compute, run_local
+from geocloud.batch.run import _alone
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
@@ -208,7 +213,7 @@ def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
         _, errors = run.communicate(timeout=30)
     if run.returncode != 0:  # it was not done yet
         assert run.returncode == 130 and "Traceback" not in errors
-    assert not list((tmp_path / "out").glob(".geocloud-*"))
+    assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
     assert (tmp_path / "out" / "report.html").exists()
     assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
@@ -224,6 +229,49 @@ def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
     run_batch([str(archive)], tmp_path / "out", BatchOptions(), meanwhile)
     assert seen[0].returncode == 1 and "another 'geocloud batch' is using this folder" in seen[0].stderr
     assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == COUNT
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_an_interrupt_ends_the_workers_before_their_leftovers_are_swept(archive, tmp_path):
+    """The interrupt may come while progress is reported: the workers are in the middle of scenes then."""
+
+    def interrupt(status):
+        if status.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(), interrupt)
+    assert not list((tmp_path / "out").glob(".*")) and not multiprocessing.active_children()
+    assert set(read_entries(tmp_path / "out").counts()) == {"done", "waiting"}
+
+
+def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise OutputError("no room for the report")
+
+    monkeypatch.setattr("geocloud.batch.run.write_report", broken)
+    with pytest.raises(GeocloudError, match="cuda"):
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
+    assert "no room for the report" in caplog.text
+
+
+def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
+    """Eight threads take turns for a second, with locks of their own; each removes the file at the end of its turn."""
+    inside, most, turns, until = [], [], [], time.monotonic() + 1
+
+    def run():
+        while time.monotonic() < until:
+            with suppress(OutputError), _alone(tmp_path, Shard()):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+                turns.append(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(run) for _ in range(8)]:
+            future.result()
+    assert max(most) == 1 and len(turns) > 8 and not list(tmp_path.iterdir())
 
 
 def test_shards_share_the_work(archive, tmp_path):
@@ -231,6 +279,9 @@ def test_shards_share_the_work(archive, tmp_path):
     parts = [run_batch([str(archive)], out, BatchOptions(shard=Shard(i, 3))) for i in (1, 2, 3)]
     assert sorted(e.name for part in parts for e in part) == [e.name for e in read_entries(out)]
     assert len(read_entries(out)) == COUNT and len(list(out.glob("manifest-*.sqlite"))) == 3
+    assert not (out / "report.html").exists()  # or each shard would read what all others have done
+    done = CliRunner().invoke(cli, ["batch", "report", str(out)])
+    assert done.exit_code == 0 and (out / "report.html").exists()
     assert len(geopandas.read_file(out / "footprints.gpkg", layer="footprints")) == COUNT
     for wrong in ("0/3", "4/3", "x"):
         with pytest.raises(OptionError):

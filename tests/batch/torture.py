@@ -69,7 +69,7 @@ def torture(work: Path, scenes: int, kills: int, seed: int = 0) -> dict[str, obj
     last = subprocess.run(command(archive, work / "killed"), capture_output=True, text=True, check=False)
     found = states(work / "killed")
     again += [name for name, when in done.items() if found[name] != ("done", when)]
-    left = [p.name for p in (work / "killed").iterdir() if p.name.startswith(".geocloud-")]
+    left = [p.name for p in (work / "killed").iterdir() if p.name.startswith(".")]
     return {
         "scenes": scenes,
         "seconds": round(took, 1),

@@ -1,0 +1,165 @@
+"""What a run will do: which scenes are to be masked, under which names, and which are done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from geocloud.batch.entries import Entries
+from geocloud.batch.find import Found
+from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.job import BAD_INPUT, Settings
+from geocloud.batch.manifest import DONE, FAILED, manifests_in, select
+from geocloud.batch.options import BatchOptions
+from geocloud.errors import OutputError
+
+RESERVED = ("collection", "footprints", "manifest", "report")
+"""Base names of the files that describe the folder, which no scene may take."""
+
+AT_ONCE = 512
+"""Scenes that are looked up together: SQLite takes 999 values in a query."""
+
+THREADS = 16
+"""Threads that look at sources, which is mostly waiting for servers or disks."""
+
+LOOKED_AT = "key, name, state, failure, fingerprint, settings, files, uploaded"
+"""Columns that tell whether a scene is done: making entries of half a million rows would take as long as all else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do."""
+
+    jobs: list[tuple[Found, str, str]]
+    """Scenes to be masked, with their names and fingerprints."""
+    before: int
+    """Number of scenes finished in earlier runs."""
+    refused: int
+    """Number of scenes that failed for bad input, and are not tried again."""
+    scenes: list[Found]
+    """All scenes of the run."""
+
+    @property
+    def total(self) -> int:
+        """Number of scenes of the run."""
+        return len(self.scenes)
+
+    def entries(self, manifest: Path) -> Entries:
+        """The scenes of the run in its manifest, which may hold those of other runs too."""
+        (row,) = select(manifest, "count(*) AS scenes", "")
+        every = row["scenes"] == self.total
+        return Entries([manifest], None if every else frozenset(found.key for found in self.scenes))
+
+
+def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> Plan:
+    """The plan for the scenes of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
+    mine = [found for found in everything if options.shard.holds(found.key)] if options.shard.count > 1 else everything
+    manifest, settings = folder / options.shard.manifest, options.settings.fingerprint()
+    jobs, before, refused = [], 0, 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for some in _parts(mine, AT_ONCE):
+            known = _known(manifest, [found.key for found in some])
+            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // THREADS)))
+            for found, print_ in zip(some, prints, strict=True):
+                row = known.get(found.key)
+                same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
+                if row and same and row["state"] == DONE and _is_there(row, folder, options.settings):
+                    before += 1
+                elif row and same and _is_refused(row) and not options.retry_failed:
+                    refused += 1
+                else:
+                    jobs.append((found, row["name"] if row else None, print_))
+    names: dict[str, str] = {}
+    if new := [found for found, name, _ in jobs if name is None]:
+        names = make_names(new, repeated(plain_name(found).lower() for found in everything), _taken(folder, new))
+    named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
+    return Plan(named, before, refused, mine)
+
+
+def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
+    return (scenes[first : first + size] for first in range(0, len(scenes), size))
+
+
+def _fingerprints(scenes: list[Found]) -> list[str]:
+    return [fingerprint(found.source) for found in scenes]
+
+
+def plain_name(found: Found) -> str:
+    """The name of a scene's product or file, as far as file names may have it."""
+    return re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene"
+
+
+def repeated(names: Iterable[str]) -> set[str]:
+    """The names that come more than once."""
+    seen: set[int] = set()  # hashes are smaller; a collision only lengthens a name
+    again: set[str] = set()
+    for name in names:
+        mark = hash(name)
+        if mark in seen:
+            again.add(name)
+        seen.add(mark)
+    return again
+
+
+def make_names(new: Iterable[Found], shared: set[str], taken: Mapping[str, str]) -> dict[str, str]:
+    """The base name of each new scene's files, by key: its plain name, with a hash if that is not its alone.
+
+    Args:
+        new: Scenes without a name yet.
+        shared: The plain names of several scenes, in lower case.
+        taken: The names in use by all shards, in lower case → their keys.
+    """
+    names = {}
+    for found in new:
+        name = plain_name(found)
+        lower = name.lower()
+        if lower in shared or taken.get(lower, found.key) != found.key or lower in RESERVED:
+            name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
+        names[found.key] = name
+    return names
+
+
+def _known(manifest: Path, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
+    """The rows of scenes in a manifest, by key."""
+    if not manifest.exists():
+        return {}
+    marks = ", ".join("?" * len(keys))
+    try:
+        rows = select(manifest, LOOKED_AT, f"WHERE key IN ({marks})", keys)
+    except sqlite3.Error as error:
+        raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
+    return {row["key"]: row for row in rows}
+
+
+def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
+    """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
+    wanted = {plain_name(found).lower() for found in new}
+    return {name: key for name, key in _all_names(folder) if name in wanted}
+
+
+def _all_names(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in manifests_in(folder):
+        with suppress(sqlite3.Error):  # of another shard
+            for row in Entries([path]).rows("key, name, state"):
+                yield row["name"].lower(), row["key"]
+
+
+def _is_refused(row: sqlite3.Row) -> bool:
+    return bool(row["state"] == FAILED and row["failure"] == BAD_INPUT)
+
+
+def _is_there(row: sqlite3.Row, folder: Path, settings: Settings) -> bool:
+    """Whether the results of a finished scene still exist."""
+    if row["uploaded"] != settings.upload:
+        return False
+    if settings.upload is not None and not settings.keep:
+        return True
+    return all((folder / name).exists() for name in json.loads(row["files"]).values())

@@ -1,0 +1,164 @@
+"""Manifests: what earlier versions have left, what readers see, and what is never held in memory."""
+
+import csv
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import fields
+
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner
+from geocloud_cli.main import cli
+
+from geocloud.batch import Entry, read_entries
+from geocloud.batch.entries import AT_ONCE
+from geocloud.batch.export import export
+from geocloud.batch.job import Outcome
+from geocloud.batch.manifest import Manifest
+from geocloud.errors import OutputError
+
+# As version 0.1.0 made it.
+OLD = """
+CREATE TABLE scenes (
+    key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, state TEXT NOT NULL,
+    fingerprint TEXT, settings TEXT, tries INTEGER NOT NULL DEFAULT 0, error TEXT, failure TEXT,
+    started TEXT, finished TEXT, seconds REAL, worker TEXT, megapixels REAL, cloud_percent REAL, valid_percent REAL,
+    height INTEGER, width INTEGER, crs TEXT, transform TEXT, footprint TEXT, acquired TEXT, model TEXT, threshold REAL,
+    files TEXT, uploaded TEXT, scene_picture BLOB, mask_picture BLOB, notes TEXT
+);
+INSERT INTO scenes (key, name, source, state, files, scene_picture, mask_picture)
+    VALUES ('A', 'a', '/in/a', 'done', '{"mask": "a_cloudmask.tif"}', x'01', x'02');
+INSERT INTO scenes (key, name, source, state, error) VALUES ('B', 'b', '/in/b', 'failed', 'broken');
+"""
+
+
+def fill(path, names, state="done"):
+    """A manifest of so many scenes."""
+    with Manifest(path) as manifest:
+        manifest.plan(((name.upper(), name, f"/in/{name}", "print") for name in names), "settings")
+        with manifest._database:
+            error = 'broken, "quite"' if state == "failed" else None
+            manifest._database.execute("UPDATE scenes SET state = ?, error = ?", (state, error))
+    return path
+
+
+@pytest.fixture
+def old(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.executescript(OLD)
+    return tmp_path
+
+
+def test_an_earlier_version_can_be_read_as_it_is(old):
+    before = (old / "manifest.sqlite").read_bytes()
+    entries = read_entries(old)
+    assert entries.counts() == {"done": 1, "failed": 1} and [e.error for e in entries.failures()] == ["broken"]
+    assert [pictures for _, *pictures in entries.illustrated()] == [[b"\1", b"\2"], [None, None]]
+    assert (old / "manifest.sqlite").read_bytes() == before
+
+
+def test_an_earlier_version_is_converted_when_it_is_written(old):
+    for _ in range(2):
+        with Manifest(old / "manifest.sqlite"):
+            pass
+        (a, *pictures), (b, *_) = read_entries(old).illustrated()
+        assert (a.name, a.files, pictures) == ("a", {"mask": "a_cloudmask.tif"}, [b"\1", b"\2"])
+        assert (b.state, b.shadow_percent) == ("failed", None)
+    # No log, no index of a log; and what was moved takes no more room.
+    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite", "thumbnails.sqlite"]
+    with closing(sqlite3.connect(old / "manifest.sqlite")) as database:
+        assert database.execute("PRAGMA freelist_count").fetchone()[0] == 0
+
+
+def test_without_its_thumbnails_a_manifest_is_as_good(tmp_path):
+    fill(tmp_path / "manifest.sqlite", "ab")
+    (tmp_path / "thumbnails.sqlite").unlink()
+    assert [(entry.name, *pictures) for entry, *pictures in read_entries(tmp_path).illustrated()] == [
+        ("a", None, None),
+        ("b", None, None),
+    ]
+    with Manifest(tmp_path / "manifest.sqlite") as manifest:
+        manifest.finish(Outcome("a", "node:1", scene_picture=b"x"))
+    assert next(read_entries(tmp_path).illustrated())[1] == b"x"
+
+
+def test_a_later_version_is_refused_in_a_line(tmp_path):
+    fill(tmp_path / "manifest.sqlite", "a")
+    with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as database:
+        database.execute("PRAGMA user_version = 7")
+    with pytest.raises(OutputError, match="of version 7, written by a later geocloud"):
+        Manifest(tmp_path / "manifest.sqlite")
+    found = CliRunner().invoke(cli, ["batch", "status", str(tmp_path)])
+    assert found.exit_code == 1 and len(found.output.splitlines()) == 1 and "version 7" in found.output
+
+
+def test_the_journal_works_on_network_file_systems(tmp_path):
+    with Manifest(tmp_path / "manifest.sqlite") as manifest:
+        manifest.plan([("A", "a", "/in/a", "print")], "settings")
+        manifest.finish(Outcome("a", "node:1", scene_picture=b"x"))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.sqlite", "thumbnails.sqlite"]
+    for name in ("manifest.sqlite", "thumbnails.sqlite"):
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            assert database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+
+
+def test_a_reader_holds_no_writer_up(tmp_path):
+    """It stops between two pages for as long as it likes."""
+    names = [f"scene_{i:05}" for i in range(3 * AT_ONCE)]
+    path = fill(tmp_path / "manifest.sqlite", names)
+    reading = iter(read_entries(tmp_path))
+    next(reading)
+    with Manifest(path) as manifest:
+        manifest._database.execute("PRAGMA busy_timeout = 0")
+        manifest.finish(Outcome(names[-1], "node:1", error="late"))
+    rest = list(reading)
+    assert [e.name for e in rest] == names[1:] and rest[-1].error == "late"
+
+
+def test_what_a_killed_writer_left_is_undone(tmp_path):
+    path = fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(2000)])
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA cache_size = 5")  # so that half of the change is in the file before its end
+        database.execute("UPDATE scenes SET state = 'running', notes = hex(randomblob(100))")
+        parts = path.read_bytes(), (tmp_path / "manifest.sqlite-journal").read_bytes()
+    for name, part in zip(("manifest.sqlite", "manifest.sqlite-journal"), parts, strict=True):
+        (tmp_path / name).write_bytes(part)
+    assert read_entries(tmp_path).counts() == {"done": 2000}
+
+
+def test_shards_of_several_counts_tell_of_each_scene_once(tmp_path):
+    fill(tmp_path / "manifest-00001-of-00002.sqlite", ["a", "b", "e"], "failed")
+    fill(tmp_path / "manifest-00002-of-00002.sqlite", ["c"])
+    entries = read_entries(tmp_path)
+    assert entries.counts() == {"failed": 3, "done": 1} and len(entries) == 4
+    fill(tmp_path / "manifest.sqlite", ["b", "c", "d"])
+    entries = read_entries(tmp_path)
+    assert [(e.name, e.state) for e in entries] == [
+        ("a", "failed"),
+        ("b", "done"),
+        ("c", "done"),
+        ("d", "done"),
+        ("e", "failed"),
+    ]
+    assert entries.counts() == {"failed": 2, "done": 3} and [e.name for e in entries.failures()] == ["a", "e"]
+
+
+def test_exports_hold_every_row(tmp_path):
+    fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(AT_ONCE + 3)], "failed")
+    names = [field.name for field in fields(Entry)]
+    for ending in ("csv", "json", "parquet"):
+        export(read_entries(tmp_path), tmp_path / f"m.{ending}")
+    with (tmp_path / "m.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == AT_ONCE + 3 and list(rows[0]) == names and rows[-1]["error"] == 'broken, "quite"'
+    loaded = json.loads((tmp_path / "m.json").read_text())
+    assert [row["name"] for row in loaded] == [row["name"] for row in rows] and loaded[0]["cloud_percent"] is None
+    table = pyarrow.parquet.read_table(tmp_path / "m.parquet")
+    assert table.column_names == names and table.to_pylist() == loaded
+    assert [str(table.schema.field(n).type) for n in ("name", "tries", "cloud_percent")] == [
+        "string",
+        "int64",
+        "double",
+    ]
