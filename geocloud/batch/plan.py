@@ -20,6 +20,7 @@ from geocloud.batch.job import BAD_INPUT, Settings
 from geocloud.batch.manifest import DONE, FAILED, manifests_in, select
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
+from geocloud.io.remote import is_remote
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
@@ -27,8 +28,8 @@ RESERVED = ("collection", "footprints", "manifest", "report")
 AT_ONCE = 512
 """Scenes that are looked up together: SQLite takes 999 values in a query."""
 
-THREADS = 16
-"""Threads that look at sources, which is mostly waiting for servers or disks."""
+REMOTE, LOCAL = 16, 4
+"""Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
 
 LOOKED_AT = "key, name, state, failure, fingerprint, settings, files, uploaded"
 """Columns that tell whether a scene is done: making entries of half a million rows would take as long as all else."""
@@ -64,10 +65,11 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     mine = [found for found in everything if options.shard.holds(found.key)] if options.shard.count > 1 else everything
     manifest, settings = folder / options.shard.manifest, options.settings.fingerprint()
     jobs, before, refused = [], 0, 0
-    with ThreadPoolExecutor(THREADS) as pool:
+    threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
+    with ThreadPoolExecutor(threads) as pool:
         for some in _parts(mine, AT_ONCE):
             known = _known(manifest, [found.key for found in some])
-            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // THREADS)))
+            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // threads)))
             for found, print_ in zip(some, prints, strict=True):
                 row = known.get(found.key)
                 same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
