@@ -16,6 +16,7 @@ from geocloud.batch.catalog import walk
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files
+from geocloud.scene.cloud38 import parse_patch
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
@@ -160,6 +161,12 @@ def _part(path: Path, root: Path) -> Iterator[Found]:
 
 def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
     """The scenes among a folder's own files, without single bands that belong to no product."""
+    if any((patch := parse_patch(Path(name))) and patch.band == "red" for name in names):  # once, not for each band
+        log.warning(
+            "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "
+            "'geocloud mask FOLDER --scene-id ID'",
+            folder,
+        )
     products, bands = _products(names)
     for prefix, member in products.items():
         source = folder if len(products) == 1 else folder / member

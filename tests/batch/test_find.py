@@ -191,3 +191,13 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert plan.before == 1 and not plan.refused  # what is not there may be there next time
+
+
+def test_38_cloud_patches_are_not_left_out_in_silence(tmp_path, caplog):
+    for band in ("red", "green", "blue", "nir"):
+        (tmp_path / f"train_{band}").mkdir()
+        for patch in (1, 2):
+            write_tif(tmp_path / f"train_{band}" / f"{band}_patch_{patch}_1_by_{patch}_LC08_X.TIF", ramp()[:1])
+    assert not find_scenes([str(tmp_path)])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert str(tmp_path / "train_red") in line and "--scene-id" in line
