@@ -51,10 +51,11 @@ class Found:
     def of(cls, source: str, name: str, rank: int) -> Found:
         """A scene whose key is its product ID, or its path or URL if it has none."""
         source, name = _printable(source), _printable(name)
-        same = name.upper() if _is_product_id(name) else None
-        return cls(
-            source, name, same or (without_secrets(source) if is_remote(source) else str(Path(source).resolve())), rank
-        )
+        if _is_product_id(name):
+            key = name if name.isupper() else name.upper()  # of half a million, no second copy
+        else:
+            key = without_secrets(source) if is_remote(source) else str(Path(source).resolve())
+        return cls(source, name, key, rank)
 
 
 def _is_product_id(name: str) -> bool:

@@ -27,8 +27,7 @@ LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
 
 WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
-"""GDAL's drivers whose overviews are levels of the wavelet transform. Those of other formats may have been made by any
-method, some of which skip pixels."""
+"""GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
 
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
