@@ -20,6 +20,9 @@ from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.data.synthetic import write_38cloud
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: torch and GDAL, there and below, would each take all cores
+    os.environ |= {"OMP_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
+
 settings.register_profile("geocloud", deadline=None)  # a busy machine is no failure
 settings.load_profile("geocloud")
 

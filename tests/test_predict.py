@@ -217,10 +217,14 @@ def test_using_a_model_leaves_the_number_of_threads_as_it_is():
 
 
 def test_workers_share_the_cores():
-    predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
-    before = predictor._threads = torch.get_num_threads()
-    predictor.workers = before
-    with ThreadPoolExecutor(1, initializer=predictor.start_worker) as pool:
-        assert pool.submit(torch.get_num_threads).result() == 1
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(torch.get_num_threads).result() == before
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        predictor = Predictor(checkpoint(), "cpu", Precision.FLOAT32)
+        assert predictor.workers == 2
+        with ThreadPoolExecutor(1, initializer=predictor.start_worker) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)

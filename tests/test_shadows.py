@@ -247,4 +247,5 @@ def test_a_batch_knows_shadow(scene, tmp_path):
     names = [c["name"] for c in item["assets"]["mask"]["bands"][0]["classification:classes"]]
     assert names == ["clear", "cloud", "shadow", "no_data"]
     assert geopandas.read_file(tmp_path / "out" / "footprints.gpkg", layer="footprints").shadow_percent[0] == percent
-    assert "shadow" in (tmp_path / "out" / "report.html").read_text()
+    rows = (tmp_path / "out" / "report" / "scenes" / "00000.js").read_text()
+    assert f'"shadow":[{round(percent, 1)}' in rows.replace("\\", "")

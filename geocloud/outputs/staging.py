@@ -33,7 +33,8 @@ ORPHAN_AGE = 24 * 3600
 
 def sweep(folder: Path) -> None:
     """Deletes the staging folders that killed runs have left in a folder; those of live runs stay."""
-    with os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
+    found = []
+    with suppress(OSError), os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
         found = [Path(file) for file in files if file.name.startswith(STAGING_PREFIX) and file.is_dir()]
     for left in found:
         lock = left / LOCK

@@ -167,7 +167,6 @@ def attempt(path: Path, opener: Opener) -> tuple[str, str]:
 def fuzz(folder: Path, cases: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
     """Runs so many cases; ``keep`` is a folder for files that showed a defect."""
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)
-    logging.getLogger("geocloud").setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda ignored: None  # rasterio's log stumbles over what is not in UTF-8
     warnings.simplefilter("ignore")  # Python's zipfile warns of doubled names
     rng, found = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
@@ -225,4 +224,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("geocloud").setLevel(logging.CRITICAL)
     main()
