@@ -17,7 +17,8 @@ from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
 from geocloud.pipeline.load import load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
-from geocloud.pipeline.results import Made, MaskResult, write_mask, write_polygons, write_probability
+from geocloud.pipeline.result import MaskResult
+from geocloud.pipeline.results import Made, write_mask, write_polygons, write_probability
 from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.blend import Function, Predict
 from geocloud.tiling.resample import find_factor

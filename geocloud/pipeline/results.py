@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from geocloud.outputs import styles
 from geocloud.outputs.mask import Thresholds, remove_small, write_cog
@@ -14,85 +11,11 @@ from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
 from geocloud.pipeline.options import MaskOptions
+from geocloud.pipeline.result import MaskResult
 from geocloud.scene import RasterScene, ReadOptions
-
-if TYPE_CHECKING:
-    import geopandas
-    import xarray
-    from matplotlib.axes import Axes
 
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaskResult:
-    """The files written for a scene, and a summary of the scene and its cloud cover."""
-
-    source: str
-    """The source as it was named."""
-    scene: str
-    """Name of the scene."""
-    mask: Path
-    """The mask written."""
-    polygons: Path | None
-    """The polygons written; None: not requested."""
-    probability: Path | None
-    """The probability raster written; None: not requested."""
-    cloud_percent: float | None
-    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
-    valid_percent: float
-    """Per cent of all pixels that hold data."""
-    polygon_count: int | None
-    """Number of polygons; None: not requested."""
-    height: int
-    """Pixel rows of the mask."""
-    width: int
-    """Pixel columns of the mask."""
-    crs: str | None
-    """Such as EPSG:32633; None: unknown."""
-    acquired: str | None
-    """Time of acquisition, ISO 8601; None: unknown."""
-    model: str
-    """Name of the model."""
-    threshold: float
-    """Threshold of cloud that was applied."""
-    seconds: float
-    """Wall-clock time."""
-    shadow_percent: float | None = None
-    """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
-    shadow_threshold: float | None = None
-    """Threshold of shadow that was applied; None: shadow was not requested."""
-    read: ReadOptions = field(default_factory=ReadOptions, repr=False)
-    """What was said of the source, to open it again for a picture."""
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        said = {name: value for name, value in asdict(self).items() if name != "read"}
-        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in said.items()})
-
-    def to_xarray(self) -> xarray.DataArray:
-        """Reads the mask: see `geocloud.pipeline.show.to_xarray`."""
-        from geocloud.pipeline import show
-
-        return show.to_xarray(self)
-
-    def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """Reads or traces the polygons: see `geocloud.pipeline.show.to_geodataframe`."""
-        from geocloud.pipeline import show
-
-        return show.to_geodataframe(self)
-
-    def plot(self, axes: Axes | None = None) -> Axes:
-        """Draws the scene with its clouds: see `geocloud.pipeline.show.plot`."""
-        from geocloud.pipeline import show
-
-        return show.plot(self, axes)
-
-    def _repr_html_(self) -> str:
-        from geocloud.pipeline import show
-
-        return show.html(self)
 
 
 @dataclass(frozen=True, slots=True)

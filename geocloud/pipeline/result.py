@@ -1,0 +1,200 @@
+"""What is known of a mask that was made, and how it shows itself: as a picture, a plot, an xarray, a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from geocloud.errors import DependencyError, GeocloudError
+from geocloud.grid import GeoBox
+from geocloud.io.gdal import open_quietly
+from geocloud.outputs.mask import CLOUD, SHADOW
+from geocloud.outputs.styles import CLASSES
+from geocloud.pipeline.draw import STRIP
+from geocloud.pipeline.xarrays import name_flags
+from geocloud.scene import ReadOptions, open_scene
+
+if TYPE_CHECKING:
+    import geopandas
+    import xarray
+    from matplotlib.axes import Axes
+
+PLOT_SIDE = 1200
+"""Longest side in pixels of a plotted picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskResult:
+    """The files written for a scene, and a summary of the scene and its cloud cover."""
+
+    source: str
+    """The source as it was named."""
+    scene: str
+    """Name of the scene."""
+    mask: Path
+    """The mask written."""
+    polygons: Path | None
+    """The polygons written; None: not requested."""
+    probability: Path | None
+    """The probability raster written; None: not requested."""
+    cloud_percent: float | None
+    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
+    valid_percent: float
+    """Per cent of all pixels that hold data."""
+    polygon_count: int | None
+    """Number of polygons; None: not requested."""
+    height: int
+    """Pixel rows of the mask."""
+    width: int
+    """Pixel columns of the mask."""
+    crs: str | None
+    """Such as EPSG:32633; None: unknown."""
+    acquired: str | None
+    """Time of acquisition, ISO 8601; None: unknown."""
+    model: str
+    """Name of the model."""
+    threshold: float
+    """Threshold of cloud that was applied."""
+    seconds: float
+    """Wall-clock time."""
+    shadow_percent: float | None = None
+    """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
+    shadow_threshold: float | None = None
+    """Threshold of shadow that was applied; None: shadow was not requested."""
+    read: ReadOptions = field(default_factory=ReadOptions, repr=False)
+    """What was said of the source, to open it again for a picture."""
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        said = {name: value for name, value in asdict(self).items() if name != "read"}
+        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in said.items()})
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The mask ``(y, x)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
+
+        Coordinates are the centres of pixels (none for a rotated grid), ``spatial_ref`` with the CRS as rioxarray has
+        it, and ``time``, UTC, where that is known.
+
+        Raises:
+            DependencyError: xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise DependencyError("to_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
+        grid, t = _grid(self.mask), _grid(self.mask).transform
+        place: dict[str, str] = {"GeoTransform": " ".join(f"{value!r}" for value in t.to_gdal())}
+        if grid.crs:
+            wkt = grid.crs.to_wkt()
+            place |= {"crs_wkt": wkt, "spatial_ref": wkt}
+        coordinates: dict[str, object] = {"spatial_ref": ((), 0, place)}
+        if _is_upright(grid):
+            coordinates["y"] = t.f + t.e * (np.arange(grid.height) + 0.5)
+            coordinates["x"] = t.c + t.a * (np.arange(grid.width) + 0.5)
+        if self.acquired:
+            when = datetime.fromisoformat(self.acquired).astimezone(UTC).replace(tzinfo=None)
+            coordinates["time"] = np.datetime64(when, "ns")
+        with open_quietly(self.mask) as dataset:
+            values = dataset.read(1)
+        attributes = {
+            **name_flags(self.shadow_threshold is not None),
+            "grid_mapping": "spatial_ref",
+            "model": self.model,
+        }
+        return xarray.DataArray(values, coordinates, ("y", "x"), "cloud_mask", attributes)
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """The polygons of the mask: those written or, if none were, every one however small.
+
+        Columns are those of `geocloud.outputs.polygons.trace_clouds`; without a file there is no ``mean_probability``.
+        """
+        from geocloud.outputs import polygons, vector  # importing geopandas takes a second
+
+        if self.polygons:
+            return vector.read_layer(self.polygons, polygons.LAYER)
+        acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
+        shadows = self.shadow_threshold is not None
+        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, strip=STRIP, shadows=shadows)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draws the scene with its clouds outlined, in coordinates of its CRS; if it is gone, the mask alone.
+
+        Args:
+            axes: Where to draw; None: a new figure.
+
+        Raises:
+            DependencyError: matplotlib is not installed.
+        """
+        from geocloud.preview.render import SHOWN
+
+        try:
+            from matplotlib import pyplot
+            from matplotlib.patches import Patch
+        except ImportError as error:
+            raise DependencyError("plot needs matplotlib; run pip install 'geocloud[notebook]'") from error
+        if axes is None:
+            axes = pyplot.subplots(layout="constrained")[1]
+        grid, t = _grid(self.mask), _grid(self.mask).transform
+        edges = (t.c, t.c + grid.width * t.a, t.f + grid.height * t.e, t.f)
+        axes.imshow(_picture(self, PLOT_SIDE), extent=edges if _is_upright(grid) else None)
+        share = "" if self.cloud_percent is None else f": {self.cloud_percent:.1f} % cloud"
+        axes.set_title(f"{self.scene}{share}")
+        shown = (CLOUD, SHADOW) if self.shadow_threshold else (CLOUD,)
+        colours = {CLASSES[value]: "#{:02x}{:02x}{:02x}".format(*SHOWN[value]) for value in shown}
+        axes.legend(handles=[Patch(color=colour, label=name) for name, colour in colours.items()])
+        return axes
+
+    def _repr_html_(self) -> str:
+        """The scene with its clouds outlined, beside a table of facts, for a notebook."""
+        from geocloud import picture
+
+        cloud = "no valid pixels" if self.cloud_percent is None else f"{self.cloud_percent:.1f} % of valid pixels"
+        facts = {"cloud": cloud}
+        if self.shadow_percent is not None:
+            facts["shadow"] = f"{self.shadow_percent:.1f} % of valid pixels"
+        facts |= {
+            "valid": f"{self.valid_percent:.1f} % of all pixels",
+            "size": f"{self.height} rows, {self.width} columns",
+            "CRS": self.crs or "none",
+            "acquired": self.acquired or "unknown",
+            "model": f"{self.model}, threshold {self.threshold:g}",
+            "mask": str(self.mask),
+        }
+        if self.polygons:
+            facts["polygons"] = f"{self.polygon_count} in {self.polygons}"
+        if self.probability:
+            facts["probability"] = str(self.probability)
+        facts["time"] = f"{self.seconds:.1f} s"
+        return picture.as_html(self.scene, facts, _picture(self, picture.SIDE))
+
+
+def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
+    """The scene with its clouds outlined ``(h, w, 4)``; the mask in its colours if the scene cannot be read again."""
+    from geocloud.preview.draw import PreviewOptions, draw_picture
+    from geocloud.preview.render import colour_mask
+
+    try:
+        with open_scene(result.source, result.read) as scene:
+            return draw_picture(scene, result.mask, PreviewOptions(size=side, caption=False))[0]
+    except GeocloudError:
+        with open_quietly(result.mask) as dataset:
+            share = min(1, side / max(dataset.shape))
+            shape = tuple(max(1, round(n * share)) for n in dataset.shape)
+            return colour_mask(dataset.read(1, out_shape=shape, resampling=Resampling.nearest))
+
+
+def _grid(mask: Path) -> GeoBox:
+    with open_quietly(mask) as dataset:
+        return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+
+
+def _is_upright(grid: GeoBox) -> bool:
+    """Whether rows run along x, and columns along y."""
+    return grid.transform.b == grid.transform.d == 0
