@@ -30,7 +30,7 @@ WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
 """GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
 
 LARGEST_CACHE = 512 * 2**20
-"""Bytes that GDAL's cache of blocks may take for a scene that is laid out awkwardly."""
+"""Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
 
 REOPENINGS = 3
 """How often a remote raster is opened anew because it cannot be read."""
@@ -283,7 +283,8 @@ class Layers:
 
 def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
     """Factors by which a band is held at lower resolutions that are part of its own encoding, 1 among them."""
-    return {1, *(dataset.overviews(index) if dataset.driver in WAVELETS else ())}
+    own = dataset.driver in WAVELETS and not any(file.endswith(".ovr") for file in dataset.files)
+    return {1, *(dataset.overviews(index) if own else ())}
 
 
 def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:

@@ -1,5 +1,7 @@
 """Sentinel-2's JPEG 2000: pixels finer than the model's are decoded at the lower resolution that the file holds."""
 
+import shutil
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -60,6 +62,10 @@ def test_only_wavelets_hold_lower_resolutions_and_only_whole_ones_are_used(path,
         dataset.build_overviews([2, 4])
     with opened(plain) as scene:
         assert scene.coarsest(4) == 1, "nothing tells how its overviews were made"
+    beside = Path(shutil.copy(path, tmp_path))
+    write_tif(tmp_path / "scene.jp2.ovr", values()[:, ::2, ::2], geobox(258, 306, size=20))
+    with opened(beside) as scene:
+        assert scene.coarsest(4) == 1, "GDAL would read the file beside it"
 
 
 def test_the_mask_is_that_of_all_pixels_but_for_a_few(path, tmp_path):

@@ -1,0 +1,49 @@
+"""What decoding JPEG 2000 at half its resolution does to masks: ``python benchmarks/levels.py DATA``.
+
+Real Sentinel-2 chips of 10 m with labels (`weak` of `recipes/material.py`, never trained on) are written as JPEG 2000
+without loss, and masked from all of their pixels and from half the resolution. Printed: Jaccard of both, pixels pooled,
+and how many pixels have the same class.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from geocloud.predict import load_model
+from geocloud.training.data.chips import CLOUD, UNKNOWN
+from recipes.material import SOURCES
+
+LOSSLESS = {"QUALITY": 100, "REVERSIBLE": "YES", "YCBCR420": "NO", "RESOLUTIONS": 6}
+
+
+def main(data: Path) -> None:
+    model, hits, either, same, pixels = load_model(), np.zeros(2), np.zeros(2), 0, 0
+    for chip in SOURCES["weak"].chips(data, validation=True):
+        height, width = (n // 2 * 2 for n in chip.reflectance.shape[1:])
+        numbers = np.rint(np.nan_to_num(chip.reflectance[:, :height, :width]).clip(0, 6) * 1e4).astype("uint16")
+        with rasterio.MemoryFile(ext=".jp2") as memory:
+            about = {"driver": "JP2OpenJPEG", "dtype": "uint16", "count": 4, "height": height, "width": width}
+            with memory.open(**about, **LOSSLESS) as dataset:
+                dataset.write(numbers)
+            with memory.open() as dataset:
+                half = dataset.read(out_shape=(4, height // 2, width // 2)).repeat(2, 1).repeat(2, 2)
+        masks = [
+            model.predict_array(seen * np.float32(1e-4), pixel_size=10)[0] > model.threshold for seen in (numbers, half)
+        ]
+        truth = chip.target[0, :height, :width]
+        known, cloud = truth != UNKNOWN, truth == CLOUD
+        hits += [(mask & cloud & known).sum() for mask in masks]
+        either += [((mask | cloud) & known).sum() for mask in masks]
+        same, pixels = same + (masks[0] == masks[1]).sum(), pixels + truth.size
+    whole, at_half = hits / either
+    print(f"Jaccard {whole:.3f} from all pixels, {at_half:.3f} at half resolution; {same / pixels:.2%} alike")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
