@@ -62,6 +62,11 @@ class Meaning:
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise CheckpointError(f"{name} {value}: wanted more than 0")
 
+    @property
+    def classes(self) -> int:
+        """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
+        return 2 if self.shadow else 1
+
     @classmethod
     def of(cls, said: dict[str, Any]) -> Meaning:
         """From the values of a TOML file or of metadata. Raises CheckpointError."""

@@ -22,6 +22,7 @@ from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DependencyError
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.meaning import CHANNELS, NIR_MISSING, Meaning
+from geocloud.tiling.tiles import TileGrid
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ KEY = "geocloud"
 
 PROBE = 64
 """Side in pixels of the image with which a file is tried."""
+
+WINDOW_OVERLAP = 1 / 4
+"""Share of a side by which the windows overlap that are given to a network that takes images of one size only."""
 
 AGREEMENT = 1e-3
 """Largest difference in probability between torch and ONNX Runtime at which an exported file is kept."""
@@ -108,7 +112,7 @@ class OnnxModel:
     @property
     def classes(self) -> int:
         """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
-        return 2 if self.meaning.shadow else 1
+        return self.meaning.classes
 
     def cloud_alone(self) -> OnnxModel:
         """The same model without the shadow class."""
@@ -241,16 +245,39 @@ def _try(session: Any, meaning: Meaning) -> None:
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
         raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
-    channels, *sides = inputs[0].shape[1:]
-    if any(isinstance(side, int) for side in sides):
-        raise CheckpointError(f"takes images of {sides} pixels only; export it with dynamic height and width")
+    channels, height, width = inputs[0].shape[1:]
+    fixed = [side for side in (height, width) if isinstance(side, int)]
+    if len(fixed) == 1 or any(side < 32 or side % 32 for side in fixed):
+        raise CheckpointError(
+            f"takes images of {height}×{width} pixels only; wanted two multiples of 32, or dynamic height and width"
+        )
     if isinstance(channels, int) and channels != len(meaning.bands):
         raise CheckpointError(f"has {channels} input channels, and {len(meaning.bands)} bands are said")
     _run(session, meaning, np.zeros((1, len(meaning.bands), PROBE, 2 * PROBE), "float32"))
 
 
 def _run(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
-    """The input of a network → probability ``(N, classes, H, W)``. Raises CheckpointError."""
+    """The input of a network → probability ``(N, classes, H, W)``. Raises CheckpointError.
+
+    A network that takes images of one size only sees windows of that size, mirrored beyond the edge and blended.
+    """
+    size = tuple(session.get_inputs()[0].shape[2:])
+    if not isinstance(size[0], int):
+        return _run_whole(session, meaning, x)
+    height, width = x.shape[2:]
+    grid = TileGrid(height, width, size, int(min(size) * WINDOW_OVERLAP))
+    below, aside = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
+    padded = np.pad(x, ((0, 0), (0, 0), (0, below), (0, aside)), "symmetric")
+    blended = np.zeros((len(x), meaning.classes, *padded.shape[2:]), "float32")
+    for tile in grid:
+        rows, cols = tile.read.toslices()
+        weights = grid.row_weights(tile.row)[:, None] * grid.col_weights(tile.col)
+        blended[:, :, rows, cols] += weights * _run_whole(session, meaning, padded[:, :, rows, cols])
+    return blended[:, :, :height, :width]
+
+
+def _run_whole(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    """The same, of images of a size that the network takes."""
     (image,) = session.get_inputs()
     step = image.shape[0] if isinstance(image.shape[0], int) else len(x)
     try:

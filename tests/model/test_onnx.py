@@ -101,6 +101,17 @@ def test_a_foreign_rgb_network_is_told_by_a_file_beside_it(tmp_path):
     assert model_files(path) == (path, path.with_suffix(".toml"))  # so a batch notices when either changes
 
 
+@pytest.mark.parametrize("shape", [(90, 110), (150, 40), (64, 96)])  # larger, narrower, and exactly one window
+def test_a_network_of_one_size_sees_windows(tmp_path, shape):
+    """What each pixel alone decides is the same, whatever windows it is seen in: nothing is shifted, lost or twice."""
+    path = foreign(tmp_path / "fixed.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]], sides=(64, 96), count=1)
+    path.with_suffix(".toml").write_text(RGB + "shadow = [0]")
+    image = ramp(*shape)
+    red = (image[0] - 0.35) / 0.01
+    exact = 2 * np.exp(red) / (2 * np.exp(red) + np.exp(-red))
+    np.testing.assert_allclose(load_model(path, "cpu").predict_array(image), [exact, 1 - exact], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -130,10 +141,11 @@ def test_files_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(CheckpointError, match=r"text\.onnx: not an ONNX file"):
         load_model(tmp_path / "text.onnx")
-    path = foreign(tmp_path / "fixed.onnx", 3, [[0, 0, 1]], sides=(256, 256))
-    path.with_suffix(".toml").write_text(RGB)
-    with pytest.raises(CheckpointError, match="dynamic height and width"):
-        load_model(path)
+    for sides in ((250, 256), (256, "w"), (0, 0)):
+        path = foreign(tmp_path / "fixed.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]], sides=sides)
+        path.with_suffix(".toml").write_text(RGB)
+        with pytest.raises(CheckpointError, match="multiples of 32, or dynamic height and width"):
+            load_model(path)
     path = foreign(tmp_path / "four.onnx", 4, [[0, 0, 1, 0]])
     path.with_suffix(".toml").write_text(RGB)
     with pytest.raises(CheckpointError, match="4 input channels, and 3 bands"):
