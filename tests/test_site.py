@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 
 import matplotlib
 import pytest
@@ -28,8 +29,39 @@ def run_line(line):
         subprocess.run(["bash", "-euc", line], check=True)
 
 
+PROGRAM = """
+import numpy as np
+
+class CSmask:
+    def __init__(self, img, band_order, product_level):
+        assert img.dtype == np.float32 and img.shape[2] == len(band_order) == 4
+        self.csm = np.zeros((*img.shape[:2], 1), "uint8")
+"""
+
+
+@pytest.fixture
+def ukis_csmask(tmp_path, monkeypatch):
+    """A package in the place of ukis-csmask, with files of the same names and shapes, and networks that see red."""
+    pytest.importorskip("onnxruntime")
+    from foreign import foreign
+
+    package = tmp_path / "packages" / "ukis_csmask"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "mask.py").write_text(PROGRAM)
+    about = {"band_names": ["blue", "green", "red", "nir"], "img": [[0.2, 0.2, 0.3, 0.3], [0.1, 0.1, 0.1, 0.2]]}
+    for level in ("l1c", "l2a"):
+        (package / f"model_4b_{level}.json").write_text(json.dumps({"data": {"dataset_statistics": about}}))
+        foreign(package / f"model_4b_{level}.onnx", 4, [[0, 0, -1, 0], [0, 0, 1, 0], [0, 0, -2, 0]], sides=(256, 256))
+    for module in ("ukis_csmask", "ukis_csmask.mask"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.syspath_prepend(package.parent)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys, request):
+    if page.stem == "csmask":
+        request.getfixturevalue("ukis_csmask")
     (tmp_path / "sample_scenes").symlink_to(ROOT / "sample_scenes")
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import geobox, ramp, read_tif, write_tif
 from console import run
+from foreign import foreign
 
 from geocloud.errors import CheckpointError, GeocloudError, OptionError
 from geocloud.model import model_files
@@ -15,7 +16,6 @@ from geocloud.pipeline import mask_scene
 from geocloud.pipeline.export import export_model
 from geocloud.predict import Predictor, load_model
 
-onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
@@ -59,21 +59,6 @@ def test_the_command_exports_and_masks(small, tmp_path):
     assert done.returncode == 0 and json.loads(done.stdout)["model"] == "m", done.stderr
     done = run("mask", scene, "--model", tmp_path / "m.onnx", "-o", tmp_path / "b.tif", "--precision", "bfloat16")
     assert done.returncode == 1 and "--precision" in done.stderr
-
-
-def foreign(path, channels, weights, sides=("h", "w"), count="n"):
-    """Somebody's network: each output is a sum of input channels, by weights ``(outputs, channels)``."""
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    values = np.asarray(weights, "float32")[:, :, None, None]
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["picture", "w"], ["classes"])],
-        "foreign",
-        [helper.make_tensor_value_info("picture", kind, [count, channels, *sides])],
-        [helper.make_tensor_value_info("classes", kind, [count, len(weights), *sides])],
-        [onnx.numpy_helper.from_array(values, "w")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
 
 
 RGB = """

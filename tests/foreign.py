@@ -1,0 +1,21 @@
+"""Other people's networks, tiny, as ONNX files."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+
+def foreign(path, channels, weights, sides=("h", "w"), count="n"):
+    """Somebody's network: each output is a sum of input channels, by weights ``(outputs, channels)``."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    values = np.asarray(weights, "float32")[:, :, None, None]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["picture", "w"], ["classes"])],
+        "foreign",
+        [helper.make_tensor_value_info("picture", kind, [count, channels, *sides])],
+        [helper.make_tensor_value_info("classes", kind, [count, len(weights), *sides])],
+        [onnx.numpy_helper.from_array(values, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
