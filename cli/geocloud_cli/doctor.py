@@ -53,11 +53,11 @@ def _environment(ctx: click.Context) -> Finding:
 
     names = [parameter.envvar for parameter in mask.params if isinstance(parameter.envvar, str)]
     found = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
-    text = ", ".join(found) or f"sets no defaults; it could by {', '.join(names)}"
+    text = ", ".join(found) or f"none of {', '.join(names)} is set"
     try:
         said = mask.make_context("mask", ["SCENE"], ctx.parent).params
         MaskOptions(threshold=said["threshold"])
         find_model(said["model"])
     except GeocloudError as error:
-        return Finding("environment", False, f"{text}: {error}")
-    return Finding("environment", True, text)
+        return Finding("environment variables", False, f"{text}: {error}")
+    return Finding("environment variables", True, text)

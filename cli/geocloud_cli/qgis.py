@@ -15,7 +15,14 @@ PATH = click.Path(path_type=Path)
 in_profile = options.adding(
     [
         option("QGIS", "--profile", default="default", metavar="NAME", help="QGIS user profile."),
-        option("QGIS", "--profiles", "folder", type=PATH, metavar="DIR", help="Folder of the profiles."),
+        option(
+            "QGIS",
+            "--profiles",
+            "folder",
+            type=PATH,
+            metavar="DIR",
+            help="Folder of the profiles.  [default: where QGIS keeps them]",
+        ),
     ]
 )
 """Adds the options that select a profile."""
@@ -32,7 +39,7 @@ def qgis() -> None:
 @qgis.command()
 @in_profile
 def install(profile: str, folder: Path | None) -> None:
-    """Copy the plugin into your QGIS profile; it runs geocloud in this Python environment.
+    """Copy the plugin into your QGIS profile. It runs geocloud in this Python environment.
 
     Example: geocloud qgis install --profile default
     """
@@ -40,13 +47,13 @@ def install(profile: str, folder: Path | None) -> None:
     from geocloud.qgis.install import install as copy
 
     for place in find_profiles(profile, folder):
-        click.echo(f"{copy(place)}: installed; restart QGIS; geocloud is then in the Processing toolbox")
+        click.echo(f"{copy(place)}: installed; restart QGIS to find geocloud in the Processing toolbox")
 
 
 @qgis.command()
 @in_profile
 def uninstall(profile: str, folder: Path | None) -> None:
-    """Remove the plugin from your QGIS profile, which itself stays as it is.
+    """Remove the plugin from your QGIS profile. The profile itself stays as it is.
 
     Example: geocloud qgis uninstall
     """
@@ -54,7 +61,7 @@ def uninstall(profile: str, folder: Path | None) -> None:
     from geocloud.qgis.install import uninstall as remove
 
     for place in find_profiles(profile, folder):
-        outcome = "the plugin is removed; the profile stays" if remove(place) else "the plugin was not there"
+        outcome = "the plugin is removed; the profile stays" if remove(place) else "the plugin was not installed"
         click.echo(f"{plugin_folder(place)}: {outcome}")
 
 

@@ -37,10 +37,13 @@ def profiles_folders() -> list[Path]:
 def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
     """The profiles of a name in every QGIS found: where it keeps profiles, or else by its program on the PATH.
 
-    Raises OptionError if there is neither.
+    Raises OptionError if there is neither, or if there are profiles, but none of that name.
     """
     places = [folder] if folder else profiles_folders()
     there = [place / profile for place in places if place.is_dir()]
+    names = sorted({path.name for place in there for path in place.parent.iterdir() if path.is_dir()})
+    if names and profile not in names:
+        raise OptionError(f"no QGIS profile {profile!r}; there are: {', '.join(names)}")
     if not there and folder:
         raise OptionError(f"{folder}: no such folder; wanted the one that holds QGIS's profiles")
     if not there and _program() is None:
@@ -48,7 +51,7 @@ def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
             f"no QGIS found: neither {' nor '.join(map(str, places))}, nor a program on the PATH; install QGIS, or "
             "name the folder of its profiles: --profiles DIR"
         )
-    return there or [places[0] / profile]
+    return [path for path in there if path.is_dir()] or there or [places[0] / profile]
 
 
 def plugin_folder(profile: Path) -> Path:
@@ -98,15 +101,17 @@ def examine(profile: Path) -> Iterator[Finding]:
     """Checks a profile's plugin: is it there, enabled, of this version, and does its Python have geocloud?"""
     target = plugin_folder(profile)
     again = f"run: geocloud qgis install --profile {profile.name}"
-    yield Finding("profile", profile.is_dir(), str(profile) if profile.is_dir() else f"{profile}: not there")
+    yield Finding(
+        "profile", profile.is_dir(), str(profile) if profile.is_dir() else f"{profile}: does not exist; start QGIS once"
+    )
     there = (target / "metadata.txt").is_file()
-    yield Finding("plugin", there, str(target) if there else f"{target}: not there; {again}")
+    yield Finding("plugin", there, str(target) if there else f"{target}: not installed; {again}")
     if there:
         found = re.search(r"^version=(.*)$", (target / "metadata.txt").read_text(encoding="utf-8"), re.MULTILINE)
         same = bool(found) and found is not None and found[1] == version(NAME)
         yield Finding("version", same, version(NAME) if same else f"the plugin has another version; {again}")
         on = f"{NAME}=true" in _settings(profile)
-        yield Finding("switched on", on, "yes" if on else f"no; enable it in QGIS's plugin manager, or {again}")
+        yield Finding("enabled", on, "yes" if on else f"no; enable it in QGIS's plugin manager, or {again}")
         yield _examine_python(target, again)
     yield _examine_qgis()
 

@@ -248,7 +248,9 @@ def test_a_wrong_variable_is_named(tmp_path, name, value):
 def test_doctor_tells_the_variables_and_fails_where_something_is_bad():
     done = run("doctor", GEOCLOUD_MODEL="nonsense", GEOCLOUD_THREADS="1")
     assert done.returncode == 1
-    assert lines(done.stdout)[0].startswith("BAD environment: GEOCLOUD_MODEL=nonsense, GEOCLOUD_THREADS=1: nonsense")
+    assert lines(done.stdout)[0].startswith(
+        "BAD environment variables: GEOCLOUD_MODEL=nonsense, GEOCLOUD_THREADS=1: nonsense"
+    )
     assert all(line.startswith("ok ") for line in lines(done.stdout)[1:])
 
 

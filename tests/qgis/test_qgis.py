@@ -275,7 +275,15 @@ def test_install_doctor_uninstall_without_qgis(tmp_path):
     gone = geocloud(tmp_path, "uninstall")
     assert gone.stdout == f"{folder}: the plugin is removed; the profile stays\n" and gone.returncode == 0
     assert not folder.exists() and ini.exists() and "geocloud" not in ini.read_text()
-    assert "not there" in geocloud(tmp_path, "uninstall").stdout
+    assert "not installed" in geocloud(tmp_path, "uninstall").stdout
+
+
+def test_a_misspelt_profile_is_not_created(tmp_path):
+    for name in ("default", "work"):
+        (tmp_path / name).mkdir()
+    done = geocloud(tmp_path, "install", "--profile", "wrok")
+    assert done.returncode == 1 and "'wrok'; there are: default, work" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["default", "work"]
 
 
 def test_without_qgis_nothing_is_installed(tmp_path):
