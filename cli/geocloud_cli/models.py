@@ -38,11 +38,18 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    for model in found:
-        listed = "; ".join(f"{name} {score:.3f}" for name, score in model["jaccard"].items())
-        scores = f"\n  Jaccard on held-out scenes: {listed}" if listed else ""
-        default = " (default)" if model["default"] else ""
-        size = f"{model['bytes'] / 1e6:.1f} MB"
-        click.echo(
-            f"{model['name']}{default}: {model['architecture']}, {size}, threshold {model['threshold']:g}{scores}"
-        )
+    sets = sorted({name for model in found for name in model["jaccard"]})
+    rows = [
+        ["", *(model["name"] + " (default)" * model["default"] for model in found)],
+        ["size", *(f"{model['bytes'] / 1e6:.1f} MB" for model in found)],
+        ["threshold", *(f"{model['threshold']:g}" for model in found)],
+        ["Jaccard on held-out scenes"],
+        *([f"  {name}", *(_score(model["jaccard"].get(name)) for model in found)] for name in sets),
+    ]
+    wide = max(len(row[0]) for row in rows)
+    for title, *values in rows:
+        click.echo("  ".join([title.ljust(wide), *(value.rjust(16) for value in values)]).rstrip())
+
+
+def _score(jaccard: float | None) -> str:
+    return "–" if jaccard is None else f"{jaccard:.3f}"

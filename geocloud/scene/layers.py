@@ -48,7 +48,7 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
                 _forget(path)
                 return _open(path)
     except (RasterioError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).replace(path, label)
+        reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
@@ -298,4 +298,4 @@ def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
 def describe(grid: GeoBox) -> str:
     """A grid in a few words."""
     t = grid.transform
-    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:g}, {t.f:g}"
+    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"

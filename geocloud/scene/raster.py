@@ -26,7 +26,7 @@ from geocloud.scene.base import (
     Valid,
     sample_windows,
 )
-from geocloud.scene.layers import Layers, describe
+from geocloud.scene.layers import Layers
 from geocloud.scene.units import resolve
 
 log = logging.getLogger(__name__)
@@ -237,8 +237,8 @@ class RasterScene:
         part = self.grid.window(extent)
         if part is None:
             raise GridError(
-                f"{self.recipe.source}: nothing of it lies in the extent {extent} ({describe(self.grid)}); "
-                "give left, bottom, right, top in the scene's CRS"
+                f"{self.recipe.source}: nothing of it lies in the extent {extent}; give left,bottom,right,top in the "
+                f"scene's CRS ({self.grid.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in self.grid.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), self.grid.crop(part)
 
