@@ -124,7 +124,7 @@ model = option(
     default="fast",
     envvar="GEOCLOUD_MODEL",
     metavar="NAME|PATH",
-    help="A bundled model (see 'geocloud models'), or a file.",
+    help="A bundled model (see 'geocloud models'), or a file: .safetensors or .onnx.",
 )
 device = option(
     "Computing",
