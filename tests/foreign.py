@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
-
 
 def foreign(path, channels, weights, sides=("h", "w"), count="n"):
     """Somebody's network: each output is a sum of input channels, by weights ``(outputs, channels)``."""
+    onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     values = np.asarray(weights, "float32")[:, :, None, None]
     graph = helper.make_graph(

@@ -16,6 +16,7 @@ from geocloud.pipeline import mask_scene
 from geocloud.pipeline.export import export_model
 from geocloud.predict import Predictor, load_model
 
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 

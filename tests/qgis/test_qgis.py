@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from conftest import ROOT, SAMPLES, read_tif
 from console import run
+from foreign import foreign
 from PIL import Image
 
 from geocloud.batch import BatchOptions, run_batch
@@ -214,8 +215,14 @@ def test_products_and_extents(home, plugin, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     with rasterio.open(tmp_path / "part.tif") as part:
         assert part.shape == (100, 100) and part.bounds == (left + 3000, top - 9000, left + 6000, top - 6000)
-    done = process(home, "mask", PRODUCT=product, OUTPUT=tmp_path / "whole.tif")
-    assert done.returncode == 0 and read_tif(tmp_path / "whole.tif").shape == (1, 512, 512)
+    model = foreign(tmp_path / "theirs.onnx", 3, [[1, 0, 0]])
+    model.with_suffix(".toml").write_text(
+        'bands = ["red", "green", "blue"]\nmean = [0.3, 0, 0]\nstd = [1, 1, 1]\noutput = "sigmoid"\n'
+    )
+    done = process(home, "mask", PRODUCT=product, OUTPUT=tmp_path / "whole.tif", MODEL_FILE=model)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with rasterio.open(tmp_path / "whole.tif") as whole:
+        assert whole.shape == (512, 512) and "theirs" in whole.tags().values()
 
 
 def test_a_folder_and_a_preview(home, plugin, tmp_path):

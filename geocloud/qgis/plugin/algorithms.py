@@ -94,7 +94,8 @@ class Algorithm(QgsProcessingAlgorithm):
 
     def add_masking(self):
         self.addParameter(QgsProcessingParameterEnum("MODEL", "Model", list(MODELS), defaultValue=0))
-        own = QgsProcessingParameterFile("MODEL_FILE", "Or your own model file", optional=True, extension="safetensors")
+        kinds = "Models (*.safetensors *.onnx)"
+        own = QgsProcessingParameterFile("MODEL_FILE", "Or your own model file", optional=True, fileFilter=kinds)
         own.setFlags(own.flags() | ADVANCED)
         self.addParameter(own)
         self.addParameter(
