@@ -53,9 +53,13 @@ def ukis_csmask(tmp_path, monkeypatch):
     for level in ("l1c", "l2a"):
         (package / f"model_4b_{level}.json").write_text(json.dumps({"data": {"dataset_statistics": about}}))
         foreign(package / f"model_4b_{level}.onnx", 4, [[0, 0, -1, 0], [0, 0, 1, 0], [0, 0, -2, 0]], sides=(256, 256))
-    for module in ("ukis_csmask", "ukis_csmask.mask"):
+    modules = ("ukis_csmask", "ukis_csmask.mask")
+    for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.syspath_prepend(package.parent)
+    yield
+    for module in modules:
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
