@@ -17,16 +17,13 @@ from geocloud.batch.entries import Entries
 from geocloud.batch.find import Found
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Settings
-from geocloud.batch.manifest import DONE, FAILED, manifests_in, select
+from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, select
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
-
-AT_ONCE = 512
-"""Scenes that are looked up together: SQLite takes 999 values in a query."""
 
 REMOTE, LOCAL = 16, 4
 """Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
@@ -67,9 +64,9 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     jobs, before, refused = [], 0, 0
     threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
     with ThreadPoolExecutor(threads) as pool:
-        for some in _parts(mine, AT_ONCE):
+        for some in _parts(mine, MOST_KEYS):
             known = _known(manifest, [found.key for found in some])
-            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // threads)))
+            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, MOST_KEYS // threads)))
             for found, print_ in zip(some, prints, strict=True):
                 row = known.get(found.key)
                 same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
@@ -91,7 +88,7 @@ def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
 
 
 def _fingerprints(scenes: list[Found]) -> list[str]:
-    return [fingerprint(found.source) for found in scenes]
+    return [fingerprint(found.source, found.kind) for found in scenes]
 
 
 def plain_name(found: Found) -> str:

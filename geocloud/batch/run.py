@@ -21,6 +21,7 @@ from geocloud.batch.local import Compute, run_local
 from geocloud.batch.manifest import Manifest
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.plan import Plan, make_plan
+from geocloud.batch.rasters import Rasters
 from geocloud.batch.report import PARTS, write_report
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
@@ -66,7 +67,7 @@ class Status:
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
-    return make_plan(_find(sources, folder), folder, options)
+    return make_plan(_find(sources, folder, Rasters(folder)), folder, options)
 
 
 def run_batch(
@@ -91,7 +92,8 @@ def run_batch(
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
             example if another run is using the folder. A scene that fails raises nothing.
     """
-    found = _find(sources, folder)
+    rasters = Rasters(folder)
+    found = _find(sources, folder, rasters)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,6 +101,7 @@ def run_batch(
     with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
         sweep(folder)
         manifest.stop()
+        manifest.pass_over(rasters.others)
         plan = make_plan(found, folder, options)
         settings = options.settings
         rows = ((job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs)
@@ -185,8 +188,8 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
                 list(pool.map(upload, some, places))
 
 
-def _find(sources: Sequence[str], folder: Path) -> list[Found]:
-    found = find_scenes(sources, folder)
+def _find(sources: Sequence[str], folder: Path, rasters: Rasters) -> list[Found]:
+    found = find_scenes(sources, folder, rasters)
     if not found:
         raise SceneNotFoundError(
             f"{', '.join(sources)}: no scenes; wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
