@@ -19,13 +19,14 @@ from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files
+from geocloud.scene import landsat, sentinel2
 from geocloud.scene.cloud38 import parse_patch
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
 from geocloud.scene.locate import Kind, locate
 from geocloud.scene.planet import is_beside
-from geocloud.scene.sentinel2 import PRODUCT_ID, find_root, is_product, safe_scenes
+from geocloud.scene.sentinel2 import find_root, is_product, safe_scenes
 from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 RESULTS = ("_cloudmask.tif", "_probability.tif")
 LIST_SUFFIXES = (".txt", ".csv")
 LIST_COLUMNS = ("source", "path", "url", "href", "scene")
+PRODUCT_IDS = (landsat.PRODUCT_ID, landsat.SCENE_ID, sentinel2.PRODUCT_ID, GRANULE_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,7 @@ class Found:
 
 def _is_product_id(name: str) -> bool:
     """True if a name is exactly a product ID of Landsat, Sentinel-2 or HLS."""
-    landsat = ProductName.parse(name).text
-    return landsat == name or bool(PRODUCT_ID.fullmatch(name) or GRANULE_ID.fullmatch(name))
+    return any(form.fullmatch(name) for form in PRODUCT_IDS)
 
 
 def _printable(text: str) -> str:
@@ -148,9 +149,9 @@ def _in_catalog(source: str) -> Iterator[Found]:
 
 
 def _single(source: str, path: PurePosixPath | Path, kind: Kind | None = None) -> Found:
-    stem, rank = path.stem, 1
+    stem, rank, lower = path.stem, 1, path.name.lower()
     for position, suffix in enumerate((*ZIP_SUFFIXES, *TAR_SUFFIXES)):
-        if path.name.lower().endswith(suffix):
+        if lower.endswith(suffix):
             stem, rank = path.name[: -len(suffix)], 2 + position
     return Found.of(source, re.sub(r"\.SAFE$", "", stem, flags=re.IGNORECASE), rank, kind)
 

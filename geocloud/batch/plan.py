@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -161,4 +162,5 @@ def _is_there(row: sqlite3.Row, folder: Path, settings: Settings) -> bool:
         return False
     if settings.upload is not None and not settings.keep:
         return True
-    return all((folder / name).exists() for name in json.loads(row["files"]).values())
+    there = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    return all(os.path.exists(there + name) for name in json.loads(row["files"]).values())  # noqa: PTH110
