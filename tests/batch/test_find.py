@@ -5,6 +5,7 @@ import os
 import shutil
 import tarfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -14,8 +15,13 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
+from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.job import Outcome
+from geocloud.batch.manifest import Manifest
+from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.scene import open_scene
+from geocloud.scene.locate import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
 
 
@@ -57,6 +63,39 @@ def test_masks_hidden_folders_and_the_output_are_passed_over(archive, tmp_path):
     write_tif(archive / "one_cloudmask.tif", np.ones((1, 9, 9), "uint8"))
     assert len(names([archive], out)) == 9
     assert len(names([archive])) == 10
+
+
+def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
+    folder, out, opened = tmp_path / "in", tmp_path / "out", []
+    folder.mkdir()
+    out.mkdir()
+    for name in ("a", "b", "c"):
+        write_tif(folder / f"{name}.tif", ramp())
+    write_tif(folder / "height.tif", ramp()[:1])
+
+    def count(path):
+        opened.append(Path(path).stem)
+        return count_bands(path)
+
+    def found():
+        opened.clear()
+        rasters = Rasters(out)
+        return find_scenes([str(folder)], out, rasters), rasters.others
+
+    monkeypatch.setattr("geocloud.batch.rasters.count_bands", count)
+    scenes, others = found()
+    assert [f.name for f in scenes] == ["a", "b", "c"] and opened == ["a", "b", "c", "height"]
+    with Manifest(out / "manifest-00002-of-00003.sqlite") as manifest:  # whichever shard's
+        manifest.plan([(f.key, f.name, f.source, fingerprint(f.source)) for f in scenes], "settings")
+        manifest.finish(Outcome("a", "worker"))
+        manifest.finish(Outcome("b", "worker"))
+        manifest.finish(Outcome("c", "worker", error="no"))
+        manifest.pass_over(others)
+    assert found() == (scenes, []) and opened == ["c"]  # as long as nothing came of it, it may be no scene
+    write_tif(folder / "b.tif", ramp()[:1])
+    write_tif(folder / "height.tif", ramp())
+    scenes, others = found()
+    assert [f.name for f in scenes] == ["a", "c", "height"] and [Path(key).stem for key, _ in others] == ["b"]
 
 
 def test_several_products_in_one_folder(tmp_path, archive):
