@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, selec
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
+from geocloud.scene.locate import Kind
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
@@ -67,8 +69,8 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     with ThreadPoolExecutor(threads) as pool:
         for some in _parts(mine, MOST_KEYS):
             known = _known(manifest, [found.key for found in some])
-            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, MOST_KEYS // threads)))
-            for found, print_ in zip(some, prints, strict=True):
+            prints = pool.map(partial(_fingerprints, known), _parts(some, MOST_KEYS // threads))
+            for found, print_ in zip(some, chain.from_iterable(prints), strict=True):
                 row = known.get(found.key)
                 same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
                 if row and same and row["state"] == DONE and _is_there(row, folder, options.settings):
@@ -88,8 +90,17 @@ def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
     return (scenes[first : first + size] for first in range(0, len(scenes), size))
 
 
-def _fingerprints(scenes: list[Found]) -> list[str]:
-    return [fingerprint(found.source, found.kind) for found in scenes]
+def _fingerprints(known: Mapping[str, sqlite3.Row], scenes: list[Found]) -> list[str]:
+    return [_fingerprint(found, known.get(found.key)) for found in scenes]
+
+
+def _fingerprint(found: Found, row: sqlite3.Row | None) -> str:
+    """The fingerprint of a scene's source. A raster that was named and is masked is not opened to see what it is."""
+    if row and row["state"] == DONE and found.kind is None and not is_remote(found.source):
+        print_ = fingerprint(found.source, Kind.RASTER)
+        if print_ == row["fingerprint"]:
+            return print_
+    return fingerprint(found.source, found.kind)
 
 
 def plain_name(found: Found) -> str:

@@ -220,7 +220,7 @@ def test_an_archive_of_something_else_is_left_to_the_run(tmp_path):
     assert names([tmp_path]) == ["code"]
 
 
-def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
+def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path, monkeypatch):
     write_tif(tmp_path / "a.tif", ramp())
     (tmp_path / "list.txt").write_text("a.tif\nlist.txt\n")
     assert names([tmp_path / "list.txt"]) == ["a"]
@@ -230,6 +230,9 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert plan.before == 1 and not plan.refused  # what is not there may be there next time
+    monkeypatch.setattr("geocloud.scene.locate.open_raster", None)  # of what is masked nothing is opened to find it
+    for source in ("list.txt", "a.tif", "a*.tif"):
+        assert plan_batch([str(tmp_path / source)], tmp_path / "out", BatchOptions()).before == 1
 
 
 def test_38_cloud_patches_are_not_left_out_in_silence(tmp_path, caplog):
