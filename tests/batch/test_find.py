@@ -230,7 +230,7 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path, monkeypat
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert plan.before == 1 and not plan.refused  # what is not there may be there next time
-    monkeypatch.setattr("geocloud.scene.locate.open_raster", None)  # of what is masked nothing is opened to find it
+    monkeypatch.setattr("geocloud.io.gdal.open_quietly", None)  # of what is masked nothing is opened to find it
     for source in ("list.txt", "a.tif", "a*.tif"):
         assert plan_batch([str(tmp_path / source)], tmp_path / "out", BatchOptions()).before == 1
 
