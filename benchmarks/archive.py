@@ -170,7 +170,7 @@ def pictures() -> Iterator[tuple[float, bytes, bytes]]:
         kinds = [list(CLOUD_KINDS)[seed % len(CLOUD_KINDS)]] if cover else []
         seen = simulate_scene(seed, (256, 256), surfaces[seed % 5], kinds, cover)
         mask = seen.truth.astype("uint8")
-        yield 100 * float(mask.mean()), *thumbnails(render(seen.reflectance, mask=mask), mask)
+        yield 100 * float(mask.mean()), *thumbnails(render(seen.reflectance, clear=mask == 0), mask)
 
 
 def measured(folder: Path) -> list[tuple[str, measure.Took]]:

@@ -10,20 +10,23 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from geocloud.batch.catalog import walk
+from geocloud.batch.manifest import MOST_KEYS
+from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files
+from geocloud.scene import landsat, sentinel2
 from geocloud.scene.cloud38 import parse_patch
 from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
 from geocloud.scene.hls import GRANULE_ID
 from geocloud.scene.landsat import ProductName, find_products
-from geocloud.scene.layers import open_raster
 from geocloud.scene.locate import Kind, locate
 from geocloud.scene.planet import is_beside
-from geocloud.scene.sentinel2 import PRODUCT_ID, find_root, is_product, safe_scenes
+from geocloud.scene.sentinel2 import find_root, is_product, safe_scenes
 from geocloud.scene.stac import is_item_path
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 RESULTS = ("_cloudmask.tif", "_probability.tif")
 LIST_SUFFIXES = (".txt", ".csv")
 LIST_COLUMNS = ("source", "path", "url", "href", "scene")
+PRODUCT_IDS = (landsat.PRODUCT_ID, landsat.SCENE_ID, sentinel2.PRODUCT_ID, GRANULE_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +50,23 @@ class Found:
     """The same for all sources of one product."""
     rank: int
     """Of several sources of one product the lowest is used, as the fastest to read."""
+    kind: Kind | None = None
+    """What it is read from, where searching a folder has told; None: see `geocloud.scene.locate`."""
 
     @classmethod
-    def of(cls, source: str, name: str, rank: int) -> Found:
+    def of(cls, source: str, name: str, rank: int, kind: Kind | None = None) -> Found:
         """A scene whose key is its product ID, or its path or URL if it has none."""
         source, name = _printable(source), _printable(name)
         if _is_product_id(name):
             key = name if name.isupper() else name.upper()  # of half a million, no second copy
         else:
             key = without_secrets(source) if is_remote(source) else str(Path(source).resolve())
-        return cls(source, name, key, rank)
+        return cls(source, name, key, rank, kind)
 
 
 def _is_product_id(name: str) -> bool:
     """True if a name is exactly a product ID of Landsat, Sentinel-2 or HLS."""
-    landsat = ProductName.parse(name).text
-    return landsat == name or bool(PRODUCT_ID.fullmatch(name) or GRANULE_ID.fullmatch(name))
+    return any(form.fullmatch(name) for form in PRODUCT_IDS)
 
 
 def _printable(text: str) -> str:
@@ -69,7 +74,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
+def find_scenes(sources: Iterable[str], aside: Path | None = None, rasters: Rasters | None = None) -> list[Found]:
     """Finds the scenes in sources, each product once, in order.
 
     Args:
@@ -78,16 +83,24 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
             ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only in
             object stores).
         aside: The folder of results, which is not searched.
+        rasters: Tells which rasters of a folder are scenes; None: by what the manifests in ``aside`` know.
 
     Raises:
         GeocloudError: SceneNotFoundError for a missing source, SceneReadError for an unreadable list or catalog.
     """
     best: dict[str, Found] = {}
-    for source in sources:
-        for found in _expand(source, aside.resolve() if aside else None):
-            if found.key not in best or found.rank < best[found.key].rank:
-                best[found.key] = found
+    here = aside.resolve() if aside else None
+    for found in _scenes(chain.from_iterable(_expand(source, here) for source in sources), rasters or Rasters(aside)):
+        if found.key not in best or found.rank < best[found.key].rank:
+            best[found.key] = found
     return list(best.values())
+
+
+def _scenes(everything: Iterator[Found], rasters: Rasters) -> Iterator[Found]:
+    """All but the rasters of folders that are no scenes."""
+    while some := list(islice(everything, MOST_KEYS)):
+        scenes = rasters.scenes([(found.key, found.source) for found in some if found.kind is Kind.RASTER])
+        yield from (found for found in some if found.kind is not Kind.RASTER or found.source in scenes)
 
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
@@ -135,12 +148,12 @@ def _in_catalog(source: str) -> Iterator[Found]:
         yield Found.of(place, name, 1)
 
 
-def _single(source: str, path: PurePosixPath | Path) -> Found:
-    stem, rank = path.stem, 1
+def _single(source: str, path: PurePosixPath | Path, kind: Kind | None = None) -> Found:
+    stem, rank, lower = path.stem, 1, path.name.lower()
     for position, suffix in enumerate((*ZIP_SUFFIXES, *TAR_SUFFIXES)):
-        if path.name.lower().endswith(suffix):
+        if lower.endswith(suffix):
             stem, rank = path.name[: -len(suffix)], 2 + position
-    return Found.of(source, re.sub(r"\.SAFE$", "", stem, flags=re.IGNORECASE), rank)
+    return Found.of(source, re.sub(r"\.SAFE$", "", stem, flags=re.IGNORECASE), rank, kind)
 
 
 def _in_product(root: Path) -> Iterator[Found]:
@@ -174,8 +187,10 @@ def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
         yield Found.of(str(source), _product_name(prefix, folder.resolve().name, len(products) > 1), 0)
     for file in names:
         path = folder / file
-        if is_archive(path) or (path.suffix.lower() in RASTER_SUFFIXES and file not in bands and _may_be_scene(path)):
-            yield _single(str(path), path)
+        if is_archive(path):
+            yield _single(str(path), path, Kind.ARCHIVE)
+        elif path.suffix.lower() in RASTER_SUFFIXES and not (file in bands or is_beside(file) or parse_patch(path)):
+            yield _single(str(path), path, Kind.RASTER)
 
 
 def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
@@ -188,17 +203,6 @@ def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
 def _product_name(prefix: str, folder: str, several: bool) -> str:
     own = prefix.rstrip("_-. ")
     return own if own and (several or ProductName.parse(own).text or GRANULE_ID.fullmatch(own)) else folder
-
-
-def _may_be_scene(path: Path) -> bool:
-    """False for single-band rasters such as masks. Unreadable files are kept, so that masking reports them."""
-    if is_beside(path.name):
-        return False
-    try:
-        with open_raster(str(path), str(path)) as dataset:
-            return bool(dataset.count > 1)
-    except SceneReadError:
-        return True
 
 
 def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:

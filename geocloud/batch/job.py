@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geocloud.errors import (
-    BandError,
     GeocloudError,
-    GridError,
     OutputError,
     SceneError,
     SceneNotFoundError,
-    UnitsError,
+    SceneReadError,
     without_secrets,
 )
 from geocloud.io.remote import upload
@@ -197,10 +195,10 @@ def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
         return _run(job, predict, started)
     except SceneError as error:
         kind = BAD_INPUT
-        if "://" in str(error) and not isinstance(error, (BandError, UnitsError, GridError)):
-            kind = PASSING  # a remote file
-        elif isinstance(error, SceneNotFoundError):
+        if isinstance(error, SceneNotFoundError):
             kind = LATER
+        elif isinstance(error, SceneReadError) and "://" in str(error):
+            kind = PASSING  # a remote file
         return failed(job, error, kind, time.monotonic() - started)
     except OutputError as error:
         return failed(job, error, LATER, time.monotonic() - started)

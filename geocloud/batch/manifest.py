@@ -26,6 +26,9 @@ WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 VERSION = 1
 """Of the tables. Version 0 kept thumbnails among the columns of scenes; it is converted when it is next written."""
 
+MOST_KEYS = 512
+"""Scenes that are looked up together: SQLite takes 999 values in a query."""
+
 TIMEOUT = 120
 """Seconds that a reader or writer waits for another."""
 
@@ -42,6 +45,7 @@ CREATE TABLE IF NOT EXISTS scenes (
 );
 CREATE INDEX IF NOT EXISTS scenes_by_state ON scenes (state, name);
 CREATE INDEX IF NOT EXISTS scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL;
+CREATE TABLE IF NOT EXISTS others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS beside.pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
 """
 _OTHER = ("name", "error", "failure", "transform", "files", "worker", *_PICTURES)
@@ -139,7 +143,9 @@ class Manifest:
     def _convert(self, version: int) -> None:
         """Makes the tables, and moves what an earlier version has left into them."""
         old = columns_of(self._database) if version < VERSION else set()
-        script = [*_TABLES.split(";"), f"PRAGMA user_version = {VERSION}"]
+        script = _TABLES.split(";")
+        if version < VERSION:  # or every opening would make the manifest newer than the report
+            script.append(f"PRAGMA user_version = {VERSION}")
         if old and "shadow_percent" not in old:
             script.insert(0, "ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
         if "scene_picture" in old:
@@ -167,6 +173,11 @@ class Manifest:
                 "settings = excluded.settings, state = excluded.state, tries = 0, error = NULL, failure = NULL",
                 ((key, name, source, fingerprint, settings, WAITING) for key, name, source, fingerprint in rows),
             )
+
+    def pass_over(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Records files that are no scenes: rows of key, fingerprint."""
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO others VALUES (?, ?)", rows)
 
     def start(self, name: str) -> None:
         """Records that a scene was handed to a worker."""
@@ -214,10 +225,11 @@ _WAYS = ("mode=ro", "mode=rw", "immutable=1")
 WAL of an earlier version where nothing may be written, as of its last checkpoint."""
 
 
-def select(path: Path, what: str, then: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-    """The rows of ``SELECT what FROM scenes``, which may name thumbnails too.
+def select(path: Path, what: str, then: str, values: Sequence[object] = (), table: str = "scenes") -> list[sqlite3.Row]:
+    """The rows of ``SELECT what FROM table``; of scenes it may name thumbnails too.
 
-    ``then`` follows FROM. A column that an earlier version lacked is null. Raises OutputError, sqlite3.Error.
+    ``then`` follows FROM. A column that an earlier version lacked is null, a table empty. Raises OutputError,
+    sqlite3.Error.
     """
     for how in _WAYS:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=TIMEOUT)) as database:
@@ -225,11 +237,11 @@ def select(path: Path, what: str, then: str, values: Sequence[object] = ()) -> l
             try:
                 if (version := version_of(database)) > VERSION:
                     raise OutputError(newer(path, version))
-                if not (there := columns_of(database)):
+                if not (there := columns_of(database, table)):
                     return []  # another process is creating it
                 if "shadow_percent" not in there:
                     what = what.replace("shadow_percent", "NULL AS shadow_percent")
-                tables, pictures = "scenes", thumbnails_of(path)
+                tables, pictures = table, thumbnails_of(path)
                 if "_picture" in what and pictures.exists():
                     database.execute("ATTACH ? AS beside", (f"{pictures.resolve().as_uri()}?{how}",))
                     tables = "scenes LEFT JOIN pictures USING (key)"
@@ -262,9 +274,9 @@ def version_of(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
-def columns_of(database: sqlite3.Connection) -> set[str]:
-    """Of the table of scenes; none if there is no such table yet."""
-    return {str(row["name"]) for row in database.execute("PRAGMA table_info(scenes)")}
+def columns_of(database: sqlite3.Connection, table: str = "scenes") -> set[str]:
+    """Of a table; none if there is no such table yet."""
+    return {str(row["name"]) for row in database.execute(f"PRAGMA table_info({table})")}
 
 
 def newer(path: Path, version: int) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -17,16 +19,14 @@ from geocloud.batch.entries import Entries
 from geocloud.batch.find import Found
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import BAD_INPUT, Settings
-from geocloud.batch.manifest import DONE, FAILED, manifests_in, select
+from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, select
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
+from geocloud.scene.locate import Kind
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
-
-AT_ONCE = 512
-"""Scenes that are looked up together: SQLite takes 999 values in a query."""
 
 REMOTE, LOCAL = 16, 4
 """Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
@@ -67,10 +67,10 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     jobs, before, refused = [], 0, 0
     threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
     with ThreadPoolExecutor(threads) as pool:
-        for some in _parts(mine, AT_ONCE):
+        for some in _parts(mine, MOST_KEYS):
             known = _known(manifest, [found.key for found in some])
-            prints = chain.from_iterable(pool.map(_fingerprints, _parts(some, AT_ONCE // threads)))
-            for found, print_ in zip(some, prints, strict=True):
+            prints = pool.map(partial(_fingerprints, known), _parts(some, MOST_KEYS // threads))
+            for found, print_ in zip(some, chain.from_iterable(prints), strict=True):
                 row = known.get(found.key)
                 same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
                 if row and same and row["state"] == DONE and _is_there(row, folder, options.settings):
@@ -90,8 +90,17 @@ def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
     return (scenes[first : first + size] for first in range(0, len(scenes), size))
 
 
-def _fingerprints(scenes: list[Found]) -> list[str]:
-    return [fingerprint(found.source) for found in scenes]
+def _fingerprints(known: Mapping[str, sqlite3.Row], scenes: list[Found]) -> list[str]:
+    return [_fingerprint(found, known.get(found.key)) for found in scenes]
+
+
+def _fingerprint(found: Found, row: sqlite3.Row | None) -> str:
+    """The fingerprint of a scene's source. A raster that was named and is masked is not opened to see what it is."""
+    if row and row["state"] == DONE and found.kind is None and not is_remote(found.source):
+        print_ = fingerprint(found.source, Kind.RASTER)
+        if print_ == row["fingerprint"]:
+            return print_
+    return fingerprint(found.source, found.kind)
 
 
 def plain_name(found: Found) -> str:
@@ -164,4 +173,5 @@ def _is_there(row: sqlite3.Row, folder: Path, settings: Settings) -> bool:
         return False
     if settings.upload is not None and not settings.keep:
         return True
-    return all((folder / name).exists() for name in json.loads(row["files"]).values())
+    there = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    return all(os.path.exists(there + name) for name in json.loads(row["files"]).values())  # noqa: PTH110

@@ -18,10 +18,11 @@ from geocloud.batch.entries import Entries, read_entries
 from geocloud.batch.find import Found, find_scenes
 from geocloud.batch.job import Job, Outcome
 from geocloud.batch.local import Compute, run_local
-from geocloud.batch.manifest import Manifest
+from geocloud.batch.manifest import Manifest, manifests_in
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.report import PARTS, write_report
+from geocloud.batch.rasters import Rasters
+from geocloud.batch.report import PARTS, REPORT, write_report
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
@@ -66,7 +67,7 @@ class Status:
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
-    return make_plan(_find(sources, folder), folder, options)
+    return make_plan(_find(sources, folder, Rasters(folder)), folder, options)
 
 
 def run_batch(
@@ -75,8 +76,8 @@ def run_batch(
     """Masks every scene in some sources into a folder.
 
     Results of earlier runs for the same input, model and options are kept. ``manifest.sqlite``, ``collection.json``,
-    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted; those of shards are
-    written by `describe_folder`, once all are done.
+    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted; a run with nothing to
+    do leaves them as they are where they tell all. Those of shards are written by `describe_folder`, once all are done.
 
     Args:
         sources: See `find_scenes`.
@@ -91,7 +92,8 @@ def run_batch(
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
             example if another run is using the folder. A scene that fails raises nothing.
     """
-    found = _find(sources, folder)
+    rasters = Rasters(folder)
+    found = _find(sources, folder, rasters)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,12 +101,14 @@ def run_batch(
     with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
         sweep(folder)
         manifest.stop()
+        manifest.pass_over(rasters.others)
         plan = make_plan(found, folder, options)
         settings = options.settings
         rows = ((job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs)
         manifest.plan(rows, settings.fingerprint())
         jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
-        with _described(folder, options), _tidy(folder, manifest):
+        needed = bool(plan.jobs) or not _is_described(folder, options)
+        with _described(folder, options, needed), _tidy(folder, manifest):
             _work(jobs, plan, options, manifest, report)
         return plan.entries(manifest.path)
 
@@ -147,11 +151,11 @@ def _tidy(folder: Path, manifest: Manifest) -> Iterator[None]:
 
 
 @contextmanager
-def _described(folder: Path, options: BatchOptions) -> Iterator[None]:
+def _described(folder: Path, options: BatchOptions, needed: bool) -> Iterator[None]:
     """Describes the folder of an unsharded run, however that ends; what goes wrong then does not hide why it ended."""
 
     def describe() -> None:
-        if options.shard.count == 1:
+        if options.shard.count == 1 and needed:
             describe_folder(folder, options.footprints, options.settings.upload)
 
     try:
@@ -163,6 +167,17 @@ def _described(folder: Path, options: BatchOptions) -> Iterator[None]:
             log.warning("%s: cannot be described (%s)", folder, error)
         raise
     describe()
+
+
+def _is_described(folder: Path, options: BatchOptions) -> bool:
+    """Whether all that describes a folder is there and later than its only manifest.
+
+    Other manifests may be written to at the same time, and an upload may have failed.
+    """
+    manifests, names = manifests_in(folder), (REPORT, PARTS, "collection.json", f"footprints.{options.footprints}")
+    if options.settings.upload or len(manifests) > 1 or not all((folder / name).exists() for name in names):
+        return False
+    return all((folder / name).stat().st_mtime_ns > manifests[0].stat().st_mtime_ns for name in (REPORT, *names[2:]))
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
@@ -185,8 +200,8 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
                 list(pool.map(upload, some, places))
 
 
-def _find(sources: Sequence[str], folder: Path) -> list[Found]:
-    found = find_scenes(sources, folder)
+def _find(sources: Sequence[str], folder: Path, rasters: Rasters) -> list[Found]:
+    found = find_scenes(sources, folder, rasters)
     if not found:
         raise SceneNotFoundError(
             f"{', '.join(sources)}: no scenes; wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"

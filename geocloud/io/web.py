@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from typing import Any
 
-from geocloud.errors import SceneReadError
+from geocloud.errors import SceneError, SceneReadError
 from geocloud.io.patience import LONGEST_TEXT, TIMEOUT, check_length, patiently
 
 PARTIAL_CONTENT = 206
@@ -18,7 +18,7 @@ def read(url: str, start: int = 0, stop: int | None = None) -> bytes:
         wanted = {} if stop is None else {"Range": f"bytes={start}-{stop - 1}"}
         with _ask(url, "GET", wanted) as answer:
             if wanted and answer.status != PARTIAL_CONTENT:
-                raise SceneReadError(f"{url}: this server sends no parts of files; fetch the file and name your copy")
+                raise SceneError(f"{url}: this server sends no parts of files; fetch the file and name your copy")
             check_length(url, answer.length)
             # Only a read without a limit notices a body that was cut off; without a length none can be noticed.
             return bytes(answer.read() if answer.length is not None else answer.read(LONGEST_TEXT))

@@ -21,6 +21,9 @@ Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]
 
 
+Sampled = tuple[NDArray[np.generic], int]
+"""Pixels with data ``(band, n)``, and the number of pixels that they are of."""
+
 READ_ROWS = 256
 """About how many rows of a scene are read at once."""
 
@@ -245,14 +248,23 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
         yield fill
 
 
-def sample_windows(grid: GeoBox, side: int = 64, count: int = 5) -> Iterator[Window]:
-    """A few small windows spread over a grid, to look at without reading it all."""
+def sample_pixels(grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]]) -> Iterator[Sampled]:
+    """A few small windows spread over a grid, to look at without reading it all.
+
+    ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``. Yields the valid ones,
+    and how many pixels were looked at.
+    """
+    side, count = 64, 5
     rows, cols = (
-        sorted({int(i * max(n - side, 0) / max(count - 1, 1)) for i in range(count)}) for n in (grid.height, grid.width)
+        sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (grid.height, grid.width)
     )
+    # Where the windows leave nothing out, one read takes a fifth of the time of 25.
+    whole = read(grid.whole) if max(grid.shape) <= side * count else None
     for row in rows:
         for col in cols:
-            yield Window(col, row, min(side, grid.width), min(side, grid.height))
+            window = Window(col, row, min(side, grid.width), min(side, grid.height))
+            values, valid = read(window) if whole is None else (part[..., *window.toslices()] for part in whole)
+            yield values[:, valid], valid.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
-from geocloud.errors import SceneReadError, without_secrets
+from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -80,12 +80,15 @@ def is_archive(path: PurePath) -> bool:
 
 
 def open_container(place: str | Path) -> Container:
-    """A folder, or an archive on a disk or at a URL. Raises SceneReadError for a damaged archive."""
+    """A folder, or an archive on a disk or at a URL.
+
+    Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
+    """
     if not is_remote(place) and Path(place).is_dir():
         return _folder(Path(place))
     archive = _Archive(place)
     if archive.remote and archive.compressed:
-        raise SceneReadError(
+        raise SceneError(
             f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
         )
     try:

@@ -18,7 +18,7 @@ from geocloud.io.remote import is_remote
 from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.scene.landsat import NO_BLUE, OLI, TM, Level, ProductName
 from geocloud.scene.layers import open_raster
-from geocloud.scene.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_pixels
+from geocloud.scene.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
 from geocloud.scene.planet import BANDS as PLANET_BANDS
 from geocloud.scene.planet import PlanetName, planet_conversion, planet_mask
 
@@ -133,7 +133,7 @@ def _is_transparency(dataset: rasterio.DatasetReader, path: str, index: int) -> 
     """
     if not _is_alpha(dataset, index):
         return False
-    values = np.concatenate([piece[0] for piece in sample_pixels(SceneRecipe(path, path, _sources(path, (index,))))])
+    values = np.concatenate([piece[0] for piece in sample_scene(SceneRecipe(path, path, _sources(path, (index,))))])
     return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePath, PurePosixPath
 
+import rasterio
+
 from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import file_of, is_gdal_name
 from geocloud.io.remote import is_remote, is_store, list_files, names_file
@@ -133,10 +135,23 @@ def _belongs(name: str, names: tuple[str, ...]) -> bool:
 def _has_many_bands(path: Path) -> bool:
     """False for a single band, and for what is no raster: a text beside bands, for example."""
     try:
-        with open_raster(str(path), str(path)) as dataset:
-            return bool(dataset.count > 1)
+        return count_bands(str(path)) > 1
     except SceneReadError:
         return False
+
+
+def count_bands(path: str) -> int:
+    """The number of a raster's bands. Raises SceneReadError."""
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # half the time: no search for files beside it
+            return _count(path)
+    except SceneReadError:  # of some formats these are part
+        return _count(path)
+
+
+def _count(path: str) -> int:
+    with open_raster(path, path) as dataset:
+        return int(dataset.count)
 
 
 def _siblings(path: Path) -> list[str]:

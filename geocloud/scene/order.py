@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.scene.base import SceneRecipe, sample_windows
+from geocloud.scene.base import SceneRecipe, sample_pixels
 from geocloud.scene.layers import Layers
 
 LAND = 1.6
@@ -35,7 +35,7 @@ def rise_of_first(recipe: SceneRecipe) -> float | None:
 
     Looks at small windows all over the scene. Raises SceneError.
     """
-    return compare_rises(np.concatenate(list(sample_pixels(recipe)), 1))
+    return compare_rises(np.concatenate(list(sample_scene(recipe)), 1))
 
 
 def compare_rises(pixels: NDArray[np.generic]) -> float | None:
@@ -52,12 +52,11 @@ def compare_rises(pixels: NDArray[np.generic]) -> float | None:
     return rises[0] / rises[1] if min(rises) > 0 else None
 
 
-def sample_pixels(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
+def sample_scene(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
     """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
     layers = Layers(recipe)
     try:
-        for window in sample_windows(layers.grid):
-            values, valid = layers.read(window, recipe.fill)
-            yield values[:, valid]
+        for pixels, _ in sample_pixels(layers.grid, lambda window: layers.read(window, recipe.fill)):
+            yield pixels
     finally:
         layers.close()

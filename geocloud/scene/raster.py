@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -24,7 +25,7 @@ from geocloud.scene.base import (
     Sample,
     SceneRecipe,
     Valid,
-    sample_windows,
+    sample_pixels,
 )
 from geocloud.scene.layers import Layers
 from geocloud.scene.units import resolve
@@ -142,24 +143,23 @@ class RasterScene:
     @cached_property
     def sample(self) -> Sample:
         """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
-        seen, looked = [], 0
-        for window in sample_windows(self.grid):
-            raw = self.read_raw(window)
-            seen.append(raw.values[:, raw.valid])
-            looked += raw.valid.size
-        share = sum(pixels.shape[1] for pixels in seen) / looked
+        seen, sizes = map(list, zip(*sample_pixels(self.grid, self._pixels), strict=True))
+        share = sum(pixels.shape[1] for pixels in seen) / sum(sizes)
         first = 0
         while not any(pixels.size for pixels in seen) and first < self.grid.height:
             rows = min(256, self.grid.height - first)
-            raw = self.read_raw(Window(0, first, self.grid.width, rows))
-            seen.append(raw.values[:, raw.valid])
+            values, valid = self._pixels(Window(0, first, self.grid.width, rows))
+            seen.append(values[:, valid])
             first += rows
         pixels = np.concatenate(seen, 1)
         if not pixels.size:
             return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
-        pixels = pixels[:, inside] if inside.any() else pixels
-        low, middle, high = np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), axis=1)
+        pixels = pixels[:, inside] if inside.any() and not inside.all() else pixels
+        # Sorted as they are on disk: of floats without an order percentiles take twice as long.
+        low, middle, high = np.percentile(
+            np.sort(pixels, 1).astype("float64"), (0.1, 50, 99.9), 1, overwrite_input=True
+        )
         observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
         return Sample(observed, share)
 
@@ -229,9 +229,11 @@ class RasterScene:
         self.close()
 
     def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
+        return Raw(*self._pixels(window, shape), self.conversion)
+
+    def _pixels(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
         inside = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
-        values, valid = self._layers.read(inside, self._fill, shape)
-        return Raw(values, valid, self.conversion)
+        return self._layers.read(inside, self._fill, shape)
 
     def _crop(self, extent: tuple[float, float, float, float]) -> None:
         part = self.grid.window(extent)

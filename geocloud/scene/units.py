@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
+
 from geocloud.bands import CONVERSIONS, Conversion, Units
 from geocloud.errors import UnitsError
 from geocloud.scene.base import ReadOptions, Sample, SceneRecipe
@@ -24,6 +26,9 @@ small parts of them 0.2 and 5 in a hundred. Water alone, which is dark in near-i
 DARKEST = 500
 """What even water reaches."""
 
+LIKELY = (0.99, 10.0)
+"""Reflectances of the largest number of a type, with the scales that are in use."""
+
 FULL = (1023, 2047, 4095)
 """Where numbers of 10, 11 and 12 bits end."""
 
@@ -38,8 +43,8 @@ def resolve(
     """The units of a source and its way to reflectance, the sun included.
 
     ``in_file`` is the scale and offset that the raster itself carries. ``look`` samples the values, which takes time:
-    it is asked unless a product's metadata settle it. Raises UnitsError where nothing tells, and where two things
-    contradict each other.
+    it is asked unless a product's metadata or a likely scale of the raster settle it. Raises UnitsError where nothing
+    tells, and where two things contradict each other.
     """
     if options.scale is not None:
         conversion = Conversion.uniform(options.scale, options.offset or 0.0)
@@ -80,8 +85,21 @@ def resolve(
             f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
             "leave it out, or say --units landsat-l1"
         )
-    told = options.units is Units.AUTO and recipe.units is not Units.AUTO
+    told = recipe.units is not Units.AUTO or (in_file is not None and _is_likely(in_file, dtype))
+    told = told and options.units is Units.AUTO
     return (units, conversion) if told else _checked(recipe, units, conversion, look())
+
+
+def _is_likely(conversion: Conversion, dtype: str) -> bool:
+    """True for a scale with which a type's largest number is a reflectance from 1 to 10, as 16 bits × 10 000 are.
+
+    There are tags to divide by, 10000 instead of 0.0001 (MODIS's): the values then show that something is wrong.
+    """
+    if "int" not in dtype:
+        return False
+    largest = np.iinfo(dtype).max
+    pairs = zip(conversion.scale, conversion.offset, strict=True)
+    return all(LIKELY[0] <= scale * largest + offset <= LIKELY[1] for scale, offset in pairs)
 
 
 def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tarfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -14,8 +15,13 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
+from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.job import Outcome
+from geocloud.batch.manifest import Manifest
+from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.scene import open_scene
+from geocloud.scene.locate import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
 
 
@@ -57,6 +63,39 @@ def test_masks_hidden_folders_and_the_output_are_passed_over(archive, tmp_path):
     write_tif(archive / "one_cloudmask.tif", np.ones((1, 9, 9), "uint8"))
     assert len(names([archive], out)) == 9
     assert len(names([archive])) == 10
+
+
+def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
+    folder, out, opened = tmp_path / "in", tmp_path / "out", []
+    folder.mkdir()
+    out.mkdir()
+    for name in ("a", "b", "c"):
+        write_tif(folder / f"{name}.tif", ramp())
+    write_tif(folder / "height.tif", ramp()[:1])
+
+    def count(path):
+        opened.append(Path(path).stem)
+        return count_bands(path)
+
+    def found():
+        opened.clear()
+        rasters = Rasters(out)
+        return find_scenes([str(folder)], out, rasters), rasters.others
+
+    monkeypatch.setattr("geocloud.batch.rasters.count_bands", count)
+    scenes, others = found()
+    assert [f.name for f in scenes] == ["a", "b", "c"] and opened == ["a", "b", "c", "height"]
+    with Manifest(out / "manifest-00002-of-00003.sqlite") as manifest:  # whichever shard's
+        manifest.plan([(f.key, f.name, f.source, fingerprint(f.source)) for f in scenes], "settings")
+        manifest.finish(Outcome("a", "worker"))
+        manifest.finish(Outcome("b", "worker"))
+        manifest.finish(Outcome("c", "worker", error="no"))
+        manifest.pass_over(others)
+    assert found() == (scenes, []) and opened == ["c"]  # as long as nothing came of it, it may be no scene
+    write_tif(folder / "b.tif", ramp()[:1])
+    write_tif(folder / "height.tif", ramp())
+    scenes, others = found()
+    assert [f.name for f in scenes] == ["a", "c", "height"] and [Path(key).stem for key, _ in others] == ["b"]
 
 
 def test_several_products_in_one_folder(tmp_path, archive):
@@ -181,7 +220,7 @@ def test_an_archive_of_something_else_is_left_to_the_run(tmp_path):
     assert names([tmp_path]) == ["code"]
 
 
-def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
+def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path, monkeypatch):
     write_tif(tmp_path / "a.tif", ramp())
     (tmp_path / "list.txt").write_text("a.tif\nlist.txt\n")
     assert names([tmp_path / "list.txt"]) == ["a"]
@@ -191,6 +230,9 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path):
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert plan.before == 1 and not plan.refused  # what is not there may be there next time
+    monkeypatch.setattr("geocloud.io.gdal.open_quietly", None)  # of what is masked nothing is opened to find it
+    for source in ("list.txt", "a.tif", "a*.tif"):
+        assert plan_batch([str(tmp_path / source)], tmp_path / "out", BatchOptions()).before == 1
 
 
 def test_38_cloud_patches_are_not_left_out_in_silence(tmp_path, caplog):

@@ -30,6 +30,7 @@ from geocloud.batch.describe import outline
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.job import Job, run_job
 from geocloud.batch.local import Compute, run_local
+from geocloud.batch.manifest import Manifest
 from geocloud.batch.run import _alone
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
@@ -103,10 +104,18 @@ def test_footprints_open_in_geopandas(batch):
 
 
 def test_what_is_done_stays_done(archive, batch):
-    before = states(batch)
-    again = command("batch", archive, "-o", batch, "--polygons", "--quicklook")
-    assert again.returncode == 0 and states(batch) == before
-    assert f"{COUNT} done" in again.stdout
+    before, report = states(batch), batch / "report.html"
+    told = report.stat().st_mtime_ns
+
+    def again():
+        return CliRunner().invoke(cli, ["batch", str(archive), "-o", str(batch), "--polygons", "--quicklook"])
+
+    done = again()
+    assert done.exit_code == 0 and states(batch) == before
+    assert f"{COUNT} done" in done.stdout and report.stat().st_mtime_ns == told
+    with Manifest(batch / "manifest.sqlite") as manifest:
+        manifest.pass_over([("other", "print")])  # as a run killed before its report leaves it: later than that
+    assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
 def test_what_changed_is_done_again(archive, tmp_path):

@@ -16,9 +16,10 @@ from rasterio.windows import Window
 from safe import L2A, numbers, write_safe
 from servers import Blobs, Faults, let_in, serving
 
-from geocloud.batch import find_scenes
+from geocloud.batch import Settings, find_scenes
 from geocloud.batch.fingerprint import fingerprint
-from geocloud.errors import GeocloudError, OutputError, SceneNotFoundError, SceneReadError
+from geocloud.batch.job import BAD_INPUT, PASSING, Job, run_job
+from geocloud.errors import GeocloudError, OutputError, SceneError, SceneNotFoundError, SceneReadError
 from geocloud.io import patience, s3
 from geocloud.io.remote import identity, list_files, open_file, read_bytes, upload
 from geocloud.scene import open_scene
@@ -236,10 +237,11 @@ def test_gdal_and_boto3_log_in_alike(store, tmp_path, monkeypatch, variables, ke
 def test_archives_that_cannot_be_read_in_place(store, tmp_path):
     root, _ = store
     (tmp_path / "a.tar").write_bytes(b"no archive")
-    for name, reason in (("a.tar", "damaged or cut off"), ("a.tar.gz", "compressed as a whole")):
+    for name, reason, failure in (("a.tar", "damaged or cut off", PASSING), ("a.tar.gz", "compressed as", BAD_INPUT)):
         upload(tmp_path / "a.tar", f"{root}/{name}")
-        with pytest.raises(SceneReadError, match=f"{root}/{name}: {reason}"):
+        with pytest.raises(SceneError, match=f"{root}/{name}: {reason}"):
             open_scene(f"{root}/{name}")
+        assert run_job(Job("a", f"{root}/{name}", tmp_path, Settings()), None).failure == failure  # tried again, or not
 
 
 def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, monkeypatch):

@@ -104,9 +104,13 @@ def test_what_the_user_says_counts(tmp_path):
         assert scene.conversion.scale[3] * 4000 + scene.conversion.offset[3] == pytest.approx(3.5)
 
 
-def test_scales_in_the_file_count(tmp_path):
+def test_scales_in_the_file_count(tmp_path, monkeypatch, caplog):
     values = (ramp() * 20_000).astype("uint16")
+    path = save(tmp_path, values, scales=(5e4,) * 4)  # to divide by, as MODIS writes them
+    with open_scene(path) as scene:
+        assert scene.conversion.scale == pytest.approx((5e4,) * 4) and "are the units right?" in caplog.text
     path = save(tmp_path, values, scales=(5e-5,) * 4)
+    monkeypatch.setattr("geocloud.scene.layers.Layers.read", None)  # what leaves no doubt needs no look at pixels
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
         assert scene.conversion.scale == pytest.approx((5e-5,) * 4)
