@@ -245,14 +245,18 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
         yield fill
 
 
-def sample_windows(grid: GeoBox, side: int = 64, count: int = 5) -> Iterator[Window]:
-    """A few small windows spread over a grid, to look at without reading it all."""
+def sample_windows(grid: GeoBox, level: int = 1, side: int = 64, count: int = 5) -> Iterator[Window]:
+    """A few small windows spread over a grid, to look at without reading it all.
+
+    They hold ``side`` × ``side`` pixels of a lower resolution, each ``level`` × ``level`` of the grid's.
+    """
+    height, width = grid.height // level, grid.width // level
     rows, cols = (
-        sorted({int(i * max(n - side, 0) / max(count - 1, 1)) for i in range(count)}) for n in (grid.height, grid.width)
+        sorted({int(i * max(n - side, 0) / max(count - 1, 1)) for i in range(count)}) for n in (height, width)
     )
     for row in rows:
         for col in cols:
-            yield Window(col, row, min(side, grid.width), min(side, grid.height))
+            yield Window(col * level, row * level, min(side, width) * level, min(side, height) * level)
 
 
 @dataclass(frozen=True, slots=True)

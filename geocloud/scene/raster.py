@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 from affine import Affine
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -36,6 +38,13 @@ FINEST, COARSEST = 3.0, 100.0
 
 WIDEST = 2**17
 """Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
+
+
+SAMPLED = 4
+"""Lowest resolution at which values are sampled, see `Scene.coarsest`: blocks of JPEG 2000 take long to decode whole."""
+
+MIXED = 2
+"""Pixels by which no data shows through in what is around it at a lower resolution."""
 
 
 class RasterScene:
@@ -142,19 +151,9 @@ class RasterScene:
     @cached_property
     def sample(self) -> Sample:
         """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
-        seen, looked = [], 0
-        for window in sample_windows(self.grid):
-            raw = self.read_raw(window)
-            seen.append(raw.values[:, raw.valid])
-            looked += raw.valid.size
-        share = sum(pixels.shape[1] for pixels in seen) / looked
-        first = 0
-        while not any(pixels.size for pixels in seen) and first < self.grid.height:
-            rows = min(256, self.grid.height - first)
-            raw = self.read_raw(Window(0, first, self.grid.width, rows))
-            seen.append(raw.values[:, raw.valid])
-            first += rows
-        pixels = np.concatenate(seen, 1)
+        pixels, share = self._look(self.coarsest(SAMPLED))
+        if not pixels.size:
+            pixels, share = self._look(1)
         if not pixels.size:
             return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
@@ -227,6 +226,25 @@ class RasterScene:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _look(self, level: int) -> tuple[NDArray[np.generic], float]:
+        """Values ``(band, n)`` of valid pixels of a resolution, see `sample`, and the share of them in the windows."""
+        seen = [self._pixels(window, level) for window in sample_windows(self.grid, level)]
+        share = float(np.mean([valid for _, valid in seen]))
+        first = 0
+        while not any(pixels.size for pixels, _ in seen) and first < self.grid.height:
+            rows = min(256 * level, self.grid.height - first)
+            seen.append(self._pixels(Window(0, first, self.grid.width, rows), level))
+            first += rows
+        return np.concatenate([pixels for pixels, _ in seen], 1), share
+
+    def _pixels(self, window: Window, level: int) -> tuple[NDArray[np.generic], float]:
+        raw = self._raw(window, (int(window.height) // level, int(window.width) // level))
+        valid = raw.valid
+        if level > 1:  # pixels near those without data are mixed with them
+            whole = np.pad(valid & raw.values.all(0), MIXED)  # as if there were none around the window
+            valid = sliding_window_view(whole, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3))
+        return raw.values[:, valid], float(raw.valid.mean())
 
     def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
         inside = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
