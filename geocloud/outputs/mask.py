@@ -292,6 +292,7 @@ def write_cog(
             if colours:
                 dataset.write_colormap(1, dict(colours))
             factors = [2**level for level in range(1, math.ceil(math.log2(max(dataset.shape) / BLOCK)) + 1)]
-            dataset.build_overviews(factors, resampling)  # in less time than the COG driver, which compresses its own
-        options: dict[str, Any] = {**COG, "OVERVIEW_RESAMPLING": resampling.name}  # it takes them but in a raster 1 high
+            dataset.build_overviews(factors, resampling)  # in less time than the COG driver, which compresses more
+        # Of a raster one pixel high the driver makes its own.
+        options: dict[str, Any] = {**COG, "OVERVIEW_RESAMPLING": resampling.name}
         rasterio.shutil.copy(source, destination, driver="COG", **options)

@@ -41,7 +41,7 @@ WIDEST = 2**17
 
 
 SAMPLED = 4
-"""Lowest resolution at which values are sampled, see `Scene.coarsest`: blocks of JPEG 2000 take long to decode whole."""
+"""Lowest resolution at which values are sampled, see `Scene.coarsest`: blocks of JPEG 2000 take long to decode."""
 
 MIXED = 2
 """Pixels by which no data shows through in what is around it at a lower resolution."""
@@ -240,10 +240,10 @@ class RasterScene:
 
     def _pixels(self, window: Window, level: int) -> tuple[NDArray[np.generic], float]:
         raw = self._raw(window, (int(window.height) // level, int(window.width) // level))
-        valid = raw.valid
+        valid: Valid = raw.valid
         if level > 1:  # pixels near those without data are mixed with them
             whole = np.pad(valid & raw.values.all(0), MIXED)  # as if there were none around the window
-            valid = sliding_window_view(whole, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3))
+            valid = np.asarray(sliding_window_view(whole, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
         return raw.values[:, valid], float(raw.valid.mean())
 
     def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
