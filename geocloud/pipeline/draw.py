@@ -80,10 +80,13 @@ class View:
         """Probabilities ``(classes, rows, width)`` of the scene's own pixels, from top to bottom."""
 
         def shown() -> Iterator[Strip]:
-            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict, classes), 1):
+            done = 0
+            for strip in blend(self.grid, tile_rows(self.grid, self.read), predict, classes):
+                done += 1
                 if progress:
                     progress(done, self.grid.rows)
                 yield strip
+                del strip
 
         return self.coarse.enlarge(shown()) if self.coarse else shown()
 
@@ -122,6 +125,7 @@ def draw(
         for strip in view.strips(predict, thresholds.classes, progress):
             counts += written.result()
             written = writer.submit(write, strip)
+            del strip  # by the writer, too, as soon as it is written
         return Drawn(mask, percent, counts + written.result())
 
 

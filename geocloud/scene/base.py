@@ -235,12 +235,14 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
             nonlocal begin, piece
             last = first + out.shape[1]
             while first < last:
-                if piece is None or first == begin + piece.valid.shape[0]:
+                if piece is None:
                     begin, piece = first, next(pieces)
                 part = slice(first - begin, min(last - begin, piece.valid.shape[0]))
                 count = part.stop - part.start
                 piece.reflectance(part, out[:, out.shape[1] - (last - first) :][:, :count])
                 first += count
+                if part.stop == piece.valid.shape[0]:
+                    piece = None
 
         yield fill
 
