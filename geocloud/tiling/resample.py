@@ -90,7 +90,7 @@ class Coarse:
             end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factor))
             if end > done:
                 fine = self._interpolate(_spread(kept), top, done, end)
-                fine[:, ~self._pop_valid(end - done)] = np.nan
+                np.copyto(fine, np.nan, where=~self._pop_valid(end - done))
                 yield Strip(done, fine)
                 done = end
             first = min(max(math.floor((done + 0.5) / self.factor - 0.5) - 1, top), below - 1)
