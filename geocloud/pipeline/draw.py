@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,11 +81,10 @@ class View:
         """Probabilities ``(classes, rows, width)`` of the scene's own pixels, from top to bottom."""
 
         def shown() -> Iterator[Strip]:
-            done = 0
+            done = itertools.count(1)  # `enumerate` would hold on to strips
             for strip in blend(self.grid, tile_rows(self.grid, self.read), predict, classes):
-                done += 1
                 if progress:
-                    progress(done, self.grid.rows)
+                    progress(next(done), self.grid.rows)
                 yield strip
                 del strip
 
