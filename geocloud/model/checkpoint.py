@@ -63,7 +63,8 @@ def normalise(
     count, bands, height, width = reflectance.shape
     x = reflectance.new_empty(count, bands + optional_nir, height, width)
     seen = x[:, :bands]
-    torch.addcmul(-mean / std, reflectance, 1 / std, out=seen)
+    torch.mul(reflectance, 1 / std, out=seen)
+    seen -= mean / std
     if optional_nir:
         absent = reflectance[:, 3, ::16, ::16].isnan().flatten(1).all(1)  # (N,): a sample, which usually suffices
         if absent.any():
@@ -73,9 +74,9 @@ def normalise(
         x[:, bands] = absent[:, None, None]
     if clip is not None:
         torch.minimum(seen, (clip - mean) / std, out=seen)
-    missing = seen.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
-    if not missing.any():
+    if not seen.sum().isnan():  # the quickest look at all of them
         return x
+    missing = seen.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
     known = (~missing).float()
     average = torch.where(missing, 0, seen).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
     torch.where(missing, average, seen, out=seen)

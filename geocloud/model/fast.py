@@ -69,9 +69,13 @@ class FastUNet(nn.Module):
 
     def _enter(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, band ratios of 2×2 means."""
+        dtype = next(self.parameters()).dtype
+        if not self.ratios:
+            x = x.to(dtype)  # before it is rearranged: half as many bytes
         count, _, height, width = x.shape
         corners = 4 * self.bands
-        seen = x.new_empty(count, self.channels, height // 2, width // 2)
+        shape = (count, self.channels, height // 2, width // 2)
+        seen = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         for corner in range(4):  # as nn.PixelUnshuffle(2), but fast on a CPU
             seen[:, corner:corners:4] = x[:, : self.bands, corner // 2 :: 2, corner % 2 :: 2]
         if self.optional_nir:
@@ -80,4 +84,4 @@ class FastUNet(nn.Module):
             light = seen[:, :corners].view(count, self.bands, 4, height // 2, width // 2).mean(2) - self.black
             red, others = light[:, :1], light[:, 1:]
             seen[:, -(self.bands - 1) :] = (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)
-        return seen.to(next(self.parameters()).dtype).contiguous(memory_format=torch.channels_last)
+        return seen.to(dtype)

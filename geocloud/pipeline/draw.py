@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,10 +81,12 @@ class View:
         """Probabilities ``(classes, rows, width)`` of the scene's own pixels, from top to bottom."""
 
         def shown() -> Iterator[Strip]:
-            for done, strip in enumerate(blend(self.grid, tile_rows(self.grid, self.read), predict, classes), 1):
+            done = itertools.count(1)  # `enumerate` would hold on to strips
+            for strip in blend(self.grid, tile_rows(self.grid, self.read), predict, classes):
                 if progress:
-                    progress(done, self.grid.rows)
+                    progress(next(done), self.grid.rows)
                 yield strip
+                del strip
 
         return self.coarse.enlarge(shown()) if self.coarse else shown()
 
@@ -122,6 +125,7 @@ def draw(
         for strip in view.strips(predict, thresholds.classes, progress):
             counts += written.result()
             written = writer.submit(write, strip)
+            del strip  # by the writer, too, as soon as it is written
         return Drawn(mask, percent, counts + written.result())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from rasterio.enums import Resampling
+
 from geocloud.outputs import styles
 from geocloud.outputs.mask import Thresholds, remove_small, write_cog
 from geocloud.outputs.plan import OutputPlan
@@ -130,7 +132,7 @@ def write_probability(made: Made, staging: Staging, plan: OutputPlan) -> None:
     staging.place_text(plan.styles[plan.probability], styles.probability_qml())
     destination = staging.place(plan.probability)
     what = [f"cloud{more} probability, per cent" for more in ("", " shadow")[: made.thresholds.classes]]
-    write_cog(made.drawn.percent, destination, descriptions=what, tags=made.tags, resampling="AVERAGE")
+    write_cog(made.drawn.percent, destination, descriptions=what, tags=made.tags, resampling=Resampling.average)
 
 
 def write_mask(made: Made, staging: Staging, plan: OutputPlan) -> None:

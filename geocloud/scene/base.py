@@ -238,32 +238,36 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
             nonlocal begin, piece
             last = first + out.shape[1]
             while first < last:
-                if piece is None or first == begin + piece.valid.shape[0]:
+                if piece is None:
                     begin, piece = first, next(pieces)
                 part = slice(first - begin, min(last - begin, piece.valid.shape[0]))
                 count = part.stop - part.start
                 piece.reflectance(part, out[:, out.shape[1] - (last - first) :][:, :count])
                 first += count
+                if part.stop == piece.valid.shape[0]:
+                    piece = None
 
         yield fill
 
 
-def sample_pixels(grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]]) -> Iterator[Sampled]:
+def sample_pixels(
+    grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]], level: int = 1
+) -> Iterator[Sampled]:
     """A few small windows spread over a grid, to look at without reading it all.
 
-    ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``. Yields the valid ones,
-    and how many pixels were looked at.
+    ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``, with each level × level
+    pixels as one; the grid's sides are multiples of ``level``. Yields the valid ones, and how many were looked at.
     """
     side, count = 64, 5
-    rows, cols = (
-        sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (grid.height, grid.width)
-    )
+    height, width = (n // level for n in grid.shape)
+    rows, cols = (sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (height, width))
     # Where the windows leave nothing out, one read takes a fifth of the time of 25.
-    whole = read(grid.whole) if max(grid.shape) <= side * count else None
+    whole = read(grid.whole) if max(height, width) <= side * count else None
     for row in rows:
         for col in cols:
-            window = Window(col, row, min(side, grid.width), min(side, grid.height))
-            values, valid = read(window) if whole is None else (part[..., *window.toslices()] for part in whole)
+            part = Window(col, row, min(side, width), min(side, height))
+            window = Window(*(level * n for n in part.flatten()))
+            values, valid = read(window) if whole is None else (each[..., *part.toslices()] for each in whole)
             yield values[:, valid], valid.size
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from affine import Affine
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
@@ -37,6 +38,13 @@ FINEST, COARSEST = 3.0, 100.0
 
 WIDEST = 2**17
 """Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
+
+
+SAMPLED = 4
+"""Lowest resolution at which values are sampled, see `Scene.coarsest`: blocks of JPEG 2000 take long to decode."""
+
+MIXED = 2
+"""Pixels by which no data shows through in what is around it at a lower resolution."""
 
 
 class RasterScene:
@@ -143,15 +151,9 @@ class RasterScene:
     @cached_property
     def sample(self) -> Sample:
         """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
-        seen, sizes = map(list, zip(*sample_pixels(self.grid, self._pixels), strict=True))
-        share = sum(pixels.shape[1] for pixels in seen) / sum(sizes)
-        first = 0
-        while not any(pixels.size for pixels in seen) and first < self.grid.height:
-            rows = min(256, self.grid.height - first)
-            values, valid = self._pixels(Window(0, first, self.grid.width, rows))
-            seen.append(values[:, valid])
-            first += rows
-        pixels = np.concatenate(seen, 1)
+        pixels, share = self._look(self.coarsest(SAMPLED))
+        if not pixels.size:
+            pixels, share = self._look(1)
         if not pixels.size:
             return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
@@ -228,10 +230,30 @@ class RasterScene:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
-        return Raw(*self._pixels(window, shape), self.conversion)
+    def _look(self, level: int) -> tuple[NDArray[np.generic], float]:
+        """Values ``(band, n)`` of valid pixels of a resolution, see `sample`, and the share of them in the windows."""
 
-    def _pixels(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+        def read(window: Window) -> tuple[NDArray[np.generic], Valid]:
+            values, valid = self._values(window, (int(window.height) // level, int(window.width) // level))
+            if level > 1:  # pixels near those without data are mixed with them
+                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
+                valid = sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3))
+            return values, valid
+
+        seen, sizes = map(list, zip(*sample_pixels(self.grid, read, level), strict=True))
+        share = sum(pixels.shape[1] for pixels in seen) / sum(sizes)
+        first = 0
+        while not any(pixels.size for pixels in seen) and first < self.grid.height:
+            rows = min(256 * level, self.grid.height - first)
+            values, valid = read(Window(0, first, self.grid.width, rows))
+            seen.append(values[:, valid])
+            first += rows
+        return np.concatenate(seen, 1), share
+
+    def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
+        return Raw(*self._values(window, shape), self.conversion)
+
+    def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
         inside = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
         return self._layers.read(inside, self._fill, shape)
 

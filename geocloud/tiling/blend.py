@@ -157,6 +157,7 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
             strip = canvas[:, done, inside].copy()
             np.copyto(strip, np.nan, where=~valid[done, inside])
             yield Strip(int(write.row_off), strip)
+            del strip  # what is not released lies beside the next row of tiles
             canvas[:, : grid.overlap] = canvas[:, grid.step :]
             canvas[:, grid.overlap :] = 0
 

@@ -90,7 +90,7 @@ class Coarse:
             end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factor))
             if end > done:
                 fine = self._interpolate(_spread(kept), top, done, end)
-                fine[:, ~self._pop_valid(end - done)] = np.nan
+                np.copyto(fine, np.nan, where=~self._pop_valid(end - done))
                 yield Strip(done, fine)
                 done = end
             first = min(max(math.floor((done + 0.5) / self.factor - 0.5) - 1, top), below - 1)
@@ -130,8 +130,12 @@ class Coarse:
 def average(fine: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """``(bands, h, w)`` → means over the valid ones of factor × factor pixels; NaN where none is valid."""
     bands, height, width = fine.shape
-    rows = fine.reshape(bands, height // factor, factor, width)
-    sums = rows.sum(2).reshape(bands, height // factor, width // factor, factor).sum(3)
+    rows = fine[:, ::factor].copy()
+    for row in range(1, factor):  # five times as fast as summing over axes of a few elements
+        rows += fine[:, row::factor]
+    sums = rows[:, :, ::factor].copy()
+    for col in range(1, factor):
+        sums += rows[:, :, col::factor]
     sums /= factor**2
     gaps = np.isnan(sums)
     if gaps.any():

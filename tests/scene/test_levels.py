@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.scene import RasterScene, ReadOptions, find_recipe
+from geocloud.scene.layers import Layers
 from geocloud.simulate import simulate_scene
 
 
@@ -89,3 +90,31 @@ def test_the_mask_is_that_of_all_pixels_but_for_a_few(path, tmp_path):
     same = masks[0] == masks[1]
     assert same.mean() > 0.97 and same[~edge].mean() > 0.995
     assert (masks[0][:38] == 255).all() and (masks[0][42:] != 255).all()  # right to a pixel of that resolution
+
+
+def test_values_are_sampled_at_a_lower_resolution_and_no_data_does_not_show_through(tmp_path):
+    numbers = values((512, 1024))[:, 40:] + np.uint16(1000)  # no zeros among them
+    numbers = ndimage.gaussian_filter(numbers, (0, 2, 2))  # as sharp as what a telescope sees
+    slanted = np.add.outer(np.arange(472), 2 * np.arange(1024)) > 1250
+    numbers[:, slanted] = 0
+    place = geobox(472, 1024, size=10)
+    lossless = {"QUALITY": 100, "REVERSIBLE": "YES", "YCBCR420": "NO", "RESOLUTIONS": 4}
+    with rasterio.open(
+        tmp_path / "a.jp2", "w", driver="JP2OpenJPEG", count=4, dtype="uint16", **place.profile, **lossless
+    ) as dataset:
+        dataset.write(numbers)
+    asked = []
+    read = Layers.read
+
+    def spy(layers, window, fill, shape=None):
+        asked.append(window.width / shape[1])
+        return read(layers, window, fill, shape)
+
+    with patch.object(Layers, "read", spy), opened(tmp_path / "a.jp2") as scene:
+        sample = scene.sample
+    assert set(asked) == {4}
+    assert sample.valid_share == pytest.approx((~slanted).mean(), abs=0.1)
+    for band, seen in zip(numbers, sample.bands, strict=True):
+        low, high = np.percentile(band[band > 0], (0.1, 99.9))
+        assert seen.low == pytest.approx(low, rel=0.05)
+        assert seen.high == pytest.approx(high, rel=0.1)
