@@ -1,11 +1,11 @@
-"""Trains a bundled model: python recipes/bundled.py DATA --out RUN [--arch fast] [--folds 5] [--resume]."""
+"""Trains a bundled model: python recipes/bundled.py DATA --out RUN [--arch fast] [--device cuda] [--resume]."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +20,53 @@ from geocloud.training.data.augment import Augment
 from geocloud.training.train import Progress, train
 from recipes.material import Fold, training_groups
 
-THRESHOLD = 0.3
+THRESHOLD = 0.4
 """Threshold of cloud, the best for most validation sets: see docs/training-log.md."""
 
-SHADOW_THRESHOLD = 0.15
-"""Threshold of shadow, at which two thirds of what is found is shadow."""
+SHADOW_THRESHOLD = 0.12
+"""Threshold of shadow, at which two thirds of the shadow are found, and two thirds of what is found is shadow."""
 
-SHARES = {"biome": 1.0, "sparcs": 2.0, "catalogue": 0.8, "taught": 1.2, "chips": 0.3, "clear": 0.6}
+SHARES = {"biome": 0.8, "sparcs": 2.0, "catalogue": 1.0, "taught": 1.2, "chips": 0.3, "clear": 0.7}
 """Relative shares of the sets in the samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One training run, from random weights or from those of the previous stage."""
+    """One training run."""
 
     config: TrainConfig
     """Configuration of the run."""
-    shares: dict[str, float]
+    start: tuple[str, ...] = ()
+    """Earlier stages, the mean of whose weights it starts from; none: random weights."""
+    teachers: tuple[str, ...] = ()
+    """Earlier stages whose mean probability is taught beside the labels."""
+    shares: dict[str, float] = field(default_factory=lambda: SHARES)
     """Relative shares of the sets in the samples."""
 
 
-PLAIN = TrainConfig(threshold=THRESHOLD, workers=0)
-FAST = replace(PLAIN, options={"width": 24, "levels": 4}, average=0.999)
-SEED = replace(PLAIN, options={"width": 16}, steps=3_500)
+PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
+FAST = replace(PLAIN, options={"width": 24, "levels": 4})
+SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
+WIDE = Stage(replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1))
+DEEP = Stage(replace(WIDE.config, options={"width": 48, "levels": 5, "widest": 384}, seed=2))
+TEACHERS = {"wide": WIDE, "deep": DEEP}
+AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
+LAST = replace(FAST, steps=3_000, batch=6, learning_rate=5e-4, seed=33)
 RECIPES = {
-    "fast": (
-        Stage(replace(FAST, steps=45_000, batch=4, seed=2, augment=Augment(size=192)), SHARES),
-        Stage(
-            replace(
-                FAST, steps=9_000, batch=3, seed=12, learning_rate=1.2e-3, loss="bce+tversky", augment=Augment(size=256)
-            ),
-            SHARES | {"biome": 1.6, "catalogue": 1.0, "taught": 1.1},
-        ),
-    ),
-    "unet": (Stage(replace(SEED, architecture="unet"), SHARES),),
-    "attention-unet": (Stage(replace(SEED, architecture="attention-unet"), SHARES),),
+    "fast": {
+        **TEACHERS,
+        "first": Stage(replace(FAST, steps=16_500, seed=31)),
+        "labels": Stage(AGAIN, start=("first",)),
+        "taught": Stage(AGAIN, start=("first",), teachers=("wide", "deep")),
+        "last": Stage(LAST, start=("labels", "taught"), shares=SHARES | {"taught": 1.4, "clear": 1.4}),
+    },
+    "unet": {**TEACHERS, "last": Stage(replace(SEED, architecture="unet"), teachers=("wide", "deep"))},
+    "attention-unet": {
+        **TEACHERS,
+        "last": Stage(replace(SEED, architecture="attention-unet"), teachers=("wide", "deep")),
+    },
 }
-"""By architecture. A step of the full-resolution networks takes three times as long, so they get few."""
+"""The stages of each architecture, in order; the last one leaves the model. A GPU takes minutes, a CPU takes days."""
 
 
 @click.command(help=__doc__)
@@ -67,10 +77,18 @@ RECIPES = {
 @click.option(
     "--threads", type=int, help="Threads of this run; for two runs, one thread each is faster than two in turn."
 )
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--folds", type=click.IntRange(2), help="Train one model per fold instead, into OUT/fold0 and so on.")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 def main(
-    data: Path, out: Path, arch: str, changes: tuple[str, ...], threads: int | None, folds: int | None, resume: bool
+    data: Path,
+    out: Path,
+    arch: str,
+    changes: tuple[str, ...],
+    threads: int | None,
+    device: str,
+    folds: int | None,
+    resume: bool,
 ) -> None:
     """Trains on all data not held out for validation; writes ARCH.safetensors to OUT, or to the folder of each fold."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -80,21 +98,31 @@ def main(
     for fold in range(folds) if folds else (None,):
         run = out if fold is None else out / f"fold{fold}"
         one_of = None if fold is None or folds is None else (fold, folds)
-        train_stages(data, run, arch, changed, one_of, resume).save(run / f"{arch}.safetensors")
+        train_stages(data, run, arch, changed, one_of, device, resume).save(run / f"{arch}.safetensors")
 
 
 def train_stages(
-    data: Path, run: Path, arch: str, changed: dict[str, Any], fold: Fold | None, resume: bool
+    data: Path, run: Path, arch: str, changed: dict[str, Any], fold: Fold | None, device: str, resume: bool
 ) -> Checkpoint:
-    """Trains the stages one after the other, each in its own folder, from the weights of the one before."""
-    model: Checkpoint | None = None
-    for number, stage in enumerate(RECIPES[arch], 1):
+    """Trains the stages one after the other, each in a folder of its name."""
+    done: dict[str, Checkpoint] = {}
+    for name, stage in RECIPES[arch].items():
         config = update(stage.config, changed, "--set")
+        start = mean([done[earlier] for earlier in stage.start]) if stage.start else None
+        teachers = [done[earlier] for earlier in stage.teachers]
         groups = training_groups(data, stage.shares, fold)
-        folder = run / f"stage{number}"
-        model = train(groups, [], config, folder, start=model, name=arch, resume=resume, report=_report)
-    assert model is not None
+        how: dict[str, Any] = {"start": start, "teachers": teachers, "name": arch, "device": device, "resume": resume}
+        done[name] = model = train(groups, [], config, run / name, report=_report, **how)
     return replace(model, shadow_threshold=SHADOW_THRESHOLD)
+
+
+def mean(models: list[Checkpoint]) -> Checkpoint:
+    """The first model with the mean of all models' weights: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482."""
+    weights = {
+        name: torch.stack([model.weights[name].float() for model in models]).mean(0).to(weight.dtype)
+        for name, weight in models[0].weights.items()
+    }
+    return replace(models[0], weights=weights)
 
 
 def _report(progress: Progress) -> None:

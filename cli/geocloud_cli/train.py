@@ -66,6 +66,15 @@ SETTINGS = (
     help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept.",
 )
 @option(
+    "Model",
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="A model whose probabilities are taught beside the labels, and alone where there are none; repeat it for the "
+    "mean of several.",
+)
+@option(
     "Training",
     "--config",
     type=PATH,
@@ -102,6 +111,7 @@ def train(
     output: Path,
     arch: str | None,
     start_from: str | None,
+    teachers: tuple[str, ...],
     config: Path | None,
     device: str,
     pack: Path | None,
@@ -122,18 +132,20 @@ def train(
     from geocloud.training.config import TrainConfig, update
 
     settings = TrainConfig() if config is None else TrainConfig.load(config)
-    start = None
-    if start_from is not None:
-        from geocloud.model import find_model
-        from geocloud.model.checkpoint import Checkpoint
-
-        start = Checkpoint.load(find_model(start_from))
+    start = None if start_from is None else _load(start_from)
+    if start is not None:
         settings = replace(settings, architecture=start.architecture, options=start.options)
     if arch is not None and arch != settings.architecture:
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
-    report = training_progress(ctx.obj["quiet"])
-    result = _on_dataset(root, output, settings, start, device, pack, resume, given, report)
+    how: dict[str, Any] = {
+        "device": device,
+        "pack": pack,
+        "resume": resume,
+        "report": training_progress(ctx.obj["quiet"]),
+    }
+    how |= {"start": start, "teachers": [_load(teacher) for teacher in teachers]}
+    result = _on_dataset(root, output, settings, given, how)
     from geocloud.training.train import Team
 
     first = Team.join().first
@@ -147,20 +159,19 @@ def train(
             click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
 
 
+def _load(model: str) -> Checkpoint:
+    from geocloud.model import find_model
+    from geocloud.model.checkpoint import Checkpoint
+
+    return Checkpoint.load(find_model(model))
+
+
 def _on_dataset(
-    root: Path,
-    out: Path,
-    settings: TrainConfig,
-    start: Checkpoint | None,
-    device: str,
-    pack: Path | None,
-    resume: bool,
-    given: dict[str, Any],
-    report: Any,
+    root: Path, out: Path, settings: TrainConfig, given: dict[str, Any], how: dict[str, Any]
 ) -> dict[str, Any]:
     from geocloud.training.data.layout import open_dataset
     from geocloud.training.run import train_on
 
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
-    done = train_on(dataset, settings, out, start=start, device=device, pack=pack, resume=resume, report=report)
+    done = train_on(dataset, settings, out, **how)
     return {"model": str(done.model), "trained on": done.training, "held out": done.validation, "jaccard": done.jaccard}

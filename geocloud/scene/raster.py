@@ -237,7 +237,7 @@ class RasterScene:
             values, valid = self._values(window, (int(window.height) // level, int(window.width) // level))
             if level > 1:  # pixels near those without data are mixed with them
                 near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
-                valid = sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3))
+                valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
             return values, valid
 
         seen, sizes = map(list, zip(*sample_pixels(self.grid, read, level), strict=True))

@@ -33,6 +33,9 @@ FULL = (1023, 2047, 4095)
 """Where numbers of 10, 11 and 12 bits end."""
 
 
+IMPOSSIBLE = 10.0
+"""Reflectance that half of a band never has, not even where a sensor is saturated: the units are wrong."""
+
 LEAST_SHIFTED = 700
 """The lowest value that Sentinel-2's baseline 4 and later can have, whose reflectance of zero is 1000."""
 
@@ -180,12 +183,15 @@ def _stays_below(sample: Sample, limit: float) -> bool:
 
 
 def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> tuple[Units, Conversion]:
-    """Warns when the brightest or darkest band cannot be reflectance."""
-    values = [
-        scale * value + offset
-        for band, scale, offset in zip(sample.bands, conversion.scale, conversion.offset, strict=False)
-        for value in (band.low, band.high)
-    ]
+    """Warns when the brightest or darkest values cannot be reflectance; raises UnitsError if most of a band cannot."""
+    bands = list(zip(sample.bands, conversion.scale, conversion.offset, strict=False))
+    values = [scale * value + offset for band, scale, offset in bands for value in (band.low, band.high)]
+    middle = max(scale * band.middle + offset for band, scale, offset in bands)
+    if middle > IMPOSSIBLE:
+        raise UnitsError(
+            f"{recipe.source}: read as {units}, half of a band would have a reflectance above {middle:.4g}, wanted 0 "
+            "to 1; say other --units, or --scale and --offset"
+        )
     if min(values) < -0.5 or max(values) > 3:
         log.warning(
             "%s: read as %s, reflectance would run from %.2f to %.2f; are the units right?",

@@ -29,6 +29,7 @@ from geocloud.training.data.samples import Batches, Group, Samples
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.state import RunState
+from geocloud.training.teachers import LABELS, Teachers
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def train(
     out: Path | None = None,
     *,
     start: Checkpoint | None = None,
+    teachers: Sequence[Checkpoint] = (),
     name: str = "model",
     device: str = "auto",
     resume: bool = False,
@@ -78,6 +80,7 @@ def train(
         out: Folder for config.toml, metrics.csv, the state to resume from, last.safetensors, best.safetensors (by
             validation Jaccard), curves.png and samples.png; None: nothing is written.
         start: Model whose weights the run starts from; None: random weights.
+        teachers: Models whose probabilities are taught beside the labels, see `geocloud.training.teachers`.
         name: Name of the model.
         device: auto, cpu, cuda, cuda:N or mps.
         resume: Whether to continue a run in ``out``.
@@ -119,13 +122,16 @@ def train(
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
     mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
+    taught = Teachers(teachers, place, dtype) if teachers else None
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
-    for image, target in loader:
-        image, target = image.to(place, non_blocking=True), target.to(place, non_blocking=True)
-        image = normalise(image, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
+    for reflectance, target in loader:
+        reflectance, target = reflectance.to(place, non_blocking=True), target.to(place, non_blocking=True)
+        image = normalise(reflectance, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
             logits = network(image)
         value = loss(logits, target)
+        if taught is not None:
+            value = LABELS * value + taught.loss(logits, reflectance)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)

@@ -104,11 +104,10 @@ def test_what_the_user_says_counts(tmp_path):
         assert scene.conversion.scale[3] * 4000 + scene.conversion.offset[3] == pytest.approx(3.5)
 
 
-def test_scales_in_the_file_count(tmp_path, monkeypatch, caplog):
+def test_scales_in_the_file_count(tmp_path, monkeypatch):
     values = (ramp() * 20_000).astype("uint16")
-    path = save(tmp_path, values, scales=(5e4,) * 4)  # to divide by, as MODIS writes them
-    with open_scene(path) as scene:
-        assert scene.conversion.scale == pytest.approx((5e4,) * 4) and "are the units right?" in caplog.text
+    with pytest.raises(UnitsError, match=r"reflectance above \d.*--scale"):
+        open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # to divide by, as MODIS writes them
     path = save(tmp_path, values, scales=(5e-5,) * 4)
     monkeypatch.setattr("geocloud.scene.layers.Layers.read", None)  # what leaves no doubt needs no look at pixels
     with open_scene(path) as scene:
@@ -135,6 +134,8 @@ def test_units_that_make_no_sense_bring_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "geocloud"):
         units_of(path, units=Units.SENTINEL2)
     assert "are the units right?" in caplog.text
+    with pytest.raises(UnitsError, match="reflectance above"):
+        units_of(path, units=Units.REFLECTANCE)
 
 
 def test_contradictory_words_are_refused():

@@ -18,6 +18,7 @@ from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import Predictor
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
+from geocloud.training.data.chips import UNKNOWN
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.metrics import Confusion
 from geocloud.training.run import train_on
@@ -124,6 +125,19 @@ def test_a_run_may_start_from_a_model():
             torch.testing.assert_close(on.weights[key], value, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
+
+
+def test_a_teacher_teaches_where_nothing_is_labelled():
+    blank = [dataclasses.replace(chip, target=np.full_like(chip.target, UNKNOWN)) for chip in CHIPS]
+    config = dataclasses.replace(SMALL, steps=80, batch=4, warmup=5, average=0.9, validate_every=80)
+    teacher = train([(1.0, CHIPS)], [], config)
+    taught, untaught = (train([(1.0, blank)], [], config, teachers=t) for t in ([teacher, teacher], []))
+    unseen = chip(9)
+    found = [probabilities(Predictor(model, "cpu", "float32"), unseen)[0] for model in (teacher, taught, untaught)]
+    assert np.abs(found[1] - found[0]).mean() < 0.12 < np.abs(found[2] - found[0]).mean()
+    deaf = dataclasses.replace(teacher, options={**teacher.options, "optional_nir": False})
+    with pytest.raises(CheckpointError, match="near-infrared"):
+        train([(1.0, blank)], [], config, teachers=[deaf])
 
 
 @pytest.mark.parametrize("architecture", ["unet", "attention-unet"])
