@@ -121,7 +121,16 @@ def test_a_short_run_and_its_scores(data, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    small = ["--set", "steps=3", "--set", "options={width=4,levels=2}", "--set", "augment={size=64}"]
+    small = [
+        "--set",
+        "steps=3",
+        "--set",
+        "batch=2",
+        "--set",
+        "options={width=4,levels=2}",
+        "--set",
+        "augment={size=64}",
+    ]
     run(ROOT / "recipes" / "bundled.py", data, "--out", "run", *small)
     model = tmp_path / "run" / "fast.safetensors"
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--model", model, "--out", "scores")
