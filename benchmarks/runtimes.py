@@ -15,28 +15,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
-from geocloud.model.fast import FastUNet
 from geocloud.model.fuse import fuse
 from geocloud.simulate import simulate_scene
 
 SHAPE = (768, 1216)
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class Exported(FastUNet):
-    """The same network, with a first step made of operations that exporters support."""
-
-    def _enter(self, x: Tensor) -> Tensor:
-        seen = nn.functional.pixel_unshuffle(x, 2)
-        if not self.ratios:
-            return seen
-        light = nn.functional.avg_pool2d(x, 2) - self.black
-        red, others = light[:, :1], light[:, 1:]
-        return torch.cat([seen, (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)], 1)
 
 
 def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -47,13 +34,10 @@ def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> 
             network = fuse(network, torch.device("cpu"))
         network = network.to(TYPES[precision]).to(memory_format=torch.channels_last)
         return torch.compile(network) if runtime == "compile" else network
-    plain = Exported(**checkpoint.options)
-    plain.load_state_dict(checkpoint.weights)
-    plain.eval()
     if runtime == "openvino":
         import openvino
 
-        model = openvino.convert_model(plain, example_input=x)
+        model = openvino.convert_model(network, example_input=x)
         settings = {
             "INFERENCE_NUM_THREADS": 1,
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
@@ -63,7 +47,7 @@ def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> 
     import onnxruntime
 
     file = io.BytesIO()
-    torch.onnx.export(plain, (x,), file, dynamo=False, input_names=["x"])
+    torch.onnx.export(network, (x,), file, dynamo=False, input_names=["x"])
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
