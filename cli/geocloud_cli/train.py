@@ -146,7 +146,7 @@ def train(
     }
     how |= {"start": start, "teachers": [_load(teacher) for teacher in teachers]}
     result = _on_dataset(root, output, settings, given, how)
-    from geocloud.training.train import Team
+    from geocloud.training.team import Team
 
     first = Team.join().first
     Team.leave()

@@ -15,7 +15,8 @@ from geocloud.training.data.layout import DataSet
 from geocloud.training.data.pack import pack as write_pack
 from geocloud.training.data.pack import packed
 from geocloud.training.data.split import hold_out
-from geocloud.training.train import BEST, Progress, Team, train
+from geocloud.training.team import Team
+from geocloud.training.train import BEST, Progress, train
 
 
 @dataclass(frozen=True, slots=True)
