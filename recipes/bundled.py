@@ -24,7 +24,7 @@ THRESHOLD = 0.35
 """Threshold of cloud, the best for most validation sets: see docs/training-log.md."""
 
 SHADOW_THRESHOLD = 0.08
-"""Threshold of shadow, at which two thirds of the shadow are found, and two thirds of what is found is shadow."""
+"""Threshold of shadow, at which two thirds of the shadow are found, and seven tenths of what is found are shadow."""
 
 SHARES = {"biome": 0.8, "sparcs": 2.0, "catalogue": 1.0, "taught": 1.2, "chips": 0.3, "clear": 0.7}
 """Relative shares of the sets in the samples."""

@@ -139,12 +139,13 @@ def train(
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
     how: dict[str, Any] = {
+        "start": start,
+        "teachers": [_load(teacher) for teacher in teachers],
         "device": device,
         "pack": pack,
         "resume": resume,
         "report": training_progress(ctx.obj["quiet"]),
     }
-    how |= {"start": start, "teachers": [_load(teacher) for teacher in teachers]}
     result = _on_dataset(root, output, settings, given, how)
     from geocloud.training.team import Team
 

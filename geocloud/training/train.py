@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
-from geocloud.model.checkpoint import Checkpoint, build_network, normalise
+from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
+from geocloud.model.checkpoint import Checkpoint, build_network, digest, normalise
 from geocloud.predict import Precision, Predictor, find_device, find_dtype
 from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
@@ -90,7 +90,7 @@ def train(
         The moving average of the weights after the last step.
 
     Raises:
-        GeocloudError: DatasetError, OutputExistsError, CheckpointError or DeviceError.
+        GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
     """
     require_extras()
     if not sum(len(chips) for _, chips in groups):
@@ -100,7 +100,11 @@ def train(
         device = f"cuda:{team.local}"
     place = find_device(device)
     run = _start(config, start, place)
-    settings = asdict(config)
+    dtype = find_dtype(place, Precision(config.precision))
+    dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
+    taught = Teachers(teachers, place, dtype) if teachers else None
+    _check_size(config.augment.size, [run.network, *(taught.networks if taught else [])])
+    settings = asdict(config) | {"teacher": [digest(teacher.weights) for teacher in teachers] or None}
     if out is not None and team.first:
         _prepare(out, config, resume)
     team.wait()
@@ -118,11 +122,8 @@ def train(
         prefetch_factor=4 if config.workers else None,
         pin_memory=place.type == "cuda",
     )
-    dtype = find_dtype(place, Precision(config.precision))
-    dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
     mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
-    taught = Teachers(teachers, place, dtype) if teachers else None
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
     for reflectance, target in loader:
         reflectance, target = reflectance.to(place, non_blocking=True), target.to(place, non_blocking=True)
@@ -146,7 +147,7 @@ def train(
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
-        checkpoint = _checkpoint(run, config, name)
+        checkpoint = _checkpoint(run, config, name, teachers)
         if team.first and len(validation):
             found = validate(Predictor(checkpoint, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
@@ -158,7 +159,7 @@ def train(
         since, count = torch.zeros((), device=place), 0
         if team.first and out is not None:
             _save(run, checkpoint, out, settings, validation, place)
-    return _checkpoint(run, config, name)
+    return _checkpoint(run, config, name, teachers)
 
 
 def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
@@ -183,6 +184,12 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
     return RunState(network, copy.deepcopy(network), optimizer, schedule)
 
 
+def _check_size(size: int, networks: Sequence[nn.Module]) -> None:
+    stride = math.lcm(*(int(network.stride) for network in networks))  # type: ignore[arg-type]
+    if size % stride:
+        raise OptionError(f"augment.size {size}: wanted a multiple of {stride}, by which the networks shrink samples")
+
+
 @torch.no_grad()
 def _average(run: RunState, keep: float) -> None:
     """Updates the moving average of weights and batch statistics; early in a run it forgets faster."""
@@ -192,7 +199,10 @@ def _average(run: RunState, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
 
 
-def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
+def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequence[Checkpoint]) -> Checkpoint:
+    about = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)}
+    if teachers:
+        about["teachers"] = [teacher.name for teacher in teachers]
     return Checkpoint(
         name=name,
         architecture=config.architecture,
@@ -203,7 +213,7 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
         options={**NETWORK, **config.options},
         clip=config.brightest,
         pixel_size=config.pixel_size,
-        training={"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)},
+        training=about,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import simulated_chip as chip
 
-from geocloud.errors import CheckpointError, DatasetError, OutputExistsError
+from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import Predictor
 from geocloud.training.config import TrainConfig
@@ -127,7 +127,7 @@ def test_a_run_may_start_from_a_model():
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
 
 
-def test_a_teacher_teaches_where_nothing_is_labelled():
+def test_a_teacher_teaches_where_nothing_is_labelled(tmp_path):
     blank = [dataclasses.replace(chip, target=np.full_like(chip.target, UNKNOWN)) for chip in CHIPS]
     config = dataclasses.replace(SMALL, steps=80, batch=4, warmup=5, average=0.9, validate_every=80)
     teacher = train([(1.0, CHIPS)], [], config)
@@ -136,8 +136,16 @@ def test_a_teacher_teaches_where_nothing_is_labelled():
     found = [probabilities(Predictor(model, "cpu", "float32"), unseen)[0] for model in (teacher, taught, untaught)]
     assert np.abs(found[1] - found[0]).mean() < 0.12 < np.abs(found[2] - found[0]).mean()
     deaf = dataclasses.replace(teacher, options={**teacher.options, "optional_nir": False})
+    run = tmp_path / "run"
     with pytest.raises(CheckpointError, match="near-infrared"):
-        train([(1.0, blank)], [], config, teachers=[deaf])
+        train([(1.0, blank)], [], config, run, teachers=[deaf])
+    with pytest.raises(OptionError, match="size 68: wanted a multiple of 8"):
+        train([(1.0, blank)], [], dataclasses.replace(SMALL, augment=Augment(size=68)), run, teachers=[teacher])
+    assert not run.exists(), "refused before anything is written"
+    made = train([(1.0, blank)], [], SMALL, run, name="pupil", teachers=[teacher])
+    assert made.training["teachers"] == ["model"]
+    with pytest.raises(CheckpointError, match="had another teacher"):
+        train([(1.0, blank)], [], SMALL, run, resume=True)
 
 
 @pytest.mark.parametrize("architecture", ["unet", "attention-unet"])
