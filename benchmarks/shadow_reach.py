@@ -32,7 +32,7 @@ HEIGHTS = (HIGHEST, 12_000.0)
 """Metres up to which clouds throw shadow: as `geocloud mask` takes it, and as high as cirrus is."""
 
 LOCAL_TIME = 10.2
-CELL = 10
+CELL = 2
 """Pixels of 30 m across a cell."""
 
 
@@ -58,13 +58,14 @@ def sun_of(name: str) -> Sun:
 
 
 def possible(cloud: NDArray[np.bool_], sun: Sun, highest: float) -> NDArray[np.bool_]:
-    """Where cloud ``(h, w)``, h and w multiples of `CELL`, may throw shadow."""
-    height, width = (n // CELL for n in cloud.shape)
-    cells = cloud.reshape(height, CELL, width, CELL).any((1, 3))
+    """Where cloud ``(h, w)`` may throw shadow."""
+    height, width = cloud.shape
+    whole = np.pad(cloud, ((0, -height % CELL), (0, -width % CELL)))
+    cells = whole.reshape(len(whole) // CELL, CELL, -1, CELL).any((1, 3))
     grid = GeoBox(*cloud.shape, Affine(30, 0, 5e5, 0, -30, 5e6), CRS.from_epsg(32631))
     with patch.object(geometry, "HIGHEST", highest):
         found: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
-    return found
+    return found[:height, :width]
 
 
 def main(data: Path, model: str = "fast") -> None:

@@ -16,8 +16,14 @@ LOWEST, HIGHEST = 200.0, 5_000.0
 """Heights in metres between which clouds throw shadow that shows. Cirrus is higher, but its shadow is faint: with 12
 km, more false shadow stays and hardly more of the true (see ``benchmarks/shadow_reach.py``)."""
 
-CELL = 300.0
-"""Metres of the cells in which clouds are followed; what is within one cell of a possible shadow is possible."""
+CELL = 60.0
+"""Metres of the cells in which clouds are followed."""
+
+TOLERANCE = 300.0
+"""What is within so many metres of a possible shadow is possible."""
+
+AXIS, DIAGONAL = 0.414, 0.293
+"""Half the lengths, as shares of the tolerance, of the lines along the axes and diagonals whose sum is an octagon."""
 
 LEAST_ELEVATION = 5.0
 """Degrees of the sun below which shadows are too long to tell anything."""
@@ -54,23 +60,40 @@ def drop_impossible(
 
 def reach(cloud: NDArray[np.bool_], grid: GeoBox, sun: Sun, cell: tuple[int, int]) -> NDArray[np.bool_]:
     """Cells ``(h, w)`` with cloud → cells where its shadow may lie. ``cell``: rows and columns of a cell in pixels."""
+    assert grid.pixel_size is not None
     down, right = _step(grid, sun)
     rows, cols = down / cell[0], right / cell[1]  # cells that the shadow moves for each metre along the ground
     finest = 1 / max(abs(rows), abs(cols))  # metres that move it by one cell
-    flat = 1 / math.tan(math.radians(sun.elevation))
-    lengths = np.arange(LOWEST * flat, HIGHEST * flat + finest, finest)
-    height, width = cloud.shape
-    found = np.zeros((height + 2, width + 2), bool)  # a cell more on each side, for what is one cell off
-    places = {(round(length * rows), round(length * cols)) for length in lengths}
-    for row, col in places:
-        if abs(row) < height and abs(col) < width:
-            here = found[1 + max(row, 0) : 1 + height + min(row, 0), 1 + max(col, 0) : 1 + width + min(col, 0)]
-            here |= cloud[max(-row, 0) : height - max(row, 0), max(-col, 0) : width - max(col, 0)]
-    wide: NDArray[np.bool_] = np.zeros_like(cloud)
-    for row in range(3):
-        for col in range(3):
-            wide |= found[row : row + height, col : col + width]
-    return wide
+    nearest, farthest = (height / math.tan(math.radians(sun.elevation)) / finest for height in (LOWEST, HIGHEST))
+    step = rows * finest, cols * finest
+    size = min(n * metres for n, metres in zip(cell, grid.pixel_size, strict=True))
+    margin = math.ceil(TOLERANCE / size) + 1  # so that what lies beyond the edge may still reach in
+    found = _smear(_moved(np.pad(cloud, margin), step, nearest), step, math.ceil(farthest - nearest) + 1)
+    for row, col, share in (1, 0, AXIS), (0, 1, AXIS), (1, 1, DIAGONAL), (1, -1, DIAGONAL):
+        count = math.ceil(share * TOLERANCE / size) + 1
+        found = _smear(found, (row, col), count) | _smear(found, (-row, -col), count)
+    return found[margin:-margin, margin:-margin]
+
+
+def _smear(cells: NDArray[np.bool_], step: tuple[float, float], count: int) -> NDArray[np.bool_]:
+    """Cells, and the same moved by 1 to ``count`` − 1 steps, all together; doubled until they are as many."""
+    found, done = cells, 1
+    while done < count:
+        more = min(done, count - done)
+        found = found | _moved(found, step, more)
+        done += more
+    return found
+
+
+def _moved(cells: NDArray[np.bool_], step: tuple[float, float], times: float) -> NDArray[np.bool_]:
+    """Cells moved by whole rows and columns; what leaves the array is lost."""
+    row, col = round(step[0] * times), round(step[1] * times)
+    moved = np.zeros_like(cells)
+    height, width = cells.shape
+    if abs(row) < height and abs(col) < width:
+        here = np.s_[max(row, 0) : height + min(row, 0), max(col, 0) : width + min(col, 0)]
+        moved[here] = cells[max(-row, 0) : height - max(row, 0), max(-col, 0) : width - max(col, 0)]
+    return moved
 
 
 def _step(grid: GeoBox, sun: Sun) -> tuple[float, float]:
