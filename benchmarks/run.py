@@ -143,6 +143,7 @@ def settings(bench: Bench) -> list[Row]:
         for model in json.loads(listed.stdout)
         for precision in TYPES
     }
+    variants |= {"fast, int8": ["--precision", "int8"]}
     variants |= {f"fast, tiles of {size}": ["--tile-size", str(size)] for size in (384, 512, 768, 1024)}
     variants |= {f"fast, overlap {overlap}": ["--overlap", str(overlap)] for overlap in (0, 64, 128, 192)}
     return bench.rows({name: (bench.mask(scene, *options), 14.63) for name, options in variants.items()})
@@ -205,6 +206,7 @@ def batch(bench: Bench) -> list[Row]:
 def runtimes(bench: Bench) -> list[Row]:
     """The default network alone, in torch and in other runtimes that are installed."""
     wanted = [(runtime, precision) for precision in TYPES for runtime in ("eager", "unfused", "compile")]
+    wanted += [("eager", "int8")]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
     wanted += [("openvino", precision) for precision in TYPES] if find_spec("openvino") else []
     rows = []

@@ -20,6 +20,8 @@ from torch import Tensor
 from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
+from geocloud.model.int8 import Int8FastUNet
+from geocloud.predict import Precision, find_dtype
 from geocloud.simulate import simulate_scene
 
 SHAPE = (768, 1216)
@@ -29,6 +31,8 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def prepare(runtime: str, precision: str, checkpoint: Checkpoint, x: Tensor) -> Callable[[Tensor], Tensor]:
     """The network in a runtime: a function from normalised reflectance to logits."""
     network = checkpoint.network()
+    if precision == "int8":
+        return Int8FastUNet(network, checkpoint.seen, find_dtype(torch.device("cpu"), Precision.AUTO))  # type: ignore[arg-type]
     if runtime in ("eager", "unfused", "compile"):
         if runtime == "eager":
             network = fuse(network, torch.device("cpu"))

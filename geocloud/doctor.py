@@ -72,7 +72,7 @@ def _devices() -> Iterator[Finding]:
     names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
     yield Finding("GPUs", True, ", ".join(names) or "none, the CPU is used")
     device = find_device("auto")
-    kind = str(find_dtype(device, Precision.AUTO)).removeprefix("torch.")
+    kind = str(find_dtype(device, Precision.AUTO, True)).removeprefix("torch.")
     yield Finding("device", True, f"{device}, computes in {kind}, {torch.get_num_threads()} threads")
 
 

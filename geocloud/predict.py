@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from geocloud.errors import DeviceError, OptionError
+from geocloud.errors import CheckpointError, DeviceError, OptionError
 from geocloud.model import DEFAULT, ONNX, find_model
 from geocloud.model.checkpoint import Checkpoint, normalise
 from geocloud.model.fuse import fuse
+from geocloud.model.int8 import Int8FastUNet, able
 from geocloud.tiling.array import predict_image
 from geocloud.tiling.gaps import fill_gaps
 
@@ -35,12 +37,13 @@ CPU_WORKERS = 8
 
 
 class Precision(StrEnum):
-    """The floating-point type that the network computes in."""
+    """The type of numbers that the network computes in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
 
 class Predictor:
@@ -51,11 +54,12 @@ class Predictor:
     Args:
         checkpoint: The model.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16, float16 or int8.
         batch: Tiles per batch; None: by device.
 
     Raises:
         DeviceError: This machine lacks the device or precision.
+        CheckpointError: The model cannot compute in int8.
         OptionError: An unknown precision, or a batch below 1.
     """
 
@@ -72,7 +76,7 @@ class Predictor:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
         self.checkpoint = checkpoint
         self.device = find_device(device)
-        self.dtype = find_dtype(self.device, Precision(precision))
+        self.dtype = find_dtype(self.device, Precision(precision), bool(checkpoint.seen))
         self.batch = batch or BATCH.get(self.device.type, 4)
         self.name = checkpoint.name
         self.threshold = checkpoint.threshold
@@ -85,10 +89,22 @@ class Predictor:
         self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
         network = checkpoint.network()
         self.stride = int(network.stride)  # type: ignore[arg-type]
-        self._network = fuse(network, self.device).to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = self._for_inference(network)
         self._mean, self._std = (
             torch.tensor(values, device=self.device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std)
         )
+
+    def _for_inference(self, network: nn.Module) -> nn.Module:
+        if self.dtype is torch.int8:
+            if not self.checkpoint.seen:
+                raise CheckpointError(
+                    f"model {self.name!r}: cannot compute in int8, as only 'fast' networks trained since can; "
+                    "leave --precision int8 out"
+                )
+            first = find_dtype(self.device, Precision.AUTO)
+            return Int8FastUNet(network, self.checkpoint.seen, first)  # type: ignore[arg-type]
+        fused = fuse(network, self.device).to(self.device, self.dtype)
+        return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
@@ -180,7 +196,7 @@ def load_model(
     Args:
         model: Name or path.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16, float16 or int8.
         batch: Tiles per batch; None: by device.
         cloud_alone: Whether to leave out the shadow class, which then costs nothing.
 
@@ -220,18 +236,31 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The dtype to compute in: by default bfloat16 or float16 where the device is fast at it, else float32."""
+def find_dtype(device: torch.device, precision: Precision, quantised: bool = False) -> torch.dtype:
+    """The dtype to compute in: by default the one that the device is fastest at.
+
+    Args:
+        device: The device.
+        precision: The requested one.
+        quantised: Whether the network can compute in int8.
+
+    Raises:
+        DeviceError: The device lacks the precision, or is bad at it.
+    """
     if precision is not Precision.AUTO:
         if precision is Precision.FLOAT16 and device.type == "cpu":
             raise DeviceError("precision float16: slow and coarse on a CPU; take float32 or bfloat16")
+        if precision is Precision.INT8 and not (device.type == "cpu" and able()):
+            raise DeviceError(f"precision int8: wanted a CPU with VNNI or AMX, this is {device}; take auto")
         dtype: torch.dtype = getattr(torch, precision.value)
         return dtype
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+        if quantised and able():
+            return torch.int8
+        found = torch.cpu.get_capabilities()
+        return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else torch.float32
     return torch.float32
 
 

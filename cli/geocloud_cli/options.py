@@ -205,10 +205,10 @@ _MASKING = [
     option(
         "Computing",
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
         default="auto",
         envvar="GEOCLOUD_PRECISION",
-        help="auto: bfloat16 where the device is fast at it.",
+        help="auto: what the device is fastest at.",
     ),
     threads,
     option("Computing", "--batch", type=int, metavar="TILES", help="Tiles per batch.  [default: by device]"),

@@ -28,6 +28,9 @@ ARCHITECTURES: dict[str, Any] = {
 """Every architecture by name: call it with its options to get a network with random weights."""
 
 
+SEEN = "seen/"
+"""What the names of `Checkpoint.seen` begin with in a file."""
+
 HEAD = ("leave.0.weight", "leave.0.bias", "head.weight", "head.bias")
 """Parameters of the last layer of each architecture; their first axis runs over the classes, cloud first."""
 
@@ -121,6 +124,8 @@ class Checkpoint:
     """Pixels with a higher probability of shadow, the second class, are shadow."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the weights were trained, and their scores."""
+    seen: dict[str, Tensor] = field(default_factory=dict)
+    """What its convolutions see, for `geocloud.model.int8`; empty: the network cannot compute in 8-bit integers."""
 
     def __post_init__(self) -> None:
         if tuple(self.bands) != BANDS:
@@ -179,9 +184,10 @@ class Checkpoint:
             "pixel_size": self.pixel_size,
             "training": self.training,
         }
-        weights = {key: value.detach().cpu().contiguous() for key, value in self.weights.items()}
-        about["sha256"] = digest(weights)
-        save_file(weights, path, metadata={"geocloud": json.dumps(about, sort_keys=True)})
+        tensors = {**self.weights, **{SEEN + name: values for name, values in self.seen.items()}}
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        about["sha256"] = digest(tensors)
+        save_file(tensors, path, metadata={"geocloud": json.dumps(about, sort_keys=True)})
         path.chmod(0o644)  # safetensors creates it readable by its owner only
 
     @classmethod
@@ -191,11 +197,12 @@ class Checkpoint:
         from safetensors.torch import load_file
 
         try:
-            weights = load_file(path)
+            tensors = load_file(path)
         except Exception as error:  # the header was readable: the rest does not match it
             raise CheckpointError(f"{path}: damaged, its weights cannot be read ({error}); fetch it again") from error
-        if about.get("sha256") not in (None, digest(weights)):
+        if about.get("sha256") not in (None, digest(tensors)):
             raise CheckpointError(f"{path}: damaged or tampered with, its weights are not those it was saved with")
+        weights = {name: values for name, values in tensors.items() if not name.startswith(SEEN)}
         try:
             return cls(
                 name=str(about["name"]),
@@ -210,6 +217,7 @@ class Checkpoint:
                 pixel_size=_number(about.get("pixel_size")),
                 shadow_threshold=float(about.get("shadow_threshold", 0.5)),
                 training=dict(about["training"]),
+                seen={name.removeprefix(SEEN): values for name, values in tensors.items() if name not in weights},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: its description is incomplete or wrong ({error})") from error

@@ -57,7 +57,7 @@ class FastUNet(nn.Module):
         self.leave = nn.Sequential(nn.Conv2d(width, 4 * classes, 1), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self._enter(x)
+        x = self.enter(x, next(self.parameters()).dtype)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.pool(x))  # (N, width·2^level, H/2^(level+1), W/2^(level+1))
@@ -67,9 +67,8 @@ class FastUNet(nn.Module):
             x = block(torch.cat([grow(x), skips.pop()], 1))  # one level up
         return self.leave(x)  # (N, classes, H, W)
 
-    def _enter(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """(N, C, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, band ratios of 2×2 means."""
-        dtype = next(self.parameters()).dtype
         if not self.ratios:
             x = x.to(dtype)  # before it is rearranged: half as many bytes
         count, _, height, width = x.shape

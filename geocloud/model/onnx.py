@@ -105,6 +105,11 @@ class OnnxModel:
         return self._by_band(self.meaning.std, 1.0)
 
     @property
+    def seen(self) -> dict[str, Tensor]:
+        """Nothing: it computes in the types that the file has."""
+        return {}
+
+    @property
     def optional_nir(self) -> bool:
         """Whether near-infrared may be missing."""
         return "nir" not in self.meaning.bands or NIR_MISSING in self.meaning.bands

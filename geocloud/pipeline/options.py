@@ -60,7 +60,7 @@ class ComputeOptions:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
-    """auto, float32, bfloat16 or float16."""
+    """auto, float32, bfloat16, float16 or int8."""
     batch: int | None = None
     """Tiles per batch; None: by device."""
 

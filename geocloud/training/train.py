@@ -27,6 +27,7 @@ from geocloud.training.data.chips import Chip, Chips
 from geocloud.training.data.samples import Batches, Group, Samples
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
+from geocloud.training.observe import observed
 from geocloud.training.state import RunState
 from geocloud.training.teachers import LABELS, Teachers
 from geocloud.training.team import Team
@@ -115,8 +116,9 @@ def train(
         network = nn.parallel.DistributedDataParallel(network)
     if config.compile:
         network.compile()
+    samples = Samples(groups, config.augment, config.seed)
     loader = DataLoader(
-        Samples(groups, config.augment, config.seed),
+        samples,
         batch_sampler=Batches(run.step, config.steps, config.batch, team.rank, team.size),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
@@ -147,7 +149,7 @@ def train(
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
-        checkpoint = _checkpoint(run, config, name, teachers)
+        checkpoint = observed(_checkpoint(run, config, name, teachers), samples)
         if team.first and len(validation):
             found = validate(Predictor(checkpoint, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
@@ -159,7 +161,7 @@ def train(
         since, count = torch.zeros((), device=place), 0
         if team.first and out is not None:
             _save(run, checkpoint, out, settings, validation, place)
-    return _checkpoint(run, config, name, teachers)
+    return observed(_checkpoint(run, config, name, teachers), samples)
 
 
 def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
