@@ -38,9 +38,13 @@ Seen = dict[str, Tensor]
 
 
 def able() -> bool:
-    """Whether this CPU multiplies 8-bit integers fast, by VNNI or AMX; without them sums may overflow, too."""
+    """Whether this torch has the operations, and this CPU is fast at them, by VNNI or AMX.
+
+    Without VNNI oneDNN adds up pairs of products in 16 bits, which may overflow.
+    """
     found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    fast = any(found.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    return fast and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
 @torch.no_grad()
