@@ -1,6 +1,7 @@
 """What geocloud uses of others that is not public, each in one place: these fail first when it goes.
 
 `torch.ops.mkldnn._convolution_pointwise` (geocloud/model/fuse.py): without it masks on a CPU are right, but slower.
+`torch.ops.onednn.qconv2d_pointwise` (geocloud/model/int8.py): without it models compute in bfloat16 or float32, slower.
 `rasterio._err.CPLE_BaseError` (geocloud/io/gdal.py): without it a damaged file may end in a traceback.
 """
 
@@ -15,7 +16,11 @@ from torch import nn
 from geocloud.io import gdal
 from geocloud.model.fuse import ConvolutionReLU, fuse
 
-PRIVATE = {r"torch\.ops\.mkldnn": "geocloud/model/fuse.py", r"rasterio\._err": "geocloud/io/gdal.py"}
+PRIVATE = {
+    r"torch\.ops\.mkldnn": "geocloud/model/fuse.py",
+    r"torch\.ops\.onednn": "geocloud/model/int8.py",
+    r"rasterio\._err": "geocloud/io/gdal.py",
+}
 
 
 @pytest.mark.parametrize(("pattern", "home"), PRIVATE.items())
@@ -32,6 +37,10 @@ def test_convolution_and_relu_in_one_are_convolution_and_relu():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, 33, 20)).astype("float32"))
     with torch.inference_mode():
         torch.testing.assert_close(fused(x), block(x), atol=1e-5, rtol=1e-5)
+
+
+def test_convolutions_of_integers_are_there():
+    assert hasattr(torch.ops.onednn, "qconv2d_pointwise"), "this torch has no such operation: masks become slower"
 
 
 def test_errors_of_gdal_that_rasterio_lets_through_are_caught():

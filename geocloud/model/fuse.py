@@ -16,7 +16,7 @@ def fuse(network: nn.Module, device: torch.device) -> nn.Module:
     Its output is that of the network in evaluation mode, up to rounding.
     """
     network = copy.deepcopy(network).eval()
-    on_cpu = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    on_cpu = device.type == "cpu" and can_convolve_and()
     for block in network.modules():
         if isinstance(block, nn.Sequential):
             _fold_batch_norms(block)
@@ -40,11 +40,20 @@ class ConvolutionReLU(nn.Module):
         self.convolution = convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        c = self.convolution
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
-        )
-        return result
+        return convolve_and(x, self.convolution, "relu")
+
+
+def can_convolve_and() -> bool:
+    """Whether this torch has the operation behind `convolve_and`, which is not public."""
+    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def convolve_and(x: Tensor, c: nn.Conv2d, then: str, *numbers: float) -> Tensor:
+    """A convolution and an operation on each value of its result: relu, or hardtanh, which clips at two numbers."""
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, then, list(numbers), ""
+    )
+    return result
 
 
 class HalveByMaximum(nn.Module):

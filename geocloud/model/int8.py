@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geocloud.model.fast import FastUNet
-from geocloud.model.fuse import HalveByMaximum, Interleave
+from geocloud.model.fuse import HalveByMaximum, Interleave, can_convolve_and, convolve_and
 
 TAIL = 1e-3
 """Share of an image's pixels that a channel's range leaves out at either end; they are cut off."""
@@ -44,7 +44,7 @@ def able() -> bool:
     """
     found = torch.cpu.get_capabilities()
     fast = any(found.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
-    return fast and hasattr(torch.ops.onednn, "qconv2d_pointwise")
+    return fast and can_convolve_and() and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
 @torch.no_grad()
@@ -203,11 +203,8 @@ class Int8FastUNet(nn.Module):
         self.leave = nn.Sequential(logits, Interleave())
 
     def forward(self, x: Tensor) -> Tensor:
-        c = self.first
-        x = torch.ops.mkldnn._convolution_pointwise(
-            self.enter(x, c.weight.dtype), c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups,
-            "hardtanh", [0.0, float(MOST)], "",
-        ).to(torch.uint8)  # fmt: skip
+        x = self.enter(x, self.first.weight.dtype)
+        x = convolve_and(x, self.first, "hardtanh", 0.0, float(MOST)).to(torch.uint8)
         skips: list[Tensor] = []
         for block in self.down:
             x = block(x)
