@@ -47,34 +47,19 @@ class Stage:
     """Earlier stages whose mean probability is taught beside the labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """The mean of the weights of earlier stages."""
-
-    stages: tuple[str, ...]
-    """Their names."""
-
-
 PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
 FAST = replace(PLAIN, options={"width": 24, "levels": 4}, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
-CAUTIOUS = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41, labels=0.0, cautious=True)
-MORE = replace(CAUTIOUS, steps=4_000, labels=0.2)
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
 TEACHERS = {"wide": Stage(WIDE), "deep": Stage(DEEP)}
-RECIPES: dict[str, dict[str, Stage | Mean]] = {
+RECIPES = {
     "fast": {
         **TEACHERS,
         "first": Stage(FAST),
         "labels": Stage(AGAIN, "first"),
         "taught": Stage(AGAIN, "first", tuple(TEACHERS)),
-        "both": Mean(("labels", "taught")),
-        "cautious": Stage(CAUTIOUS, "both", ("both",)),
-        "one": Stage(MORE, "cautious", ("both",)),
-        "other": Stage(replace(MORE, seed=42), "cautious", ("both",)),
-        "fast": Mean(("one", "other")),
     },
     "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), None, tuple(TEACHERS))},
     "attention-unet": {
@@ -82,7 +67,10 @@ RECIPES: dict[str, dict[str, Stage | Mean]] = {
         "attention-unet": Stage(replace(SEED, architecture="attention-unet"), None, tuple(TEACHERS)),
     },
 }
-"""The stages of each architecture, in order; the last one gives the model. A GPU takes minutes for them, a CPU days."""
+"""The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
+
+RESULTS = {"fast": ("labels", "taught"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
+"""The stages the mean of whose weights is the model."""
 
 
 @click.command(help=__doc__)
@@ -124,9 +112,6 @@ def train_stages(
     done: dict[str, Checkpoint] = {}
     groups = training_groups(data, SHARES, fold)
     for name, stage in RECIPES[arch].items():
-        if isinstance(stage, Mean):
-            done[name] = mean([done[each] for each in stage.stages])
-            continue
         done[name] = train(
             groups,
             [],
@@ -139,9 +124,8 @@ def train_stages(
             resume=resume,
             report=_report,
         )
-    return observed(
-        replace(done[name], shadow_threshold=SHADOW_THRESHOLD), Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED
-    )
+    model = replace(mean([done[name] for name in RESULTS[arch]]), shadow_threshold=SHADOW_THRESHOLD)
+    return observed(model, Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED)
 
 
 def mean(models: list[Checkpoint]) -> Checkpoint:

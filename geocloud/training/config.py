@@ -64,10 +64,6 @@ class TrainConfig:
     """Pixel size in metres that the model is meant for."""
     threshold: float = 0.5
     """Threshold of cloud for validation, saved in the checkpoint."""
-    labels: float = 0.5
-    """What the labels' loss counts where there are teachers, whose cloud counts 1."""
-    cautious: bool = False
-    """Whether teachers see each sample without its near-infrared, too, and teach the lower probability of cloud."""
     split: str = "scenes"
     """How validation chips are held out: by scenes or patches, see `geocloud.training.data.split`."""
     val_patches: int = 1000
@@ -88,9 +84,8 @@ class TrainConfig:
         for name in ("average", "threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0 and less than 1")
-        for name in ("workers", "labels"):
-            if getattr(self, name) < 0:
-                raise OptionError(f"{name} {getattr(self, name)}: wanted 0 or more")
+        if self.workers < 0:
+            raise OptionError(f"workers {self.workers}: wanted 0 or more")
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:

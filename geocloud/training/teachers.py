@@ -15,6 +15,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from geocloud.errors import CheckpointError
 from geocloud.model.checkpoint import Checkpoint, normalise
 
+LABELS = 0.5
+"""What the labels' loss counts where there are teachers, whose cloud counts 1."""
+
 IMPORTANCE = (1.0, 0.5)
 """What the teachers' cloud and shadow count."""
 
@@ -22,25 +25,16 @@ IMPORTANCE = (1.0, 0.5)
 class Teachers:
     """Models whose mean probability is taught wherever there is data, labelled or not.
 
-    Args:
-        models: The models.
-        device: Where they compute.
-        dtype: Of their activations.
-        cautious: Whether they see each image without near-infrared, too, and the lower probability of cloud counts.
-
-    Raises:
-        CheckpointError: A model needs near-infrared, which samples may lack.
+    Raises CheckpointError for a model that needs near-infrared, as samples may have none.
     """
 
-    def __init__(
-        self, models: Sequence[Checkpoint], device: torch.device, dtype: torch.dtype, cautious: bool = False
-    ) -> None:
+    def __init__(self, models: Sequence[Checkpoint], device: torch.device, dtype: torch.dtype) -> None:
         for model in models:
             if not model.optional_nir:
                 raise CheckpointError(f"model {model.name!r} cannot teach: it needs near-infrared, which samples lack")
         self.models = models
         self.networks: list[nn.Module] = [model.network().to(device) for model in models]
-        self.device, self.dtype, self.cautious = device, dtype, cautious
+        self.device, self.dtype = device, dtype
 
     @torch.no_grad()
     def __call__(self, reflectance: Tensor) -> Tensor:
@@ -48,14 +42,6 @@ class Teachers:
 
         It has as many classes as all of the models have.
         """
-        found = self._mean(reflectance)
-        if self.cautious:
-            visible = reflectance.clone()
-            visible[:, 3] = torch.nan
-            found[:, 0] = torch.minimum(found[:, 0], self._mean(visible)[:, 0])
-        return found
-
-    def _mean(self, reflectance: Tensor) -> Tensor:
         found = []
         for model, network in zip(self.models, self.networks, strict=True):
             mean, std = (torch.tensor(v, device=self.device).view(1, 4, 1, 1) for v in (model.mean, model.std))

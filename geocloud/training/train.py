@@ -29,7 +29,7 @@ from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.observe import observed
 from geocloud.training.state import RunState
-from geocloud.training.teachers import Teachers
+from geocloud.training.teachers import LABELS, Teachers
 from geocloud.training.team import Team
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,6 @@ def train(
         GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
     """
     require_extras()
-    if config.cautious and not teachers:
-        raise OptionError("cautious: it is how teachers teach, and there are none; name one, or leave it out")
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
     team = Team.join()
@@ -105,7 +103,7 @@ def train(
     run = _start(config, start, place)
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
-    taught = Teachers(teachers, place, dtype, config.cautious) if teachers else None
+    taught = Teachers(teachers, place, dtype) if teachers else None
     _check_size(config.augment.size, [run.network, *(taught.networks if taught else [])])
     settings = asdict(config) | {"teacher": [digest(teacher.weights) for teacher in teachers] or None}
     if out is not None and team.first:
@@ -136,7 +134,7 @@ def train(
             logits = network(image)
         value = loss(logits, target)
         if taught is not None:
-            value = config.labels * value + taught.loss(logits, reflectance)
+            value = LABELS * value + taught.loss(logits, reflectance)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)

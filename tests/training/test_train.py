@@ -22,7 +22,6 @@ from geocloud.training.data.chips import UNKNOWN
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.metrics import Confusion
 from geocloud.training.run import train_on
-from geocloud.training.teachers import Teachers
 from geocloud.training.train import BEST, LAST, STATE, probabilities, train
 
 QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
@@ -126,20 +125,6 @@ def test_a_run_may_start_from_a_model():
             torch.testing.assert_close(on.weights[key], value, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
-
-
-def test_a_cautious_teacher_teaches_the_cloud_that_is_cloud_without_near_infrared_too():
-    teacher = train([(1.0, CHIPS)], [], SMALL)
-    image = torch.rand(2, 4, 64, 64)
-    visible = image.clone()
-    visible[:, 3] = torch.nan
-    with_nir, without = (Teachers([teacher], torch.device("cpu"), torch.float32)(x) for x in (image, visible))
-    found = Teachers([teacher], torch.device("cpu"), torch.float32, cautious=True)(image)
-    assert (with_nir[:, 0] < without[:, 0]).any() and (with_nir[:, 0] > without[:, 0]).any()
-    torch.testing.assert_close(found[:, 0], torch.minimum(with_nir[:, 0], without[:, 0]))
-    torch.testing.assert_close(found[:, 1], with_nir[:, 1])
-    with pytest.raises(OptionError, match="cautious: it is how teachers teach"):
-        train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, cautious=True))
 
 
 def test_a_teacher_teaches_where_nothing_is_labelled(tmp_path):
