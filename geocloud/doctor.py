@@ -73,7 +73,7 @@ def _devices() -> Iterator[Finding]:
     yield Finding("GPUs", True, ", ".join(names) or "none, the CPU is used")
     device = find_device("auto")
     kind = str(find_dtype(device, Precision.AUTO, True)).removeprefix("torch.")
-    yield Finding("device", True, f"{device}, computes in {kind}, {torch.get_num_threads()} threads")
+    yield Finding("device", True, f"{device}, the default model computes in {kind}, {torch.get_num_threads()} threads")
 
 
 def _models() -> Iterator[Finding]:

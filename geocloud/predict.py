@@ -102,7 +102,13 @@ class Predictor:
                     "leave --precision int8 out"
                 )
             first = find_dtype(self.device, Precision.AUTO)
-            return Int8FastUNet(network, self.checkpoint.seen, first)  # type: ignore[arg-type]
+            try:
+                return Int8FastUNet(network, self.checkpoint.seen, first)  # type: ignore[arg-type]
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"model {self.name!r}: what it needs for int8 is damaged or of another network ({error}); "
+                    "fetch it again, train it anew, or take another --precision"
+                ) from error
         fused = fuse(network, self.device).to(self.device, self.dtype)
         return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

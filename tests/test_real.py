@@ -174,6 +174,8 @@ def test_fewer_bits_mask_as_float32_does(data, precision, least):
             size = scene.grid.pixel_size and scene.grid.pixel_size[0]
         one, other = (model.predict_array(image, pixel_size=size)[0][valid] > model.threshold for model in models)
         same.append(one == other)
+        print(f"{source.name}: {100 * same[-1].mean():.2f} %")
+    print(f"all: {100 * np.concatenate(same).mean():.3f} %")
     assert np.concatenate(same).mean() >= least
 
 

@@ -153,11 +153,17 @@ class Int8FastUNet(nn.Module):
         network: In evaluation mode, without ratios.
         seen: By `observe`.
         first: The type that the first convolution computes in.
+
+    Raises:
+        KeyError, ValueError, RuntimeError: ``seen`` lacks a convolution, is not finite, or is of another network.
     """
 
     @torch.no_grad()
     def __init__(self, network: FastUNet, seen: Seen, first: torch.dtype) -> None:
         super().__init__()
+        for name, values in seen.items():
+            if not values.isfinite().all():
+                raise ValueError(f"{name} is not finite")
         self.stride, self.enter = network.stride, network.enter
         bottom = len(network.down) - 1
         joined = [_halves(seen[f"up.{bottom - 1 - level}.0"]) for level in range(bottom)]  # upsampled and skip

@@ -101,10 +101,23 @@ def test_what_is_seen_is_kept_in_the_file(tmp_path, options):
         Checkpoint.load(tmp_path / "n.safetensors")
 
 
+@needs_vnni
+@pytest.mark.parametrize("wrong", ["missing", "of another size", "not a number"])
+def test_what_is_seen_and_does_not_fit_is_refused(wrong):
+    small = observed(checkpoint(), Noise())
+    seen = dict(small.seen)
+    if wrong == "missing":
+        del seen["up.0.0"]
+    else:
+        seen["up.0.0"] = seen["up.0.0"][:, :3] if wrong == "of another size" else seen["up.0.0"] * torch.nan
+    with pytest.raises(CheckpointError, match=r"model 'small': what it needs for int8 is damaged.* train it anew"):
+        Predictor(replace(small, seen=seen), "cpu", "int8")
+
+
 @pytest.mark.parametrize("changes", [{"architecture": "unet"}, {"options": {"width": 4, "levels": 1}}])
 def test_what_cannot_be_quantised_sees_nothing(changes):
     architecture, options = changes.get("architecture", "fast"), changes.get("options", {"width": 4})
     weights = build_network(architecture, **options).state_dict()
     model = checkpoint(architecture, options=options, weights=weights)
     assert observe(model.network(), [torch.rand(1, 4, 32, 32)]) == {}
-    assert replace(observed(model, Noise()), seen={}).seen == {}
+    assert observed(replace(model, seen={"down.0.3": torch.zeros(3, 4)}), Noise()).seen == {}
