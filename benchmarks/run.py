@@ -23,6 +23,8 @@ from typing import Any
 
 from measure import in_turn
 
+from geocloud.model.devices import has_openvino
+
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
 COPIES = 12
@@ -175,6 +177,7 @@ def start(bench: Bench) -> list[Row]:
         {
             "geocloud --help": ([sys.executable, "-m", "geocloud_cli", "--help"], 0),
             "import torch": ([sys.executable, "-c", "import torch"], 0),
+            "import openvino": ([sys.executable, "-c", "import openvino"], 0),
             "geocloud mask, 512×512": (bench.mask(small), 0),
         }
     )
@@ -205,10 +208,9 @@ def batch(bench: Bench) -> list[Row]:
 
 def runtimes(bench: Bench) -> list[Row]:
     """The default network alone, in torch and in other runtimes that are installed."""
-    wanted = [(runtime, precision) for precision in TYPES for runtime in ("eager", "unfused", "compile")]
-    wanted += [("eager", "int8")]
+    wanted = [("openvino", precision) for precision in ("int8", *TYPES)] if has_openvino() else []
+    wanted += [(runtime, precision) for runtime in ("torch", "compile") for precision in TYPES]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
-    wanted += [("openvino", precision) for precision in TYPES] if find_spec("openvino") else []
     rows = []
     for runtime, precision in wanted:
         command = [sys.executable, str(HERE / "runtimes.py"), runtime, precision]

@@ -25,7 +25,7 @@ PACKAGES = (
     "pillow",
     "pystac",
 )
-OPTIONAL = ("distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
+OPTIONAL = ("openvino", "distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256
@@ -66,14 +66,20 @@ def _drivers() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from geocloud.predict import Precision, find_device, find_dtype
+    from geocloud.errors import GeocloudError
+    from geocloud.model.devices import cores
+    from geocloud.predict import load_model
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
     yield Finding("GPUs", True, ", ".join(names) or "none, the CPU is used")
-    device = find_device("auto")
-    kind = str(find_dtype(device, Precision.AUTO, True)).removeprefix("torch.")
-    yield Finding("device", True, f"{device}, the default model computes in {kind}, {torch.get_num_threads()} threads")
+    try:
+        model = load_model()
+    except GeocloudError as error:
+        yield Finding("device", False, f"the default model cannot be used: {error}")
+    else:
+        kind = f"the default model computes in {model.precision}"
+        yield Finding("device", True, f"{model.device}, {kind}, {cores()} threads")
 
 
 def _models() -> Iterator[Finding]:

@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 import logging
-from enum import StrEnum
 from pathlib import Path
-from threading import BoundedSemaphore, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from geocloud.errors import CheckpointError, DeviceError, OptionError
+from geocloud.errors import DeviceError, OptionError
 from geocloud.model import DEFAULT, ONNX, find_model
-from geocloud.model.checkpoint import Checkpoint, normalise
-from geocloud.model.fuse import fuse
-from geocloud.model.int8 import Int8FastUNet, able
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.devices import Precision, cores, has_openvino, may_have_gpu
+from geocloud.model.graph import can_build
 from geocloud.tiling.array import predict_image
-from geocloud.tiling.gaps import fill_gaps
 
 if TYPE_CHECKING:
     from geocloud.model.onnx import OnnxModel
 
 log = logging.getLogger(__name__)
 
-BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
-"""Tiles per batch, by type of device. On a CPU larger batches take memory and gain nothing."""
 
-WORKERS = {"cuda": 2, "mps": 1}
-"""Threads that call the model, by type of device: on a GPU one transfers data while the other computes."""
+class Runner(Protocol):
+    """A network on a device."""
 
-CPU_WORKERS = 8
-"""Most threads on a CPU. One tile per core is faster than all cores on one tile, but each takes some 100 MB."""
+    device: str
+    """As torch calls it."""
+    precision: Precision
+    """What it computes in."""
+    batch: int
+    """Tiles per call at which it is fastest."""
+    workers: int
+    """Number of threads that may call it at the same time."""
+    stride: int
+    """Of what the height and width of tiles must be multiples."""
 
+    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+        ...
 
-class Precision(StrEnum):
-    """The type of numbers that the network computes in."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-    INT8 = "int8"
+    def start_worker(self) -> None:
+        """Called once at the start of each of these threads."""
+        ...
 
 
 class Predictor:
@@ -56,10 +55,11 @@ class Predictor:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, float32, bfloat16, float16 or int8.
         batch: Tiles per batch; None: by device.
+        threads: To compute on, on a CPU; None: one per core, or OMP_NUM_THREADS.
 
     Raises:
         DeviceError: This machine lacks the device or precision.
-        CheckpointError: The model cannot compute in int8.
+        CheckpointError: The model cannot compute in int8, or its weights are of another architecture.
         OptionError: An unknown precision, or a batch below 1.
     """
 
@@ -69,48 +69,23 @@ class Predictor:
         device: str = "auto",
         precision: str = Precision.AUTO,
         batch: int | None = None,
+        threads: int | None = None,
     ) -> None:
         if precision not in list(Precision):
             raise OptionError(f"precision {precision!r}: wanted {', '.join(Precision)}")
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
         self.checkpoint = checkpoint
-        self.device = find_device(device)
-        self.dtype = find_dtype(self.device, Precision(precision), bool(checkpoint.seen))
-        self.batch = batch or BATCH.get(self.device.type, 4)
         self.name = checkpoint.name
         self.threshold = checkpoint.threshold
         self.shadow_threshold = checkpoint.shadow_threshold
         self.pixel_size = checkpoint.pixel_size
         self.optional_nir = checkpoint.optional_nir
         self.classes = checkpoint.classes
-        self._threads = torch.get_num_threads()
-        self.workers = WORKERS.get(self.device.type) or min(self._threads, CPU_WORKERS)
-        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
-        network = checkpoint.network()
-        self.stride = int(network.stride)  # type: ignore[arg-type]
-        self._network = self._for_inference(network)
-        self._mean, self._std = (
-            torch.tensor(values, device=self.device).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std)
-        )
-
-    def _for_inference(self, network: nn.Module) -> nn.Module:
-        if self.dtype is torch.int8:
-            if not self.checkpoint.seen:
-                raise CheckpointError(
-                    f"model {self.name!r}: cannot compute in int8, as only 'fast' networks trained since can; "
-                    "leave --precision int8 out"
-                )
-            first = find_dtype(self.device, Precision.AUTO)
-            try:
-                return Int8FastUNet(network, self.checkpoint.seen, first)  # type: ignore[arg-type]
-            except (KeyError, ValueError, RuntimeError) as error:
-                raise CheckpointError(
-                    f"model {self.name!r}: what it needs for int8 is damaged or of another network ({error}); "
-                    "fetch it again, train it anew, or take another --precision"
-                ) from error
-        fused = fuse(network, self.device).to(self.device, self.dtype)
-        return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._runner = find_runner(checkpoint, device, Precision(precision), threads)
+        self.device, self.precision = self._runner.device, self._runner.precision
+        self.workers, self.stride = self._runner.workers, self._runner.stride
+        self.batch = batch or self._runner.batch
 
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
@@ -121,9 +96,8 @@ class Predictor:
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
-                with self._turns:
-                    parts.append(self._forward(part))
-            except RuntimeError as error:
+                parts.append(self._runner(part))
+            except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
                 if len(part) == 1:
@@ -132,34 +106,13 @@ class Predictor:
                     ) from error
                 self.batch = (len(part) + 1) // 2
                 log.warning("out of memory on %s: continuing with %d tiles at a time", self.device, self.batch)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
                 continue
             first += len(part)
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def start_worker(self) -> None:
-        """Call it in each of several threads that share this predictor, so that they share the cores too.
-
-        A thread takes the process's number of threads the first time that it asks torch for anything, so it asks before
-        its own is set. `torch.set_num_threads` sets that of the process too, which another thread restores.
-        """
-        torch.get_num_threads()
-        torch.set_num_threads(max(1, self._threads // self.workers))
-        restore = Thread(target=torch.set_num_threads, args=(self._threads,))
-        restore.start()
-        restore.join()
-
-    @torch.inference_mode()
-    def _forward(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        reflectance = fill_gaps(reflectance)
-        # torch takes no negative strides.
-        x = torch.from_numpy(reflectance if min(reflectance.strides) >= 0 else reflectance.copy())
-        if self.device.type == "cuda":
-            x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self.device, non_blocking=True)
-        x = normalise(x.to(self.device), self._mean, self._std, self.checkpoint.clip, self.optional_nir)
-        probability: NDArray[np.float32] = self._network(x).float().sigmoid().cpu().numpy()
-        return probability
+        """Call it in each of several threads that share this predictor, so that they share the cores too."""
+        self._runner.start_worker()
 
     def predict_array(
         self,
@@ -196,6 +149,7 @@ def load_model(
     precision: str = Precision.AUTO,
     batch: int | None = None,
     cloud_alone: bool = False,
+    threads: int | None = None,
 ) -> Predictor:
     """Loads a bundled model by its name, or any checkpoint or ONNX file by its path.
 
@@ -205,6 +159,7 @@ def load_model(
         precision: auto, float32, bfloat16, float16 or int8.
         batch: Tiles per batch; None: by device.
         cloud_alone: Whether to leave out the shadow class, which then costs nothing.
+        threads: To compute on, on a CPU; None: one per core, or OMP_NUM_THREADS.
 
     Raises:
         GeocloudError: ModelNotFoundError, CheckpointError, DeviceError or OptionError.
@@ -219,58 +174,40 @@ def load_model(
         checkpoint = OnnxModel.load(path)
     else:
         checkpoint = Checkpoint.load(path)
-    return Predictor(checkpoint.cloud_alone() if cloud_alone else checkpoint, device, precision, batch)
+    return Predictor(checkpoint.cloud_alone() if cloud_alone else checkpoint, device, precision, batch, threads)
 
 
-def find_device(name: str) -> torch.device:
-    """The device of a name: auto, cpu, cuda, cuda:N or mps. Raises DeviceError if this machine lacks it."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"device {name!r}: wanted auto, cpu, cuda, cuda:N or mps") from error
-    there = {
-        "cpu": device.index in (None, 0),
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(device.type, False):
-        raise DeviceError(f"device {name!r}: this machine has none, or torch cannot use it; try --device auto")
-    return device
-
-
-def find_dtype(device: torch.device, precision: Precision, quantised: bool = False) -> torch.dtype:
-    """The dtype to compute in: by default the one that the device is fastest at.
+def find_runner(
+    checkpoint: Checkpoint | OnnxModel, device: str, precision: Precision, threads: int | None = None
+) -> Runner:
+    """What computes a model's network: torch on a GPU, OpenVINO on an x86-64 CPU, torch on any other.
 
     Args:
-        device: The device.
-        precision: The requested one.
-        quantised: Whether the network can compute in int8.
+        checkpoint: The model.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: Its own, or auto.
+        threads: To compute on, on a CPU; None: `geocloud.model.devices.cores`.
 
     Raises:
-        DeviceError: The device lacks the precision, or is bad at it.
+        GeocloudError: DeviceError or CheckpointError.
     """
-    if precision is not Precision.AUTO:
-        if precision is Precision.FLOAT16 and device.type == "cpu":
-            raise DeviceError("precision float16: slow and coarse on a CPU; take float32 or bfloat16")
-        if precision is Precision.INT8 and not (device.type == "cpu" and able()):
-            raise DeviceError(f"precision int8: wanted a CPU with VNNI or AMX, this is {device}; take auto")
-        dtype: torch.dtype = getattr(torch, precision.value)
-        return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu":
-        if quantised and able():
-            return torch.int8
-        found = torch.cpu.get_capabilities()
-        return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else torch.float32
-    return torch.float32
+    by_openvino = isinstance(checkpoint, Checkpoint) and has_openvino() and can_build(checkpoint)
+    if not (by_openvino and (device in ("cpu", "cpu:0") or (device == "auto" and not may_have_gpu()))):
+        import torch
+
+        from geocloud.model.torch_runner import TorchRunner, find_device
+
+        place = find_device(device)
+        if not (by_openvino and place.type == "cpu"):
+            if threads is not None and place.type == "cpu":
+                torch.set_num_threads(threads)
+            return TorchRunner(checkpoint, place, precision)
+    from geocloud.model.openvino_runner import OpenVinoRunner
+
+    return OpenVinoRunner(checkpoint, precision, threads or cores())  # type: ignore[arg-type] # a Checkpoint, as said
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """CUDA raises an error of its own type; the CPU's allocator only a message, which differs between systems."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """CUDA raises an error of its own type; the CPU's allocators only a message, which differs between systems."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -131,7 +132,7 @@ def train_stages(
 def mean(models: list[Checkpoint]) -> Checkpoint:
     """The first model with the mean of all models' weights: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482."""
     weights = {
-        name: torch.stack([model.weights[name].float() for model in models]).mean(0).to(weight.dtype)
+        name: np.mean([model.weights[name] for model in models], 0).astype(weight.dtype)
         for name, weight in models[0].weights.items()
     }
     return replace(models[0], weights=weights, seen={})

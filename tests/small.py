@@ -2,7 +2,8 @@
 
 import torch
 
-from geocloud.model.checkpoint import Checkpoint, build_network
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.networks import build_network, to_arrays
 
 
 def checkpoint(architecture="fast", **changes):
@@ -11,7 +12,7 @@ def checkpoint(architecture="fast", **changes):
     fields = {
         "name": "small",
         "architecture": architecture,
-        "weights": build_network(architecture, **options).state_dict(),
+        "weights": to_arrays(build_network(architecture, **options).state_dict()),
         "mean": (0.1, 0.2, 0.3, 0.4),
         "std": (0.5, 0.6, 0.7, 0.8),
         "threshold": 0.42,

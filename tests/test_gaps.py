@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from geocloud.model.devices import has_openvino
 from geocloud.predict import load_model
 from geocloud.simulate import simulate_scene
 from geocloud.tiling.gaps import WIDEST, fill_gaps
@@ -48,7 +49,8 @@ def test_gaps_hardly_disturb_what_is_around_them_and_stay_no_data():
     whole = predictor.predict_array(image)[0]
     holed = np.where(gaps, np.nan, image)
     found = predictor.predict_array(holed)[0]
-    with patch("geocloud.predict.fill_gaps", lambda tiles: tiles):
+    where = "model.complete" if has_openvino() else "model.torch_runner"
+    with patch(f"geocloud.{where}.fill_gaps", lambda tiles: tiles):
         unfilled = predictor.predict_array(holed)[0]
     inside = ndimage.binary_erosion(np.ones_like(gaps), iterations=20)
     np.testing.assert_array_equal(np.isnan(found[inside]), gaps[inside])

@@ -1,24 +1,22 @@
 """What geocloud uses of others that is not public, each in one place: these fail first when it goes.
 
-`torch.ops.mkldnn._convolution_pointwise` (geocloud/model/fuse.py): without it masks on a CPU are right, but slower.
-`torch.ops.onednn.qconv2d_pointwise` (geocloud/model/int8.py): without it models compute in bfloat16 or float32, slower.
+`openvino_telemetry` (geocloud/model/openvino_runner.py): is hidden, so that importing OpenVINO sends nothing.
 `rasterio._err.CPLE_BaseError` (geocloud/io/gdal.py): without it a damaged file may end in a traceback.
 """
 
+import os
 import re
+import subprocess
+import sys
 
-import numpy as np
 import pytest
-import torch
 from conftest import ROOT
-from torch import nn
 
 from geocloud.io import gdal
-from geocloud.model.fuse import ConvolutionReLU, fuse
+from geocloud.model.devices import has_openvino
 
 PRIVATE = {
-    r"torch\.ops\.mkldnn": "geocloud/model/fuse.py",
-    r"torch\.ops\.onednn": "geocloud/model/int8.py",
+    r"openvino_telemetry": "geocloud/model/openvino_runner.py",
     r"rasterio\._err": "geocloud/io/gdal.py",
 }
 
@@ -30,17 +28,22 @@ def test_private_names_have_one_home(pattern, home):
     assert users == {home}
 
 
-def test_convolution_and_relu_in_one_are_convolution_and_relu():
-    block = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()).eval()
-    fused = fuse(block, torch.device("cpu"))
-    assert isinstance(fused[0], ConvolutionReLU), "this torch has no such operation: masks on a CPU become slower"
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, 33, 20)).astype("float32"))
-    with torch.inference_mode():
-        torch.testing.assert_close(fused(x), block(x), atol=1e-5, rtol=1e-5)
-
-
-def test_convolutions_of_integers_are_there():
-    assert hasattr(torch.ops.onednn, "qconv2d_pointwise"), "this torch has no such operation: masks become slower"
+@pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO")
+def test_importing_openvino_sends_and_leaves_nothing(tmp_path):
+    """Its telemetry would ask for no permission, write a number of this user to the home folder, and call Google."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_, **__): raise AssertionError('a connection')\n"
+        "socket.create_connection = socket.socket.connect = refuse\n"
+        "from geocloud.predict import load_model\n"
+        "load_model(device='cpu')\n"
+        "import openvino\n"
+        "assert not any(name.startswith('openvino_telemetry') for name in sys.modules)\n"
+    )
+    home = {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    without_ci = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=without_ci | home)
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_of_gdal_that_rasterio_lets_through_are_caught():

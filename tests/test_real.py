@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.model.int8 import able
+from geocloud.model.devices import has_openvino
 from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
@@ -159,7 +159,7 @@ def test_no_seam_shows(data, tmp_path, name):
     ("precision", "least"),
     [
         (Precision.BFLOAT16, 0.999),
-        pytest.param(Precision.INT8, 0.998, marks=pytest.mark.skipif(not able(), reason="needs a CPU with VNNI")),
+        pytest.param(Precision.INT8, 0.998, marks=pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO")),
     ],
 )
 def test_fewer_bits_mask_as_float32_does(data, precision, least):

@@ -25,7 +25,7 @@ LANES = 2
 MOST_TRIES = 3
 """Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
 
-START = multiprocessing.get_context("spawn")  # torch hangs in a forked process
+START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a forked process
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,19 @@ class Compute:
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
-        import torch
-
+        from geocloud.model.devices import cores
         from geocloud.predict import load_model
 
-        device, devices = self.device, self.devices()
-        if devices:
-            device = f"cuda:{self.place % devices}"
-        elif self.of > 1:
-            torch.set_num_threads(max(1, torch.get_num_threads() // self.of))
-        return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows)
+        devices = self.devices()
+        device = f"cuda:{self.place % devices}" if devices else self.device
+        share = max(1, cores() // self.of)
+        return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows, threads=share)
 
     def devices(self) -> int:
         """Number of CUDA devices to choose from; 0 if a device was named."""
-        import torch
+        from geocloud.model.devices import cuda_devices
 
-        return torch.cuda.device_count() if self.device in ("auto", "cuda") else 0
+        return cuda_devices() if self.device in ("auto", "cuda") else 0
 
 
 def run_local(jobs: Sequence[Job], compute: Compute, workers: int | None, started: Started) -> Iterator[Outcome]:

@@ -9,24 +9,23 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError
 from geocloud.model.about import FORMAT, read_about
-from geocloud.model.fast import FastUNet
-from geocloud.model.unet import UNet
 
-ARCHITECTURES: dict[str, Any] = {
-    "fast": FastUNet,
-    "unet": UNet,
-    "attention-unet": lambda **options: UNet(attention=True, **options),
-}
-"""Every architecture by name: call it with its options to get a network with random weights."""
+if TYPE_CHECKING:
+    from torch import nn
 
+ARCHITECTURES = ("fast", "unet", "attention-unet")
+"""Names of the networks; `geocloud.model.networks` holds them in torch, `geocloud.model.graph` for OpenVINO."""
+
+Weights = dict[str, NDArray[Any]]
+"""Arrays by name, as in a network's state dict."""
 
 SEEN = "seen/"
 """What the names of `Checkpoint.seen` begin with in a file."""
@@ -35,64 +34,13 @@ HEAD = ("leave.0.weight", "leave.0.bias", "head.weight", "head.bias")
 """Parameters of the last layer of each architecture; their first axis runs over the classes, cloud first."""
 
 
-def build_network(architecture: str, **options: Any) -> nn.Module:
-    """A network with random weights. Raises CheckpointError for an unknown name or option."""
-    if architecture not in ARCHITECTURES:
-        raise CheckpointError(f"no architecture {architecture!r}: wanted one of {', '.join(ARCHITECTURES)}")
-    try:
-        network: nn.Module = ARCHITECTURES[architecture](**options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"architecture {architecture!r} cannot be built with {options}: {error}") from error
-    return network
-
-
-def normalise(
-    reflectance: Tensor, mean: Tensor, std: Tensor, clip: float | None = None, optional_nir: bool = False
-) -> Tensor:
-    """The input of the networks: (reflectance − mean) / std, band by band.
-
-    Args:
-        reflectance: ``(N, 4, H, W)``. Pixels without data, NaN in any band, are filled with each band's mean over the
-            rest of the tile: a fixed value would make an edge that is bright beside the sea and dark beside snow.
-        mean: ``(1, 4, 1, 1)``.
-        std: ``(1, 4, 1, 1)``.
-        clip: Reflectance above it is set to it.
-        optional_nir: Adds a fifth band, 1 in images whose near-infrared is NaN everywhere, where red replaces it;
-            0 in all others.
-
-    Returns:
-        ``(N, 4, H, W)``, or ``(N, 5, H, W)`` with ``optional_nir``.
-    """
-    count, bands, height, width = reflectance.shape
-    x = reflectance.new_empty(count, bands + optional_nir, height, width)
-    seen = x[:, :bands]
-    torch.mul(reflectance, 1 / std, out=seen)
-    seen -= mean / std
-    if optional_nir:
-        absent = reflectance[:, 3, ::16, ::16].isnan().flatten(1).all(1)  # (N,): a sample, which usually suffices
-        if absent.any():
-            absent = reflectance[:, 3].isnan().flatten(1).all(1)
-        for i in torch.nonzero(absent)[:, 0]:
-            seen[i, 3] = (reflectance[i, 0] - mean[0, 3]) / std[0, 3]
-        x[:, bands] = absent[:, None, None]
-    if clip is not None:
-        torch.minimum(seen, (clip - mean) / std, out=seen)
-    if not seen.sum().isnan():  # the quickest look at all of them
-        return x
-    missing = seen.sum(1, keepdim=True).isnan()  # (N, 1, H, W)
-    known = (~missing).float()
-    average = torch.where(missing, 0, seen).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
-    torch.where(missing, average, seen, out=seen)
-    return x
-
-
-def digest(weights: dict[str, Tensor]) -> str:
-    """The SHA-256 of weights: names, dtypes, shapes and bytes, ordered by name."""
+def digest(weights: Weights) -> str:
+    """The SHA-256 of weights: names, dtypes (as torch calls them), shapes and bytes, ordered by name."""
     found = hashlib.sha256()
     for name in sorted(weights):
-        weight = weights[name].detach().cpu().contiguous()
-        found.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
-        found.update(weight.reshape(-1).view(torch.uint8).numpy().tobytes() if weight.numel() else b"")
+        weight = weights[name]
+        found.update(f"{name} torch.{weight.dtype} {tuple(weight.shape)} ".encode())
+        found.update(weight.tobytes())
     return found.hexdigest()
 
 
@@ -104,7 +52,7 @@ class Checkpoint:
     """As shown to people, and in the tags of results."""
     architecture: str
     """One of `ARCHITECTURES`."""
-    weights: dict[str, Tensor]
+    weights: Weights
     """The network's state dict."""
     mean: tuple[float, ...]
     """Mean reflectance of each band, for `normalise`."""
@@ -124,10 +72,15 @@ class Checkpoint:
     """Pixels with a higher probability of shadow, the second class, are shadow."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the weights were trained, and their scores."""
-    seen: dict[str, Tensor] = field(default_factory=dict)
-    """What its convolutions see, for `geocloud.model.int8`; empty: the network cannot compute in 8-bit integers."""
+    seen: Weights = field(default_factory=dict)
+    """Lowest, highest and mean value of each channel that a convolution sees ``(3, channels)``, by its name, for
+    `geocloud.model.quantise`; empty: the network cannot compute in 8-bit integers."""
 
     def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise CheckpointError(
+                f"model {self.name!r}: no architecture {self.architecture!r}: wanted one of {', '.join(ARCHITECTURES)}"
+            )
         if tuple(self.bands) != BANDS:
             raise CheckpointError(f"model {self.name!r} wants bands {list(self.bands)}: geocloud reads {list(BANDS)}")
         if len(self.mean) != len(BANDS) or len(self.std) != len(BANDS) or not all(s > 0 for s in self.std):
@@ -155,20 +108,14 @@ class Checkpoint:
         return replace(self, weights=weights, options={**self.options, "classes": 1})
 
     def network(self) -> nn.Module:
-        """The network with these weights, in evaluation mode, float32, on the CPU."""
-        network = build_network(self.architecture, **self.options)
-        try:
-            network.load_state_dict(self.weights)
-        except RuntimeError as error:
-            problem = str(error).splitlines()[-1].strip()
-            raise CheckpointError(
-                f"model {self.name!r}: the weights do not fit {self.architecture!r}: {problem}"
-            ) from error
-        return network.eval()
+        """The network with these weights, in torch: in evaluation mode, float32, on the CPU."""
+        from geocloud.model.networks import load_network
+
+        return load_network(self)
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""
-        from safetensors.torch import save_file
+        from safetensors.numpy import save_file
 
         about = {
             "format": FORMAT,
@@ -185,7 +132,7 @@ class Checkpoint:
             "training": self.training,
         }
         tensors = {**self.weights, **{SEEN + name: values for name, values in self.seen.items()}}
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        tensors = {key: np.asarray(value, order="C") for key, value in tensors.items()}
         about["sha256"] = digest(tensors)
         save_file(tensors, path, metadata={"geocloud": json.dumps(about, sort_keys=True)})
         path.chmod(0o644)  # safetensors creates it readable by its owner only
@@ -194,7 +141,7 @@ class Checkpoint:
     def load(cls, path: Path) -> Checkpoint:
         """Reads a file that `save` wrote. Raises ModelNotFoundError or CheckpointError."""
         about = read_about(path)
-        from safetensors.torch import load_file
+        from safetensors.numpy import load_file
 
         try:
             tensors = load_file(path)

@@ -15,7 +15,7 @@ from geocloud.model.unet import convolve_twice
 
 
 class FastUNet(nn.Module):
-    """(N, C, H, W), the output of `geocloud.model.checkpoint.normalise` → (N, classes, H, W) logits.
+    """(N, C, H, W), the output of `geocloud.model.normalise.normalise` → (N, classes, H, W) logits.
 
     H and W are multiples of ``stride``; C is ``bands``, or one more with ``optional_nir``.
 

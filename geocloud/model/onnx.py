@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DependencyError
-from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.meaning import CHANNELS, NIR_MISSING, Meaning
+from geocloud.model.normalise import normalise
 from geocloud.tiling.tiles import TileGrid
 
 log = logging.getLogger(__name__)
@@ -105,11 +106,6 @@ class OnnxModel:
         return self._by_band(self.meaning.std, 1.0)
 
     @property
-    def seen(self) -> dict[str, Tensor]:
-        """Nothing: it computes in the types that the file has."""
-        return {}
-
-    @property
     def optional_nir(self) -> bool:
         """Whether near-infrared may be missing."""
         return "nir" not in self.meaning.bands or NIR_MISSING in self.meaning.bands
@@ -133,7 +129,7 @@ class OnnxModel:
 
 
 class OnnxNetwork(nn.Module):
-    """The output of `geocloud.model.checkpoint.normalise` → logits ``(N, classes, H, W)``, by ONNX Runtime.
+    """The output of `geocloud.model.normalise.normalise` → logits ``(N, classes, H, W)``, by ONNX Runtime.
 
     A thread computes a tile: the predictor calls it in several.
     """

@@ -1,6 +1,6 @@
 """The U-Net that geocloud started from, and its attention-gated variant.
 
-Both take ``(N, C, H, W)``, the output of `geocloud.model.checkpoint.normalise`, with H and W multiples of eight. They
+Both take ``(N, C, H, W)``, the output of `geocloud.model.normalise.normalise`, with H and W multiples of eight. They
 return ``(N, classes, H, W)`` logits: positive means cloud. C is the number of bands, or one more with ``optional_nir``.
 
 U-Net: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597

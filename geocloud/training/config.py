@@ -74,7 +74,7 @@ class TrainConfig:
     """Augmentation of the samples."""
 
     def __post_init__(self) -> None:
-        _choose("architecture", self.architecture, tuple(ARCHITECTURES))
+        _choose("architecture", self.architecture, ARCHITECTURES)
         _choose("precision", self.precision, PRECISIONS)
         _choose("split", self.split, SPLITS)
         parse_loss(self.loss)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geocloud.errors import CheckpointError
-from geocloud.model.checkpoint import Checkpoint, normalise
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.normalise import normalise
 
 LABELS = 0.5
 """What the labels' loss counts where there are teachers, whose cloud counts 1."""

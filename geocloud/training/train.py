@@ -19,8 +19,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
-from geocloud.model.checkpoint import Checkpoint, build_network, digest, normalise
-from geocloud.predict import Precision, Predictor, find_device, find_dtype
+from geocloud.model.checkpoint import Checkpoint, digest
+from geocloud.model.devices import Precision
+from geocloud.model.networks import build_network, to_arrays
+from geocloud.model.normalise import normalise
+from geocloud.model.torch_runner import find_device, find_dtype
+from geocloud.predict import Predictor
 from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips
@@ -208,7 +212,7 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequenc
     return Checkpoint(
         name=name,
         architecture=config.architecture,
-        weights={key: value.clone() for key, value in run.average.state_dict().items()},
+        weights=to_arrays(run.average.state_dict()),
         mean=(config.mean,) * 4,
         std=(config.std,) * 4,
         threshold=config.threshold,

@@ -13,7 +13,9 @@ from small import checkpoint
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
 from geocloud.model import DEFAULT, bundled_models, find_model
-from geocloud.model.checkpoint import Checkpoint, build_network, normalise
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.networks import build_network, to_arrays
+from geocloud.model.normalise import normalise
 from geocloud.predict import Predictor
 
 
@@ -120,7 +122,7 @@ def test_what_a_model_was_trained_on_comes_back(tmp_path):
     options = {"width": 4, "levels": 2, "classes": 2, "optional_nir": True}
     network = build_network("fast", **options)
     means = (0.25,) * 4
-    made = Checkpoint("m", "fast", network.state_dict(), means, means, 0.4, options, clip=1.1, pixel_size=30)
+    made = Checkpoint("m", "fast", to_arrays(network.state_dict()), means, means, 0.4, options, clip=1.1, pixel_size=30)
     made.save(tmp_path / "m.safetensors")
     loaded = Checkpoint.load(tmp_path / "m.safetensors")
     assert (loaded.clip, loaded.pixel_size, loaded.classes, loaded.optional_nir) == (1.1, 30.0, 2, True)

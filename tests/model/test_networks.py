@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from geocloud.errors import CheckpointError
-from geocloud.model.checkpoint import ARCHITECTURES, build_network
+from geocloud.model.checkpoint import ARCHITECTURES
+from geocloud.model.networks import NETWORKS, build_network
 from geocloud.model.unet import AttentionGate, UNet, contract_block, expand_block
 
 
@@ -31,6 +32,10 @@ def test_the_unet_is_the_seed_projects():
     first = convolutions[0]
     assert (first.in_channels, first.out_channels, first.kernel_size) == (4, 32, (7, 7))
     assert [m.out_channels for m in convolutions[:6:2]] == [32, 64, 128]
+
+
+def test_each_architecture_has_a_network():
+    assert tuple(NETWORKS) == ARCHITECTURES
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

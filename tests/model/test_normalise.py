@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from geocloud.model.checkpoint import normalise
+from geocloud.model.normalise import normalise
 
 MEAN, STD = (torch.tensor(v).view(1, 4, 1, 1) for v in ((0.2, 0.21, 0.22, 0.3), (0.25, 0.2, 0.3, 0.25)))
 IMAGE = torch.from_numpy(np.random.default_rng(0).uniform(0, 1.6, (2, 4, 6, 5)).astype("float32"))

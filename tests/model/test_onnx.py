@@ -11,7 +11,8 @@ from foreign import foreign
 
 from geocloud.errors import CheckpointError, GeocloudError, OptionError
 from geocloud.model import model_files
-from geocloud.model.checkpoint import Checkpoint, build_network
+from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.networks import build_network, to_arrays
 from geocloud.pipeline import mask_scene
 from geocloud.pipeline.export import export_model
 from geocloud.predict import Predictor, load_model
@@ -25,7 +26,7 @@ def small(tmp_path_factory):
     """A small network of random weights, as a checkpoint and exported."""
     torch.manual_seed(3)
     options = {"width": 4, "levels": 3, "classes": 2, "optional_nir": True}
-    weights = build_network("fast", **options).state_dict()
+    weights = to_arrays(build_network("fast", **options).state_dict())
     numbers = {"mean": (0.2, 0.21, 0.22, 0.3), "std": (0.25, 0.2, 0.3, 0.15), "threshold": 0.4, "pixel_size": 30.0}
     checkpoint = Checkpoint("small", "fast", weights, options=options, clip=1.1, **numbers)
     folder = tmp_path_factory.mktemp("small")
