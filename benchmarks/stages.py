@@ -1,5 +1,5 @@
 """Profile by stage: ``python benchmarks/stages.py SCENE MASK.tif`` masks a scene as the command does, and prints the
-CPU seconds of each stage as JSON. The network has one thread, which is OpenVINO's own: its time is what it takes a tile.
+CPU seconds of each stage as JSON. The network has one thread, OpenVINO's own: its time is what it takes a tile.
 """
 
 from __future__ import annotations
