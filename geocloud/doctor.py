@@ -14,7 +14,6 @@ import rasterio
 from geocloud.findings import Finding
 
 PACKAGES = (
-    "torch",
     "rasterio",
     "numpy",
     "shapely",
@@ -25,7 +24,7 @@ PACKAGES = (
     "pillow",
     "pystac",
 )
-OPTIONAL = ("openvino", "distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
+OPTIONAL = ("openvino", "torch", "distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256
@@ -64,14 +63,18 @@ def _drivers() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    import torch
-
     from geocloud.errors import GeocloudError
-    from geocloud.model.devices import cores
+    from geocloud.model.devices import cores, has_torch, may_have_gpu, nvidia_gpus
     from geocloud.predict import load_model
 
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
+    names = []
+    if may_have_gpu():
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        names += ["Apple's GPU (mps)"] if torch.backends.mps.is_available() else []
+    elif not has_torch() and (count := nvidia_gpus()):
+        names = [f"{count} of NVIDIA's, not used: run pip install 'geocloud[gpu]'"]
     yield Finding("GPUs", True, ", ".join(names) or "none, the CPU is used")
     try:
         model = load_model()
@@ -86,11 +89,12 @@ def _models() -> Iterator[Finding]:
     from geocloud.errors import ModelError
     from geocloud.model import bundled_models
     from geocloud.model.checkpoint import Checkpoint, digest
+    from geocloud.predict import Predictor
 
     for name, path in bundled_models().items():
         try:
             checkpoint = Checkpoint.load(path)
-            checkpoint.network()
+            Predictor(checkpoint, "cpu")
             yield Finding(f"model {name}", True, f"SHA-256 of its weights {digest(checkpoint.weights)[:16]}…, as saved")
         except ModelError as error:
             yield Finding(f"model {name}", False, f"{error}; install geocloud again")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.errors import DeviceError, OptionError
+from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.model import DEFAULT, ONNX, find_model
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision, cores, has_openvino, may_have_gpu
+from geocloud.model.devices import DEVICES, Precision, cores, has_openvino, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.model.graph import can_build
 from geocloud.tiling.array import predict_image
 
@@ -183,28 +183,44 @@ def find_runner(
     """What computes a model's network: torch on a GPU, OpenVINO on an x86-64 CPU, torch on any other.
 
     Args:
-        checkpoint: The model.
+        checkpoint: The model; ONNX files are computed by ONNX Runtime.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: Its own, or auto.
         threads: To compute on, on a CPU; None: `geocloud.model.devices.cores`.
 
     Raises:
-        GeocloudError: DeviceError or CheckpointError.
+        GeocloudError: DeviceError, CheckpointError or DependencyError.
     """
-    by_openvino = isinstance(checkpoint, Checkpoint) and has_openvino() and can_build(checkpoint)
-    if not (by_openvino and (device in ("cpu", "cpu:0") or (device == "auto" and not may_have_gpu()))):
+    if not DEVICES.fullmatch(device):
+        raise DeviceError(f"device {device!r}: wanted auto, cpu, cuda, cuda:N or mps")
+    if not isinstance(checkpoint, Checkpoint):
+        from geocloud.model.onnx import OnnxRunner
+
+        return OnnxRunner(checkpoint, device, threads or cores())
+    by_openvino = has_openvino() and can_build(checkpoint)
+    if by_openvino and (device == "cpu" or (device == "auto" and not may_have_gpu())):
+        if device == "auto" and not has_torch() and nvidia_gpus():
+            log.warning("computing on the CPU: for the GPU that is here, run pip install 'geocloud[gpu]'")
+        return _by_openvino(checkpoint, precision, threads)
+    try:
         import torch
+    except ImportError as error:
+        what = f"device {device}" if device not in ("auto", "cpu") else f"model {checkpoint.name!r}"
+        raise DependencyError(f"{what} needs torch; run pip install 'geocloud[gpu]'") from error
+    from geocloud.model.torch_runner import TorchRunner, find_device
 
-        from geocloud.model.torch_runner import TorchRunner, find_device
+    place = find_device(device)
+    if by_openvino and place.type == "cpu":
+        return _by_openvino(checkpoint, precision, threads)
+    if threads is not None and place.type == "cpu":
+        torch.set_num_threads(threads)
+    return TorchRunner(checkpoint, place, precision)
 
-        place = find_device(device)
-        if not (by_openvino and place.type == "cpu"):
-            if threads is not None and place.type == "cpu":
-                torch.set_num_threads(threads)
-            return TorchRunner(checkpoint, place, precision)
+
+def _by_openvino(checkpoint: Checkpoint, precision: Precision, threads: int | None) -> Runner:
     from geocloud.model.openvino_runner import OpenVinoRunner
 
-    return OpenVinoRunner(checkpoint, precision, threads or cores())  # type: ignore[arg-type] # a Checkpoint, as said
+    return OpenVinoRunner(checkpoint, precision, threads or cores())
 
 
 def _out_of_memory(error: RuntimeError | MemoryError) -> bool:

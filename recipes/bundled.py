@@ -69,7 +69,7 @@ RECIPES = {
         "attention-unet": Stage(replace(SEED, architecture="attention-unet"), None, tuple(TEACHERS)),
     },
 }
-"""The stages of each model, in order. A GPU takes minutes for them, a CPU days; "plain" is the first stage of `fast`."""
+"""The stages of each model, in order: minutes on a GPU, days on a CPU. "plain" is the first stage of `fast` alone."""
 
 RESULTS = {"fast": ("labels", "taught"), "plain": ("plain",), "unet": ("unet",), "attention-unet": ("attention-unet",)}
 """The stages the mean of whose weights is the model."""

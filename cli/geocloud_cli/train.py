@@ -127,6 +127,9 @@ def train(
 
     Example: geocloud train 38-Cloud --arch fast -o run1
     """
+    from geocloud.training import require_extras
+
+    require_extras()
     said = {name: given.pop(name) for name in SETTINGS}
     changes = {name: value for name, value in said.items() if value is not None}
     from geocloud.training.config import TrainConfig, update

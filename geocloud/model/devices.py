@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from contextlib import suppress
+import re
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
 
@@ -19,6 +19,13 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
     INT8 = "int8"
+
+
+MOST_WORKERS = 8
+"""Most tiles at a time on a CPU. A tile per core is faster than all cores on one, but each takes some 100 MB."""
+
+DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+"""Names of devices."""
 
 
 def cores() -> int:
@@ -34,21 +41,27 @@ def has_openvino() -> bool:
     return platform.machine() in ("x86_64", "AMD64") and find_spec("openvino") is not None
 
 
-def may_have_gpu() -> bool:
-    """False where torch cannot find a GPU: it is a build for CPUs, or there is no driver with a device."""
-    build = ""
-    with suppress(PackageNotFoundError):
-        build = version("torch").partition("+")[2]
-    if build == "cpu":
-        return False
-    if platform.system() == "Darwin" or build.startswith(("rocm", "xpu")):
-        return True
+def has_torch() -> bool:
+    """Whether torch is installed, which only GPUs, training and CPUs without OpenVINO need."""
+    return find_spec("torch") is not None
+
+
+def nvidia_gpus() -> int:
+    """Number of NVIDIA's GPUs that the driver tells of; 0 without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
+def may_have_gpu() -> bool:
+    """False where torch cannot find a GPU: it is not installed or for CPUs, or there is no driver with a device."""
+    build = version("torch").partition("+")[2] if has_torch() else "cpu"
+    if build == "cpu":
+        return False
+    return platform.system() == "Darwin" or build.startswith(("rocm", "xpu")) or nvidia_gpus() > 0
 
 
 def cuda_devices() -> int:

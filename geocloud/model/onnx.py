@@ -12,18 +12,27 @@ import tomllib
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DependencyError
 from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.complete import complete
+from geocloud.model.devices import MOST_WORKERS, Precision
 from geocloud.model.meaning import CHANNELS, NIR_MISSING, Meaning
-from geocloud.model.normalise import normalise
 from geocloud.tiling.tiles import TileGrid
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Floats = NDArray[np.float32]
+
+CUDA = "CUDAExecutionProvider"
+"""What ONNX Runtime calls NVIDIA's GPUs."""
 
 log = logging.getLogger(__name__)
 
@@ -119,45 +128,47 @@ class OnnxModel:
         """The same model without the shadow class."""
         return replace(self, meaning=replace(self.meaning, shadow=()))
 
-    def network(self) -> nn.Module:
-        """The network, as torch calls one."""
-        return OnnxNetwork(self)
-
     def _by_band(self, values: tuple[float, ...], other: float) -> tuple[float, ...]:
         named = [band for band in self.meaning.bands if band != NIR_MISSING]
         return tuple(values[named.index(band)] if band in named else other for band in BANDS)
 
 
-class OnnxNetwork(nn.Module):
-    """The output of `geocloud.model.normalise.normalise` → logits ``(N, classes, H, W)``, by ONNX Runtime.
+class OnnxRunner:
+    """An ONNX file's network, as `geocloud.predict.Runner`; on a CPU one tile per thread.
 
-    A thread computes a tile: the predictor calls it in several.
+    Args:
+        model: The model.
+        device: auto, cpu, cuda, cuda:N or mps. Where ONNX Runtime cannot use it, the CPU computes, with a note.
+        threads: Most tiles at a time on a CPU.
     """
 
     stride = 32
+    precision = Precision.FLOAT32  # or what the file has
 
-    def __init__(self, model: OnnxModel) -> None:
-        super().__init__()
-        self.model = model
-        self._session = _session(model.path)
+    def __init__(self, model: OnnxModel, device: str, threads: int) -> None:
+        self.model, self._session = model, _session(model.path, device)
+        on_gpu = self._session.get_providers()[0] == CUDA
+        self.device = ("cuda" if device == "auto" else device) if on_gpu else "cpu"
+        self.batch, self.workers = (8, 2) if on_gpu else (1, min(threads, MOST_WORKERS))
+        self._mean, self._std = (np.reshape(values, (1, -1, 1, 1)) for values in (model.mean, model.std))
+        self._order = [CHANNELS.index(band) for band in model.meaning.bands]
+        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
 
-    def __deepcopy__(self, _: dict[int, Any]) -> OnnxNetwork:
-        return self  # a session cannot be copied, and nobody changes it
+    def start_worker(self) -> None:
+        """Nothing to do."""
 
-    def to(self, *where: Any, **how: Any) -> OnnxNetwork:
-        """Chooses where ONNX Runtime computes, by the device; it keeps the type that the file has."""
-        device = next((place for place in where if isinstance(place, torch.device)), None)
-        if device is not None and device.type != "cpu":
-            self._session = _session(self.model.path, device)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        order = [CHANNELS.index(band) for band in self.model.meaning.bands]
+    def __call__(self, reflectance: Floats) -> Floats:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+        x, absent = complete(reflectance, self.model.clip, self.model.optional_nir)
+        x = x if self.model.clip is None else np.minimum(x, self.model.clip)
+        flag = np.broadcast_to(absent[:, None, None, None], (len(x), 1, *x.shape[2:]))
+        x = np.concatenate([(x - self._mean) / self._std, flag], 1, dtype="float32")[:, self._order]
         try:
-            probability = _run(self._session, self.model.meaning, x[:, order].float().cpu().numpy())
+            with self._turns:
+                found: Floats = _run(self._session, self.model.meaning, x)
         except CheckpointError as error:
             raise CheckpointError(f"{self.model.path}: {error}") from error
-        return torch.from_numpy(probability).logit(1e-6).to(x.device)
+        return found
 
 
 def to_onnx(checkpoint: Checkpoint) -> bytes:
@@ -169,8 +180,9 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
         import io
 
         import onnx
+        import torch
     except ImportError as error:
-        raise DependencyError("export needs onnx and onnxruntime; run pip install 'geocloud[onnx]'") from error
+        raise DependencyError("export needs torch, onnx and onnxruntime; run pip install 'geocloud[onnx]'") from error
     meaning = Meaning(
         bands=CHANNELS if checkpoint.optional_nir else tuple(BANDS),
         mean=tuple(checkpoint.mean),
@@ -205,6 +217,10 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
 
 def _compare(network: nn.Module, made: bytes, meaning: Meaning, checkpoint: Checkpoint) -> None:
     """Raises CheckpointError if an exported file gives other probabilities than the network, on a batch of two."""
+    import torch
+
+    from geocloud.model.normalise import normalise
+
     draw = np.random.default_rng(0).uniform(0, 1, (2, len(BANDS), PROBE, 3 * PROBE)).astype("float32")
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     x = normalise(torch.from_numpy(draw), mean, std, checkpoint.clip, checkpoint.optional_nir)
@@ -218,7 +234,7 @@ def _compare(network: nn.Module, made: bytes, meaning: Meaning, checkpoint: Chec
         )
 
 
-def _session(source: Path | bytes, device: torch.device | None = None) -> Any:
+def _session(source: Path | bytes, device: str = "cpu") -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -226,12 +242,12 @@ def _session(source: Path | bytes, device: torch.device | None = None) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 4  # errors are raised
-    providers = ["CPUExecutionProvider"]
-    if device is not None:
-        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers = ["CUDAExecutionProvider", *providers]
-        else:
-            log.warning("ONNX Runtime, as installed, cannot use %s: it computes on the CPU", device)
+    providers: list[Any] = ["CPUExecutionProvider"]
+    kind, _, index = device.partition(":")
+    if kind in ("auto", "cuda") and CUDA in onnxruntime.get_available_providers():
+        providers = [(CUDA, {"device_id": int(index or 0)}), *providers]
+    elif kind not in ("auto", "cpu"):
+        log.warning("ONNX Runtime, as installed, cannot use %s: it computes on the CPU", device)
     try:
         return onnxruntime.InferenceSession(
             source if isinstance(source, bytes) else str(source), settings, providers=providers
@@ -257,7 +273,7 @@ def _try(session: Any, meaning: Meaning) -> None:
     _run(session, meaning, np.zeros((1, len(meaning.bands), PROBE, 2 * PROBE), "float32"))
 
 
-def _run(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+def _run(session: Any, meaning: Meaning, x: Floats) -> Any:
     """The input of a network → probability ``(N, classes, H, W)``. Raises CheckpointError.
 
     A network that takes images of one size only sees windows of that size, mirrored beyond the edge and blended.
@@ -277,7 +293,7 @@ def _run(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]
     return blended[:, :, :height, :width]
 
 
-def _run_whole(session: Any, meaning: Meaning, x: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+def _run_whole(session: Any, meaning: Meaning, x: Floats) -> Any:
     """The same, of images of a size that the network takes."""
     (image,) = session.get_inputs()
     step = image.shape[0] if isinstance(image.shape[0], int) else len(x)

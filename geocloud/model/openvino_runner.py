@@ -14,10 +14,7 @@ from geocloud.errors import CheckpointError, DeviceError
 from geocloud.model import graph
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.complete import complete
-from geocloud.model.devices import Precision
-
-MOST_WORKERS = 8
-"""Most tiles at a time. One tile per core is faster than all cores on one tile, but each takes some 100 MB."""
+from geocloud.model.devices import MOST_WORKERS, Precision
 
 TYPES = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from threading import BoundedSemaphore, Thread
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,22 +10,16 @@ from numpy.typing import NDArray
 
 from geocloud.errors import DeviceError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision
+from geocloud.model.devices import MOST_WORKERS, Precision
 from geocloud.model.fuse import fuse
 from geocloud.model.normalise import normalise
 from geocloud.tiling.gaps import fill_gaps
-
-if TYPE_CHECKING:
-    from geocloud.model.onnx import OnnxModel
 
 BATCH = {"cuda": 8, "mps": 2, "cpu": 1}
 """Tiles per batch, by type of device. On a CPU larger batches take memory and gain nothing."""
 
 WORKERS = {"cuda": 2, "mps": 1}
 """Threads that call the model, by type of device: on a GPU one transfers data while the other computes."""
-
-CPU_WORKERS = 8
-"""Most threads on a CPU. One tile per core is faster than all cores on one tile, but each takes some 100 MB."""
 
 
 class TorchRunner:
@@ -42,12 +35,12 @@ class TorchRunner:
         CheckpointError: The weights do not fit its architecture.
     """
 
-    def __init__(self, checkpoint: Checkpoint | OnnxModel, device: torch.device, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: Precision) -> None:
         self._place, self._dtype = device, find_dtype(device, precision)
         self.device, self.precision = str(device), Precision(str(self._dtype).removeprefix("torch."))
         self.batch = BATCH.get(device.type, 4)
         self._threads = torch.get_num_threads()
-        self.workers = WORKERS.get(device.type) or min(self._threads, CPU_WORKERS)
+        self.workers = WORKERS.get(device.type) or min(self._threads, MOST_WORKERS)
         self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
         network = checkpoint.network()
         self.stride = int(network.stride)  # type: ignore[arg-type]
