@@ -1,17 +1,15 @@
-# geocloud for a CPU, or with CUDA:
+# geocloud for an x86-64 CPU, or with CUDA:
 #   docker build -t geocloud .
-#   docker build -t geocloud:cuda --build-arg TORCH=https://download.pytorch.org/whl/cu130 .
+#   docker build -t geocloud:cuda --build-arg EXTRAS=batch,gpu .
 # Files of the current folder are read and written as the user who calls:
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" geocloud mask SCENE -o mask.tif      (CUDA: --gpus all)
 FROM python:3.13-slim-bookworm AS build
-ARG TORCH=https://download.pytorch.org/whl/cpu
+ARG EXTRAS=batch
 WORKDIR /src
 RUN python -m venv /opt/geocloud
 ENV PATH=/opt/geocloud/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY constraints.txt .
-RUN pip install -c constraints.txt torch --index-url "$TORCH"
 COPY . .
-RUN pip install -c constraints.txt '.[batch]'
+RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:3.13-slim-bookworm
 # rasterio's wheels bring GDAL, but not libexpat, of which any version does.

@@ -30,7 +30,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Example: geocloud doctor
     """
-    findings = [_environment(ctx)]  # before torch is loaded, which reads the number of threads
+    findings = [_environment(ctx)]  # as the user set them
     from geocloud.doctor import examine
 
     if not as_json:

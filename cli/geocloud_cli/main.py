@@ -32,7 +32,7 @@ class Commands(click.Group):
     """Prints errors in one line, and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        gc.set_threshold(50_000)  # importing torch makes many objects that stay: searching them for garbage takes long,
+        gc.set_threshold(50_000)  # imports make many objects that stay: searching them for garbage takes long,
         atexit.register(gc.freeze)  # and so it does at the end
         signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C
         with errors_in_one_line(bool(ctx.params.get("debug"))):

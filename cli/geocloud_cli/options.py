@@ -113,7 +113,7 @@ def compute_options(given: dict[str, Any]) -> ComputeOptions:
 
 
 def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
-    """Sets the variable that torch reads when it is loaded, here and in the processes of a batch."""
+    """Sets the variable that says how many threads compute, here and in the processes of a batch."""
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 

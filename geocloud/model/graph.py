@@ -51,7 +51,7 @@ def build(checkpoint: Checkpoint, integers: bool, without_nir: bool) -> Any:
 
     Args:
         checkpoint: For which `can_build` holds.
-        integers: Whether to compute in 8-bit integers. The first convolution never does, as reflectance needs more.
+        integers: Whether to compute in 8-bit integers, but for the first two convolutions: reflectance needs more.
         without_nir: Whether it is for images without near-infrared.
 
     Raises:
@@ -193,13 +193,11 @@ class Integers(Layers):
         seen = self.seen[reader]
         return Coding.of(seen) if part is None else Coding.of(np.split(seen, 2, 1)[part], ZERO)
 
-    def enter(self, x: Any, name: str, reader: str, halved: bool, without_nir: bool) -> Value:
-        value, coding = super().enter(x, name, reader, halved, without_nir), self.coding(reader)
-        return self.code(value.node, coding, coding.steps[None, :, None, None])
-
     def convolve(self, x: Value, name: str, reader: str, part: int | None = None) -> Value:
-        assert x.coding is not None
-        (weight, bias), coding = self.folded(name), self.coding(reader, part)
+        coding = self.coding(reader, part)
+        if x.coding is None:
+            return self.code(super().convolve(x, name, reader, part).node, coding, coding.steps[None, :, None, None])
+        weight, bias = self.folded(name)
         whole = quantise(weight, bias, self.seen[name][2], x.coding.steps, coding.steps)
         weighted = self.filter(x.node, self.real(whole.weight, whole.scale[:, None, None, None]))
         return self.code(self.op.relu(self.add(weighted, whole.bias)), coding)
