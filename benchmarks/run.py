@@ -23,7 +23,7 @@ from typing import Any
 
 from measure import in_turn
 
-from geocloud.model.devices import has_openvino
+from geocloud.model.devices import cuda_devices, has_openvino
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
@@ -226,10 +226,7 @@ def runtimes(bench: Bench) -> list[Row]:
 
 def gpu(bench: Bench) -> list[Row]:
     """The full scene on a CUDA device, if there is one."""
-    there = subprocess.run(
-        [sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], check=False
-    )
-    if there.returncode:
+    if not cuda_devices():
         return []
     variants = {f"cuda, {p}": ["--device", "cuda", "--precision", p] for p in ("float32", "bfloat16", "float16")}
     variants |= {f"cuda, batches of {n}": ["--device", "cuda", "--batch", str(n)] for n in (1, 4, 16)}
