@@ -1,5 +1,6 @@
 """The predictor: same numbers however it is run, and no device that is not there."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,12 +10,13 @@ from conftest import ramp
 from scipy.ndimage import distance_transform_edt
 from small import checkpoint
 
-from geocloud.errors import DeviceError, OptionError
+from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.model.devices import Precision, cores, has_openvino
 from geocloud.model.fuse import fuse
 from geocloud.model.torch_runner import TorchRunner, find_device, find_dtype
 from geocloud.predict import Predictor, load_model
 from geocloud.simulate import simulate_scene
+from geocloud.training import require_extras
 
 NETWORKS = ["fast", "unet", "attention-unet"]
 
@@ -182,6 +184,21 @@ def test_the_device_and_its_precision():
         Predictor(checkpoint(), "cpu", "float8")
     with pytest.raises(OptionError, match="batch"):
         Predictor(checkpoint(), "cpu", batch=0)
+
+
+@pytest.mark.skipif(not has_openvino(), reason="elsewhere torch is always installed")
+def test_without_torch_a_gpu_is_told_of_and_what_needs_it_is_refused(monkeypatch, caplog):
+    small = checkpoint()
+    monkeypatch.setattr("geocloud.model.devices.find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr("geocloud.predict.nvidia_gpus", lambda: 1)
+    monkeypatch.setattr("geocloud.training.find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert Predictor(small).device == "cpu"
+    assert "for the GPU that is here, run pip install 'geocloud[gpu]'" in caplog.text
+    with pytest.raises(DependencyError, match=r"device cuda needs torch; run pip install 'geocloud\[gpu\]'"):
+        Predictor(small, "cuda")
+    with pytest.raises(DependencyError, match="training and evaluation need torch"):
+        require_extras()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -32,9 +32,8 @@ def complete(reflectance: Floats, clip: float | None, optional_nir: bool) -> tup
         tile = filled[index]
         if optional_nir and np.isnan(tile[3]).all():
             tile[3], absent[index] = tile[0], True
-        missing = np.isnan(tile).any(0)
-        if missing.any():
-            known = tile[:, ~missing]
-            seen = known if clip is None else np.minimum(known, clip)
-            tile[:, missing] = (seen.mean(1) if seen.size else np.zeros(4))[:, None]
+        missing = np.isnan(tile.sum(0))
+        np.copyto(tile, 0, where=missing)
+        total = (tile if clip is None else np.minimum(tile, clip)).sum((1, 2))
+        np.copyto(tile, (total / max(1, (~missing).sum()))[:, None, None], where=missing)
     return np.ascontiguousarray(filled), absent
