@@ -55,7 +55,7 @@ def build(checkpoint: Checkpoint, integers: bool, without_nir: bool) -> Any:
         without_nir: Whether it is for images without near-infrared.
 
     Raises:
-        KeyError, ValueError, RuntimeError: The weights are of another network, or ``seen`` is, or lacks a convolution.
+        KeyError, TypeError, ValueError, RuntimeError: The weights, options or ``seen`` are of another network.
     """
     import openvino
     from openvino import opset13 as op
@@ -94,14 +94,13 @@ class Layers:
         self.left.discard(name)
         return self.weights[name].astype("float32")
 
-    def enter(self, x: Any, name: str, reader: str, halved: bool, without_nir: bool) -> Value:
+    def enter(self, x: Any, name: str, halved: bool, without_nir: bool) -> Value:
         """The first convolution, the batch norm after it, and a ReLU.
 
         Args:
             x: Normalised reflectance.
             name: The convolution. Its last channel, if it has one more than the bands, is 1 over images without
                 near-infrared, else 0.
-            reader: The one that sees the result.
             halved: Whether it comes after a space-to-depth, 2×2 pixels to one; both are computed at once.
             without_nir: Whether the image has no near-infrared.
         """
@@ -116,8 +115,8 @@ class Layers:
             around = [k // 2 * 2] * 2
             found = self.op.convolution(x, _constant(image), [2, 2], around, around, [1, 1])
         if without_nir and flag.size:
-            count, height, width = (self.op.gather(self.op.shape_of(found), [at], 0) for at in (0, 2, 3))
-            shape = self.op.concat([count, self.op.constant([1], np.int64), height, width], 0)
+            n, height, width = (self.op.gather(self.op.shape_of(found), [at], 0) for at in (0, 2, 3))
+            shape = self.op.concat([n, self.op.constant([1], np.int64), height, width], 0)
             found = self.op.add(found, self.filter(self.op.broadcast(_constant(1), shape), _constant(flag)))
         return Value(self.op.relu(self.add(found, bias)))
 
@@ -179,7 +178,7 @@ class Layers:
 
 
 class Integers(Layers):
-    """The layers of a `geocloud.model.fast.FastUNet` of several levels, in 8-bit integers."""
+    """The layers of a `geocloud.model.fast.FastUNet` of several levels, in 8-bit integers but for the first block."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
@@ -233,7 +232,7 @@ def _fast(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> 
     """`geocloud.model.fast.FastUNet`: normalised reflectance → logits."""
     from openvino import opset13 as op
 
-    value = layers.enter(x, "down.0.0", "down.0.3", True, without_nir)
+    value = layers.enter(x, "down.0.0", True, without_nir)
     skips: list[Value] = []
     bottom = int(checkpoint.options.get("levels", 4)) - 1
     for level in range(bottom):
@@ -249,7 +248,7 @@ def _fast(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> 
 
 def _unet(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> Any:
     """`geocloud.model.unet.UNet`, with its gates or without: normalised reflectance → logits."""
-    value = layers.enter(x, "contract1.0", "contract1.3", False, without_nir)
+    value = layers.enter(x, "contract1.0", False, without_nir)
     skips: list[Value] = []
     for block, following in pairwise(["contract1", "contract2", "contract3", "expand3"]):
         skips.append(layers.halve(layers.convolve(value, f"{block}.3", f"{following}.0")))

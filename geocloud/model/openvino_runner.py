@@ -50,7 +50,7 @@ class OpenVinoRunner:
                 "leave --precision int8 out"
             )
         self.precision: Precision = precision
-        self.workers, self.stride = min(threads, MOST_WORKERS), graph.stride(checkpoint)
+        self.workers = min(threads, MOST_WORKERS)
         self._settings = {
             "INFERENCE_PRECISION_HINT": TYPES[own if integers else precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -59,6 +59,7 @@ class OpenVinoRunner:
         }
         self._core, self._checkpoint, self._lock = core, checkpoint, Lock()
         self._with_nir = self._requests(False)
+        self.stride = graph.stride(checkpoint)
         self._without: SimpleQueue[Any] | None = None
 
     def _requests(self, without_nir: bool) -> SimpleQueue[Any]:
@@ -67,7 +68,7 @@ class OpenVinoRunner:
         try:
             model = graph.build(self._checkpoint, integers, without_nir)
             network = self._core.compile_model(model, "CPU", self._settings)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(_problem(self._checkpoint, integers, error)) from error
         idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.workers):
