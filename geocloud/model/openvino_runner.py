@@ -18,6 +18,9 @@ from geocloud.model.devices import MOST_WORKERS, Precision
 
 TYPES = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}
 
+_CORE: list[Any] = []
+_LOCK = Lock()
+
 
 class OpenVinoRunner:
     """A checkpoint's network, as `geocloud.predict.Runner`; one tile per thread.
@@ -36,7 +39,7 @@ class OpenVinoRunner:
     batch = 1
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, threads: int) -> None:
-        core = _openvino().Core()
+        core = _core()
         has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         own = Precision.BFLOAT16 if has_bfloat16 else Precision.FLOAT32
         if precision is Precision.AUTO:
@@ -110,7 +113,19 @@ def _problem(checkpoint: Checkpoint, integers: bool, error: Exception) -> str:
     return f"model {checkpoint.name!r}: the weights do not fit {checkpoint.architecture!r}: {detail}"
 
 
-def _openvino() -> Any:
+def _core() -> Any:
+    """OpenVINO's core, one for the process, which is never freed.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and at its end unmaps that without telling the
+    system: the next signal, such as Ctrl-C, would kill the process.
+    """
+    with _LOCK:
+        if not _CORE:
+            _CORE.append(import_openvino().Core())
+        return _CORE[0]
+
+
+def import_openvino() -> Any:
     """OpenVINO without its telemetry, which would send an event to Google each time that it is imported."""
     hidden = "openvino_telemetry" not in sys.modules
     if hidden:

@@ -39,7 +39,7 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     )
     done = run("train", toy, "-o", "run", "--config", "run/config.toml", "--resume", cwd=place)
     assert done.returncode == 0, done.stderr
-    done = run("train", toy, "-o", "on", "--start-from", "run/best.safetensors", "--steps", 1, "--workers", 0, cwd=place)
+    done = run("train", toy, "-o", "on", "--start-from", "run/best.safetensors", "--steps", 1, cwd=place)
     assert done.returncode == 0, done.stderr
 
 

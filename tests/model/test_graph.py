@@ -206,6 +206,23 @@ def test_narrow_channels_get_some_of_the_range_of_wide_ones():
 
 
 @needs_openvino
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Linux and macOS")
+def test_a_signal_after_models_are_freed_is_handled():
+    """OpenVINO's plugin, once freed, leaves the thread a stack for signals that is no memory any more."""
+    code = (
+        "import os, signal\n"
+        "from geocloud.predict import load_model\n"
+        "first, second = load_model(device='cpu'), load_model(device='cpu')\n"
+        "del first\n"
+        "del second\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n")
+
+
+@needs_openvino
 @pytest.mark.skipif(may_have_gpu(), reason="torch computes where there is a GPU")
 def test_a_scene_is_masked_without_torch(tmp_path):
     """Its import takes longer than a small scene does."""
