@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from geocloud.model import find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import load_model
-from geocloud.tiling.resample import average
+from geocloud.tiling.average import average
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion

@@ -48,7 +48,7 @@ class Runner(Protocol):
 class Predictor:
     """A model on a device. Call it with a batch of tiles, or use `predict_array` for an image of any size.
 
-    It has the attributes of `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
+    It has the attributes of `geocloud.tiling.model.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
         checkpoint: The model.
@@ -81,6 +81,7 @@ class Predictor:
         self.shadow_threshold = checkpoint.shadow_threshold
         self.pixel_size = checkpoint.pixel_size
         self.optional_nir = checkpoint.optional_nir
+        self.looks_twice = checkpoint.looks_twice
         self.classes = checkpoint.classes
         self._runner = find_runner(checkpoint, device, Precision(precision), threads)
         self.device, self.precision = self._runner.device, self._runner.precision

@@ -48,7 +48,9 @@ class Stage:
     """Earlier stages whose mean probability is taught beside the labels."""
 
 
-PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
+PLAIN = TrainConfig(
+    batch=12, average=0.999, threshold=THRESHOLD, looks_twice=True, workers=0, augment=Augment(size=256)
+)
 FAST = replace(PLAIN, options={"width": 24, "levels": 4}, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)

@@ -9,8 +9,9 @@ from conftest import geobox, write_tif
 
 from geocloud.errors import OptionError
 from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.tiling.average import average
 from geocloud.tiling.blend import Strip
-from geocloud.tiling.resample import Coarse, average, find_factor
+from geocloud.tiling.resample import Coarse, find_factor
 
 
 def image_with_gaps(height, width, bands=4):

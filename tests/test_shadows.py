@@ -23,7 +23,7 @@ from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.scene import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
-from geocloud.tiling.blend import PlainFunction
+from geocloud.tiling.model import PlainFunction
 from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
 GRID = geobox(90, 110)

@@ -29,7 +29,7 @@ from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.scene import ReadOptions
 
 if TYPE_CHECKING:
-    from geocloud.tiling.blend import Predict
+    from geocloud.tiling.model import Predict
 
 log = logging.getLogger("geocloud")
 

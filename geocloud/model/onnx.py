@@ -117,7 +117,12 @@ class OnnxModel:
     @property
     def optional_nir(self) -> bool:
         """Whether near-infrared may be missing."""
-        return "nir" not in self.meaning.bands or NIR_MISSING in self.meaning.bands
+        return self.meaning.optional_nir
+
+    @property
+    def looks_twice(self) -> bool:
+        """See `Meaning.looks_twice`."""
+        return self.meaning.looks_twice
 
     @property
     def classes(self) -> int:
@@ -193,6 +198,7 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
         shadow_threshold=checkpoint.shadow_threshold,
         pixel_size=checkpoint.pixel_size,
         clip=checkpoint.clip,
+        looks_twice=checkpoint.looks_twice,
     )
     network, file, axes = checkpoint.network(), io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     x = torch.zeros(1, len(meaning.bands), PROBE, PROBE)

@@ -13,7 +13,7 @@ from geocloud.outputs.mask import to_mask
 from geocloud.pipeline.load import load
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.tiling.array import predict_image
-from geocloud.tiling.blend import Function, Predict
+from geocloud.tiling.model import Function, Predict
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor

@@ -10,7 +10,7 @@ from geocloud.errors import OptionError
 from geocloud.model import ONNX, find_model
 from geocloud.model.about import read_about
 from geocloud.pipeline.options import ComputeOptions
-from geocloud.tiling.blend import Function, Predict, as_predict
+from geocloud.tiling.model import Function, Predict, as_predict
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor

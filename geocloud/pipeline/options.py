@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geocloud.errors import OptionError
 from geocloud.outputs.mask import Thresholds
-from geocloud.tiling.blend import Predict
+from geocloud.tiling.model import Predict
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from geocloud.outputs import styles
 from geocloud.outputs.mask import NO_DATA
 from geocloud.pipeline.arrays import mask_array
 from geocloud.pipeline.load import load
-from geocloud.tiling.blend import Predict
+from geocloud.tiling.model import Predict
 from geocloud.tiling.resample import find_factor
 
 if TYPE_CHECKING:

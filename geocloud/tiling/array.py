@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.tiling.blend import Predict, blend, tile_rows
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.model import Predict
 from geocloud.tiling.resample import Coarse, find_factor
 from geocloud.tiling.tiles import TileGrid
 
@@ -43,7 +44,8 @@ def predict_image(
     height, width = known.shape
     coarse = Coarse(read, height, width, factor)
     grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
-    strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), predict, predict.classes)
+    metres = pixel_size * factor if pixel_size else None
+    strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), predict, predict.classes, metres)
     return np.concatenate([s.probability for s in (coarse.enlarge(strips) if factor > 1 else strips)], 1)
 
 

@@ -5,75 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geocloud.tiling.looks import looks
+from geocloud.tiling.model import Predict
 from geocloud.tiling.tiles import Tile, TileGrid
-
-Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Reflectance ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``, or of cloud and other
-classes ``(N, classes, H, W)``."""
-
-
-class Predict(Protocol):
-    """A model: a `Function` with the attributes that its callers need."""
-
-    name: str
-    """As shown to people, and in the tags of results."""
-    threshold: float
-    """Pixels with a higher probability of cloud are cloud."""
-    shadow_threshold: float
-    """Pixels with a higher probability of shadow, the second class, are shadow."""
-    pixel_size: float | None
-    """Pixel size in metres that it was trained on; None: any."""
-    optional_nir: bool
-    """Whether near-infrared may be missing, NaN all over."""
-    classes: int
-    """Number of probabilities that it returns: 1 cloud, 2 cloud and shadow."""
-    batch: int
-    """Tiles per call."""
-    workers: int
-    """Number of threads that may call it at the same time."""
-
-    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
-
-    def start_worker(self) -> None:
-        """Called once at the start of each of these threads."""
-        ...
-
-
-@dataclass(slots=True)
-class PlainFunction:
-    """A plain function as a model; for the fields see `Predict`."""
-
-    function: Function
-    name: str = "custom"
-    threshold: float = 0.5
-    shadow_threshold: float = 0.5
-    pixel_size: float | None = None
-    optional_nir: bool = True
-    classes: int = 1
-    batch: int = 4
-    workers: int = 1
-
-    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
-        return self.function(reflectance)
-
-    def start_worker(self) -> None:
-        """Nothing to do."""
-
-
-def as_predict(model: Predict | Function) -> Predict:
-    """A model unchanged; a function as a `PlainFunction`, with those fields that the function has as attributes."""
-    if hasattr(model, "start_worker"):
-        return cast(Predict, model)
-    known = {f.name: getattr(model, f.name) for f in fields(PlainFunction)[1:] if hasattr(model, f.name)}
-    return PlainFunction(model, **known)
-
 
 ReadRows = Callable[[int, NDArray[np.float32]], None]
 """Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
@@ -128,12 +68,16 @@ class Strip:
     """``(class, rows, width)`` in [0, 1], NaN where there is no data."""
 
 
-def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1) -> Iterator[Strip]:
+def blend(
+    grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1, metres: float | None = None
+) -> Iterator[Strip]:
     """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
 
     The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
-    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it.
+    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it. ``metres`` is the
+    size of the pixels that it sees, if known.
     """
+    look = looks(predict, metres)
     height, shift = grid.tile_height, grid.shift
     canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
@@ -145,7 +89,7 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
             parts = list(_parts_with_data(grid, valid))
             down = grid.row_weights(row)[:, None]
             groups = list(_groups(parts, predict.batch))
-            answers = pool.map(lambda group: predict(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
+            answers = pool.map(lambda group: look(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):
                     weighted = down[part.rows] * (probability if probability.ndim == 2 else probability[:classes])

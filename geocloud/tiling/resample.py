@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
+from geocloud.tiling.average import average
 from geocloud.tiling.blend import ReadRows, Strip
 
 FINE_ENOUGH = 20.0
@@ -125,24 +126,6 @@ class Coarse:
             parts.append(part)
             rows -= len(part)
         return np.concatenate(parts)
-
-
-def average(fine: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """``(bands, h, w)`` → means over the valid ones of factor × factor pixels; NaN where none is valid."""
-    bands, height, width = fine.shape
-    rows = fine[:, ::factor].copy()
-    for row in range(1, factor):  # five times as fast as summing over axes of a few elements
-        rows += fine[:, row::factor]
-    sums = rows[:, :, ::factor].copy()
-    for col in range(1, factor):
-        sums += rows[:, :, col::factor]
-    sums /= factor**2
-    gaps = np.isnan(sums)
-    if gaps.any():
-        parts = fine.reshape(bands, height // factor, factor, width // factor, factor).swapaxes(2, 3)[gaps]
-        known = np.isfinite(parts).sum((1, 2))
-        sums[gaps] = np.where(known > 0, np.nansum(parts, (1, 2)) / np.maximum(known, 1), np.nan)
-    return sums
 
 
 def _spread(coarse: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -64,6 +64,8 @@ class TrainConfig:
     """Pixel size in metres that the model is meant for."""
     threshold: float = 0.5
     """Threshold of cloud for validation, saved in the checkpoint."""
+    looks_twice: bool = False
+    """Whether the model looks at each tile twice, see `geocloud.tiling.looks`, saved in the checkpoint."""
     split: str = "scenes"
     """How validation chips are held out: by scenes or patches, see `geocloud.training.data.split`."""
     val_patches: int = 1000
@@ -84,6 +86,8 @@ class TrainConfig:
         for name in ("average", "threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0 and less than 1")
+        if self.looks_twice and not self.options.get("optional_nir", True):
+            raise OptionError("looks_twice: wanted a network that may lack near-infrared; leave optional_nir out")
         if self.workers < 0:
             raise OptionError(f"workers {self.workers}: wanted 0 or more")
 

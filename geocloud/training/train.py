@@ -219,6 +219,7 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequenc
         options={**NETWORK, **config.options},
         clip=config.brightest,
         pixel_size=config.pixel_size,
+        looks_twice=config.looks_twice,
         training=about,
     )
 

@@ -73,7 +73,14 @@ def test_files_of_others_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"bands": ("nir", "red", "green", "blue")}, {"std": (1, 1, 0, 1)}, {"mean": (1,)}, {"threshold": 1.0}]
+    "changes",
+    [
+        {"bands": ("nir", "red", "green", "blue")},
+        {"std": (1, 1, 0, 1)},
+        {"mean": (1,)},
+        {"threshold": 1.0},
+        {"looks_twice": True},
+    ],
 )
 def test_facts_that_make_no_sense_are_refused(changes):
     with pytest.raises(CheckpointError):
@@ -113,7 +120,8 @@ def test_a_file_of_before_shadow_and_pixel_sizes_still_loads(tmp_path):
     path = tmp_path / "old.safetensors"
     save_file(network.state_dict(), path, metadata={"geocloud": json.dumps(about)})
     loaded = Checkpoint.load(path)
-    assert (loaded.clip, loaded.pixel_size, loaded.classes, loaded.optional_nir) == (None, None, 1, False)
+    assert (loaded.clip, loaded.pixel_size, loaded.classes) == (None, None, 1)
+    assert not loaded.optional_nir and not loaded.looks_twice
     found = Predictor(loaded, "cpu", "float32").predict_array(np.full((4, 20, 30), 0.3, "float32"))
     assert found.shape == (1, 20, 30)
 

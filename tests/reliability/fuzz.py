@@ -43,7 +43,8 @@ from geocloud.model.checkpoint import Checkpoint
 from geocloud.scene import open_scene, reading_down
 from geocloud.scene.mtd import LEVELS, parse_mtd
 from geocloud.scene.mtl import parse_mtl
-from geocloud.tiling.blend import PlainFunction, blend, tile_rows
+from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.model import PlainFunction
 from geocloud.tiling.tiles import TileGrid
 
 SECONDS, MEGABYTES = 10, 1024

@@ -26,6 +26,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
         ("architecture = 'vit'", "architecture 'vit': wanted fast, unet, attention-unet"),
         ("loss = 'iou'", "loss 'iou'"),
         ("threshold = 1.5", "threshold 1.5"),
+        ("looks_twice = true\noptions = {optional_nir = false}", "leave optional_nir out"),
         ("[augment]\nsnows = 1.0", "augment: no setting 'snows'"),
         ("steps = ", "invalid TOML"),
     ],

@@ -1,0 +1,106 @@
+"""A model that looks twice: where bright ground is taken for cloud in small pixels and near-infrared alone."""
+
+import numpy as np
+import pytest
+
+from geocloud.tiling.array import predict_image
+from geocloud.tiling.model import PlainFunction
+
+BRIGHT, DARK = 0.4, 0.1
+
+
+class Model:
+    """Finds the probability that near-infrared holds and, without it, a tenth of blue. Keeps what it was shown."""
+
+    looks_twice, classes = True, 2
+
+    def __init__(self):
+        self.shown = []
+
+    def __call__(self, tiles):
+        self.shown.append(tiles.copy())
+        cloud = np.where(np.isnan(tiles[:, 3]), tiles[:, 2] / 10, tiles[:, 3])
+        return np.stack([cloud, np.full_like(cloud, 0.5)], 1)
+
+
+def scene(height=64, width=96, ground=BRIGHT, probability=0.9):
+    image = np.full((4, height, width), ground, "float32")
+    image[2], image[3] = 0.5, probability
+    return image
+
+
+def masked(image, metres=30.0, model=None):
+    function = model or Model()
+    return predict_image(PlainFunction(function, looks_twice=True, classes=2), image, pixel_size=metres)
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (61, 97)])
+def test_bright_cloud_that_the_second_look_does_not_find_is_taken_back(shape):
+    image = scene(*shape)
+    image[:2, :30], image[3, 40:] = DARK, 0.2
+    found = masked(image)
+    np.testing.assert_allclose(found[0, :30], 0.9, atol=1e-6)  # dark: not doubted
+    np.testing.assert_allclose(found[0, 30:40], 8 * 0.05, atol=1e-6)
+    np.testing.assert_allclose(found[0, 40:], 0.2, atol=1e-6)  # less than it may be
+    np.testing.assert_allclose(found[1], 0.5, atol=1e-6)
+
+
+def test_cloud_near_to_what_the_second_look_finds_is_kept():
+    image = scene()
+    image[2, 30:33, 45:48] = 0.9  # one square of the second look
+    found = masked(image)[0]
+    np.testing.assert_allclose(found[27:36, 42:51], 8 * 0.09, atol=1e-6)
+    assert np.isclose(found, 8 * 0.09, atol=1e-6).sum() == 81
+
+
+def test_the_second_look_sees_means_without_near_infrared():
+    model, image = Model(), scene()
+    image[:3] += np.random.default_rng(0).uniform(0, 0.1, image[:3].shape).astype("float32")
+    image[:, :3, :3] = np.nan
+    image[:, 6, 6] = np.nan
+    masked(image, model=model)
+    _, second = model.shown
+    assert second.shape == (1, 4, 64, 64)  # of a tile of 128×128: 42×42, and what the stride of 32 asks for
+    assert np.isnan(second[0, 3]).all() and np.isnan(second[0, :3, 0, 0]).all()
+    np.testing.assert_allclose(second[0, :3, 1, 1], image[:3, 3:6, 3:6].mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(second[0, :3, 2, 2], np.nanmean(image[:3, 6:9, 6:9], (1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "image", [scene(ground=DARK), scene(probability=0.05)], ids=["nothing bright", "nothing found"]
+)
+def test_where_there_is_nothing_to_doubt_it_looks_once(image):
+    model = Model()
+    np.testing.assert_allclose(masked(image, model=model)[0], image[3], atol=1e-6)
+    assert len(model.shown) == 1
+
+
+@pytest.mark.parametrize(("metres", "times"), [(None, 2), (45.0, 2), (46.0, 1)])
+def test_large_pixels_are_looked_at_once(metres, times):
+    model = Model()
+    masked(scene(), metres, model)
+    assert len(model.shown) == times
+
+
+def test_a_plain_function_is_asked_once():
+    model = Model()
+    predict_image(PlainFunction(model, classes=2), scene(), pixel_size=30.0)
+    assert len(model.shown) == 1
+
+
+def test_scenes_are_as_large_as_the_pixels_that_the_model_sees(tmp_path):
+    """A scene of 10 m is averaged to 30 m, and looked at twice; one of 60 m, once."""
+    import rasterio
+
+    from geocloud import MaskOptions, mask_scene
+
+    for metres, times in ((10, 2), (60, 1)):
+        path, model = tmp_path / f"{metres}.tif", Model()
+        profile = {"driver": "GTiff", "height": 96, "width": 96, "count": 4, "dtype": "float32", "crs": "EPSG:32632"}
+        place = rasterio.Affine(metres, 0, 500_000, 0, -metres, 5_000_000)
+        with rasterio.open(path, "w", **profile, transform=place) as out:
+            out.write(scene(96, 96))
+            out.descriptions = ("red", "green", "blue", "nir")
+        predict = PlainFunction(model, looks_twice=True, classes=2, pixel_size=30.0)
+        mask_scene(path, tmp_path / "mask.tif", model=predict, options=MaskOptions(overwrite=True))
+        assert len(model.shown) == times
