@@ -91,7 +91,8 @@ class Predictor:
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
-        H and W must be multiples of the network's stride. The result is meaningless where there is no data.
+        It looks once, whatever `looks_twice` says. H and W must be multiples of the network's stride. The result is
+        meaningless where there is no data.
         """
         parts, first = [], 0
         while first < len(reflectance):

@@ -42,17 +42,16 @@ class Stage:
 
     config: TrainConfig
     """Configuration of the run."""
-    start: str | None = None
-    """Earlier stage from whose weights it starts; None: random weights."""
+    start: tuple[str, ...] = ()
+    """Earlier stages from the mean of whose weights it starts; none: random weights."""
     teachers: tuple[str, ...] = ()
     """Earlier stages whose mean probability is taught beside the labels."""
 
 
-PLAIN = TrainConfig(
-    batch=12, average=0.999, threshold=THRESHOLD, looks_twice=True, workers=0, augment=Augment(size=256)
-)
-FAST = replace(PLAIN, options={"width": 24, "levels": 4}, steps=16_500, seed=31)
+PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
+FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
+LAST = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
@@ -61,18 +60,19 @@ RECIPES = {
     "fast": {
         **TEACHERS,
         "first": Stage(FAST),
-        "labels": Stage(AGAIN, "first"),
-        "taught": Stage(AGAIN, "first", tuple(TEACHERS)),
+        "labels": Stage(AGAIN, ("first",)),
+        "taught": Stage(AGAIN, ("first",), tuple(TEACHERS)),
+        "last": Stage(LAST, ("labels", "taught")),
     },
-    "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), None, tuple(TEACHERS))},
+    "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), (), tuple(TEACHERS))},
     "attention-unet": {
         **TEACHERS,
-        "attention-unet": Stage(replace(SEED, architecture="attention-unet"), None, tuple(TEACHERS)),
+        "attention-unet": Stage(replace(SEED, architecture="attention-unet"), (), tuple(TEACHERS)),
     },
 }
 """The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
 
-RESULTS = {"fast": ("labels", "taught"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
+RESULTS = {"fast": ("labels", "last"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
 """The stages the mean of whose weights is the model."""
 
 
@@ -120,7 +120,7 @@ def train_stages(
             [],
             update(stage.config, changed, "--set"),
             run / name,
-            start=done[stage.start] if stage.start else None,
+            start=mean([done[earlier] for earlier in stage.start]) if stage.start else None,
             teachers=[done[teacher] for teacher in stage.teachers],
             name=arch,
             device=device,

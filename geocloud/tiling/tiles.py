@@ -12,7 +12,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import OptionError
 
-TALLEST, WIDEST = 928, 1216
+TALLEST, WIDEST = 768, 1216
 """Largest default height and width of a tile in pixels. Larger tiles spend less time on overlaps; flat ones need less
 memory, as one row of tiles is held at a time."""
 
