@@ -23,6 +23,7 @@ from geocloud.model import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.devices import Precision
 from geocloud.model.fuse import fuse
+from geocloud.model.networks import load_network
 from geocloud.model.normalise import normalise
 from geocloud.model.openvino_runner import OpenVinoRunner
 from geocloud.simulate import simulate_scene
@@ -44,12 +45,12 @@ def prepare(runtime: str, precision: str, checkpoint: Checkpoint, tile: Tile) ->
         import onnxruntime
 
         file = io.BytesIO()
-        torch.onnx.export(checkpoint.network(), (normalised(tile),), file, dynamo=False, input_names=["x"])
+        torch.onnx.export(load_network(checkpoint), (normalised(tile),), file, dynamo=False, input_names=["x"])
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(file.getvalue(), settings, providers=["CPUExecutionProvider"])
         return lambda image: torch.from_numpy(session.run(None, {"x": normalised(image).numpy()})[0]).sigmoid().numpy()
-    network: nn.Module = fuse(checkpoint.network()).to(getattr(torch, precision))
+    network: nn.Module = fuse(load_network(checkpoint)).to(getattr(torch, precision))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if runtime == "compile":
         network.compile()

@@ -85,6 +85,7 @@ RESULTS = {"fast": ("labels", "last"), "unet": ("unet",), "attention-unet": ("at
     "--threads", type=int, help="Threads of this run; for two runs, one thread each is faster than two in turn."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--stage", help="Train no more than this stage needs; its weights alone are the model.")
 @click.option("--folds", type=click.IntRange(2), help="Train one model per fold instead, into OUT/fold0 and so on.")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 def main(
@@ -94,6 +95,7 @@ def main(
     changes: tuple[str, ...],
     threads: int | None,
     device: str,
+    stage: str | None,
     folds: int | None,
     resume: bool,
 ) -> None:
@@ -102,19 +104,29 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     changed = tomllib.loads("\n".join(changes))
+    if stage and stage not in RECIPES[arch]:
+        raise click.UsageError(f"--stage {stage}: wanted {', '.join(RECIPES[arch])}")
+    results = (stage,) if stage else RESULTS[arch]
     for fold in range(folds) if folds else (None,):
         run = out if fold is None else out / f"fold{fold}"
         one_of = None if fold is None or folds is None else (fold, folds)
-        train_stages(data, run, arch, changed, one_of, device, resume).save(run / f"{arch}.safetensors")
+        train_stages(data, run, arch, results, changed, one_of, device, resume).save(run / f"{arch}.safetensors")
 
 
 def train_stages(
-    data: Path, run: Path, arch: str, changed: dict[str, Any], fold: Fold | None, device: str, resume: bool
+    data: Path,
+    run: Path,
+    arch: str,
+    results: tuple[str, ...],
+    changed: dict[str, Any],
+    fold: Fold | None,
+    device: str,
+    resume: bool,
 ) -> Checkpoint:
-    """Trains the stages one after the other, each in a folder of its name."""
+    """Trains the stages that the results need, each in a folder of its name; returns the mean of the results."""
     done: dict[str, Checkpoint] = {}
     groups = training_groups(data, SHARES, fold)
-    for name, stage in RECIPES[arch].items():
+    for name, stage in needed(arch, results).items():
         done[name] = train(
             groups,
             [],
@@ -127,8 +139,17 @@ def train_stages(
             resume=resume,
             report=_report,
         )
-    model = replace(mean([done[name] for name in RESULTS[arch]]), shadow_threshold=SHADOW_THRESHOLD)
+    model = replace(mean([done[name] for name in results]), shadow_threshold=SHADOW_THRESHOLD)
     return observed(model, Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED)
+
+
+def needed(arch: str, results: tuple[str, ...]) -> dict[str, Stage]:
+    """The stages without which the results cannot be trained, in order."""
+    stages, wanted = RECIPES[arch], set(results)
+    for name in reversed(stages):  # each needs only earlier ones
+        if name in wanted:
+            wanted.update(stages[name].start, stages[name].teachers)
+    return {name: stage for name, stage in stages.items() if name in wanted}
 
 
 def mean(models: list[Checkpoint]) -> Checkpoint:

@@ -13,6 +13,7 @@ from small import checkpoint
 from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.model.devices import Precision, cores, has_openvino
 from geocloud.model.fuse import fuse
+from geocloud.model.networks import load_network
 from geocloud.model.torch_runner import TorchRunner, find_device, find_dtype
 from geocloud.predict import Predictor, load_model
 from geocloud.simulate import simulate_scene
@@ -27,7 +28,7 @@ def tiles(n=5, size=64):
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_a_fused_network_computes_the_same_in_fewer_steps(architecture):
-    network = checkpoint(architecture).network()
+    network = load_network(checkpoint(architecture))
     for module in network.modules():  # as after training, not as at birth
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)

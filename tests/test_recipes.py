@@ -11,7 +11,7 @@ from PIL import Image
 
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from recipes.bundled import SHARES
+from recipes.bundled import RECIPES, RESULTS, SHARES, needed
 from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +107,12 @@ def test_shadow_is_known_where_somebody_looked_for_it(data):
     assert (cloudy.target[1] == UNKNOWN).all()
 
 
+def test_a_stage_needs_no_more_than_it_starts_from_and_learns_from():
+    assert list(needed("fast", ("first",))) == ["first"]
+    assert list(needed("fast", ("taught",))) == ["wide", "deep", "first", "taught"]
+    assert needed("fast", RESULTS["fast"]) == RECIPES["fast"]
+
+
 def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
     with pytest.raises(DatasetError, match="no such files; the recipe needs them"):
         training_groups(tmp_path, SHARES)
@@ -139,7 +145,8 @@ def test_a_short_run_and_its_scores(data, tmp_path):
     assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
     assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
     assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, *small)
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, "--stage", "first", *small)
+    assert [path.name for path in (tmp_path / "cv" / "fold1").iterdir() if path.is_dir()] == ["first"]
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--folds", "cv", "--out", "scores")
     assert "## fast, 2 folds" in table
     assert "| biome | 5 |" in table, "each scene once"

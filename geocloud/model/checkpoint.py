@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError
 from geocloud.model.about import FORMAT, read_about
-
-if TYPE_CHECKING:
-    from torch import nn
 
 ARCHITECTURES = ("fast", "unet", "attention-unet")
 """Names of the networks; `geocloud.model.networks` holds them in torch, `geocloud.model.graph` for OpenVINO."""
@@ -110,12 +107,6 @@ class Checkpoint:
         share = {name: len(self.weights[name]) // self.classes for name in HEAD if name in self.weights}
         weights = {name: w[: share[name]] if name in share else w for name, w in self.weights.items()}
         return replace(self, weights=weights, options={**self.options, "classes": 1})
-
-    def network(self) -> nn.Module:
-        """The network with these weights, in torch: in evaluation mode, float32, on the CPU."""
-        from geocloud.model.networks import load_network
-
-        return load_network(self)
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""

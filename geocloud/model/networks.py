@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geocloud.errors import CheckpointError
+from geocloud.model.checkpoint import Checkpoint, Weights
 from geocloud.model.fast import FastUNet
 from geocloud.model.unet import UNet
-
-if TYPE_CHECKING:
-    from geocloud.model.checkpoint import Checkpoint, Weights
 
 NETWORKS: dict[str, Any] = {
     "fast": FastUNet,

@@ -186,6 +186,8 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
 
         import onnx
         import torch
+
+        from geocloud.model.networks import load_network
     except ImportError as error:
         raise DependencyError("export needs torch, onnx and onnxruntime; run pip install 'geocloud[onnx]'") from error
     meaning = Meaning(
@@ -200,7 +202,7 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
         clip=checkpoint.clip,
         looks_twice=checkpoint.looks_twice,
     )
-    network, file, axes = checkpoint.network(), io.BytesIO(), {0: "n", 2: "h", 3: "w"}
+    network, file, axes = load_network(checkpoint), io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     x = torch.zeros(1, len(meaning.bands), PROBE, PROBE)
     with warnings.catch_warnings():
         # The newer exporter, by torch.export, fixes the batch size of `fast`, and needs onnxscript.

@@ -12,6 +12,7 @@ from geocloud.errors import DeviceError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.devices import MOST_WORKERS, Precision
 from geocloud.model.fuse import fuse
+from geocloud.model.networks import load_network
 from geocloud.model.normalise import normalise
 from geocloud.tiling.gaps import fill_gaps
 
@@ -42,7 +43,7 @@ class TorchRunner:
         self._threads = torch.get_num_threads()
         self.workers = WORKERS.get(device.type) or min(self._threads, MOST_WORKERS)
         self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for cores
-        network = checkpoint.network()
+        network = load_network(checkpoint)
         self.stride = int(network.stride)  # type: ignore[arg-type]
         self._network = fuse(network).to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._clip, self._optional_nir = checkpoint.clip, checkpoint.optional_nir

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from geocloud.model.checkpoint import Checkpoint, Weights
 from geocloud.model.fast import FastUNet
-from geocloud.model.networks import to_arrays
+from geocloud.model.networks import load_network, to_arrays
 from geocloud.model.normalise import normalise
 
 COUNT = 100
@@ -26,7 +26,7 @@ def observed(checkpoint: Checkpoint, samples: Dataset[tuple[Tensor, Tensor]], co
     """The model with what it sees in the first ``count`` training samples; with nothing if it cannot be quantised."""
     mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     images = (normalise(samples[i][0][None], mean, std, checkpoint.clip, checkpoint.optional_nir) for i in range(count))
-    return replace(checkpoint, seen=observe(checkpoint.network(), images))
+    return replace(checkpoint, seen=observe(load_network(checkpoint), images))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geocloud.errors import CheckpointError
 from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.networks import load_network
 from geocloud.model.normalise import normalise
 
 LABELS = 0.5
@@ -34,7 +35,7 @@ class Teachers:
             if not model.optional_nir:
                 raise CheckpointError(f"model {model.name!r} cannot teach: it needs near-infrared, which samples lack")
         self.models = models
-        self.networks: list[nn.Module] = [model.network().to(device) for model in models]
+        self.networks: list[nn.Module] = [load_network(model).to(device) for model in models]
         self.device, self.dtype = device, dtype
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.model.checkpoint import Checkpoint, digest
 from geocloud.model.devices import Precision
-from geocloud.model.networks import build_network, to_arrays
+from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.normalise import normalise
 from geocloud.model.torch_runner import find_device, find_dtype
 from geocloud.predict import Predictor
@@ -177,7 +177,7 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
                 f"model {start.name!r} is {start.architecture} {start.options}: "
                 f"it cannot start a run of {config.architecture} {config.options}"
             )
-        network = start.network().train()
+        network = load_network(start).train()
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 

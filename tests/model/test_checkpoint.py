@@ -14,7 +14,7 @@ from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
 from geocloud.model import DEFAULT, bundled_models, find_model
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.networks import build_network, to_arrays
+from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.normalise import normalise
 from geocloud.predict import Predictor
 
@@ -29,7 +29,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, architecture):
             assert getattr(loaded, field.name) == getattr(saved, field.name)
     image = torch.rand(1, 4, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.network()(image), saved.network()(image))
+        torch.testing.assert_close(load_network(loaded)(image), load_network(saved)(image))
 
 
 def test_a_pickle_is_never_loaded(tmp_path):
@@ -54,7 +54,7 @@ def test_a_truncated_file_is_refused(tmp_path, cut):
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(CheckpointError, match="do not fit"):
-        dataclasses.replace(checkpoint(), architecture="unet").network()
+        load_network(dataclasses.replace(checkpoint(), architecture="unet"))
 
 
 def test_files_of_others_are_refused(tmp_path):

@@ -13,7 +13,7 @@ from small import checkpoint
 from geocloud.errors import CheckpointError, DeviceError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.devices import Precision, has_openvino, may_have_gpu
-from geocloud.model.networks import build_network, to_arrays
+from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.quantise import MOST_WEIGHT, Coding, quantise
 from geocloud.model.torch_runner import TorchRunner
 from geocloud.predict import Predictor, load_model
@@ -118,7 +118,7 @@ class Noise(torch.utils.data.Dataset):
 )
 def test_what_is_seen_is_kept_in_the_file(tmp_path, options):
     seen = observed(used("fast", **options), Noise())
-    convolutions = sum(isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) for m in seen.network().modules())
+    convolutions = sum(isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) for m in load_network(seen).modules())
     assert len(seen.seen) == convolutions
     assert all((values[0] <= values[2]).all() and (values[2] <= values[1]).all() for values in seen.seen.values())
     seen.save(tmp_path / "m.safetensors")
@@ -154,7 +154,7 @@ def test_what_is_seen_and_does_not_fit_is_refused(wrong):
 def test_what_cannot_be_quantised_sees_nothing(changes):
     architecture, options = changes.get("architecture", "fast"), changes.get("options", {"width": 4})
     model = used(architecture, **options)
-    assert observe(model.network(), [torch.rand(1, 4, 32, 32)]) == {}
+    assert observe(load_network(model), [torch.rand(1, 4, 32, 32)]) == {}
     assert observed(replace(model, seen={"down.0.3": np.zeros((3, 4))}), Noise()).seen == {}
 
 

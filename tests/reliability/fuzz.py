@@ -40,6 +40,7 @@ from small import checkpoint
 
 from geocloud.errors import GeocloudError
 from geocloud.model.checkpoint import Checkpoint
+from geocloud.model.networks import load_network
 from geocloud.scene import open_scene, reading_down
 from geocloud.scene.mtd import LEVELS, parse_mtd
 from geocloud.scene.mtl import parse_mtl
@@ -135,7 +136,7 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
         "tar": (folder / f"{NAME}.tar", open_and_read),
         "zip": (folder / f"{NAME}.zip", open_and_read),
         "STAC item": (folder / "item.json", open_and_read),
-        "checkpoint": (folder / "model.safetensors", lambda path: Checkpoint.load(path).network()),
+        "checkpoint": (folder / "model.safetensors", lambda path: load_network(Checkpoint.load(path))),
     }
 
 

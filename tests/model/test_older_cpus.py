@@ -1,0 +1,43 @@
+"""The default model, in 8-bit integers, on x86-64 processors of other instructions than this one's: emulated by QEMU.
+
+Which kernels OpenVINO runs depends on them. Emulated ones have no AVX-512, hence no bfloat16 and no VNNI.
+"""
+
+import platform
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import geobox, write_tif
+
+from geocloud import mask_scene
+from geocloud.io.gdal import open_quietly
+from geocloud.simulate import simulate_scene
+
+EMULATOR = "qemu-x86_64"
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which(EMULATOR) is None, reason=f"needs {EMULATOR}: apt-get install qemu-user"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86-64 processor to compare with"),
+]
+
+
+def masked(path):
+    with open_quietly(path) as dataset:
+        return dataset.read(1)
+
+
+@pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])  # of 2013, with AVX2; of 2008, with SSE4.2
+def test_an_older_processor_gives_the_same_mask(tmp_path, processor):
+    scene = write_tif(tmp_path / "scene.tif", simulate_scene(3, (160, 192)).reflectance, geobox(160, 192))
+    command = [sys.executable, "-m", "geocloud_cli", "-q", "mask", "scene.tif", "-o", "older.tif"]
+    done = subprocess.run(
+        [EMULATOR, "-cpu", processor, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    mask_scene(scene, tmp_path / "mask.tif")
+    here, there = masked(tmp_path / "mask.tif"), masked(tmp_path / "older.tif")
+    assert 0.02 < (here == 1).mean() < 0.98
+    assert np.mean(here == there) > 0.995
