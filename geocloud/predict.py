@@ -133,7 +133,7 @@ class Predictor:
             tile_size: Largest side of a tile in pixels; None: the fastest.
             overlap: Pixels by which tiles overlap.
             pixel_size: In metres. An image finer than 20 m is resampled to the pixel size that the model was trained
-                on, and the probability back; None: no resampling.
+                on, and the probability back; None: no resampling, as for pixels of 30 m.
 
         Returns:
             Probability ``(classes, h, w)``, NaN where there is no data.

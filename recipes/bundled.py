@@ -51,7 +51,7 @@ class Stage:
 PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
 FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
-LAST = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
+FINISH = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
@@ -62,7 +62,7 @@ RECIPES = {
         "first": Stage(FAST),
         "labels": Stage(AGAIN, ("first",)),
         "taught": Stage(AGAIN, ("first",), tuple(TEACHERS)),
-        "last": Stage(LAST, ("labels", "taught")),
+        "finish": Stage(FINISH, ("labels", "taught")),
     },
     "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), (), tuple(TEACHERS))},
     "attention-unet": {
@@ -72,7 +72,7 @@ RECIPES = {
 }
 """The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
 
-RESULTS = {"fast": ("labels", "last"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
+RESULTS = {"fast": ("labels", "finish"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
 """The stages the mean of whose weights is the model."""
 
 
@@ -85,7 +85,7 @@ RESULTS = {"fast": ("labels", "last"), "unet": ("unet",), "attention-unet": ("at
     "--threads", type=int, help="Threads of this run; for two runs, one thread each is faster than two in turn."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--stage", help="Train no more than this stage needs; its weights alone are the model.")
+@click.option("--stage", help="Train this stage and those that it needs; its weights are the model.")
 @click.option("--folds", type=click.IntRange(2), help="Train one model per fold instead, into OUT/fold0 and so on.")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 def main(

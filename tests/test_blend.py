@@ -60,7 +60,7 @@ class Model:
 
     def __call__(self, tiles):
         assert threading.get_ident() in self.threads
-        return self.function(tiles)
+        return self.function(tiles)[:, None]
 
 
 def run(grid, image, predict, batch=3, workers=1):

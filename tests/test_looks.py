@@ -1,4 +1,4 @@
-"""A model that looks twice: where bright ground is taken for cloud in small pixels and near-infrared alone."""
+"""A model that looks twice: where its first look takes bright ground for cloud, and its second does not."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_the_second_look_sees_means_without_near_infrared():
     image[:, 6, 6] = np.nan
     masked(image, model=model)
     _, second = model.shown
-    assert second.shape == (1, 4, 64, 64)  # of a tile of 128×128: 42×42, and what the stride of 32 asks for
+    assert second.shape == (1, 4, 64, 64)  # the tile of 128×128 and what the stride of 32 asks for
     assert np.isnan(second[0, 3]).all() and np.isnan(second[0, :3, 0, 0]).all()
     np.testing.assert_allclose(second[0, :3, 1, 1], image[:3, 3:6, 3:6].mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(second[0, :3, 2, 2], np.nanmean(image[:3, 6:9, 6:9], (1, 2)), rtol=1e-5)
@@ -88,13 +88,57 @@ def test_large_pixels_are_looked_at_once(metres, times):
     assert len(model.shown) == times
 
 
+def test_however_it_is_cut_into_tiles_a_scene_is_seen_in_the_same_squares():
+    image = scene(400, 500)
+    image[2] += np.random.default_rng(0).uniform(-0.2, 0.2, image[2].shape).astype("float32")
+    image[:, 100:103, 70:90] = np.nan
+    predict = PlainFunction(Model(), looks_twice=True, classes=2, batch=3, workers=2)
+    whole, *cut = (
+        predict_image(predict, image, tile_size=size, overlap=overlap)[0]
+        for size, overlap in ((512, 0), (224, 96), (320, 128))
+    )
+    assert 0.3 < np.nanmean(whole) < 0.6
+    for other in cut:
+        np.testing.assert_allclose(other, whole, atol=0.01)
+
+
+@pytest.mark.parametrize("there", [0.0, 0.9, np.nan])
+def test_what_a_model_finds_where_there_is_no_data_does_not_count(there):
+    image = scene(96, 192)
+    image[:, :, 60:] = np.nan
+
+    def predict(tiles):
+        return np.where(np.isnan(tiles[:, 0]), np.float32(there), Model()(tiles)[:, 0])
+
+    found = predict_image(PlainFunction(predict, looks_twice=True), image, pixel_size=30.0)[0]
+    np.testing.assert_allclose(found[:, :60], 8 * 0.05, atol=1e-6)
+    assert np.isnan(found[:, 60:]).all()
+
+
+def test_what_a_function_returns_is_left_as_it_is():
+    image = scene()
+    before = image.copy()
+    for function in (lambda tiles: tiles[:, 3], lambda tiles: np.broadcast_to(np.float32(0.9), tiles[:, 3:].shape)):
+        predict_image(PlainFunction(function, looks_twice=True), image, pixel_size=30.0)
+        np.testing.assert_array_equal(image, before)
+
+
+def test_a_bright_tile_beside_a_dark_one():
+    image = scene(256, 96)
+    image[:3, :128] = DARK
+    predict = PlainFunction(Model(), looks_twice=True, classes=2, batch=2)
+    found = predict_image(predict, image.swapaxes(1, 2), tile_size=128, overlap=0, pixel_size=30.0)[0].T
+    np.testing.assert_allclose(found[:128], 0.9, atol=1e-6)
+    np.testing.assert_allclose(found[128:], 8 * 0.05, atol=1e-6)
+
+
 def test_a_plain_function_is_asked_once():
     model = Model()
     predict_image(PlainFunction(model, classes=2), scene(), pixel_size=30.0)
     assert len(model.shown) == 1
 
 
-def test_scenes_are_as_large_as_the_pixels_that_the_model_sees(tmp_path):
+def test_the_size_that_decides_is_that_of_averaged_pixels(tmp_path):
     """A scene of 10 m is averaged to 30 m, and looked at twice; one of 60 m, once."""
     import rasterio
 

@@ -60,7 +60,7 @@ class Meaning:
         for threshold in (self.threshold, self.shadow_threshold):
             if not 0 < threshold < 1:
                 raise CheckpointError(f"threshold {threshold}: wanted more than 0 and less than 1")
-        if self.looks_twice not in (True, False) or (self.looks_twice and not self.optional_nir):
+        if not isinstance(self.looks_twice, bool) or (self.looks_twice and not self.optional_nir):
             raise CheckpointError(
                 f"looks_twice {self.looks_twice}: wanted true or false; true only if nir may be missing"
             )

@@ -35,11 +35,12 @@ NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir",
 CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
 """Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
-REACH = 96
-"""Overlap of dask blocks on each side, in pixels that the model sees."""
+REACH, FURTHER = 96, 192
+"""Overlap of dask blocks on each side, in pixels that the model sees; the latter for a model that looks twice."""
 
-ALIGNED = 32
-"""Blocks start at multiples of so many of these pixels, as the network pools. Other starts change 0.3 % of a mask."""
+ALIGNED = 96
+"""Blocks start at multiples of so many of these pixels, as the network pools, at a second look pixels three times as
+large. Other starts change 0.3 % of a mask."""
 
 
 def mask_xarray(
@@ -77,7 +78,8 @@ def mask_xarray(
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
     bands = _bands(image, xarray)
     metres = pixel_size or _pixel_size(bands)
-    factor = _factor(_of(model, shadows), metres)
+    predict = _of(model, shadows)
+    factor = _factor(predict, metres)
     how = {"pixel_size": metres, "threshold": threshold, "shadows": shadows, "shadow_threshold": shadow_threshold}
     of_block = partial(_mask, model=model, how=how)
     if bands.chunks is None:
@@ -88,7 +90,8 @@ def mask_xarray(
         rows, cols = bands.ndim - 2, bands.ndim - 1
         sides = {axis: _rounded(max(bands.chunks[axis]), ALIGNED * factor) for axis in (rows, cols)}
         whole = bands.data.rechunk({0: -1, **sides})  # all bands in each block
-        depth = {rows: REACH * factor, cols: REACH * factor}
+        reach = factor * (FURTHER if predict.looks_twice else REACH)
+        depth = {rows: reach, cols: reach}
         values = dask.array.map_overlap(
             of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 
 import numpy as np
@@ -79,6 +80,11 @@ def blend(
     """
     look = looks(predict, metres)
     height, shift = grid.tile_height, grid.shift
+
+    def ask(reflectance: NDArray[np.float32], top: int, group: list[_Part]) -> NDArray[np.float32]:
+        starts = [(top + part.rows.start, part.cols.start - shift) for part in group]
+        return look(_stack(reflectance, group), starts)
+
     canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
         for row, tile_row in enumerate(rows):
@@ -89,10 +95,10 @@ def blend(
             parts = list(_parts_with_data(grid, valid))
             down = grid.row_weights(row)[:, None]
             groups = list(_groups(parts, predict.batch))
-            answers = pool.map(lambda group: look(_stack(tile_row.reflectance, group)), groups)  # noqa: B023 - used up below
+            answers = pool.map(partial(ask, tile_row.reflectance, top), groups)
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):
-                    weighted = down[part.rows] * (probability if probability.ndim == 2 else probability[:classes])
+                    weighted = down[part.rows] * probability[:classes]
                     weighted *= part.weights
                     canvas[:, part.rows, part.cols] += weighted
             write = tile_row.first.write

@@ -1,19 +1,25 @@
 """A second look at bright cloud: at pixels three times as large, and at red, green and blue alone.
 
 Bright bare ground looks like cloud in near-infrared, which soil and cloud share, and in small pixels, to which its
-surroundings are far away. The second look sees past both, and takes back cloud where it finds next to nothing itself.
-Thin cloud it may miss, but thin cloud is dark. What it gains is told in docs/training-log.md.
+surroundings are far away. The second look sees past both. Cloud is taken back where three things come together: it is
+bright, as thin cloud over dark ground, which the second look may miss, is not; the second look finds next to nothing;
+and so it does for most of the cloud around. What it gains is told in docs/training-log.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.tiling.average import average
-from geocloud.tiling.model import Function, Predict
+from geocloud.tiling.model import Predict
+
+Look = Callable[[NDArray[np.float32], Sequence[tuple[int, int]]], NDArray[np.float32]]
+"""Tiles ``(N, 4, H, W)``, NaN where there is no data, and the row and column of the scene at which each begins →
+probability ``(N, classes, H, W)``."""
 
 COARSER = 3
 """Side in pixels of the squares that are averaged into the pixels of the second look."""
@@ -25,10 +31,10 @@ BRIGHT = 0.13
 """Reflectance in the darkest of red, green and blue above which cloud is doubted."""
 
 FOUND = 0.1
-"""Probability above which there is something to doubt."""
+"""Probability above which cloud is doubted."""
 
 TIMES = 8.0
-"""How often the probability of the second look, the highest of the 3×3 pixels around, may be that of the first."""
+"""Cloud may be so many times as probable as the second look finds it, in the highest of the 3×3 pixels around."""
 
 AROUND = 21
 """Side of the square, in pixels of the second look, most of whose cloud must be doubted for any to be taken back.
@@ -37,35 +43,44 @@ Single bright tops of a thin cloud would leave holes in it.
 """
 
 
-def looks(predict: Predict, metres: float | None) -> Function:
+def looks(predict: Predict, metres: float | None) -> Look:
     """How a model looks at tiles with pixels of this size in metres (None: unknown): once or twice."""
     once = not predict.looks_twice or (metres is not None and metres > LARGEST)
-    return predict if once else partial(look_twice, predict)
+    return partial(look_once if once else look_twice, predict)
 
 
-def look_twice(predict: Predict, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+def look_once(
+    predict: Predict, reflectance: NDArray[np.float32], starts: Sequence[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """What the model finds: a `Look`."""
+    return predict(reflectance)
+
+
+def look_twice(
+    predict: Predict, reflectance: NDArray[np.float32], starts: Sequence[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """What the model finds, and finds again where it is doubted: a `Look`."""
     found = predict(reflectance)
-    for tile, cloud in zip(reflectance, found[:, 0], strict=True):
-        height, width = cloud.shape
-        rows, cols = height // COARSER, width // COARSER
-        coarse = average(tile[:3, : rows * COARSER, : cols * COARSER], COARSER)
-        bright, first = coarse.min(0) > BRIGHT, cloud[1::COARSER, 1::COARSER][:rows, :cols]
+    for tile, cloud, start in zip(reflectance, found[:, 0], starts, strict=True):
+        # The squares begin where the network's pools do, wherever the tile does: tiles that overlap share them.
+        unit = COARSER * predict.stride
+        beyond = [(at % unit, -(at + size) % unit) for at, size in zip(start, cloud.shape, strict=True)]
+        coarse = average(np.pad(tile[:3], [(0, 0), *beyond], "symmetric"), COARSER)
+        first = np.pad(np.where(np.isnan(tile[0]), 0, cloud), beyond, "symmetric")[1::COARSER, 1::COARSER]  # centres
+        bright = coarse.min(0) > BRIGHT
         if (bright & (first > FOUND)).any():
             most = TIMES * _highest_around(_look_again(predict, coarse))
             doubted = _sum_around(np.where(bright & (most < first), first, 0)) > _sum_around(first) / 2
-            most = np.where(bright & doubted, most, 1).astype("float32")
-            most = np.pad(most, ((0, 1), (0, 1)), "edge")  # the last pixels may be fewer than a square
-            np.minimum(cloud, most.repeat(COARSER, 0).repeat(COARSER, 1)[:height, :width], out=cloud)
+            most = np.where(bright & (first > FOUND) & doubted, most, 1).astype("float32")
+            inside = tuple(slice(before, before + size) for (before, _), size in zip(beyond, cloud.shape, strict=True))
+            np.minimum(cloud, most.repeat(COARSER, 0).repeat(COARSER, 1)[inside], out=cloud)
     return found
 
 
 def _look_again(predict: Predict, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Red, green and blue ``(3, h, w)`` → probability of cloud ``(h, w)``."""
-    rows, cols = coarse.shape[1:]
-    seen = np.pad(coarse, ((0, 0), (0, -rows % predict.stride), (0, -cols % predict.stride)), "edge")
-    seen = np.concatenate([seen, np.full_like(seen[:1], np.nan)])
-    return predict(seen[None])[0, 0, :rows, :cols]
+    """Red, green and blue ``(3, h, w)`` → probability of cloud ``(h, w)``, 0 where there is no data."""
+    missing = np.full_like(coarse[:1], np.nan)
+    return np.where(np.isnan(coarse[0]), 0, predict(np.concatenate([coarse, missing])[None])[0, 0])
 
 
 def _highest_around(values: NDArray[np.float32]) -> NDArray[np.float32]:

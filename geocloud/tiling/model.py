@@ -28,7 +28,7 @@ class Predict(Protocol):
     optional_nir: bool
     """Whether near-infrared may be missing, NaN all over."""
     looks_twice: bool
-    """Whether it looks at each tile twice, see `geocloud.tiling.looks`."""
+    """Whether it is asked twice about bright cloud, see `geocloud.tiling.looks`, which writes into what it returns."""
     classes: int
     """Number of probabilities that it returns: 1 cloud, 2 cloud and shadow."""
     batch: int
@@ -36,9 +36,11 @@ class Predict(Protocol):
     workers: int
     """Number of threads that may call it at the same time."""
     stride: int
-    """Of what the height and width of tiles must be multiples; 32 is."""
+    """Height and width of tiles must be multiples of it; it divides 32."""
 
-    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+        ...
 
     def start_worker(self) -> None:
         """Called once at the start of each of these threads."""
@@ -62,7 +64,8 @@ class PlainFunction:
     stride: int = 32
 
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
-        return self.function(reflectance)
+        found = np.array(self.function(reflectance))  # a copy: the function's own may be read-only, or its input
+        return found[:, None] if found.ndim == 3 else found
 
     def start_worker(self) -> None:
         """Nothing to do."""

@@ -165,7 +165,8 @@ def by_model(predictor: Predictor) -> PredictPatches:
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         tiles = np.stack([source.read().reflectance for source in sources])
-        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, look(tiles)[:, 0], strict=True)]
+        starts = [(0, 0)] * len(tiles)
+        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, look(tiles, starts)[:, 0], strict=True)]
 
     return predict
 
