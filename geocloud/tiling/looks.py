@@ -36,7 +36,7 @@ FOUND = 0.1
 TIMES = 8.0
 """Cloud may be so many times as probable as the second look finds it, in the highest of the 3×3 pixels around."""
 
-AROUND = 21
+AROUND = 35
 """Side of the square, in pixels of the second look, most of whose cloud must be doubted for any to be taken back.
 
 Single bright tops of a thin cloud would leave holes in it.
