@@ -116,11 +116,19 @@ def test_what_a_model_finds_where_there_is_no_data_does_not_count(there):
 
 
 def test_what_a_function_returns_is_left_as_it_is():
-    image = scene()
-    before = image.copy()
-    for function in (lambda tiles: tiles[:, 3], lambda tiles: np.broadcast_to(np.float32(0.9), tiles[:, 3:].shape)):
-        predict_image(PlainFunction(function, looks_twice=True), image, pixel_size=30.0)
-        np.testing.assert_array_equal(image, before)
+    shown = []
+
+    def part_of_its_input(tiles):
+        shown.append((tiles, tiles.copy()))
+        return tiles[:, 2] / 10 if len(shown) > 1 else tiles[:, 3]  # the second look; the first
+
+    def read_only(tiles):
+        return np.broadcast_to(np.float32(0.9), tiles[:, 3:].shape)
+
+    found = predict_image(PlainFunction(part_of_its_input, looks_twice=True), scene(), pixel_size=30.0)
+    np.testing.assert_allclose(found, 8 * 0.05, atol=1e-6)  # taken back, and not in what it was shown
+    np.testing.assert_array_equal(*shown[0])
+    np.testing.assert_allclose(predict_image(PlainFunction(read_only, looks_twice=True), scene()), 0.9, atol=1e-6)
 
 
 def test_a_bright_tile_beside_a_dark_one():

@@ -62,7 +62,7 @@ def look_twice(
     """What the model finds, and finds again where it is doubted: a `Look`."""
     found = predict(reflectance)
     for tile, cloud, start in zip(reflectance, found[:, 0], starts, strict=True):
-        # The squares begin where the network's pools do, wherever the tile does: tiles that overlap share them.
+        # Squares, and the network's pools of them, begin where the scene does: tiles that overlap share them.
         unit = COARSER * predict.stride
         beyond = [(at % unit, -(at + size) % unit) for at, size in zip(start, cloud.shape, strict=True)]
         coarse = average(np.pad(tile[:3], [(0, 0), *beyond], "symmetric"), COARSER)
