@@ -48,7 +48,14 @@ class Stage:
     """Earlier stages whose mean probability is taught beside the labels."""
 
 
-PLAIN = TrainConfig(batch=12, average=0.999, threshold=THRESHOLD, workers=0, augment=Augment(size=256))
+PLAIN = TrainConfig(
+    batch=12,
+    average=0.999,
+    threshold=THRESHOLD,
+    shadow_threshold=SHADOW_THRESHOLD,
+    workers=0,
+    augment=Augment(size=256),
+)
 FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
 FINISH = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
@@ -139,8 +146,7 @@ def train_stages(
             resume=resume,
             report=_report,
         )
-    model = replace(mean([done[name] for name in results]), shadow_threshold=SHADOW_THRESHOLD)
-    return observed(model, Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED)
+    return observed(mean([done[name] for name in results]), Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED)
 
 
 def needed(arch: str, results: tuple[str, ...]) -> dict[str, Stage]:

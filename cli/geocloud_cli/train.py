@@ -63,7 +63,8 @@ SETTINGS = (
     "Model",
     "--start-from",
     metavar="NAME|PATH",
-    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept.",
+    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is "
+    "kept, and its thresholds unless --config has others.",
 )
 @option(
     "Model",
@@ -134,8 +135,9 @@ def train(
     changes = {name: value for name, value in said.items() if value is not None}
     from geocloud.training.config import TrainConfig, update
 
-    settings = TrainConfig() if config is None else TrainConfig.load(config)
     start = None if start_from is None else _load(start_from)
+    settings = TrainConfig() if start is None else TrainConfig.like(start)
+    settings = settings if config is None else TrainConfig.load(config, settings)
     if start is not None:
         settings = replace(settings, architecture=start.architecture, options=start.options)
     if arch is not None and arch != settings.architecture:

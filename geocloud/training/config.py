@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
-from geocloud.model.checkpoint import ARCHITECTURES
+from geocloud.model.checkpoint import ARCHITECTURES, Checkpoint
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.split import SPLITS
 from geocloud.training.losses import parse_loss
@@ -64,6 +64,8 @@ class TrainConfig:
     """Pixel size in metres that the model is meant for."""
     threshold: float = 0.5
     """Threshold of cloud for validation, saved in the checkpoint."""
+    shadow_threshold: float = 0.5
+    """Threshold of shadow, saved in the checkpoint."""
     looks_twice: bool = False
     """Whether the model looks at each tile twice, see `geocloud.tiling.looks`, saved in the checkpoint."""
     split: str = "scenes"
@@ -83,7 +85,7 @@ class TrainConfig:
         for name in ("steps", "batch", "warmup", "validate_every", "val_patches", "learning_rate", "clip", "std"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0")
-        for name in ("average", "threshold"):
+        for name in ("average", "threshold", "shadow_threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0 and less than 1")
         if self.looks_twice and not self.options.get("optional_nir", True):
@@ -92,10 +94,26 @@ class TrainConfig:
             raise OptionError(f"workers {self.workers}: wanted 0 or more")
 
     @classmethod
-    def load(cls, path: Path) -> TrainConfig:
-        """Reads a TOML file; settings that it leaves out keep their defaults. Raises OptionError."""
+    def like(cls, model: Checkpoint) -> TrainConfig:
+        """The defaults for a run that starts from a model: what the model sees and how it is used stay the same."""
+        found = cls(
+            architecture=model.architecture,
+            options=model.options,
+            mean=model.mean[0],
+            std=model.std[0],
+            threshold=model.threshold,
+            shadow_threshold=model.shadow_threshold,
+            looks_twice=model.looks_twice,
+        )
+        if model.clip is not None:
+            found = replace(found, brightest=model.clip)
+        return found if model.pixel_size is None else replace(found, pixel_size=model.pixel_size)
+
+    @classmethod
+    def load(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
+        """Reads a TOML file; settings that it leaves out are those of ``base``, or the defaults. Raises OptionError."""
         try:
-            return update(cls(), tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+            return update(base or cls(), tomllib.loads(path.read_text(encoding="utf-8")), str(path))
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:

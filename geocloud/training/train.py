@@ -216,6 +216,7 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequenc
         mean=(config.mean,) * 4,
         std=(config.std,) * 4,
         threshold=config.threshold,
+        shadow_threshold=config.shadow_threshold,
         options={**NETWORK, **config.options},
         clip=config.brightest,
         pixel_size=config.pixel_size,

@@ -3,6 +3,8 @@
 import pytest
 
 from geocloud.errors import OptionError
+from geocloud.model import find_model
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.data.augment import Augment
 
@@ -15,6 +17,19 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     part = TrainConfig.load(tmp_path / "part.toml")
     assert (part.steps, part.learning_rate, part.augment.clouds) == (7, 1.0, 0.0)
     assert part.augment.size == Augment().size
+
+
+def test_a_run_from_a_model_sees_what_it_saw_and_a_file_may_say_otherwise(tmp_path):
+    model = Checkpoint.load(find_model("fast"))
+    like = TrainConfig.like(model)
+    assert (like.architecture, like.options) == (model.architecture, model.options)
+    assert (like.threshold, like.shadow_threshold) == (model.threshold, model.shadow_threshold)
+    assert (like.looks_twice, like.brightest, like.pixel_size) == (True, model.clip, model.pixel_size)
+    assert ((like.mean,) * 4, (like.std,) * 4) == (model.mean, model.std)
+    path = tmp_path / "part.toml"
+    path.write_text("threshold = 0.6\n")
+    part = TrainConfig.load(path, like)
+    assert (part.threshold, part.looks_twice) == (0.6, True)
 
 
 @pytest.mark.parametrize(
