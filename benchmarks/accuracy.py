@@ -28,7 +28,7 @@ from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import SCORES, probabilities
-from recipes.material import SOURCES, Fold, read_codes, training_groups, validation_sets
+from recipes.material import SOURCES, Fold, bright_ground, read_codes, training_groups, validation_sets
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.3, 0.5)
@@ -85,6 +85,8 @@ def surfaces(name: str, chip: Chip, data: Path) -> dict[str, NDArray[np.bool_]]:
     if name == "sparcs":
         codes = read_codes(data / "sparcs" / "masks" / f"{chip.name}.png")
         return {surface: codes == code for code, surface in SURFACES.items()}
+    if name in ("catalogue", "taught"):
+        return {"bright ground": bright_ground(chip)}
     return {chip.name: chip.known} if name in ("biome", "clear", ALSO) and not chip.cloud.any() else {}
 
 

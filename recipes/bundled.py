@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ OBSERVED = 400
 SHARES = {"biome": 0.8, "sparcs": 2.0, "catalogue": 1.0, "taught": 1.2, "chips": 0.3, "clear": 0.7}
 """Relative shares of the sets in the samples."""
 
+WINTER = SHARES | {"snow": 0.6, "snow, red green blue alone": 0.9}
+"""Shares with more snow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -46,6 +49,8 @@ class Stage:
     """Earlier stages from the mean of whose weights it starts; none: random weights."""
     teachers: tuple[str, ...] = ()
     """Earlier stages whose mean probability is taught beside the labels."""
+    shares: dict[str, float] = field(default_factory=SHARES.copy)
+    """Relative shares of the sets in the samples."""
 
 
 PLAIN = TrainConfig(
@@ -59,6 +64,7 @@ PLAIN = TrainConfig(
 FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, steps=16_500, seed=31)
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
 FINISH = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
+SNOW = {f"snow-{seed}": replace(FINISH, steps=1_500, seed=seed) for seed in (41, 51, 52)}
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
@@ -70,6 +76,7 @@ RECIPES = {
         "labels": Stage(AGAIN, ("first",)),
         "taught": Stage(AGAIN, ("first",), tuple(TEACHERS)),
         "finish": Stage(FINISH, ("labels", "taught")),
+        **{name: Stage(config, ("labels", "finish"), shares=WINTER) for name, config in SNOW.items()},
     },
     "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), (), tuple(TEACHERS))},
     "attention-unet": {
@@ -79,7 +86,7 @@ RECIPES = {
 }
 """The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
 
-RESULTS = {"fast": ("labels", "finish"), "unet": ("unet",), "attention-unet": ("attention-unet",)}
+RESULTS = {"fast": ("labels", "finish", *SNOW), "unet": ("unet",), "attention-unet": ("attention-unet",)}
 """The stages the mean of whose weights is the model."""
 
 
@@ -132,8 +139,8 @@ def train_stages(
 ) -> Checkpoint:
     """Trains the stages that the results need, each in a folder of its name; returns the mean of the results."""
     done: dict[str, Checkpoint] = {}
-    groups = training_groups(data, SHARES, fold)
     for name, stage in needed(arch, results).items():
+        groups = training_groups(data, stage.shares, fold)
         done[name] = train(
             groups,
             [],
@@ -146,7 +153,8 @@ def train_stages(
             resume=resume,
             report=_report,
         )
-    return observed(mean([done[name] for name in results]), Samples(groups, PLAIN.augment, PLAIN.seed), OBSERVED)
+    seen = Samples(training_groups(data, SHARES, fold), PLAIN.augment, PLAIN.seed)
+    return observed(mean([done[name] for name in results]), seen, OBSERVED)
 
 
 def needed(arch: str, results: tuple[str, ...]) -> dict[str, Stage]:

@@ -22,6 +22,9 @@ from geocloud.training.data.samples import Group
 EVERY = 5
 """One scene in so many of `biome`, `sparcs` and `catalogue` is held out for validation."""
 
+BRIGHT = 0.3
+"""Reflectance of the darkest of red, green and blue above which ground is as bright as cloud."""
+
 HELD_OUT = {
     "taught": (
         "0060c0a5", "ROIs1158_spring_39", "ROIs1868_summer_101", "ROIs1970_fall_85", "s2_cloudfree_ROIs1970_fall_139",
@@ -168,9 +171,34 @@ SOURCES = {
 }
 
 
+def bright_ground(chip: Chip) -> NDArray[np.bool_]:
+    """Where a chip is clear and as bright as cloud, ``(h, w)``: snow, ice, salt, sand."""
+    return (chip.pixels()[:3].min(0) > BRIGHT) & (chip.target[0] <= CLOUD // 10)
+
+
+def snowy(chip: Chip) -> bool:
+    """Whether more than a tenth of a chip is bright ground."""
+    return bool(bright_ground(chip).mean() > 0.1)
+
+
+def has_nir(chip: Chip) -> bool:
+    """Whether a chip has near-infrared."""
+    return bool(np.isfinite(chip.reflectance[3]).any())
+
+
+CHOSEN: dict[str, Callable[[Chip], bool]] = {
+    "snow": lambda chip: has_nir(chip) and snowy(chip),
+    "snow, red green blue alone": lambda chip: not has_nir(chip) and snowy(chip),
+}
+"""Sets that are chosen from the training chips of all others, to be drawn more often."""
+
+
 def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
     """The training chips of the named sets, each with its share of the samples. Raises DatasetError."""
-    return [(share, SOURCES[name].chips(data, False, fold)) for name, share in shares.items()]
+    sets = {name: SOURCES[name].chips(data, False, fold) for name in shares if name in SOURCES}
+    every = [chip for chips in sets.values() for chip in chips]
+    sets |= {name: [chip for chip in every if CHOSEN[name](chip)] for name in shares if name in CHOSEN}
+    return [(share, sets[name]) for name, share in shares.items()]
 
 
 def validation_sets(data: Path, fold: Fold | None = None) -> Iterator[tuple[str, list[Chip]]]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from recipes.bundled import RECIPES, RESULTS, SHARES, needed
+from recipes.bundled import RECIPES, RESULTS, SHARES, WINTER, needed
 from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +105,19 @@ def test_shadow_is_known_where_somebody_looked_for_it(data):
     clear, cloudy = (SOURCES["catalogue"].read(path) for path in SOURCES["catalogue"].paths(data)[:2])
     assert (clear.target == CLEAR).all(), "no cloud, no shadow of one"
     assert (cloudy.target[1] == UNKNOWN).all()
+
+
+def test_snow_is_drawn_more_often_from_the_training_chips_alone(data):
+    sets = dict(zip(WINTER, (chips for _, chips in training_groups(data, WINTER)), strict=True))
+    plain = [chip for name in SHARES for chip in sets[name]]
+    assert len(plain) == sum(len(chips) for _, chips in training_groups(data, SHARES))
+    for name, has_nir in (("snow", True), ("snow, red green blue alone", False)):
+        assert sets[name]
+        for chip in sets[name]:
+            assert any(chip is other for other in plain)
+            assert np.isfinite(chip.reflectance[3]).any() == has_nir
+            clear = chip.known & ~chip.cloud
+            assert (chip.pixels()[:3, clear].min(0) > 0.3).sum() > clear.size / 10
 
 
 def test_a_stage_needs_no_more_than_it_starts_from_and_learns_from():
