@@ -86,8 +86,12 @@ RECIPES = {
 }
 """The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
 
-RESULTS = {"fast": ("labels", "finish", *SNOW), "unet": ("unet",), "attention-unet": ("attention-unet",)}
-"""The stages the mean of whose weights is the model."""
+RESULTS = {
+    "fast": (("labels", "finish"), tuple(SNOW)),
+    "unet": (("unet",),),
+    "attention-unet": (("attention-unet",),),
+}
+"""Groups of stages: the model is the mean of the means of their weights."""
 
 
 @click.command(help=__doc__)
@@ -120,7 +124,7 @@ def main(
     changed = tomllib.loads("\n".join(changes))
     if stage and stage not in RECIPES[arch]:
         raise click.UsageError(f"--stage {stage}: wanted {', '.join(RECIPES[arch])}")
-    results = (stage,) if stage else RESULTS[arch]
+    results = ((stage,),) if stage else RESULTS[arch]
     for fold in range(folds) if folds else (None,):
         run = out if fold is None else out / f"fold{fold}"
         one_of = None if fold is None or folds is None else (fold, folds)
@@ -131,13 +135,13 @@ def train_stages(
     data: Path,
     run: Path,
     arch: str,
-    results: tuple[str, ...],
+    results: tuple[tuple[str, ...], ...],
     changed: dict[str, Any],
     fold: Fold | None,
     device: str,
     resume: bool,
 ) -> Checkpoint:
-    """Trains the stages that the results need, each in a folder of its name; returns the mean of the results."""
+    """Trains the stages that the results need, each in a folder of its name; returns the model."""
     done: dict[str, Checkpoint] = {}
     for name, stage in needed(arch, results).items():
         groups = training_groups(data, stage.shares, fold)
@@ -154,12 +158,12 @@ def train_stages(
             report=_report,
         )
     seen = Samples(training_groups(data, SHARES, fold), PLAIN.augment, PLAIN.seed)
-    return observed(mean([done[name] for name in results]), seen, OBSERVED)
+    return observed(mean([mean([done[name] for name in group]) for group in results]), seen, OBSERVED)
 
 
-def needed(arch: str, results: tuple[str, ...]) -> dict[str, Stage]:
+def needed(arch: str, results: tuple[tuple[str, ...], ...]) -> dict[str, Stage]:
     """The stages without which the results cannot be trained, in order."""
-    stages, wanted = RECIPES[arch], set(results)
+    stages, wanted = RECIPES[arch], {name for group in results for name in group}
     for name in reversed(stages):  # each needs only earlier ones
         if name in wanted:
             wanted.update(stages[name].start, stages[name].teachers)

@@ -121,8 +121,8 @@ def test_snow_is_drawn_more_often_from_the_training_chips_alone(data):
 
 
 def test_a_stage_needs_no_more_than_it_starts_from_and_learns_from():
-    assert list(needed("fast", ("first",))) == ["first"]
-    assert list(needed("fast", ("taught",))) == ["wide", "deep", "first", "taught"]
+    assert list(needed("fast", (("first",),))) == ["first"]
+    assert list(needed("fast", (("taught",),))) == ["wide", "deep", "first", "taught"]
     assert needed("fast", RESULTS["fast"]) == RECIPES["fast"]
 
 
