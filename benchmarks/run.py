@@ -282,6 +282,7 @@ def main() -> None:
     strange = set(arguments.groups) - set(GROUPS)
     if strange:
         parser.error(f"no group {min(strange)!r}: there are {', '.join(GROUPS)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {"groups": {}}
     with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ def masked(path):
 
 @pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])  # of 2013, with AVX2; of 2008, with SSE4.2
 def test_an_older_processor_gives_the_same_mask(tmp_path, processor):
-    scene = write_tif(tmp_path / "scene.tif", simulate_scene(3, (160, 192)).reflectance, geobox(160, 192))
+    scene = write_tif(tmp_path / "scene.tif", simulate_scene(1, (160, 192)).reflectance, geobox(160, 192))
     command = [sys.executable, "-m", "geocloud_cli", "-q", "mask", "scene.tif", "-o", "older.tif"]
     command = [EMULATOR, "-cpu", processor, *command, "--device", "cpu", "--precision", "int8"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
