@@ -8,7 +8,7 @@ import pytest
 from conftest import geobox, read_tif, write_tif
 from console import run
 
-QUICK = "steps = 4\nbatch = 2\nwarmup = 1\nvalidate_every = 2\nworkers = 0\n[options]\nwidth = 4\nlevels = 3\n"
+QUICK = "steps = 4\nbatch = 2\nshadow_threshold = 0.2\nwarmup = 1\nvalidate_every = 2\nworkers = 0\n[options]\nwidth = 4\nlevels = 3\n"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     assert done.returncode == 0, done.stderr
     done = run("train", toy, "-o", "on", "--start-from", "run/best.safetensors", "--steps", 1, cwd=place)
     assert done.returncode == 0, done.stderr
+    assert "shadow_threshold = 0.2" in (place / "on" / "config.toml").read_text(), "as the model that it starts from"
 
 
 def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
