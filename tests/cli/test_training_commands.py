@@ -8,7 +8,17 @@ import pytest
 from conftest import geobox, read_tif, write_tif
 from console import run
 
-QUICK = "steps = 4\nbatch = 2\nshadow_threshold = 0.2\nwarmup = 1\nvalidate_every = 2\nworkers = 0\n[options]\nwidth = 4\nlevels = 3\n"
+QUICK = """
+steps = 4
+batch = 2
+shadow_threshold = 0.2
+warmup = 1
+validate_every = 2
+workers = 0
+[options]
+width = 4
+levels = 3
+"""
 
 
 @pytest.fixture(scope="module")
