@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,20 @@ from geocloud.model import find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import load_model
 from geocloud.tiling.average import average
+from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, saturate
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map, natural, write_picture
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import SCORES, probabilities
-from recipes.material import SOURCES, Fold, bright_ground, read_codes, training_groups, validation_sets
+from recipes.material import SOURCES, Fold, bright_ground, has_nir, read_codes, training_groups, validation_sets
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.3, 0.5)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
 """SPARCS codes that are not cloud."""
+
+SUN = 50.0
+"""Elevation of the sun in degrees, for sensors that saturate."""
 
 WORST = 10
 Predict = Callable[[Chip], NDArray[np.float32]]
@@ -130,14 +135,34 @@ def by_ukis_csmask() -> Rival:
     return Rival("ukis-csmask", 0.5, 0.5, predict)
 
 
-def score(scores: Scores, name: str, chips: list[Chip], data: Path, predict: Predict, hide: bool) -> None:
-    """Scores the chips of a set, without near-infrared if ``hide``."""
+View = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Reflectance ``(4, h, w)`` → what is shown to the model."""
+
+
+def as_it_is(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A `View` that changes nothing."""
+    return reflectance
+
+
+def without_nir(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A `View` without near-infrared."""
+    return np.concatenate([reflectance[:3], np.full_like(reflectance[:1], np.nan)])
+
+
+RGB = "red green blue alone"
+VIEWS: dict[str, View] = {
+    "": as_it_is,
+    RGB: without_nir,
+    "saturated as Landsat 5": partial(saturate, limits=LANDSAT_5, elevation=SUN),
+    "saturated as Landsat 7": partial(saturate, limits=LANDSAT_7, elevation=SUN),
+}
+"""What models are shown of each set, by label."""
+
+
+def score(scores: Scores, name: str, chips: list[Chip], data: Path, predict: Predict, view: View) -> None:
+    """Scores the chips of a set in a view."""
     for chip in chips:
-        seen = chip
-        if hide:
-            reflectance = chip.pixels()
-            reflectance[3] = np.nan
-            seen = Chip(chip.name, reflectance, chip.target, chip.metres)
+        seen = Chip(chip.name, view(chip.pixels()), chip.target, chip.metres)
         scores.add(chip, predict(seen), surfaces(name, chip, data))
 
 
@@ -206,20 +231,21 @@ class Sets:
             yield ALSO, [chip for _, chips in groups for chip in chips if chip.name.startswith(self.also)]
 
 
-def score_sets(sets: Sets, scored: list[tuple[Rival, Fold | None]], rgb: bool) -> dict[str, Scores]:
-    """Scores by set; with ``rgb`` each set once more without near-infrared.
+def score_sets(sets: Sets, scored: list[tuple[Rival, Fold | None]], views: Iterable[str]) -> dict[str, Scores]:
+    """Scores by set and view; scenes that were trained on are scored as they are.
 
     Each model comes with the fold that it was not trained on (None: the fixed split). Several folds are pooled.
     """
     found: dict[str, Scores] = {}
     for rival, fold in scored:
         for set_name, chips in sets.chips(fold):
-            for hide in (False, True) if rgb and set_name != ALSO else (False,):
-                if all(np.isnan(chip.pixels()[3]).all() for chip in chips) and not hide:
+            without = not any(has_nir(chip) for chip in chips)
+            for view in views if set_name != ALSO else ("",):
+                if without and view != RGB:
                     continue
-                label = f"{set_name}{', red green blue alone' if hide else ''}"
+                label = ", ".join(filter(None, (set_name, view)))
                 scores = found.setdefault(label, Scores(rival.threshold, rival.shadow_threshold))
-                score(scores, set_name, chips, sets.data, rival.predict, hide)
+                score(scores, set_name, chips, sets.data, rival.predict, VIEWS[view])
     return found
 
 
@@ -276,15 +302,16 @@ def main() -> None:
     if options.folds:
         paths = sorted(options.folds.glob("fold*/*.safetensors"))
         models = [by_model(str(path)) for path in paths if path.stem not in ("last", "state", "best")]
-        found = score_sets(sets, [(model, (k, len(models))) for k, model in enumerate(models)], True)
+        found = score_sets(sets, [(model, (k, len(models))) for k, model in enumerate(models)], VIEWS)
         parts.append(report(f"{models[0].name}, {len(models)} folds", found, options.out))
     for named in options.model or ([] if options.folds else ["fast"]):
-        found = score_sets(sets, [(rival := by_model(named), None)], True)
+        found = score_sets(sets, [(rival := by_model(named), None)], VIEWS)
         parts.append(report(rival.name, found, options.out))
         if options.record:
             record(find_model(named), found)
     if options.peer:
-        found = score_sets(sets, [(rival := by_ukis_csmask(), None)], False)
+        views = [view for view in VIEWS if view != RGB]  # it needs near-infrared
+        found = score_sets(sets, [(rival := by_ukis_csmask(), None)], views)
         parts.append(report(rival.name, found, options.out))
     (options.out / "accuracy.md").write_text("\n".join(parts), encoding="utf-8")
     print("\n".join(parts))

@@ -38,6 +38,9 @@ SHARES = {"biome": 0.8, "sparcs": 2.0, "catalogue": 1.0, "taught": 1.2, "chips":
 WINTER = SHARES | {"snow": 0.6, "snow, red green blue alone": 0.9}
 """Shares with more snow."""
 
+SOME_WINTER = SHARES | {"snow": 0.24, "snow, red green blue alone": 0.36}
+"""Shares with a little more snow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -45,12 +48,30 @@ class Stage:
 
     config: TrainConfig
     """Configuration of the run."""
-    start: tuple[str, ...] = ()
-    """Earlier stages from the mean of whose weights it starts; none: random weights."""
+    start: str | None = None
+    """The earlier model from whose weights it starts; None: random weights."""
     teachers: tuple[str, ...] = ()
-    """Earlier stages whose mean probability is taught beside the labels."""
+    """Earlier models whose mean probability is taught beside the labels."""
     shares: dict[str, float] = field(default_factory=SHARES.copy)
     """Relative shares of the sets in the samples."""
+
+    @property
+    def needs(self) -> set[str]:
+        """The models that must come before."""
+        return {*self.teachers, *([self.start] if self.start else [])}
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of the weights of earlier models."""
+
+    of: tuple[str, ...]
+    """Their names."""
+
+    @property
+    def needs(self) -> set[str]:
+        """The models that must come before."""
+        return set(self.of)
 
 
 PLAIN = TrainConfig(
@@ -65,33 +86,36 @@ FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, step
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
 FINISH = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
 SNOW = {f"snow-{seed}": replace(FINISH, steps=1_500, seed=seed) for seed in (41, 51, 52)}
+DAZZLED = {
+    f"dazzled-{seed}": replace(FINISH, steps=2_500, seed=seed, augment=replace(FINISH.augment, saturate=0.4))
+    for seed in (71, 72)
+}
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
 TEACHERS = {"wide": Stage(WIDE), "deep": Stage(DEEP)}
-RECIPES = {
+RECIPES: dict[str, dict[str, Stage | Mean]] = {
     "fast": {
         **TEACHERS,
         "first": Stage(FAST),
-        "labels": Stage(AGAIN, ("first",)),
-        "taught": Stage(AGAIN, ("first",), tuple(TEACHERS)),
-        "finish": Stage(FINISH, ("labels", "taught")),
-        **{name: Stage(config, ("labels", "finish"), shares=WINTER) for name, config in SNOW.items()},
+        "labels": Stage(AGAIN, "first"),
+        "taught": Stage(AGAIN, "first", tuple(TEACHERS)),
+        "both": Mean(("labels", "taught")),
+        "finish": Stage(FINISH, "both"),
+        "summer": Mean(("labels", "finish")),
+        **{name: Stage(config, "summer", shares=WINTER) for name, config in SNOW.items()},
+        "winter": Mean(tuple(SNOW)),
+        "year": Mean(("summer", "winter")),
+        **{name: Stage(config, "year", ("year",), SOME_WINTER) for name, config in DAZZLED.items()},
+        "fast": Mean(tuple(DAZZLED)),
     },
-    "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), (), tuple(TEACHERS))},
+    "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), None, tuple(TEACHERS))},
     "attention-unet": {
         **TEACHERS,
-        "attention-unet": Stage(replace(SEED, architecture="attention-unet"), (), tuple(TEACHERS)),
+        "attention-unet": Stage(replace(SEED, architecture="attention-unet"), None, tuple(TEACHERS)),
     },
 }
-"""The stages of each architecture, in order. A GPU takes minutes for them, a CPU days."""
-
-RESULTS = {
-    "fast": (("labels", "finish"), tuple(SNOW)),
-    "unet": (("unet",),),
-    "attention-unet": (("attention-unet",),),
-}
-"""Groups of stages: the model is the mean of the means of their weights."""
+"""The models on the way to each bundled one, in order; the last is it. A GPU takes minutes for them, a CPU days."""
 
 
 @click.command(help=__doc__)
@@ -124,49 +148,50 @@ def main(
     changed = tomllib.loads("\n".join(changes))
     if stage and stage not in RECIPES[arch]:
         raise click.UsageError(f"--stage {stage}: wanted {', '.join(RECIPES[arch])}")
-    results = ((stage,),) if stage else RESULTS[arch]
     for fold in range(folds) if folds else (None,):
         run = out if fold is None else out / f"fold{fold}"
         one_of = None if fold is None or folds is None else (fold, folds)
-        train_stages(data, run, arch, results, changed, one_of, device, resume).save(run / f"{arch}.safetensors")
+        model = train_stages(data, run, arch, stage or list(RECIPES[arch])[-1], changed, one_of, device, resume)
+        model.save(run / f"{arch}.safetensors")
 
 
 def train_stages(
     data: Path,
     run: Path,
     arch: str,
-    results: tuple[tuple[str, ...], ...],
+    last: str,
     changed: dict[str, Any],
     fold: Fold | None,
     device: str,
     resume: bool,
 ) -> Checkpoint:
-    """Trains the stages that the results need, each in a folder of its name; returns the model."""
+    """Trains the stages that the last one needs, each in a folder of its name; returns the model."""
     done: dict[str, Checkpoint] = {}
-    for name, stage in needed(arch, results).items():
-        groups = training_groups(data, stage.shares, fold)
+    for name, stage in needed(arch, last).items():
+        if isinstance(stage, Mean):
+            done[name] = mean([done[earlier] for earlier in stage.of])
+            continue
         done[name] = train(
-            groups,
+            training_groups(data, stage.shares, fold),
             [],
             update(stage.config, changed, "--set"),
             run / name,
-            start=mean([done[earlier] for earlier in stage.start]) if stage.start else None,
+            start=done[stage.start] if stage.start else None,
             teachers=[done[teacher] for teacher in stage.teachers],
             name=arch,
             device=device,
             resume=resume,
             report=_report,
         )
-    seen = Samples(training_groups(data, SHARES, fold), PLAIN.augment, PLAIN.seed)
-    return observed(mean([mean([done[name] for name in group]) for group in results]), seen, OBSERVED)
+    return observed(done[last], Samples(training_groups(data, SHARES, fold), PLAIN.augment, PLAIN.seed), OBSERVED)
 
 
-def needed(arch: str, results: tuple[tuple[str, ...], ...]) -> dict[str, Stage]:
-    """The stages without which the results cannot be trained, in order."""
-    stages, wanted = RECIPES[arch], {name for group in results for name in group}
+def needed(arch: str, last: str) -> dict[str, Stage | Mean]:
+    """The last stage and those without which it cannot be trained, in order."""
+    stages, wanted = RECIPES[arch], {last}
     for name in reversed(stages):  # each needs only earlier ones
         if name in wanted:
-            wanted.update(stages[name].start, stages[name].teachers)
+            wanted |= stages[name].needs
     return {name: stage for name, stage in stages.items() if name in wanted}
 
 

@@ -1,7 +1,7 @@
 """Teaching a network by the probabilities of others, beside the labels: distillation.
 
 Hinton et al. 2015, https://arxiv.org/abs/1503.02531. Teachers see the very samples that the network sees, as Beyer et
-al. 2022 advise, https://arxiv.org/abs/2106.05237.
+al. 2022 advise, https://arxiv.org/abs/2106.05237, but not saturated: the network learns to see through that.
 """
 
 from __future__ import annotations

@@ -131,14 +131,14 @@ def train(
     mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
-    for reflectance, target in loader:
-        reflectance, target = reflectance.to(place, non_blocking=True), target.to(place, non_blocking=True)
+    for batch in loader:
+        reflectance, target, unsaturated = (part.to(place, non_blocking=True) for part in batch)
         image = normalise(reflectance, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
             logits = network(image)
         value = loss(logits, target)
         if taught is not None:
-            value = LABELS * value + taught.loss(logits, reflectance)
+            value = LABELS * value + taught.loss(logits, unsaturated)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import simulated_chip as chip
 
-from geocloud.training.data.augment import Augment, coarsen
+from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, SATURATION, Augment, coarsen, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
 from geocloud.training.data.samples import Batches, Samples
 
@@ -57,6 +57,44 @@ def test_near_infrared_is_dropped_and_stays_missing_where_there_is_none():
     image, _ = dataclasses.replace(QUIET, clouds=1).sample(Chip("c", reflectance, GROUND.target), rng)
     assert np.isnan(image[3]).all()
     assert np.isfinite(image[:3]).all()
+
+
+@pytest.mark.parametrize(
+    ("limits", "radiance", "irradiance"),
+    [
+        (LANDSAT_5, (264, 365, 193, 221), (1536, 1796, 1983, 1031)),
+        (LANDSAT_7, (152.9, 196.5, 191.6, 241.1), (1533, 1812, 1997, 1039)),
+    ],
+)
+def test_older_sensors_saturate_where_their_radiance_ends(limits, radiance, irradiance):
+    """Highest radiance and the sun's irradiance of red, green, blue and nir: Chander, Markham and Helder 2009."""
+    ramp = np.linspace(0, 2, 50, dtype="float32")[None, None] * np.ones((4, 3, 1), "float32")
+    seen = saturate(ramp, limits, 30)
+    highest = np.pi * np.array(radiance) / (np.array(irradiance) * np.sin(np.radians(30)))
+    np.testing.assert_allclose(seen.max((1, 2)), highest, atol=2e-3)
+    assert (seen[ramp <= 0.6] == ramp[ramp <= 0.6]).all(), "what is darker stays"
+
+
+def test_saturated_samples_end_where_a_sensor_does():
+    bright = Chip("c", np.full((4, 96, 96), 9, "float32"), np.zeros((2, 96, 96), "uint8"))
+    saturated, rng = dataclasses.replace(QUIET, saturate=1), np.random.default_rng(0)
+    ends = [saturated.saturated(saturated.sample(bright, rng)[0], rng).max((1, 2)) for _ in range(60)]
+    found = [
+        [np.allclose(end / end[0], np.array(limits) / limits[0], rtol=1e-3) for limits in SATURATION] for end in ends
+    ]
+    assert (np.sum(found, 1) == 1).all()
+    assert np.any(found, 0).all(), "all four sensors and gains, at any height of the sun"
+
+
+def test_the_network_sees_saturated_what_teachers_see_as_it_is():
+    saturating = dataclasses.replace(QUIET, size=64, saturate=1)
+    bright = Chip("c", chip().pixels() + 1, chip().target)
+    seen, target, whole = Samples([(1.0, [bright])], saturating, 3)[0]
+    assert (seen.amax((1, 2)) < whole.amax((1, 2))).all()
+    assert (whole > 1).float().mean() > 0.9
+    _, same, again = Samples([(1.0, [bright])], QUIET, 3)[0]
+    assert (whole == again).all(), "a sample is saturated last"
+    assert (target == same).all()
 
 
 @pytest.mark.parametrize(("metres", "factors"), [(10.0, {1, 2, 3}), (20.0, {1, 2}), (30.0, {1, 2})])

@@ -22,6 +22,7 @@ from geocloud.training.data.chips import UNKNOWN
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.metrics import Confusion
 from geocloud.training.run import train_on
+from geocloud.training.teachers import Teachers
 from geocloud.training.train import BEST, LAST, STATE, probabilities, train
 
 QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
@@ -146,6 +147,16 @@ def test_a_teacher_teaches_where_nothing_is_labelled(tmp_path):
     assert made.training["teachers"] == ["model"]
     with pytest.raises(CheckpointError, match="had another teacher"):
         train([(1.0, blank)], [], SMALL, run, resume=True)
+
+
+def test_teachers_are_shown_samples_as_they_are_without_saturation(monkeypatch):
+    teacher, shown = train([(1.0, CHIPS)], [], SMALL), []
+    monkeypatch.setattr(Teachers, "loss", lambda self, logits, reflectance: shown.append(reflectance) or logits.mean())
+    bright = [dataclasses.replace(each, reflectance=each.pixels() + 2) for each in CHIPS]
+    saturating = dataclasses.replace(SMALL, augment=dataclasses.replace(QUIET, saturate=1))
+    train([(1.0, bright)], [], saturating, teachers=[teacher])
+    assert len(shown) == SMALL.steps
+    assert all((batch > 1.8).float().mean() > 0.9 for batch in shown), "no sensor's limit is as high"
 
 
 @pytest.mark.parametrize("architecture", ["unet", "attention-unet"])

@@ -20,6 +20,20 @@ FINE, MIDDLE = 12.0, 22.0
 FIELDS = 200
 """Number of fractal fields from which simulated clouds are drawn."""
 
+LANDSAT_5 = (0.540, 0.638, 0.306, 0.673)
+LANDSAT_7_HIGH = (0.313, 0.341, 0.301, 0.476)
+LANDSAT_7_LOW = (0.480, 0.522, 0.462, 0.729)
+LANDSAT_7 = (*LANDSAT_7_HIGH[:3], LANDSAT_7_LOW[3])
+"""Reflectance at which red, green, blue and near-infrared saturate under a sun in the zenith: π LMAX / ESUN of Chander,
+Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007. LANDSAT_7 is used over land under a high sun.
+"""
+
+SATURATION = (LANDSAT_5, LANDSAT_7_HIGH, LANDSAT_7_LOW, LANDSAT_7)
+"""Limits that samples are saturated at."""
+
+SUN = (25.0, 65.0)
+"""Range of the sun's elevation in degrees for saturated samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Augment:
@@ -34,14 +48,17 @@ class Augment:
     dim: float = 0.6
     """Reflectance is multiplied by 0.45 to 1.15, as Level-1 scenes not corrected for the sun's elevation are darker."""
     saturate: float = 0.15
-    """Reflectance is clipped at 0.5 to 1, as older sensors saturate."""
+    """Each band is clipped where Landsat 5 or 7 would saturate, see `SATURATION`."""
     wedge: float = 0.1
     """No data on one side of a random line, as at the slanted edge of a Landsat scene."""
     drop_nir: float = 0.15
     """Near-infrared is missing."""
 
     def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
-        """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`."""
+        """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`.
+
+        It is not saturated: see `saturated`.
+        """
         image, target = self._crop(chip, rng)
         turns = int(rng.integers(4))
         image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
@@ -58,14 +75,18 @@ class Augment:
         image *= 1 + rng.normal(0, 0.02, (4, 1, 1)).astype("float32")
         image += HAZE * np.float32(rng.uniform(-0.03, 0.04))
         image += rng.standard_normal(image.shape, "float32") * np.float32(rng.uniform(0.0005, 0.004))
-        if rng.random() < self.saturate:
-            image = np.minimum(image, np.float32(rng.uniform(0.5, 1.0)))
         if rng.random() < self.wedge:
             self._cut_wedge(image, rng)
         if no_nir or rng.random() < self.drop_nir:
             image[3] = np.nan
         target[:, np.isnan(image[:3]).any(0)] = UNKNOWN
         return image, target
+
+    def saturated(self, image: Array, rng: np.random.Generator) -> Array:
+        """A sample's reflectance, by chance as a random sensor under a random sun would saturate."""
+        if rng.random() < self.saturate:
+            return saturate(image, SATURATION[rng.integers(len(SATURATION))], rng.uniform(*SUN))
+        return image
 
     def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
         """A random square of the chip, possibly averaged to coarser pixels; mirrored where the chip is smaller."""
@@ -84,6 +105,12 @@ class Augment:
         rows, cols = np.mgrid[: self.size, : self.size] - self.size / 2
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(-0.1, 0.65) * self.size
         image[:, rows * np.sin(angle) + cols * np.cos(angle) > distance] = np.nan
+
+
+def saturate(reflectance: Array, limits: tuple[float, ...], elevation: float) -> Array:
+    """Clips reflectance ``(4, h, w)`` at a sensor's limits, which are higher the lower the sun stands (in degrees)."""
+    highest = np.array(limits, "float32") / np.float32(np.sin(np.radians(elevation)))
+    return np.minimum(reflectance, highest[:, None, None])
 
 
 def coarsen(image: Array, target: Target, factor: int) -> tuple[Array, Target]:
