@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from geocloud.tiling.array import predict_image
+from geocloud.tiling.looks import TIMES
 from geocloud.tiling.model import PlainFunction
 
 BRIGHT, DARK = 0.4, 0.1
 
 
 class Model:
-    """Finds the probability that near-infrared holds and, without it, a tenth of blue. Keeps what it was shown."""
+    """Finds the probability in near-infrared and, without it, a tenth of rounded blue. Keeps what it was shown."""
 
     looks_twice, classes = True, 2
 
@@ -19,13 +20,14 @@ class Model:
 
     def __call__(self, tiles):
         self.shown.append(tiles.copy())
-        cloud = np.where(np.isnan(tiles[:, 3]), tiles[:, 2] / 10, tiles[:, 3])
+        cloud = np.where(np.isnan(tiles[:, 3]), tiles[:, 2].round(2) / 10, tiles[:, 3])
         return np.stack([cloud, np.full_like(cloud, 0.5)], 1)
 
 
 def scene(height=64, width=96, ground=BRIGHT, probability=0.9):
     image = np.full((4, height, width), ground, "float32")
     image[2], image[3] = 0.5, probability
+    image[:3] += np.linspace(0, 1e-3, height * width, dtype="float32").reshape(height, width)  # not saturated
     return image
 
 
@@ -37,11 +39,11 @@ def masked(image, metres=30.0, model=None):
 @pytest.mark.parametrize("shape", [(64, 96), (61, 97)])
 def test_bright_cloud_that_the_second_look_does_not_find_is_taken_back(shape):
     image = scene(*shape)
-    image[:2, :6], image[3, 40:] = DARK, 0.2
+    image[:2, :6], image[3, 40:] = DARK, 0.15
     found = masked(image)
     np.testing.assert_allclose(found[0, :6], 0.9, atol=1e-6)  # dark: not doubted
-    np.testing.assert_allclose(found[0, 6:40], 8 * 0.05, atol=1e-6)
-    np.testing.assert_allclose(found[0, 40:], 0.2, atol=1e-6)  # less than it may be
+    np.testing.assert_allclose(found[0, 6:40], TIMES * 0.05, atol=1e-6)
+    np.testing.assert_allclose(found[0, 40:], 0.15, atol=1e-6)  # less than it may be
     np.testing.assert_allclose(found[1], 0.5, atol=1e-6)
 
 
@@ -51,12 +53,21 @@ def test_bright_tops_of_dark_cloud_stay():
     np.testing.assert_allclose(masked(image)[0], 0.9, atol=1e-6)
 
 
+def test_what_saturates_the_sensor_stays():
+    """A third of the bright ground is as bright as its blue band can tell."""
+    image = scene()
+    image[2, :, 60:] = 0.6
+    found = masked(image)[0]
+    np.testing.assert_allclose(found[:, 60:], 0.9, atol=1e-6)
+    np.testing.assert_allclose(found[:, :57], TIMES * 0.05, atol=1e-6)
+
+
 def test_cloud_near_to_what_the_second_look_finds_is_kept():
     image = scene()
-    image[2, 30:33, 45:48] = 0.9  # one square of the second look, among much that is doubted
+    image[2, 30:33, 45:48] += 0.4  # one square of the second look, among much that is doubted
     found = masked(image)[0]
-    np.testing.assert_allclose(found[27:36, 42:51], 8 * 0.09, atol=1e-6)
-    assert np.isclose(found, 8 * 0.09, atol=1e-6).sum() == 81
+    np.testing.assert_allclose(found[27:36, 42:51], TIMES * 0.09, atol=1e-6)
+    assert np.isclose(found, TIMES * 0.09, atol=1e-6).sum() == 81
 
 
 def test_the_second_look_sees_means_without_near_infrared():
@@ -97,7 +108,7 @@ def test_however_it_is_cut_into_tiles_a_scene_is_seen_in_the_same_squares():
         predict_image(predict, image, tile_size=size, overlap=overlap)[0]
         for size, overlap in ((512, 0), (224, 96), (320, 128))
     )
-    assert 0.3 < np.nanmean(whole) < 0.6
+    assert 0.15 < np.nanmean(whole) < 0.3
     for other in cut:
         np.testing.assert_allclose(other, whole, atol=0.01)
 
@@ -111,7 +122,7 @@ def test_what_a_model_finds_where_there_is_no_data_does_not_count(there):
         return np.where(np.isnan(tiles[:, 0]), np.float32(there), Model()(tiles)[:, 0])
 
     found = predict_image(PlainFunction(predict, looks_twice=True), image, pixel_size=30.0)[0]
-    np.testing.assert_allclose(found[:, :60], 8 * 0.05, atol=1e-6)
+    np.testing.assert_allclose(found[:, :60], TIMES * 0.05, atol=1e-6)
     assert np.isnan(found[:, 60:]).all()
 
 
@@ -126,7 +137,7 @@ def test_what_a_function_returns_is_left_as_it_is():
         return np.broadcast_to(np.float32(0.9), tiles[:, 3:].shape)
 
     found = predict_image(PlainFunction(part_of_its_input, looks_twice=True), scene(), pixel_size=30.0)
-    np.testing.assert_allclose(found, 8 * 0.05, atol=1e-6)  # taken back, and not in what it was shown
+    np.testing.assert_allclose(found, TIMES * 0.05, atol=1e-3)  # taken back, and not in what it was shown
     np.testing.assert_array_equal(*shown[0])
     np.testing.assert_allclose(predict_image(PlainFunction(read_only, looks_twice=True), scene()), 0.9, atol=1e-6)
 
@@ -137,7 +148,7 @@ def test_a_bright_tile_beside_a_dark_one():
     predict = PlainFunction(Model(), looks_twice=True, classes=2, batch=2)
     found = predict_image(predict, image.swapaxes(1, 2), tile_size=128, overlap=0, pixel_size=30.0)[0].T
     np.testing.assert_allclose(found[:128], 0.9, atol=1e-6)
-    np.testing.assert_allclose(found[128:], 8 * 0.05, atol=1e-6)
+    np.testing.assert_allclose(found[128:], TIMES * 0.05, atol=1e-6)
 
 
 def test_a_plain_function_is_asked_once():

@@ -2,8 +2,9 @@
 
 Bright bare ground looks like cloud in near-infrared, which soil and cloud share, and in small pixels, to which its
 surroundings are far away. The second look sees past both. Cloud is taken back where three things come together: it is
-bright, as thin cloud over dark ground, which the second look may miss, is not; the second look finds next to nothing;
-and so it does for most of the cloud around. What it gains is told in docs/training-log.md.
+bright, as thin cloud over dark ground, which the second look may miss, is not, yet not so bright that it saturates the
+sensor, as ground hardly ever does; the second look finds next to nothing; and so it does for most of the cloud around.
+What it gains is told in docs/training-log.md.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ COARSER = 3
 LARGEST = 45.0
 """Pixel size in metres up to which a model looks twice: at larger pixels the second look would miss small clouds."""
 
-BRIGHT = 0.13
+BRIGHT = 0.15
 """Reflectance in the darkest of red, green and blue above which cloud is doubted."""
 
 FOUND = 0.1
 """Probability above which cloud is doubted."""
 
-TIMES = 8.0
+TIMES = 4.0
 """Cloud may be so many times as probable as the second look finds it, in the highest of the 3×3 pixels around."""
 
 AROUND = 35
@@ -41,6 +42,9 @@ AROUND = 35
 
 Single bright tops of a thin cloud would leave holes in it.
 """
+
+PLATEAU = 1e-3
+"""Share of a tile's pixels that have its highest value in a band if the sensor is saturated."""
 
 
 def looks(predict: Predict, metres: float | None) -> Look:
@@ -67,7 +71,8 @@ def look_twice(
         beyond = [(at % unit, -(at + size) % unit) for at, size in zip(start, cloud.shape, strict=True)]
         coarse = average(np.pad(tile[:3], [(0, 0), *beyond], "symmetric"), COARSER)
         first = np.pad(np.where(np.isnan(tile[0]), 0, cloud), beyond, "symmetric")[1::COARSER, 1::COARSER]  # centres
-        bright = coarse.min(0) > BRIGHT
+        dazzling = np.pad(_saturated(tile[:3]), beyond, "symmetric").astype("float32")
+        bright = (coarse.min(0) > BRIGHT) & (average(dazzling[None], COARSER)[0] == 0)
         if (bright & (first > FOUND)).any():
             most = TIMES * _highest_around(_look_again(predict, coarse))
             doubted = _sum_around(np.where(bright & (most < first), first, 0)) > _sum_around(first) / 2
@@ -75,6 +80,12 @@ def look_twice(
             inside = tuple(slice(before, before + size) for (before, _), size in zip(beyond, cloud.shape, strict=True))
             np.minimum(cloud, most.repeat(COARSER, 0).repeat(COARSER, 1)[inside], out=cloud)
     return found
+
+
+def _saturated(bands: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where a sensor is saturated in any band, ``(h, w)``: colours, all that a second look sees, are wrong there."""
+    at_top = bands == np.fmax.reduce(bands, (1, 2), keepdims=True)
+    return (at_top & (at_top.mean((1, 2), keepdims=True) > PLATEAU)).any(0)
 
 
 def _look_again(predict: Predict, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
