@@ -1,6 +1,7 @@
 """Accuracy on real scenes that no bundled model was trained on: ``python benchmarks/accuracy.py DATA [--out DIR]``.
 
-DATA is the folder that `recipes/material.py` describes; its validation scenes are scored. ``--model`` selects models
+DATA is the folder that `recipes/material.py` describes; its validation scenes are scored, as they are, without
+near-infrared, and clipped where Landsat 5 and 7 saturate. ``--model`` selects models
 (NAME or PATH, repeatable), ``--folds RUN`` those of a cross-validation; ``--peer ukis-csmask`` scores that program too,
 if it is installed. ``--leave-out NAME`` leaves scenes out (SPARCS' ice sheet is LC82151102013360), ``--also NAME`` adds
 scenes that were trained on, as a set of their own. DIR receives accuracy.md and, for each set, pictures of the ten

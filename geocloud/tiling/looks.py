@@ -71,10 +71,11 @@ def look_twice(
         beyond = [(at % unit, -(at + size) % unit) for at, size in zip(start, cloud.shape, strict=True)]
         coarse = average(np.pad(tile[:3], [(0, 0), *beyond], "symmetric"), COARSER)
         first = np.pad(np.where(np.isnan(tile[0]), 0, cloud), beyond, "symmetric")[1::COARSER, 1::COARSER]  # centres
-        dazzling = np.pad(_saturated(tile[:3]), beyond, "symmetric").astype("float32")
-        bright = (coarse.min(0) > BRIGHT) & (average(dazzling[None], COARSER)[0] == 0)
+        bright = coarse.min(0) > BRIGHT
         if (bright & (first > FOUND)).any():
             most = TIMES * _highest_around(_look_again(predict, coarse))
+            dazzling = np.pad(_saturated(tile[:3]), beyond, "symmetric").astype("float32")
+            bright &= average(dazzling[None], COARSER)[0] == 0
             doubted = _sum_around(np.where(bright & (most < first), first, 0)) > _sum_around(first) / 2
             most = np.where(bright & (first > FOUND) & doubted, most, 1).astype("float32")
             inside = tuple(slice(before, before + size) for (before, _), size in zip(beyond, cloud.shape, strict=True))

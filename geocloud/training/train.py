@@ -132,13 +132,13 @@ def train(
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
     for batch in loader:
-        reflectance, target, unsaturated = (part.to(place, non_blocking=True) for part in batch)
+        reflectance, target = (part.to(place, non_blocking=True) for part in batch[:2])
         image = normalise(reflectance, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
             logits = network(image)
         value = loss(logits, target)
         if taught is not None:
-            value = LABELS * value + taught.loss(logits, unsaturated)
+            value = LABELS * value + taught.loss(logits, batch[2].to(place, non_blocking=True))
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
