@@ -47,6 +47,12 @@ def test_bright_cloud_that_the_second_look_does_not_find_is_taken_back(shape):
     np.testing.assert_allclose(found[1], 0.5, atol=1e-6)
 
 
+def test_soil_is_as_bright_as_its_red():
+    image = scene(ground=DARK)
+    image[0] += BRIGHT
+    np.testing.assert_allclose(masked(image)[0], TIMES * 0.05, atol=1e-6)
+
+
 def test_bright_tops_of_dark_cloud_stay():
     image = scene(ground=DARK)
     image[:2, 30:42, 45:60] = BRIGHT

@@ -2,8 +2,9 @@
 
 Bright bare ground looks like cloud in near-infrared, which soil and cloud share, and in small pixels, to which its
 surroundings are far away. The second look sees past both. Cloud is taken back where three things come together: it is
-bright, as thin cloud over dark ground, which the second look may miss, is not, yet not so bright that it saturates the
-sensor, as ground hardly ever does; the second look finds next to nothing; and so it does for most of the cloud around.
+bright in red, as thin cloud over dark ground, which the second look may miss, is not, yet not so bright that it
+saturates the sensor, as ground hardly ever does; the second look finds next to nothing; and so it does for most of the
+cloud around.
 What it gains is told in docs/training-log.md.
 """
 
@@ -28,8 +29,8 @@ COARSER = 3
 LARGEST = 45.0
 """Pixel size in metres up to which a model looks twice: at larger pixels the second look would miss small clouds."""
 
-BRIGHT = 0.15
-"""Reflectance in the darkest of red, green and blue above which cloud is doubted."""
+BRIGHT = 0.16
+"""Reflectance in red above which cloud is doubted: soil is brightest there, thin cloud over dark ground in blue."""
 
 FOUND = 0.1
 """Probability above which cloud is doubted."""
@@ -71,7 +72,7 @@ def look_twice(
         beyond = [(at % unit, -(at + size) % unit) for at, size in zip(start, cloud.shape, strict=True)]
         coarse = average(np.pad(tile[:3], [(0, 0), *beyond], "symmetric"), COARSER)
         first = np.pad(np.where(np.isnan(tile[0]), 0, cloud), beyond, "symmetric")[1::COARSER, 1::COARSER]  # centres
-        bright = coarse.min(0) > BRIGHT
+        bright = coarse[0] > BRIGHT
         if (bright & (first > FOUND)).any():
             most = TIMES * _highest_around(_look_again(predict, coarse))
             dazzling = np.pad(_saturated(tile[:3]), beyond, "symmetric").astype("float32")
