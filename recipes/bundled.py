@@ -26,7 +26,7 @@ from recipes.material import Fold, training_groups
 THRESHOLD = 0.35
 """Threshold of cloud, the best for most validation sets: see docs/training-log.md."""
 
-SHADOW_THRESHOLD = 0.07
+SHADOW_THRESHOLD = 0.05
 """Threshold of shadow, at which two thirds of the shadow are found, and seven tenths of what is found are shadow."""
 
 OBSERVED = 400
@@ -86,10 +86,9 @@ FAST = replace(PLAIN, options={"width": 24, "levels": 4}, looks_twice=True, step
 AGAIN = replace(FAST, steps=19_500, learning_rate=2e-3, seed=32)
 FINISH = replace(FAST, steps=2_000, batch=6, learning_rate=1e-3, seed=41)
 SNOW = {f"snow-{seed}": replace(FINISH, steps=1_500, seed=seed) for seed in (41, 51, 52)}
-DAZZLED = {
-    f"dazzled-{seed}": replace(FINISH, steps=2_500, seed=seed, augment=replace(FINISH.augment, saturate=0.4))
-    for seed in (71, 72)
-}
+OFTEN_SATURATED = replace(FINISH, augment=replace(FINISH.augment, saturate=0.4))
+DAZZLED = {f"dazzled-{seed}": replace(OFTEN_SATURATED, steps=2_500, seed=seed) for seed in (71, 72)}
+GENTLE = {f"gentle-{seed}": replace(OFTEN_SATURATED, steps=2_000, learning_rate=2e-4, seed=seed) for seed in (111, 113)}
 WIDE = replace(PLAIN, options={"width": 64, "levels": 4}, steps=16_500, learning_rate=2e-3, seed=1)
 DEEP = replace(WIDE, options={"width": 48, "levels": 5, "widest": 384}, seed=2)
 SEED = replace(PLAIN, options={"width": 16}, steps=6_500)
@@ -107,7 +106,9 @@ RECIPES: dict[str, dict[str, Stage | Mean]] = {
         "winter": Mean(tuple(SNOW)),
         "year": Mean(("summer", "winter")),
         **{name: Stage(config, "year", ("year",), SOME_WINTER) for name, config in DAZZLED.items()},
-        "fast": Mean((*DAZZLED, "year")),
+        "dazzled": Mean((*DAZZLED, "year")),
+        **{name: Stage(config, "dazzled", ("year",), SOME_WINTER) for name, config in GENTLE.items()},
+        "fast": Mean(tuple(GENTLE)),
     },
     "unet": {**TEACHERS, "unet": Stage(replace(SEED, architecture="unet"), None, tuple(TEACHERS))},
     "attention-unet": {
