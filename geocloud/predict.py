@@ -81,7 +81,6 @@ class Predictor:
         self.shadow_threshold = checkpoint.shadow_threshold
         self.pixel_size = checkpoint.pixel_size
         self.optional_nir = checkpoint.optional_nir
-        self.looks_twice = checkpoint.looks_twice
         self.classes = checkpoint.classes
         self._runner = find_runner(checkpoint, device, Precision(precision), threads)
         self.device, self.precision = self._runner.device, self._runner.precision
@@ -91,8 +90,7 @@ class Predictor:
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
-        It looks once, whatever `looks_twice` says. H and W must be multiples of the network's stride. The result is
-        meaningless where there is no data.
+        H and W must be multiples of the network's stride. The result is meaningless where there is no data.
         """
         parts, first = [], 0
         while first < len(reflectance):
@@ -132,8 +130,8 @@ class Predictor:
             valid: ``(h, w)``, True where there is data; None: where all bands are finite.
             tile_size: Largest side of a tile in pixels; None: the fastest.
             overlap: Pixels by which tiles overlap.
-            pixel_size: In metres. An image finer than 20 m is resampled to the pixel size that the model was trained
-                on, and the probability back; None: no resampling, as for pixels of 30 m.
+            pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
+                probability interpolated back; None: no resampling, as for pixels of 30 m.
 
         Returns:
             Probability ``(classes, h, w)``, NaN where there is no data.

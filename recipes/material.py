@@ -1,12 +1,13 @@
-"""The data of the bundled models: files, labels, and the split into training and validation.
+"""Training and validation data of the bundled models: files, labels and the split.
 
-All images of a set that show the same place, or come from the same scene, are on the same side of the split.
+Images of one place, or cut from one scene, are on the same side of the split.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.errors import DatasetError
+from geocloud.training.data.augment import METRES, coarsen
 from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
 from geocloud.training.data.samples import Group
 
-EVERY = 5
-"""One scene in so many of `biome`, `sparcs` and `catalogue` is held out for validation."""
-
-BRIGHT = 0.3
-"""Reflectance of the darkest of red, green and blue above which ground is as bright as cloud."""
+EVERY = {"biome": 3, "sparcs": 5, "catalogue": 5}
+"""One scene in so many is held out for validation."""
 
 HELD_OUT = {
     "taught": (
@@ -31,14 +30,21 @@ HELD_OUT = {
         "s2_cloudy_ROIs1970_fall_139", "sen12mscr_4",
     ),
     "clear": ("s2_river_w_india", "s2l1c_rois1158_spring_15", "s2l2a_arid_australia", "s2l2a_varilhes"),
+    "fields": ("s2_toa_l1c_terramesh_s_chile", "s2_toa_l1c_eolearn_slovenia_scene4"),
     "chips": ("oncloudn_3",),
+    "winter": ("",),
     "weak": ("",),
 }  # fmt: skip
 """Prefixes of the names of places held out for validation, by set."""
 
-
 TIMES_AND_PARTS = re.compile(r"_ImgNo.*$|(_\d\d){2}_\d{4}$|_?p?\d+(_p?\d+)?(_clear|_cloudy)?(_\d\dm)?$")
-"""What differs between names of images of one place. Neighbouring places of a series count as one too."""
+"""The part of a name that differs between images of one place. Neighbouring places of a series count as one too."""
+
+SATURATED = 0.98
+"""Reflectance from which a band of the catalogue, saved in 8 bits, is saturated."""
+
+BRIGHT = 0.3
+"""Reflectance of the darkest of red, green and blue above which ground is as bright as cloud."""
 
 Fold = tuple[int, int]
 """(k, count): the fold held out for validation in a cross-validation, counted from 0."""
@@ -46,7 +52,7 @@ Fold = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One set of labelled images."""
+    """A set of labelled images."""
 
     name: str
     """As in shares and tables."""
@@ -55,39 +61,47 @@ class Source:
     read: Callable[[Path], Chip]
     """Reads an image with its labels."""
 
-    def chips(self, data: Path, validation: bool, fold: Fold | None = None) -> list[Chip]:
-        """The training or validation chips, by the fixed split or by that of a fold."""
+    def training(self, data: Path, fold: Fold | None = None) -> list[Chip]:
+        """The chips to train on, finer ones averaged to `METRES`."""
+        held = set(self.held_out(data, fold))
+        return [averaged(self.read(path)) for path in self.paths(data) if path not in held]
+
+    def held_out(self, data: Path, fold: Fold | None = None) -> list[Path]:
+        """The images held out for validation, by the fixed split or by that of a fold."""
         paths = self.paths(data)
-        if fold is None:
-            chosen = [path for path in paths if self._validates(path, paths) == validation]
-        else:
+        if fold is not None:
             places = sorted({self.place(path) for path in paths})
-            chosen = [p for p in paths if (places.index(self.place(p)) % fold[1] == fold[0]) == validation]
-        return [self.read(path) for path in chosen]
+            return [path for path in paths if places.index(self.place(path)) % fold[1] == fold[0]]
+        if self.name in EVERY:
+            return paths[EVERY[self.name] - 1 :: EVERY[self.name]]
+        return [path for path in paths if path.name.startswith(HELD_OUT.get(self.name, ("/",)))]
 
     def place(self, path: Path) -> str:
         """The part of an image's name that all images of its place share."""
-        if self.name in ("biome", "sparcs", "catalogue", "chips"):
+        if self.name in (*EVERY, "chips"):
             return path.stem  # each from another scene
         return TIMES_AND_PARTS.sub("", path.stem)
 
     def paths(self, data: Path) -> list[Path]:
         """Its images, sorted. Raises DatasetError if there are none."""
-        found = sorted(p for p in data.glob(self.pattern) if not p.stem.endswith(("_label", "_probability")))
-        if not found:
+        paths = sorted(p for p in data.glob(self.pattern) if not p.stem.endswith(("_label", "_probability")))
+        if not paths:
             raise DatasetError(f"{data / self.pattern}: no such files; the recipe needs them")
-        return found
+        return paths
 
-    def _validates(self, path: Path, paths: list[Path]) -> bool:
-        if self.name in HELD_OUT:
-            return path.name.startswith(HELD_OUT[self.name])
-        return paths.index(path) % EVERY == EVERY - 1
+
+def averaged(chip: Chip) -> Chip:
+    """A chip at `METRES`, as the pipeline shows finer scenes to a model."""
+    if chip.metres >= METRES:
+        return chip
+    reflectance, target = coarsen(chip.pixels(), chip.target, METRES / chip.metres)
+    return Chip(chip.name, reflectance.astype("float16"), target, METRES)
 
 
 def read_tif(path: Path) -> NDArray[np.float16]:
-    """A four-band GeoTIFF of reflectance × 10 000, no data 65535 → ``(4, h, w)``, NaN where there is no data."""
+    """The first four bands of a GeoTIFF, reflectance × 10 000 → ``(4, h, w)``, NaN where any of them is 65535."""
     with rasterio.open(path) as dataset:
-        values = dataset.read()
+        values = dataset.read([1, 2, 3, 4])
     return np.where((values == 65_535).any(0), np.nan, values * np.float32(1e-4)).astype("float16")
 
 
@@ -131,10 +145,17 @@ def sparcs(path: Path) -> Chip:
 
 
 def catalogue(path: Path) -> Chip:
-    """Sentinel-2 Cloud Mask Catalogue: red, green, blue only; generous masks."""
+    """Sentinel-2 Cloud Mask Catalogue: red, green, blue in 8 bits; masks by hand."""
     rgb = np.array(Image.open(path)).transpose(2, 0, 1).astype("float32") / 255
     cloud = np.array(Image.open(path.parent.parent / "masks" / f"{path.stem}.png")) * CLOUD
-    return chip(path, np.concatenate([rgb, np.full_like(rgb[:1], np.nan)]).astype("float16"), cloud_only(cloud), 40)
+    return chip(path, np.concatenate([rgb, np.full_like(rgb[:1], np.nan)]).astype("float16"), cloud_only(cloud), 45)
+
+
+def unsaturated(path: Path) -> Chip:
+    """A scene of the catalogue; saturated ground, white as overcast is, is unknown."""
+    scene = catalogue(path)
+    scene.target[:, saturated_ground(scene)] = UNKNOWN
+    return scene
 
 
 def taught(path: Path) -> Chip:
@@ -147,14 +168,22 @@ def taught(path: Path) -> Chip:
 def labelled(path: Path) -> Chip:
     """Sentinel-2 images with masks drawn by hand (`s2_labelled`) or made automatically (`weak`)."""
     codes = read_codes(path.with_name(f"{path.stem}_label.tif"))
-    cloud = np.where(codes > 1, UNKNOWN, codes * CLOUD)
-    return chip(path, read_tif(path), cloud_only(cloud), 10)
+    return chip(path, read_tif(path), cloud_only(np.where(codes > 1, UNKNOWN, codes * CLOUD)), 10)
 
 
 def clear(path: Path) -> Chip:
     """Images without cloud and shadow."""
     values = read_tif(path)
-    return chip(path, values, np.full((2, *values.shape[1:]), CLEAR, "uint8"), 30 if "l8" in path.stem else 20)
+    metres = 10 if path.stem.endswith("_10m") else 30 if path.stem.startswith("l8") else 20
+    return chip(path, values, np.full((2, *values.shape[1:]), CLEAR, "uint8"), metres)
+
+
+def glacier(path: Path) -> Chip:
+    """Clear Alpine glaciers whose red and green are imputed: 8 % too bright or dark at random, image by image."""
+    scene = clear(path)
+    gain = np.random.default_rng(zlib.crc32(path.stem.encode())).normal(1, 0.08, (2, 1, 1))
+    scene.reflectance[:2] *= gain.astype("float16")
+    return scene
 
 
 SOURCES = {
@@ -162,46 +191,51 @@ SOURCES = {
     for source in (
         Source("biome", "l8biome/images/*.tif", biome),
         Source("sparcs", "sparcs/images/*.jpg", sparcs),
-        Source("catalogue", "catalogue/images/*.jpg", catalogue),
+        Source("catalogue", "catalogue/images/*.jpg", unsaturated),
         Source("taught", "taught/*m.tif", taught),
         Source("chips", "s2_labelled/*.tif", labelled),
         Source("clear", "backgrounds/*.tif", clear),
+        Source("glaciers", "snow/swiss/*.tif", glacier),  # two bands imputed: to train on, not to score
+        Source("fields", "more/s2_toa_l1c_*[!01]_10m.tif", clear),
+        Source("winter", "snow/*m.tif", clear),
         Source("weak", "weak/*.tif", labelled),  # share-alike labels: for validation only
     )
 }
 
 
+def saturated_ground(chip: Chip) -> NDArray[np.bool_]:
+    """``(h, w)``, True where clear ground is saturated in red, green and blue."""
+    return (chip.pixels()[:3].min(0) >= SATURATED) & (chip.target[0] == CLEAR)
+
+
 def bright_ground(chip: Chip) -> NDArray[np.bool_]:
-    """Where a chip is clear and as bright as cloud, ``(h, w)``: snow, ice, salt, sand."""
+    """``(h, w)``, True where a chip is clear and as bright as cloud: snow, ice, salt, sand."""
     return (chip.pixels()[:3].min(0) > BRIGHT) & (chip.target[0] <= CLOUD // 10)
 
 
-def snowy(chip: Chip) -> bool:
-    """Whether more than a tenth of a chip is bright ground."""
-    return bool(bright_ground(chip).mean() > 0.1)
-
-
 def has_nir(chip: Chip) -> bool:
-    """Whether a chip has near-infrared."""
+    """True if a chip has near-infrared."""
     return bool(np.isfinite(chip.reflectance[3]).any())
-
-
-CHOSEN: dict[str, Callable[[Chip], bool]] = {
-    "snow": lambda chip: has_nir(chip) and snowy(chip),
-    "snow, red green blue alone": lambda chip: not has_nir(chip) and snowy(chip),
-}
-"""Sets that are chosen from the training chips of all others, to be drawn more often."""
 
 
 def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
     """The training chips of the named sets, each with its share of the samples. Raises DatasetError."""
-    sets = {name: SOURCES[name].chips(data, False, fold) for name in shares if name in SOURCES}
-    every = [chip for chips in sets.values() for chip in chips]
-    sets |= {name: [chip for chip in every if CHOSEN[name](chip)] for name in shares if name in CHOSEN}
-    return [(share, sets[name]) for name, share in shares.items()]
+    return [(share, SOURCES[name].training(data, fold)) for name, share in shares.items()]
 
 
-def validation_sets(data: Path, fold: Fold | None = None) -> Iterator[tuple[str, list[Chip]]]:
-    """The validation chips, by set. Raises DatasetError."""
-    for name, source in SOURCES.items():
-        yield name, source.chips(data, True, fold)
+def validation_chips(source: Source, data: Path, half: int | None = None, fold: Fold | None = None) -> list[Chip]:
+    """The validation chips of a set, labels as given.
+
+    Args:
+        source: The set.
+        data: The data folder.
+        half: 0 the places that thresholds are chosen on, 1 those that scores are published of; None: all.
+        fold: The fold of a cross-validation.
+
+    Raises:
+        DatasetError: No such files.
+    """
+    paths = source.held_out(data, fold)
+    places = sorted({source.place(path) for path in paths})
+    read = catalogue if source.name == "catalogue" else source.read
+    return [read(path) for path in paths if half is None or places.index(source.place(path)) % 2 == half]

@@ -199,7 +199,7 @@ _MASKING = [
         "--working-resolution",
         metavar="METRES|native",
         help="Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
-        "300 m, which are refused otherwise.  [default: the model's own (30) for scenes finer than 20 m, else native]",
+        "300 m, which are refused otherwise.  [default: the model's own (30) for finer scenes, else native]",
     ),
     device,
     option(

@@ -67,8 +67,6 @@ class Checkpoint:
     """Pixel size in metres that it was trained on; None: any."""
     shadow_threshold: float = 0.5
     """Pixels with a higher probability of shadow, the second class, are shadow."""
-    looks_twice: bool = False
-    """Whether it looks at each tile twice, see `geocloud.tiling.looks`; only with ``optional_nir``."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the weights were trained, and their scores."""
     seen: Weights = field(default_factory=dict)
@@ -87,8 +85,6 @@ class Checkpoint:
         for threshold in (self.threshold, self.shadow_threshold):
             if not 0 < threshold < 1:
                 raise CheckpointError(f"model {self.name!r}: threshold {threshold} is not between 0 and 1")
-        if self.looks_twice and not self.optional_nir:
-            raise CheckpointError(f"model {self.name!r} looks twice, and was not trained without near-infrared")
 
     @property
     def optional_nir(self) -> bool:
@@ -124,7 +120,6 @@ class Checkpoint:
             "shadow_threshold": self.shadow_threshold,
             "clip": self.clip,
             "pixel_size": self.pixel_size,
-            "looks_twice": self.looks_twice,
             "training": self.training,
         }
         tensors = {**self.weights, **{SEEN + name: values for name, values in self.seen.items()}}
@@ -159,7 +154,6 @@ class Checkpoint:
                 clip=_number(about.get("clip")),
                 pixel_size=_number(about.get("pixel_size")),
                 shadow_threshold=float(about.get("shadow_threshold", 0.5)),
-                looks_twice=about.get("looks_twice", False) is True,
                 training=dict(about["training"]),
                 seen={name.removeprefix(SEEN): values for name, values in tensors.items() if name not in weights},
             )

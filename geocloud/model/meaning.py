@@ -42,8 +42,6 @@ class Meaning:
     """In metres, that it was trained on; None: any."""
     clip: float | None = None
     """Highest reflectance that the network sees; None: no limit."""
-    looks_twice: bool = False
-    """Whether it looks at each tile twice, see `geocloud.tiling.looks`; only where nir may be missing."""
 
     def __post_init__(self) -> None:
         named = [band for band in self.bands if band != NIR_MISSING]
@@ -60,10 +58,6 @@ class Meaning:
         for threshold in (self.threshold, self.shadow_threshold):
             if not 0 < threshold < 1:
                 raise CheckpointError(f"threshold {threshold}: wanted more than 0 and less than 1")
-        if not isinstance(self.looks_twice, bool) or (self.looks_twice and not self.optional_nir):
-            raise CheckpointError(
-                f"looks_twice {self.looks_twice}: wanted true or false; true only if nir may be missing"
-            )
         for name in ("pixel_size", "clip"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise CheckpointError(f"{name} {value}: wanted more than 0")

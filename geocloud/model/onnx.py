@@ -120,11 +120,6 @@ class OnnxModel:
         return self.meaning.optional_nir
 
     @property
-    def looks_twice(self) -> bool:
-        """See `Meaning.looks_twice`."""
-        return self.meaning.looks_twice
-
-    @property
     def classes(self) -> int:
         """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
         return self.meaning.classes
@@ -200,7 +195,6 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
         shadow_threshold=checkpoint.shadow_threshold,
         pixel_size=checkpoint.pixel_size,
         clip=checkpoint.clip,
-        looks_twice=checkpoint.looks_twice,
     )
     network, file, axes = load_network(checkpoint), io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     x = torch.zeros(1, len(meaning.bands), PROBE, PROBE)

@@ -35,8 +35,8 @@ def mask_array(
     Args:
         reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere (0 to about 1.2); NaN where
             there is no data. nir is NaN everywhere if the image has none.
-        pixel_size: In metres. An image finer than 20 m is resampled to the pixel size that the model was trained on,
-            and the probability back; None: no resampling, as for pixels of 30 m.
+        pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
+            probability interpolated back; None: no resampling, as for pixels of 30 m.
         valid: ``(h, w)``, True where there is data; None: where all bands are finite.
         model: As for `geocloud.mask_scene`. Loading takes longer than masking a small image: for many images, pass a
             `Predictor`.

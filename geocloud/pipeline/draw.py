@@ -34,7 +34,7 @@ from geocloud.pipeline.options import MaskOptions
 from geocloud.scene import RasterScene, Scene
 from geocloud.tiling.blend import ReadRows, Strip, blend, tile_rows
 from geocloud.tiling.model import Predict
-from geocloud.tiling.resample import Coarse
+from geocloud.tiling.resample import NATIVE, Coarse, Factors
 from geocloud.tiling.tiles import TileGrid
 
 Progress = Callable[[int, int], None]
@@ -69,24 +69,21 @@ class View:
     """Reads rows of those pixels."""
     coarse: Coarse | None
     """Resamples to those pixels and back; None: they are the scene's own."""
-    metres: float | None
-    """Size of those pixels, if known."""
 
     @classmethod
-    def of(cls, scene: Scene, read: ReadRows, factor: int, options: MaskOptions) -> View:
+    def of(cls, scene: Scene, read: ReadRows, factors: Factors, options: MaskOptions) -> View:
         height, width = scene.grid.shape
-        coarse = Coarse(read, height, width, factor) if factor > 1 else None
+        coarse = None if factors == NATIVE else Coarse(read, height, width, factors)
         if coarse:
             (height, width), read = coarse.shape, coarse.read
-        metres = max(scene.grid.pixel_size) * factor if scene.grid.pixel_size else None
-        return cls(TileGrid.fitted(height, width, options.tile_size, options.overlap), read, coarse, metres)
+        return cls(TileGrid.fitted(height, width, options.tile_size, options.overlap), read, coarse)
 
     def strips(self, predict: Predict, classes: int, progress: Progress | None) -> Iterator[Strip]:
         """Probabilities ``(classes, rows, width)`` of the scene's own pixels, from top to bottom."""
 
         def shown() -> Iterator[Strip]:
             done = itertools.count(1)  # `enumerate` would hold on to strips
-            for strip in blend(self.grid, tile_rows(self.grid, self.read), predict, classes, self.metres):
+            for strip in blend(self.grid, tile_rows(self.grid, self.read), predict, classes):
                 if progress:
                     progress(next(done), self.grid.rows)
                 yield strip

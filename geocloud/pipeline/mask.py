@@ -21,7 +21,7 @@ from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.results import Made, write_mask, write_polygons, write_probability
 from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.model import Function, Predict
-from geocloud.tiling.resample import find_factor
+from geocloud.tiling.resample import find_factors
 
 if TYPE_CHECKING:
     from geocloud.predict import Predictor
@@ -79,13 +79,13 @@ def mask_scene(
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
         _check_metres(scene.grid, options)
         _check_pixels(scene, options)
-        factor = find_factor(scene.grid.pixel_size, trained_at(model), options.working_resolution)
+        factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
-            with reading_down(scene, READ_AHEAD, scene.coarsest(factor)) as rows:  # continues while the model is loaded
+            with reading_down(scene, READ_AHEAD, scene.coarsest(int(min(factors)))) as rows:  # continues while the model is loaded
                 predict = load(model, compute, options.shadows)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
-                view = View.of(scene, watched(rows, watch), factor, options)
+                view = View.of(scene, watched(rows, watch), factors, options)
                 drawn = draw(scene, view, predict, thresholds, staging, plan, progress)
             drawn = refine(drawn, scene, options, staging, plan)
             made = Made(scene, predict.name, thresholds, drawn, read)

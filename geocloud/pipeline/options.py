@@ -34,8 +34,8 @@ class MaskOptions:
     overlap: int = 128
     """Pixels by which tiles overlap."""
     working_resolution: float | str | None = None
-    """Pixel size in metres that the model sees, or "native" for the scene's own. None: scenes finer than 20 m are
-    resampled to the model's, others not, and pixels larger than 300 m are refused. The mask is always on the scene's
+    """Pixel size in metres that the model sees, or "native" for the scene's own. None: finer scenes
+    are averaged to the model's, others are not, and pixels larger than 300 m are refused. The mask is always on the scene's
     grid."""
     overwrite: bool = False
     """Whether existing results are replaced."""

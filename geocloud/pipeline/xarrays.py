@@ -22,7 +22,7 @@ from geocloud.outputs.mask import NO_DATA
 from geocloud.pipeline.arrays import mask_array
 from geocloud.pipeline.load import load
 from geocloud.tiling.model import Predict
-from geocloud.tiling.resample import find_factor
+from geocloud.tiling.resample import find_factors
 
 if TYPE_CHECKING:
     import xarray
@@ -35,12 +35,9 @@ NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir",
 CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
 """Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
-REACH, FURTHER = 96, 192
-"""Overlap of dask blocks on each side, in pixels that the model sees; the latter for a model that looks twice."""
-
-ALIGNED = 96
-"""Blocks start at multiples of so many of these pixels, as the network pools, at a second look pixels three times as
-large. Other starts change 0.3 % of a mask."""
+REACH = 96
+"""Overlap of dask blocks on each side, in pixels that the model sees. Blocks start at multiples of it, and so of the
+network's stride: other starts change 0.3 % of a mask."""
 
 
 def mask_xarray(
@@ -78,8 +75,6 @@ def mask_xarray(
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
     bands = _bands(image, xarray)
     metres = pixel_size or _pixel_size(bands)
-    predict = _of(model, shadows)
-    factor = _factor(predict, metres)
     how = {"pixel_size": metres, "threshold": threshold, "shadows": shadows, "shadow_threshold": shadow_threshold}
     of_block = partial(_mask, model=model, how=how)
     if bands.chunks is None:
@@ -87,11 +82,10 @@ def mask_xarray(
     else:
         import dask.array
 
-        rows, cols = bands.ndim - 2, bands.ndim - 1
-        sides = {axis: _rounded(max(bands.chunks[axis]), ALIGNED * factor) for axis in (rows, cols)}
-        whole = bands.data.rechunk({0: -1, **sides})  # all bands in each block
-        reach = factor * (FURTHER if predict.looks_twice else REACH)
-        depth = {rows: reach, cols: reach}
+        reach = round(REACH * _factor(_of(model, shadows), metres))
+        sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), reach) for axis in (-2, -1)}
+        whole = bands.data.rechunk({0: -1, **{bands.ndim + axis: chunks for axis, chunks in sides.items()}})
+        depth = {bands.ndim + axis: reach if len(chunks) > 1 else 0 for axis, chunks in sides.items()}
         values = dask.array.map_overlap(
             of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
         )
@@ -107,8 +101,11 @@ def name_flags(shadows: bool) -> dict[str, Any]:
     return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
 
 
-def _rounded(side: int, unit: int) -> int:
-    return max(1, round(side / unit)) * unit
+def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
+    """Chunks of about the given size, multiples of ``unit`` but the last, which is at least ``unit``."""
+    side = max(1, round(chunk / unit)) * unit
+    count = max(1, (size - unit) // side + 1) if size > side else 1
+    return (*(side,) * (count - 1), size - side * (count - 1))
 
 
 def _bands(image: Any, xarray: Any) -> Any:
@@ -154,7 +151,7 @@ def _pixel_size(image: Any) -> float | None:
     rows, cols = _ground(image)
     crs = _crs(image)
     if crs is None or rows not in image.coords or min(image.sizes[rows], image.sizes[cols]) < 2:
-        log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 20 m")
+        log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 30 m")
         return None
     y, x = image[rows].values, image[cols].values
     place = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
@@ -186,8 +183,8 @@ def _of(model: str | Path | Predict, shadows: bool) -> Predict:
     return _loaded(str(model), shadows) if isinstance(model, (str, Path)) else model
 
 
-def _factor(model: Predict, metres: float | None) -> int:
-    return find_factor((metres, metres) if metres else None, model.pixel_size)
+def _factor(model: Predict, metres: float | None) -> float:
+    return find_factors((metres, metres) if metres else None, model.pixel_size)[0]
 
 
 def _mask(block: NDArray[np.float32], *, model: str | Path | Predict, how: dict[str, Any]) -> NDArray[np.uint8]:

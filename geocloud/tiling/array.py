@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from geocloud.errors import OptionError
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.model import Predict
-from geocloud.tiling.resample import Coarse, find_factor
+from geocloud.tiling.resample import NATIVE, Coarse, find_factors
 from geocloud.tiling.tiles import TileGrid
 
 BRIGHTEST = 2.0
@@ -40,13 +40,16 @@ def predict_image(
     def read(first: int, out: NDArray[np.float32]) -> None:
         out[...] = image[:, first : first + out.shape[1]]
 
-    factor = find_factor((pixel_size, pixel_size) if pixel_size else None, predict.pixel_size, working_resolution)
+    factors = find_factors((pixel_size, pixel_size) if pixel_size else None, predict.pixel_size, working_resolution)
     height, width = known.shape
-    coarse = Coarse(read, height, width, factor)
-    grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
-    metres = pixel_size * factor if pixel_size else None
-    strips = blend(grid, tile_rows(grid, coarse.read if factor > 1 else read), predict, predict.classes, metres)
-    return np.concatenate([s.probability for s in (coarse.enlarge(strips) if factor > 1 else strips)], 1)
+    if factors == NATIVE:
+        grid = TileGrid.fitted(height, width, tile_size, overlap)
+        strips = blend(grid, tile_rows(grid, read), predict, predict.classes)
+    else:
+        coarse = Coarse(read, height, width, factors)
+        grid = TileGrid.fitted(*coarse.shape, tile_size, overlap)
+        strips = coarse.enlarge(blend(grid, tile_rows(grid, coarse.read), predict, predict.classes))
+    return np.concatenate([strip.probability for strip in strips], 1)
 
 
 def _known(predict: Predict, reflectance: NDArray[Any]) -> NDArray[np.bool_]:

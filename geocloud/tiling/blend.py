@@ -12,7 +12,6 @@ from itertools import groupby, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.tiling.looks import looks
 from geocloud.tiling.model import Predict
 from geocloud.tiling.tiles import Tile, TileGrid
 
@@ -69,21 +68,16 @@ class Strip:
     """``(class, rows, width)`` in [0, 1], NaN where there is no data."""
 
 
-def blend(
-    grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1, metres: float | None = None
-) -> Iterator[Strip]:
+def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: int = 1) -> Iterator[Strip]:
     """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
 
     The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
-    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it. ``metres`` is the
-    size of the pixels that it sees, if known.
+    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it.
     """
-    look = looks(predict, metres)
     height, shift = grid.tile_height, grid.shift
 
-    def ask(reflectance: NDArray[np.float32], top: int, group: list[_Part]) -> NDArray[np.float32]:
-        starts = [(top + part.rows.start, part.cols.start - shift) for part in group]
-        return look(_stack(reflectance, group), starts)
+    def ask(reflectance: NDArray[np.float32], group: list[_Part]) -> NDArray[np.float32]:
+        return predict(_stack(reflectance, group))
 
     canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
@@ -95,7 +89,7 @@ def blend(
             parts = list(_parts_with_data(grid, valid))
             down = grid.row_weights(row)[:, None]
             groups = list(_groups(parts, predict.batch))
-            answers = pool.map(partial(ask, tile_row.reflectance, top), groups)
+            answers = pool.map(partial(ask, tile_row.reflectance), groups)
             for group, answer in zip(groups, answers, strict=True):
                 for part, probability in zip(group, answer, strict=True):
                     weighted = down[part.rows] * probability[:classes]

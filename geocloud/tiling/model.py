@@ -27,8 +27,6 @@ class Predict(Protocol):
     """Pixel size in metres that it was trained on; None: any."""
     optional_nir: bool
     """Whether near-infrared may be missing, NaN all over."""
-    looks_twice: bool
-    """Whether it is asked twice about bright cloud, see `geocloud.tiling.looks`, which writes into what it returns."""
     classes: int
     """Number of probabilities that it returns: 1 cloud, 2 cloud and shadow."""
     batch: int
@@ -57,7 +55,6 @@ class PlainFunction:
     shadow_threshold: float = 0.5
     pixel_size: float | None = None
     optional_nir: bool = True
-    looks_twice: bool = False
     classes: int = 1
     batch: int = 4
     workers: int = 1

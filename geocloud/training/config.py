@@ -35,11 +35,13 @@ class TrainConfig:
     loss: str = "bce+dice"
     """See `geocloud.training.losses`."""
     learning_rate: float = 3e-3
-    """Highest learning rate, reached after ``warmup``; it then falls to zero along a half cosine."""
+    """Learning rate after ``warmup``, constant until ``decay``."""
     weight_decay: float = 1e-2
     """Weight decay of AdamW."""
     warmup: int = 200
     """Steps over which the learning rate rises linearly."""
+    decay: float = 0.3
+    """Last part of the run, as a share of its steps, over which the learning rate falls linearly to zero."""
     average: float = 0.998
     """Decay per step of the exponential moving average of the weights. The average is what is saved."""
     clip: float = 1.0
@@ -66,8 +68,6 @@ class TrainConfig:
     """Threshold of cloud for validation, saved in the checkpoint."""
     shadow_threshold: float = 0.5
     """Threshold of shadow, saved in the checkpoint."""
-    looks_twice: bool = False
-    """Whether the model looks at each tile twice, see `geocloud.tiling.looks`, saved in the checkpoint."""
     split: str = "scenes"
     """How validation chips are held out: by scenes or patches, see `geocloud.training.data.split`."""
     val_patches: int = 1000
@@ -85,11 +85,9 @@ class TrainConfig:
         for name in ("steps", "batch", "warmup", "validate_every", "val_patches", "learning_rate", "clip", "std"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0")
-        for name in ("average", "threshold", "shadow_threshold"):
+        for name in ("average", "decay", "threshold", "shadow_threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise OptionError(f"{name} {getattr(self, name)}: wanted more than 0 and less than 1")
-        if self.looks_twice and not self.options.get("optional_nir", True):
-            raise OptionError("looks_twice: wanted a network that may lack near-infrared; leave optional_nir out")
         if self.workers < 0:
             raise OptionError(f"workers {self.workers}: wanted 0 or more")
 
@@ -103,7 +101,6 @@ class TrainConfig:
             std=model.std[0],
             threshold=model.threshold,
             shadow_threshold=model.shadow_threshold,
-            looks_twice=model.looks_twice,
         )
         if model.clip is not None:
             found = replace(found, brightest=model.clip)

@@ -22,7 +22,6 @@ from geocloud.errors import DatasetError, OptionError, SceneReadError
 from geocloud.predict import Predictor
 from geocloud.scene.cloud38 import SIDE
 from geocloud.scene.layers import open_raster
-from geocloud.tiling.looks import looks
 from geocloud.training.data.chips import ChipSource, read_codes
 from geocloud.training.data.layout import DataSet, TestScene
 from geocloud.training.metrics import Confusion
@@ -161,12 +160,10 @@ def _put_together(scene: TestScene, predict: PredictPatches) -> Picture:
 
 def by_model(predictor: Predictor) -> PredictPatches:
     """A function that predicts each patch alone; 0, clear, where there is no data."""
-    look = looks(predictor, metres=30)
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         tiles = np.stack([source.read().reflectance for source in sources])
-        starts = [(0, 0)] * len(tiles)
-        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, look(tiles, starts)[:, 0], strict=True)]
+        return [np.where(np.isnan(t[0]), 0, p) for t, p in zip(tiles, predictor(tiles)[:, 0], strict=True)]
 
     return predict
 

@@ -73,7 +73,7 @@ class RunState:
             raise CheckpointError(
                 f"{path}: not the state of a training run ({error}); start anew in another folder"
             ) from error
-        different = sorted(key for key in config if json.dumps(config[key]) != json.dumps(about["config"].get(key)))
+        different = sorted(key for key in config if key != "steps" and json.dumps(config[key]) != json.dumps(about["config"].get(key)))
         if different:
             raise CheckpointError(
                 f"{path}: the run in this folder had another {', '.join(different)}; "

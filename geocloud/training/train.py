@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
-from geocloud.model.checkpoint import Checkpoint, digest
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.devices import Precision
 from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.normalise import normalise
@@ -33,7 +33,6 @@ from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.observe import observed
 from geocloud.training.state import RunState
-from geocloud.training.teachers import LABELS, Teachers
 from geocloud.training.team import Team
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,6 @@ def train(
     out: Path | None = None,
     *,
     start: Checkpoint | None = None,
-    teachers: Sequence[Checkpoint] = (),
     name: str = "model",
     device: str = "auto",
     resume: bool = False,
@@ -85,7 +83,6 @@ def train(
         out: Folder for config.toml, metrics.csv, the state to resume from, last.safetensors, best.safetensors (by
             validation Jaccard), curves.png and samples.png; None: nothing is written.
         start: Model whose weights the run starts from; None: random weights.
-        teachers: Models whose probabilities are taught beside the labels, see `geocloud.training.teachers`.
         name: Name of the model.
         device: auto, cpu, cuda, cuda:N or mps.
         resume: Whether to continue a run in ``out``.
@@ -107,9 +104,8 @@ def train(
     run = _start(config, start, place)
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
-    taught = Teachers(teachers, place, dtype) if teachers else None
-    _check_size(config.augment.size, [run.network, *(taught.networks if taught else [])])
-    settings = asdict(config) | {"teacher": [digest(teacher.weights) for teacher in teachers] or None}
+    _check_size(config.augment.size, run.network)
+    settings = asdict(config)
     if out is not None and team.first:
         _prepare(out, config, resume)
     team.wait()
@@ -132,13 +128,11 @@ def train(
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
     for batch in loader:
-        reflectance, target = (part.to(place, non_blocking=True) for part in batch[:2])
+        reflectance, target = (part.to(place, non_blocking=True) for part in batch)
         image = normalise(reflectance, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
             logits = network(image)
         value = loss(logits, target)
-        if taught is not None:
-            value = LABELS * value + taught.loss(logits, batch[2].to(place, non_blocking=True))
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
@@ -153,7 +147,7 @@ def train(
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
-        checkpoint = observed(_checkpoint(run, config, name, teachers), samples)
+        checkpoint = observed(_checkpoint(run, config, name), samples)
         if team.first and len(validation):
             found = validate(Predictor(checkpoint, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
@@ -165,7 +159,7 @@ def train(
         since, count = torch.zeros((), device=place), 0
         if team.first and out is not None:
             _save(run, checkpoint, out, settings, validation, place)
-    return observed(_checkpoint(run, config, name, teachers), samples)
+    return observed(_checkpoint(run, config, name), samples)
 
 
 def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
@@ -182,18 +176,16 @@ def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
     def rate(step: int) -> float:
-        """Linear warm-up, then a half cosine to zero: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983."""
-        rest = (step - config.warmup) / max(config.steps - config.warmup, 1)
-        return min((step + 1) / config.warmup, 0.5 + 0.5 * math.cos(math.pi * min(max(rest, 0), 1)))
+        """Warm up, stay constant, then fall linearly to zero: Hägele et al. 2024, https://arxiv.org/abs/2405.18392."""
+        return min((step + 1) / config.warmup, 1, (config.steps - step) / max(config.decay * config.steps, 1))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     return RunState(network, copy.deepcopy(network), optimizer, schedule)
 
 
-def _check_size(size: int, networks: Sequence[nn.Module]) -> None:
-    stride = math.lcm(*(int(network.stride) for network in networks))  # type: ignore[arg-type]
-    if size % stride:
-        raise OptionError(f"augment.size {size}: wanted a multiple of {stride}, by which the networks shrink samples")
+def _check_size(size: int, network: nn.Module) -> None:
+    if size % int(network.stride):  # type: ignore[arg-type]
+        raise OptionError(f"augment.size {size}: wanted a multiple of {network.stride}, the network's stride")
 
 
 @torch.no_grad()
@@ -205,10 +197,8 @@ def _average(run: RunState, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
 
 
-def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequence[Checkpoint]) -> Checkpoint:
+def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
     about = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)}
-    if teachers:
-        about["teachers"] = [teacher.name for teacher in teachers]
     return Checkpoint(
         name=name,
         architecture=config.architecture,
@@ -220,7 +210,6 @@ def _checkpoint(run: RunState, config: TrainConfig, name: str, teachers: Sequenc
         options={**NETWORK, **config.options},
         clip=config.brightest,
         pixel_size=config.pixel_size,
-        looks_twice=config.looks_twice,
         training=about,
     )
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.simulate import HAZE, fractal_noise
+from geocloud.tiling.average import average
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 
 Array = NDArray[np.float32]
 Target = NDArray[np.uint8]
 
-FINE, MIDDLE = 12.0, 22.0
-"""Pixel sizes in metres up to which chips are often averaged to coarser pixels; see `_factor`."""
+METRES = 30.0
+"""Pixel size in metres to which finer chips are averaged, as finer scenes are."""
 
 FIELDS = 200
 """Number of fractal fields from which simulated clouds are drawn."""
@@ -53,11 +54,15 @@ class Augment:
     """No data on one side of a random line, as at the slanted edge of a Landsat scene."""
     drop_nir: float = 0.15
     """Near-infrared is missing."""
+    swap: float = 0.1
+    """Red and blue are swapped, as in files whose bands have no names."""
+    coarse: float = 0.12
+    """Samples of large chips are averaged to pixels twice as large."""
 
     def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
         """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`.
 
-        It is not saturated: see `saturated`.
+        A chip finer than `METRES` is averaged to it.
         """
         image, target = self._crop(chip, rng)
         turns = int(rng.integers(4))
@@ -77,27 +82,28 @@ class Augment:
         image += rng.standard_normal(image.shape, "float32") * np.float32(rng.uniform(0.0005, 0.004))
         if rng.random() < self.wedge:
             self._cut_wedge(image, rng)
+        if rng.random() < self.saturate:
+            image = saturate(image, SATURATION[rng.integers(len(SATURATION))], rng.uniform(*SUN))
+        if rng.random() < self.swap:
+            image = image[[2, 1, 0, 3]]
         if no_nir or rng.random() < self.drop_nir:
             image[3] = np.nan
         target[:, np.isnan(image[:3]).any(0)] = UNKNOWN
         return image, target
 
-    def saturated(self, image: Array, rng: np.random.Generator) -> Array:
-        """A sample's reflectance, by chance as a random sensor under a random sun would saturate."""
-        if rng.random() < self.saturate:
-            return saturate(image, SATURATION[rng.integers(len(SATURATION))], rng.uniform(*SUN))
-        return image
-
     def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
         """A random square of the chip, possibly averaged to coarser pixels; mirrored where the chip is smaller."""
-        factor = _factor(chip, self.size, rng)
-        side = self.size * factor
+        factor = max(1.0, METRES / chip.metres)
         height, width = chip.target.shape[1:]
+        if min(height, width) >= 2 * self.size * factor and rng.random() < self.coarse:
+            factor *= 2
+        side = round(self.size * factor)
         top, left = (int(rng.integers(0, max(1, n - side + 1))) for n in (height, width))
         window = np.s_[:, top : top + side, left : left + side]
         image, target = chip.pixels(window), chip.target[window]
         if factor > 1:
             image, target = coarsen(image, target, factor)
+        image, target = image[:, : self.size, : self.size], target[:, : self.size, : self.size]
         padding = [(0, 0), *((0, self.size - n) for n in target.shape[1:])]
         return np.pad(image, padding, "symmetric"), np.pad(target, padding, "symmetric")
 
@@ -113,15 +119,12 @@ def saturate(reflectance: Array, limits: tuple[float, ...], elevation: float) ->
     return np.minimum(reflectance, highest[:, None, None])
 
 
-def coarsen(image: Array, target: Target, factor: int) -> tuple[Array, Target]:
-    """Averages factor × factor pixels; the target is unknown where any of them is."""
-    height, width = (n // factor for n in target.shape[1:])
-    shape = (height, factor, width, factor)
-    means: Array = image[:, : height * factor, : width * factor].reshape(-1, *shape).mean((2, 4))
-    parts = target[:, : height * factor, : width * factor].reshape(-1, *shape)
-    unknown = (parts == UNKNOWN).any((2, 4))
-    percent = np.where(unknown, UNKNOWN, np.rint(parts.mean((2, 4), dtype="float32"))).astype("uint8")
-    return means, percent
+def coarsen(image: Array, target: Target, factor: float) -> tuple[Array, Target]:
+    """Average a sample to pixels ``factor`` times as large; the target is unknown where any part of it is."""
+    unknown = target == UNKNOWN
+    percent = average(np.where(unknown, 0, target).astype("float32"), factor)
+    gaps = average(unknown.astype("float32"), factor) > 1e-3
+    return average(image, factor), np.where(gaps, UNKNOWN, np.rint(percent)).astype("uint8")
 
 
 def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
@@ -162,12 +165,3 @@ def _field(number: int) -> Array:
 
 def _cloudy(target: Target) -> bool:
     return bool(((target[0] > CLOUD // 2) & (target[0] != UNKNOWN)).any())
-
-
-def _factor(chip: Chip, size: int, rng: np.random.Generator) -> int:
-    """The factor by which a sample's pixels are coarsened, chosen at random."""
-    if chip.metres <= FINE:
-        return int(rng.choice([1, 2, 3], p=[0.1, 0.5, 0.4]))
-    if chip.metres <= MIDDLE:
-        return int(rng.choice([1, 2], p=[0.6, 0.4]))
-    return 2 if min(chip.target.shape[1:]) >= 2 * size and rng.random() < 0.12 else 1

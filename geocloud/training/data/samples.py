@@ -16,10 +16,8 @@ Group = tuple[float, Chips]
 """(share of the samples, chips)."""
 
 
-class Samples(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Samples by index: reflectance ``(4, size, size)``, target ``(2, size, size)``, and the reflectance unsaturated.
-
-    Networks are shown the first and learn the second; teachers are shown the third, and so know more than they.
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """Samples by index: reflectance ``(4, size, size)`` and target ``(2, size, size)``.
 
     A sample is the same whenever and in whichever process it is drawn, so that a run can resume exactly. A group is
     drawn at random by its share, then one of its chips.
@@ -32,12 +30,11 @@ class Samples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         shares = np.array([share for share, _ in self.groups])
         self.shares = shares / shares.sum()
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, index])
         _, chips = self.groups[rng.choice(len(self.shares), p=self.shares)]
         image, target = self.augment.sample(chips[int(rng.integers(len(chips)))], rng)
-        seen = self.augment.saturated(image, rng)
-        return torch.from_numpy(seen), torch.from_numpy(target), torch.from_numpy(image)
+        return torch.from_numpy(image), torch.from_numpy(target)
 
 
 class Batches:
