@@ -21,7 +21,8 @@ from geocloud.training.train import Progress, train
 from recipes.material import Fold, training_groups
 
 SHARES = {
-    "biome": 0.6, "sparcs": 2.0, "catalogue": 1.6, "taught": 1.0, "chips": 0.3, "clear": 0.6, "glaciers": 0.4, "fields": 0.3,
+    "biome": 0.6, "sparcs": 2.0, "catalogue": 1.6, "taught": 1.0, "chips": 0.3, "clear": 0.6, "glaciers": 0.4,
+    "fields": 0.3,
 }  # fmt: skip
 """Relative shares of the sets in the samples."""
 

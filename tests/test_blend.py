@@ -49,7 +49,6 @@ def test_beyond_the_edges_a_row_of_tiles_is_mirrored(grid):
 class Model:
     """A function as a model that is called with so many tiles at a time, from so many threads."""
 
-
     def __init__(self, function, batch=3, workers=1):
         self.function, self.batch, self.workers = function, batch, workers
         self.threads = set()

@@ -81,7 +81,8 @@ def mask_scene(
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
-            with reading_down(scene, READ_AHEAD, scene.coarsest(int(min(factors)))) as rows:  # continues while the model is loaded
+            level = scene.coarsest(int(min(factors)))
+            with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
                 predict = load(model, compute, options.shadows)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)

@@ -34,9 +34,9 @@ class MaskOptions:
     overlap: int = 128
     """Pixels by which tiles overlap."""
     working_resolution: float | str | None = None
-    """Pixel size in metres that the model sees, or "native" for the scene's own. None: finer scenes
-    are averaged to the model's, others are not, and pixels larger than 300 m are refused. The mask is always on the scene's
-    grid."""
+    """Pixel size in metres that the model sees, or "native" for the scene's own. None: finer scenes are
+    averaged to the model's, others are not, and pixels larger than 300 m are refused. The mask is always on the
+    scene's grid."""
     overwrite: bool = False
     """Whether existing results are replaced."""
 

@@ -22,7 +22,7 @@ TAIL = 1e-3
 """Share of an image's pixels that a channel's range leaves out at either end; they are cut off."""
 
 
-def observed(checkpoint: Checkpoint, samples: Dataset[tuple[Tensor, Tensor, Tensor]], count: int = COUNT) -> Checkpoint:
+def observed(checkpoint: Checkpoint, samples: Dataset[tuple[Tensor, Tensor]], count: int = COUNT) -> Checkpoint:
     """The model with what it sees in the first ``count`` training samples; with nothing if it cannot be quantised."""
     mean, std = (torch.tensor(values).view(1, 4, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     images = (normalise(samples[i][0][None], mean, std, checkpoint.clip, checkpoint.optional_nir) for i in range(count))

@@ -73,7 +73,8 @@ class RunState:
             raise CheckpointError(
                 f"{path}: not the state of a training run ({error}); start anew in another folder"
             ) from error
-        different = sorted(key for key in config if key != "steps" and json.dumps(config[key]) != json.dumps(about["config"].get(key)))
+        same = {key: json.dumps(config[key]) == json.dumps(about["config"].get(key)) for key in config}
+        different = sorted(key for key in same if not same[key] and key != "steps")  # a run may be lengthened
         if different:
             raise CheckpointError(
                 f"{path}: the run in this folder had another {', '.join(different)}; "

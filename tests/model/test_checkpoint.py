@@ -79,7 +79,6 @@ def test_files_of_others_are_refused(tmp_path):
         {"std": (1, 1, 0, 1)},
         {"mean": (1,)},
         {"threshold": 1.0},
-        {"looks_twice": True},
     ],
 )
 def test_facts_that_make_no_sense_are_refused(changes):
@@ -121,7 +120,7 @@ def test_a_file_of_before_shadow_and_pixel_sizes_still_loads(tmp_path):
     save_file(network.state_dict(), path, metadata={"geocloud": json.dumps(about)})
     loaded = Checkpoint.load(path)
     assert (loaded.clip, loaded.pixel_size, loaded.classes) == (None, None, 1)
-    assert not loaded.optional_nir and not loaded.looks_twice
+    assert not loaded.optional_nir
     found = Predictor(loaded, "cpu", "float32").predict_array(np.full((4, 20, 30), 0.3, "float32"))
     assert found.shape == (1, 20, 30)
 

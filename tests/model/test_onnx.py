@@ -28,7 +28,7 @@ def small(tmp_path_factory):
     options = {"width": 4, "levels": 3, "classes": 2, "optional_nir": True}
     weights = to_arrays(build_network("fast", **options).state_dict())
     numbers = {"mean": (0.2, 0.21, 0.22, 0.3), "std": (0.25, 0.2, 0.3, 0.15), "threshold": 0.4, "pixel_size": 30.0}
-    checkpoint = Checkpoint("small", "fast", weights, options=options, clip=1.1, looks_twice=True, **numbers)
+    checkpoint = Checkpoint("small", "fast", weights, options=options, clip=1.1, **numbers)
     folder = tmp_path_factory.mktemp("small")
     checkpoint.save(folder / "small.safetensors")
     export_model(folder / "small.safetensors", folder / "small.onnx")
@@ -46,7 +46,7 @@ def test_an_exported_model_gives_the_same_probabilities(small, nir):
     model = load_model(folder / "small.onnx", "cpu")
     np.testing.assert_allclose(model.predict_array(image), wanted, atol=1e-4)
     assert (model.threshold, model.pixel_size, model.classes) == (0.4, 30.0, 2)
-    assert model.optional_nir and model.looks_twice
+    assert model.optional_nir
     alone = load_model(folder / "small.onnx", "cpu", cloud_alone=True)
     np.testing.assert_allclose(alone.predict_array(image), wanted[:1], atol=1e-4)
 
@@ -113,7 +113,6 @@ def test_a_network_of_one_size_sees_windows(tmp_path, shape):
         ('std = ["a", 1, 1]', "wrong type"),
         ("threshold = 2", "threshold 2"),
         ("pixel_size = -1", "pixel_size -1"),
-        ("looks_twice = 2", "looks_twice 2"),
         ("mean = ", "Invalid value"),
     ],
 )

@@ -24,12 +24,12 @@ def test_a_run_from_a_model_sees_what_it_saw_and_a_file_may_say_otherwise(tmp_pa
     like = TrainConfig.like(model)
     assert (like.architecture, like.options) == (model.architecture, model.options)
     assert (like.threshold, like.shadow_threshold) == (model.threshold, model.shadow_threshold)
-    assert (like.looks_twice, like.brightest, like.pixel_size) == (True, model.clip, model.pixel_size)
+    assert (like.brightest, like.pixel_size) == (model.clip, model.pixel_size)
     assert ((like.mean,) * 4, (like.std,) * 4) == (model.mean, model.std)
     path = tmp_path / "part.toml"
     path.write_text("threshold = 0.6\n")
     part = TrainConfig.load(path, like)
-    assert (part.threshold, part.looks_twice) == (0.6, True)
+    assert (part.threshold, part.brightest) == (0.6, model.clip)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_run_from_a_model_sees_what_it_saw_and_a_file_may_say_otherwise(tmp_pa
         ("architecture = 'vit'", "architecture 'vit': wanted fast, unet, attention-unet"),
         ("loss = 'iou'", "loss 'iou'"),
         ("threshold = 1.5", "threshold 1.5"),
-        ("looks_twice = true\noptions = {optional_nir = false}", "leave optional_nir out"),
+        ("decay = 0.0", "decay 0.0: wanted more than 0"),
         ("[augment]\nsnows = 1.0", "augment: no setting 'snows'"),
         ("steps = ", "invalid TOML"),
     ],

@@ -1,7 +1,6 @@
 """Scores against numbers that were not computed here, and against scenes whose answers are known."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from geocloud.errors import DatasetError, OptionError
 from geocloud.predict import load_model
 from geocloud.training import report
 from geocloud.training.data.layout import open_dataset
-from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, by_model, evaluate
+from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, evaluate
 from geocloud.training.metrics import Confusion
 
 # Jaccard of Cloud-Net on each of 38-Cloud's 20 test scenes, per cent, as published; the mean is published too.
@@ -24,30 +23,13 @@ NAME = "LC08_L1TP_999001_20160420_20170223_01_T1"
 class Model:
     """A predictor for tests: what is bright in red is cloud."""
 
-    threshold, looks_twice = 0.5, False
+    threshold = 0.5
 
     def __call__(self, tiles):
         return bright(np.nan_to_num(tiles))[:, None]
 
     def predict_array(self, reflectance, pixel_size=None):
         return np.where(np.isnan(reflectance[0]), np.nan, bright(np.nan_to_num(reflectance[None]))[0])[None]
-
-
-def test_a_patch_alone_is_looked_at_twice():
-    class Twice(Model):
-        looks_twice, stride = True, 32
-
-        def __init__(self):
-            self.shown = []
-
-        def __call__(self, tiles):
-            self.shown.append(tiles.shape)
-            return super().__call__(tiles)
-
-    bright = np.random.default_rng(0).uniform(0.8, 0.9, (4, 384, 384)).astype("float32")
-    model, chip = Twice(), SimpleNamespace(reflectance=bright)
-    by_model(model)([SimpleNamespace(read=lambda: chip)])
-    assert model.shown == [(1, 4, 384, 384), (1, 4, 128, 128)]
 
 
 def scene_on_disk(root, truth, rows, cols, ones=1, name=NAME):

@@ -18,14 +18,12 @@ from geocloud.model.checkpoint import Checkpoint
 from geocloud.predict import Predictor
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
-from geocloud.training.data.chips import UNKNOWN
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.metrics import Confusion
 from geocloud.training.run import train_on
-from geocloud.training.teachers import Teachers
 from geocloud.training.train import BEST, LAST, STATE, probabilities, train
 
-QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0)
+QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0, swap=0, coarse=0)
 SMALL = TrainConfig(
     options={"width": 4, "levels": 3}, steps=12, batch=2, warmup=2, validate_every=4, workers=0, augment=QUIET
 )
@@ -88,6 +86,23 @@ def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_pat
         train([(1.0, CHIPS)], [], SMALL, tmp_path / "run", resume=True)
     with pytest.raises(DatasetError, match="nothing to train on"):
         train([(1.0, [])], [], SMALL)
+    with pytest.raises(OptionError, match="size 68: wanted a multiple of 8"):
+        train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, augment=Augment(size=68)), tmp_path / "none")
+    assert not (tmp_path / "none").exists(), "refused before anything is written"
+
+
+def test_a_run_is_lengthened_when_it_is_resumed_before_the_learning_rate_falls(tmp_path):
+    """Up to there the rate does not depend on the number of steps."""
+    long = dataclasses.replace(SMALL, steps=16, decay=0.25)
+    whole = train([(1.0, CHIPS)], [], long)
+
+    def stop(progress):
+        if progress.step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train([(1.0, CHIPS)], [], dataclasses.replace(long, steps=12), tmp_path / "run", report=stop)
+    assert same(whole, train([(1.0, CHIPS)], [], long, tmp_path / "run", resume=True))
 
 
 def test_what_a_run_leaves_behind(tmp_path, toy):
@@ -126,37 +141,6 @@ def test_a_run_may_start_from_a_model():
             np.testing.assert_allclose(on.weights[key], value, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
-
-
-def test_a_teacher_teaches_where_nothing_is_labelled(tmp_path):
-    blank = [dataclasses.replace(chip, target=np.full_like(chip.target, UNKNOWN)) for chip in CHIPS]
-    config = dataclasses.replace(SMALL, steps=80, batch=4, warmup=5, average=0.9, validate_every=80)
-    teacher = train([(1.0, CHIPS)], [], config)
-    taught, untaught = (train([(1.0, blank)], [], config, teachers=t) for t in ([teacher, teacher], []))
-    unseen = chip(9)
-    found = [probabilities(Predictor(model, "cpu", "float32"), unseen)[0] for model in (teacher, taught, untaught)]
-    assert np.abs(found[1] - found[0]).mean() < 0.12 < np.abs(found[2] - found[0]).mean()
-    deaf = dataclasses.replace(teacher, options={**teacher.options, "optional_nir": False})
-    run = tmp_path / "run"
-    with pytest.raises(CheckpointError, match="near-infrared"):
-        train([(1.0, blank)], [], config, run, teachers=[deaf])
-    with pytest.raises(OptionError, match="size 68: wanted a multiple of 8"):
-        train([(1.0, blank)], [], dataclasses.replace(SMALL, augment=Augment(size=68)), run, teachers=[teacher])
-    assert not run.exists(), "refused before anything is written"
-    made = train([(1.0, blank)], [], SMALL, run, name="pupil", teachers=[teacher])
-    assert made.training["teachers"] == ["model"]
-    with pytest.raises(CheckpointError, match="had another teacher"):
-        train([(1.0, blank)], [], SMALL, run, resume=True)
-
-
-def test_teachers_are_shown_samples_as_they_are_without_saturation(monkeypatch):
-    teacher, shown = train([(1.0, CHIPS)], [], SMALL), []
-    monkeypatch.setattr(Teachers, "loss", lambda self, logits, reflectance: shown.append(reflectance) or logits.mean())
-    bright = [dataclasses.replace(each, reflectance=each.pixels() + 2) for each in CHIPS]
-    saturating = dataclasses.replace(SMALL, augment=dataclasses.replace(QUIET, saturate=1))
-    train([(1.0, bright)], [], saturating, teachers=[teacher])
-    assert len(shown) == SMALL.steps
-    assert all((batch > 1.8).float().mean() > 0.9 for batch in shown), "no sensor's limit is as high"
 
 
 @pytest.mark.parametrize("architecture", ["unet", "attention-unet"])
