@@ -13,12 +13,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from geocloud._proj import use_own_database
+
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
     from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
     from geocloud.predict import Predictor, load_model
     from geocloud.scene import RasterScene, ReadOptions, Scene, open_scene
+
+use_own_database()
 
 __all__ = [
     "BANDS",
