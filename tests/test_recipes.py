@@ -157,7 +157,7 @@ def test_a_short_run_and_its_scores(data, tmp_path):
 
     settings = ("steps=3", "batch=2", "options={width=4,levels=2}", "augment={size=64}")
     small = [word for setting in settings for word in ("--set", setting)]
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", *small)
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", "--from-scratch", *small)
     model = tmp_path / "run" / "fast.safetensors"
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--model", model, "--out", "scores")
     rows = ("| biome |", "| catalogue, red green blue alone |", "| chips, as Landsat 5 |", "| sparcs: land |")
@@ -166,7 +166,7 @@ def test_a_short_run_and_its_scores(data, tmp_path):
     assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
     assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
     assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, *small)
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, "--from-scratch", *small)
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--folds", "cv", "--out", "scores")
     counts = [int(row.split("|")[2]) for row in table.splitlines() if row.startswith("| biome |")]
     assert sum(counts) == 5, "each scene once"
