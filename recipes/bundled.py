@@ -38,7 +38,7 @@ OBSERVED = 400
 """Number of samples in which the ranges for 8-bit integers are measured."""
 
 RUN = TrainConfig(
-    steps=20_000,
+    steps=18_000,
     batch=5,
     learning_rate=1.5e-3,
     decay=0.4,
