@@ -13,7 +13,7 @@ from geocloud_cli.command import OTHER, Decorator, option
 
 if TYPE_CHECKING:
     from geocloud.pipeline import ComputeOptions
-    from geocloud.scene import ReadOptions
+    from geocloud.readers import ReadOptions
 
 
 class Bands(click.ParamType[tuple[int, ...]]):
@@ -92,7 +92,7 @@ reading = adding([*_VALUES, *_SCENE])
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
     """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
-    from geocloud.scene import ReadOptions
+    from geocloud.readers import ReadOptions
 
     return ReadOptions(
         units=Units(given.pop("units")),

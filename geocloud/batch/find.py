@@ -19,15 +19,15 @@ from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files
-from geocloud.scene import landsat, sentinel2
-from geocloud.scene.cloud38 import parse_patch
-from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
-from geocloud.scene.hls import GRANULE_ID
-from geocloud.scene.landsat import ProductName, find_products
-from geocloud.scene.locate import Kind, locate
-from geocloud.scene.planet import is_beside
-from geocloud.scene.sentinel2 import find_root, is_product, safe_scenes
-from geocloud.scene.stac import is_item_path
+from geocloud.readers import landsat, sentinel2
+from geocloud.readers.archive import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
+from geocloud.readers.cloud38 import parse_patch
+from geocloud.readers.hls import GRANULE_ID
+from geocloud.readers.landsat import ProductName, find_products
+from geocloud.readers.locate import Kind, locate
+from geocloud.readers.planet import is_beside
+from geocloud.readers.sentinel2 import find_root, is_product, safe_scenes
+from geocloud.readers.stac import is_item_path
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Found:
     """A scene that was found."""
 
     source: str
-    """Path or URL, as `geocloud.scene.find_recipe` takes it."""
+    """Path or URL, as `geocloud.readers.find_recipe` takes it."""
     name: str
     """Product ID, or name of the file or folder."""
     key: str
@@ -51,7 +51,7 @@ class Found:
     rank: int
     """Of several sources of one product the lowest is used, as the fastest to read."""
     kind: Kind | None = None
-    """What it is read from, where searching a folder has told; None: see `geocloud.scene.locate`."""
+    """What it is read from, where searching a folder has told; None: see `geocloud.readers.locate`."""
 
     @classmethod
     def of(cls, source: str, name: str, rank: int, kind: Kind | None = None) -> Found:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from geocloud.errors import GeocloudError, without_secrets
 from geocloud.io.remote import identity, is_remote
-from geocloud.scene import ReadOptions, find_recipe
-from geocloud.scene.locate import Kind, Source, locate
+from geocloud.readers import ReadOptions, find_recipe
+from geocloud.readers.locate import Kind, Source, locate
 
 
 def fingerprint(source: str, kind: Kind | None = None) -> str:

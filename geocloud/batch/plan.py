@@ -23,7 +23,7 @@ from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, selec
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
-from geocloud.scene.locate import Kind
+from geocloud.readers.locate import Kind
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""

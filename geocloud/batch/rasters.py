@@ -10,7 +10,7 @@ from pathlib import Path
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.manifest import DONE, manifests_in, select
 from geocloud.errors import OutputError, SceneReadError
-from geocloud.scene.locate import Kind, count_bands
+from geocloud.readers.locate import Kind, count_bands
 
 
 class Rasters:

@@ -14,7 +14,7 @@ from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
 from geocloud.pipeline.options import MaskOptions
 from geocloud.pipeline.result import MaskResult
-from geocloud.scene import RasterScene, ReadOptions
+from geocloud.readers import RasterScene, ReadOptions
 
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""

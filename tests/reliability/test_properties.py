@@ -12,13 +12,13 @@ from geocloud.batch.options import Shard
 from geocloud.batch.plan import make_names, plain_name, repeated
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
-from geocloud.scene.hls import find_granules
-from geocloud.scene.landsat import ProductName, find_products
-from geocloud.scene.mtd import parse_mtd
-from geocloud.scene.mtl import parse_mtl
-from geocloud.scene.sentinel2 import find_granules as find_safe_granules
-from geocloud.scene.sentinel2 import find_packed
-from geocloud.scene.sentinel2_bands import find_bands
+from geocloud.readers.hls import find_granules
+from geocloud.readers.landsat import ProductName, find_products
+from geocloud.readers.mtd import parse_mtd
+from geocloud.readers.mtl import parse_mtl
+from geocloud.readers.sentinel2 import find_granules as find_safe_granules
+from geocloud.readers.sentinel2 import find_packed
+from geocloud.readers.sentinel2_bands import find_bands
 from geocloud.training.metrics import Confusion
 
 WORDS = st.sampled_from(

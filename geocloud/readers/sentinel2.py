@@ -15,9 +15,9 @@ from pathlib import Path
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.container import Container, open_tree
-from geocloud.scene.mtd import LEVELS, TILES, Mtd, parse_mtd
+from geocloud.readers.archive import Container, open_tree
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.mtd import LEVELS, TILES, Mtd, parse_mtd
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.scene.base import SceneRecipe, sample_pixels
-from geocloud.scene.layers import Layers
+from geocloud.readers.base import SceneRecipe, sample_pixels
+from geocloud.readers.layers import Layers
 
 LAND = 1.6
 """Pixels whose near-infrared is so many times their green are plants or soil."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from geocloud.bands import Conversion
 from geocloud.errors import SceneReadError, UnitsError
-from geocloud.scene.base import MaskSource
-from geocloud.scene.container import MAX_TEXT
-from geocloud.scene.xml import parse_xml
+from geocloud.readers.archive import MAX_TEXT
+from geocloud.readers.base import MaskSource
+from geocloud.readers.xml import parse_xml
 
 NAME = re.compile(
     r"(?P<scene>(?P<date>\d{8})_(?P<time>\d{6})?.*?)_(?:AnalyticMS|analytic_(?=[48]b))(?P<rest>(?:_SR|_?8b|_?4b)*)"

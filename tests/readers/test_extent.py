@@ -7,7 +7,7 @@ from conftest import bright, geobox, ramp, read_tif, write_tif
 
 from geocloud.errors import GridError, OptionError
 from geocloud.pipeline import mask_scene
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 
 def test_an_extent_is_the_part_of_the_whole(tmp_path):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from geocloud.errors import BandError
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.container import Container
-from geocloud.scene.hls import GRANULE_FILE
-from geocloud.scene.landsat import METADATA_FILE, ProductName
+from geocloud.readers.archive import Container
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.hls import GRANULE_FILE
+from geocloud.readers.landsat import METADATA_FILE, ProductName
 
 log = logging.getLogger(__name__)
 

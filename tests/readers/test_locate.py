@@ -16,8 +16,8 @@ from geocloud.batch.find import find_scenes
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
 from geocloud.io.gdal import file_of, is_gdal_name, stem_of
-from geocloud.scene import locate, open_scene
-from geocloud.scene.locate import Kind
+from geocloud.readers import locate, open_scene
+from geocloud.readers.locate import Kind
 
 
 def names(source):

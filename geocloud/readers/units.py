@@ -11,7 +11,7 @@ import numpy as np
 
 from geocloud.bands import CONVERSIONS, Conversion, Units
 from geocloud.errors import UnitsError
-from geocloud.scene.base import ReadOptions, Sample, SceneRecipe
+from geocloud.readers.base import ReadOptions, Sample, SceneRecipe
 
 log = logging.getLogger(__name__)
 

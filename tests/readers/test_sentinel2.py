@@ -19,10 +19,10 @@ from geocloud.batch.fingerprint import fingerprint
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.io.gdal import open_quietly
 from geocloud.pipeline import mask_scene
-from geocloud.scene import ReadOptions, find_recipe, locate, open_scene
-from geocloud.scene.container import MAX_TEXT
-from geocloud.scene.locate import Kind
-from geocloud.scene.mtd import parse_mtd
+from geocloud.readers import ReadOptions, find_recipe, locate, open_scene
+from geocloud.readers.archive import MAX_TEXT
+from geocloud.readers.locate import Kind
+from geocloud.readers.mtd import parse_mtd
 
 NAMES = ("red", "green", "blue", "nir")
 
@@ -85,7 +85,7 @@ def test_what_a_product_says_of_itself(safe):
 
 
 def test_metadata_are_enough_to_open_it(safe, monkeypatch):
-    monkeypatch.setattr("geocloud.scene.layers.Layers.read", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("geocloud.readers.layers.Layers.read", lambda *_: pytest.fail("read"))
     open_scene(safe).close()
 
 

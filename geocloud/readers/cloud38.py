@@ -14,9 +14,9 @@ from xml.sax.saxutils import escape
 
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.landsat import ProductName
-from geocloud.scene.layers import open_raster
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import ProductName
+from geocloud.readers.layers import open_raster
 
 PATCH = re.compile(
     r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",

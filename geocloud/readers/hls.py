@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.container import Container
+from geocloud.readers.archive import Container
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 
 GRANULE_ID = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from geocloud.bands import Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 WHOLE = Window(0, 0, 110, 90)
 L1 = "LC08_L1TP_190026_20240701_20240708_02_T1"
@@ -334,7 +334,7 @@ def test_a_product_with_metadata_is_opened_without_reading_pixels(product, monke
     def read(*_):
         raise AssertionError("read")
 
-    monkeypatch.setattr("geocloud.scene.layers.Layers.read", read)
+    monkeypatch.setattr("geocloud.readers.layers.Layers.read", read)
     with open_scene(product) as scene:
         assert scene.units == "landsat-l1" and scene.acquired
         with pytest.raises(AssertionError):

@@ -9,7 +9,7 @@ from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 R, G, B, N = range(4)
 WHOLE = Window(0, 0, 110, 90)

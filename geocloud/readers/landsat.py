@@ -11,9 +11,9 @@ from enum import StrEnum
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.container import Container
-from geocloud.scene.mtl import LEVEL1_GROUPS, LEVEL2_GROUPS, Mtl, parse_mtl
+from geocloud.readers.archive import Container
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.mtl import LEVEL1_GROUPS, LEVEL2_GROUPS, Mtl, parse_mtl
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
-from geocloud.scene.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
+from geocloud.readers.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
 
 T = TypeVar("T")
 

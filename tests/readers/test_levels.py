@@ -12,8 +12,8 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.scene import RasterScene, ReadOptions, find_recipe
-from geocloud.scene.layers import Layers
+from geocloud.readers import RasterScene, ReadOptions, find_recipe
+from geocloud.readers.layers import Layers
 from geocloud.simulate import simulate_scene
 
 

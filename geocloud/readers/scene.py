@@ -18,7 +18,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
-from geocloud.scene.base import (
+from geocloud.readers.base import (
     Observed,
     Raw,
     ReadOptions,
@@ -28,8 +28,8 @@ from geocloud.scene.base import (
     Valid,
     sample_pixels,
 )
-from geocloud.scene.layers import Layers
-from geocloud.scene.units import resolve
+from geocloud.readers.layers import Layers
+from geocloud.readers.units import resolve
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 from geocloud.bands import Units
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 ID = "LC08_L1TP_002053_20160520_20170324_01_T1"
 BANDS = ("red", "green", "blue", "nir")

@@ -6,17 +6,17 @@ from pathlib import Path, PurePosixPath
 
 from geocloud.errors import BandError
 from geocloud.io.remote import is_remote
-from geocloud.scene.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
-from geocloud.scene.cloud38 import patch_recipe, scene_recipe
-from geocloud.scene.container import Container, is_archive, open_bucket, open_container
-from geocloud.scene.geotiff import geotiff_recipe
-from geocloud.scene.hls import find_granules, hls_recipe
-from geocloud.scene.landsat import find_products, landsat_recipe
-from geocloud.scene.locate import Kind, Source, locate
-from geocloud.scene.raster import RasterScene
-from geocloud.scene.sentinel2 import FOLDER, find_packed, open_safe, safe_recipe
-from geocloud.scene.sentinel2_bands import bands_recipe, belonging, find_bands
-from geocloud.scene.stac import item_recipe
+from geocloud.readers.archive import Container, is_archive, open_bucket, open_container
+from geocloud.readers.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
+from geocloud.readers.cloud38 import patch_recipe, scene_recipe
+from geocloud.readers.geotiff import geotiff_recipe
+from geocloud.readers.hls import find_granules, hls_recipe
+from geocloud.readers.landsat import find_products, landsat_recipe
+from geocloud.readers.locate import Kind, Source, locate
+from geocloud.readers.scene import RasterScene
+from geocloud.readers.sentinel2 import FOLDER, find_packed, open_safe, safe_recipe
+from geocloud.readers.sentinel2_bands import bands_recipe, belonging, find_bands
+from geocloud.readers.stac import item_recipe
 
 __all__ = [
     "RasterScene",

@@ -15,12 +15,12 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, UnitsError, without_secrets
 from geocloud.io import gdal
 from geocloud.io.remote import is_remote
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.landsat import NO_BLUE, OLI, TM, Level, ProductName
-from geocloud.scene.layers import open_raster
-from geocloud.scene.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
-from geocloud.scene.planet import BANDS as PLANET_BANDS
-from geocloud.scene.planet import PlanetName, planet_conversion, planet_mask
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
+from geocloud.readers.layers import open_raster
+from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
+from geocloud.readers.planet import BANDS as PLANET_BANDS
+from geocloud.readers.planet import PlanetName, planet_conversion, planet_mask
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
-from geocloud.scene import ReadOptions, open_scene
-from geocloud.scene.locate import locate
+from geocloud.readers import ReadOptions, open_scene
+from geocloud.readers.locate import locate
 
 WHOLE = Window(0, 0, 110, 90)
 SWAPPED = [2, 1, 0, 3]

@@ -21,9 +21,9 @@ from urllib.request import url2pathname
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
 from geocloud.io.remote import is_remote, is_store, read_bytes
-from geocloud.scene.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.scene.landsat import Level, ProductName
-from geocloud.scene.mtl import LEVEL1_GROUPS, parse_mtl
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import Level, ProductName
+from geocloud.readers.mtl import LEVEL1_GROUPS, parse_mtl
 
 NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
 """Common names; of two near-infrared bands the first."""

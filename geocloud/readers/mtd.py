@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from geocloud.bands import Conversion
 from geocloud.errors import SceneReadError
-from geocloud.scene.xml import parse_xml
+from geocloud.readers.xml import parse_xml
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""

@@ -12,15 +12,15 @@ import rasterio
 from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import file_of, is_gdal_name
 from geocloud.io.remote import is_remote, is_store, list_files, names_file
-from geocloud.scene.cloud38 import find_patches, parse_patch, patch_files
-from geocloud.scene.container import is_archive, open_container
-from geocloud.scene.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
-from geocloud.scene.layers import open_raster
-from geocloud.scene.planet import files_beside
-from geocloud.scene.sentinel2 import BAND_FILE as SAFE_BAND
-from geocloud.scene.sentinel2 import PRODUCT_FILE, TILE_FILE, find_root, safe_files
-from geocloud.scene.sentinel2_bands import BAND_FILE as SENTINEL2_BAND
-from geocloud.scene.stac import STAC_SUFFIXES, is_item_path, item_files
+from geocloud.readers.archive import is_archive, open_container
+from geocloud.readers.cloud38 import find_patches, parse_patch, patch_files
+from geocloud.readers.landsat import BAND_FILE, METADATA_FILE, belongs_to_product
+from geocloud.readers.layers import open_raster
+from geocloud.readers.planet import files_beside
+from geocloud.readers.sentinel2 import BAND_FILE as SAFE_BAND
+from geocloud.readers.sentinel2 import PRODUCT_FILE, TILE_FILE, find_root, safe_files
+from geocloud.readers.sentinel2_bands import BAND_FILE as SENTINEL2_BAND
+from geocloud.readers.stac import STAC_SUFFIXES, is_item_path, item_files
 
 PARTS = (BAND_FILE, METADATA_FILE, SENTINEL2_BAND, PRODUCT_FILE, TILE_FILE)
 """Names of a product's bands and metadata, where they lie side by side."""

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import UnitsError
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 NAMES = ("red", "green", "blue", "nir")
 
@@ -109,7 +109,7 @@ def test_scales_in_the_file_count(tmp_path, monkeypatch):
     with pytest.raises(UnitsError, match=r"reflectance above \d.*--scale"):
         open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # to divide by, as MODIS writes them
     path = save(tmp_path, values, scales=(5e-5,) * 4)
-    monkeypatch.setattr("geocloud.scene.layers.Layers.read", None)  # what leaves no doubt needs no look at pixels
+    monkeypatch.setattr("geocloud.readers.layers.Layers.read", None)  # what leaves no doubt needs no look at pixels
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
         assert scene.conversion.scale == pytest.approx((5e-5,) * 4)
