@@ -139,32 +139,39 @@ class MaskSource:
 
 @dataclass(frozen=True, slots=True)
 class SceneRecipe:
-    """All that is needed to open a scene, here or in another process.
-
-    ``bands``: red, green, blue and, where there is one, nir. ``units`` and ``conversion`` are what the metadata say
-    (AUTO and None where they are silent); ``conversion`` does not yet hold the sun's elevation. ``unknown`` says what
-    would tell the units where it is known that values alone do not. A pixel with the ``fill`` value in any band, or so
-    marked in ``mask``, is no data. ``georeference`` stands in where the rasters themselves have none.
-    """
+    """All that is needed to open a scene, here or in another process."""
 
     name: str
+    """The product's or file's name."""
     source: str
+    """The source as the user named it, without secrets."""
     bands: tuple[BandSource, ...]
+    """Red, green, blue and, if there is one, nir."""
     units: Units = Units.AUTO
+    """Units by names or metadata, which the pixels may contradict."""
     conversion: Conversion | None = None
+    """Conversion by the metadata, without the sun's elevation; None: that of the units."""
     unknown: str | None = None
-    fill: int | None = None
+    """Error message if it is known that values alone do not tell the units."""
+    fill: float | None = None
+    """A pixel with this value in any band is no data."""
     mask: MaskSource | None = None
+    """Marks more pixels as no data."""
     acquired: datetime | None = None
+    """UTC."""
     sun_elevation: float | None = None
+    """Degrees above the horizon."""
     sun_azimuth: float | None = None
+    """Degrees clockwise from north."""
     georeference: GeoBox | None = None
+    """CRS and, if it has the rasters' size, grid for rasters that have none themselves."""
     kind: str = "raster"
+    """Maker and level, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a user may say of a source. What is None or AUTO is found out. Raises UnitsError, BandError, OptionError."""
+    """Facts about a source that a user gives; None and AUTO: found out. Raises UnitsError, BandError, OptionError."""
 
     units: Units = Units.AUTO
     """Units of the pixel values."""
@@ -174,9 +181,10 @@ class ReadOptions:
     """reflectance = scale · value + offset, instead of units."""
     offset: float | None = None
     """See scale; None: 0."""
-    bands: tuple[int, ...] | None = None
-    """Band numbers of red, green, blue and nir, or of the first three where there is no nir: of a raster's bands, from
-    1 on, or those of the file names for a folder or archive."""
+    bands: tuple[int, ...] | str | None = None
+    """Band numbers of red, green, blue and nir, or of the first three without nir: of a raster's bands, from 1 on, or
+    those of the file names for a folder or archive. Or a letter for each band of a raster whose bands have no names,
+    ``"bgrn"`` for example, x for a band that is not used; names of bands count more."""
     scene_id: str | None = None
     """The scene to take from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None
@@ -187,7 +195,10 @@ class ReadOptions:
             object.__setattr__(self, "units", Units(self.units))
         except ValueError as error:
             raise UnitsError(f"units {self.units!r}: wanted one of {', '.join(Units)}") from error
-        if self.bands is not None and (
+        if isinstance(self.bands, str):
+            if not is_order(self.bands):
+                raise BandError(f"bands {self.bands!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)")
+        elif self.bands is not None and (
             len(self.bands) not in (3, 4) or len(set(self.bands)) != len(self.bands) or min(self.bands) < 1
         ):
             raise BandError(
@@ -200,6 +211,11 @@ class ReadOptions:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
         if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
             raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
+
+
+def is_order(word: str) -> bool:
+    """True for a word with one r, g and b, at most one n, and any number of x."""
+    return {*word} <= {*"rgbnx"} and all(word.count(letter) == 1 for letter in "rgb") and word.count("n") < 2
 
 
 def read_filled(scene: Scene, window: Window) -> Reflectance:

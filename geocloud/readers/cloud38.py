@@ -6,6 +6,7 @@ patches. Patches have no CRS. https://github.com/SorourMo/38-Cloud-A-Cloud-Segme
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,14 @@ from xml.sax.saxutils import escape
 
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
+from geocloud.readers.archive import Listing
+from geocloud.readers.bandfiles import band_numbers, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import ProductName
 from geocloud.readers.layers import open_raster
+from geocloud.readers.source import Candidate, Form, Reader, Source
+
+log = logging.getLogger(__name__)
 
 PATCH = re.compile(
     r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",
@@ -40,110 +46,133 @@ class Patch:
     scene: str
 
 
+class Cloud38(Reader):
+    """38-Cloud's patches and the scenes that they are cut from."""
+
+    title = "a 38-Cloud patch (any of its four files), or a 38-Cloud folder with `--scene-id`"
+    notes = "no CRS, so the mask has none either"
+
+    def match(self, source: Source) -> bool:
+        """True for a patch, and for a folder with patches in it or in folders named after bands."""
+        if source.form is Form.FOLDER:
+            return next(find_patches(source.path), None) is not None
+        return source.form is Form.FILE and parse_patch(source.path) is not None
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """Claims patches, which a batch leaves out, and says so."""
+        patches = [patch for name in listing.names if (patch := parse_patch(Path(name)))]
+        if any(patch.band == "red" for patch in patches):  # once, not for each band
+            log.warning(
+                "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "
+                "'geocloud mask FOLDER --scene-id ID'",
+                listing.source,
+            )
+        if patches:
+            yield Candidate("", "", frozenset(str(patch.path) for patch in patches), is_scene=False)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of a patch or scene. Raises BandError."""
+        if band_numbers(options):
+            raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
+        return (scene_recipe if source.form is Form.FOLDER else _patch_recipe)(source.path, options)
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The four files of a patch, or all patches of a folder."""
+        if source.form is Form.FOLDER:
+            return tuple(sorted(str(patch.path) for patch in find_patches(source.path)))
+        return tuple(sorted(str(file) for file in _patch_files(source.path).values() if file))
+
+
 def parse_patch(path: Path) -> Patch | None:
-    """What a file's name tells, None when it is no 38-Cloud name."""
-    found = PATCH.fullmatch(path.name)
-    if not found:
+    """The patch of a file name, None for other names."""
+    parts = PATCH.fullmatch(path.name)
+    if not parts:
         return None
-    return Patch(path, found["band"].lower(), found["patch"], int(found["row"]), int(found["col"]), found["scene"])
+    return Patch(path, parts["band"].lower(), parts["patch"], int(parts["row"]), int(parts["col"]), parts["scene"])
 
 
 def find_patches(folder: Path) -> Iterator[Patch]:
     """All patches in a folder, or in folders named after bands up to two levels below, as 38-Cloud is laid out."""
-    for place in _patch_folders(folder):
+    below = [path for path in folder.iterdir() if path.is_dir()]
+    named = [path for path in below if any(band in path.name.lower() for band in BANDS)]
+    deeper = [path for parent in below for path in parent.iterdir() if path.is_dir()]
+    for place in (folder, *named, *(path for path in deeper if any(band in path.name.lower() for band in BANDS))):
         for path in place.iterdir():
             if patch := parse_patch(path):
                 yield patch
 
 
-def _patch_folders(folder: Path) -> Iterator[Path]:
-    yield folder
-    below = [path for path in folder.iterdir() if path.is_dir()]
-    deeper = [path for parent in below for path in parent.iterdir() if path.is_dir()]
-    for path in (*below, *deeper):
-        if any(band in path.name.lower() for band in BANDS):
-            yield path
+def _patch_files(path: Path) -> dict[str, Path | None]:
+    """The file of each band of the patch that a file belongs to: beside it, or in a folder named after its band."""
+    band = path.name.partition("_")[0]
+    rest, files = path.name[len(band) :], dict[str, Path | None]()
+    for other in BANDS:
+        folders = [path.parent]
+        if band.lower() in path.parent.name:
+            folders.append(path.parent.with_name(path.parent.name.replace(band.lower(), other, 1)))
+        places = (folder / f"{word}{rest}" for folder in folders for word in (other, other.upper(), other.title()))
+        files[other] = next((place for place in places if place.is_file()), None)
+    return files
 
 
-def patch_files(path: Path) -> list[Path | None]:
-    """The files of red, green, blue and nir of the patch that a file of any band belongs to; None: it is not there."""
-    patch = parse_patch(path)
-    return [_sibling(path, patch.band, band) for band in BANDS] if patch else []
-
-
-def patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
-    """The recipe of the patch that a file of any band belongs to. Raises BandError."""
-    _refuse_bands(path, options)
-    patch = parse_patch(path)
+def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
+    patch, files = parse_patch(path), _patch_files(path)
     assert patch is not None
-    files = patch_files(path)
-    missing = [band for band, file in zip(BANDS, files, strict=True) if file is None]
+    if options.scene_id is not None:
+        raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+    missing = [band for band, file in files.items() if file is None]
     if missing:
         raise BandError(
             f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
         )
-    red, green, blue, nir = (BandSource(str(file), str(file)) for file in files)
-    return _recipe(patch.name, str(path), patch.scene, (red, green, blue, nir), str(files[0]))
+    bands = tuple(BandSource(str(file), str(file)) for file in files.values())
+    return _recipe(patch.name, str(path), patch.scene, bands, str(path))
 
 
 def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
-    """The recipe of a whole scene, from the patches in a folder. Raises BandError where patches are missing.
+    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
 
-    Where the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
+    If the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
     scene's own size; else it keeps the padding, as no data.
     """
-    _refuse_bands(folder, options)
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
-    if options.scene_id is None and len(scenes) == 1:
-        scene = scenes[0]
-    elif options.scene_id is None:
-        shown = ", ".join(scenes[:4]) + (" …" if len(scenes) > 4 else "")
-        raise BandError(f"{folder}: 38-Cloud patches of {len(scenes)} scenes ({shown}); say which with --scene-id")
-    elif options.scene_id in scenes:
-        scene = options.scene_id
-    else:
-        raise BandError(f"{folder}: no 38-Cloud patches of scene {options.scene_id!r}; there are {len(scenes)} scenes")
-
-    mine = [patch for patch in patches if patch.scene == scene]
-    rows, cols = max(p.row for p in mine), max(p.col for p in mine)
-    places = {(patch.band, patch.row, patch.col): patch for patch in mine}
+    if options.scene_id is None and len(scenes) > 1:
+        raise BandError(
+            f"{folder}: 38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)}); say which with --scene-id"
+        )
+    scene = options.scene_id or scenes[0]
+    if scene not in scenes:
+        raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
+    own = [patch for patch in patches if patch.scene == scene]
+    rows, cols = max(patch.row for patch in own), max(patch.col for patch in own)
+    cells = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
+    places = {(patch.band, patch.row, patch.col): patch for patch in own}
     missing = [
-        f"{band} row {row} column {col}"
-        for row in range(1, rows + 1)
-        for col in range(1, cols + 1)
-        for band in BANDS
-        if (band, row, col) not in places
+        f"{band} row {row} column {col}" for row, col in cells for band in BANDS if (band, row, col) not in places
     ]
     if missing:
-        shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
         raise BandError(
-            f"{folder}: scene {scene} lacks {len(missing)} of {4 * rows * cols} patch files ({shown}); "
+            f"{folder}: scene {scene} lacks {len(missing)} of {4 * len(cells)} patch files ({shorten(missing)}); "
             "name a single patch file to mask that patch alone"
         )
-    sample = mine[0].path
-    with open_raster(str(sample), str(sample)) as dataset:
+    sample = str(own[0].path)
+    with open_raster(sample, sample) as dataset:
         side, dtype = dataset.height, str(dataset.dtypes[0])
     padded = rows * side, cols * side
     size = _truth_size(folder, scene) or padded
     top, left = ((whole - part) // 2 for whole, part in zip(padded, size, strict=True))
-    bands = []
-    for band in BANDS:
-        here = [places[band, row, col] for row in range(1, rows + 1) for col in range(1, cols + 1)]
-        text = _vrt(here, side, GDAL_TYPES.get(dtype, "UInt16"), size, (top, left))
-        bands.append(BandSource(text, f"{folder} ({band} of {scene})"))
-    red, green, blue, nir = bands
-    return _recipe(scene, str(folder), scene, (red, green, blue, nir), str(sample))
+    bands = tuple(
+        BandSource(
+            _vrt([places[band, *cell] for cell in cells], side, GDAL_TYPES.get(dtype, "UInt16"), size, (top, left)),
+            f"{folder} ({band} of {scene})",
+        )
+        for band in BANDS
+    )
+    return _recipe(scene, str(folder), scene, bands, sample)
 
 
-def _refuse_bands(path: Path, options: ReadOptions) -> None:
-    if options.bands:
-        raise BandError(f"{path}: 38-Cloud patches name their bands; leave --bands out")
-
-
-def _recipe(
-    name: str, source: str, scene: str, bands: tuple[BandSource, BandSource, BandSource, BandSource], sample: str
-) -> SceneRecipe:
+def _recipe(name: str, source: str, scene: str, bands: tuple[BandSource, ...], sample: str) -> SceneRecipe:
     with open_raster(sample, sample) as dataset:
         eight_bits = dataset.dtypes[0] == "uint8"
     # Some copies hold the upper eight of the sixteen bits.
@@ -159,30 +188,12 @@ def _recipe(
     )
 
 
-def _sibling(path: Path, band: str, other: str) -> Path | None:
-    """The file of another band: beside this one, or in a folder named after that band as this one is after its own."""
-    rest = path.name[len(band) :]
-    folders = [path.parent]
-    if band in path.parent.name:
-        folders.append(path.parent.with_name(path.parent.name.replace(band, other, 1)))
-    for folder in folders:
-        for candidate in (
-            folder / f"{other}{rest}",
-            folder / f"{other.upper()}{rest}",
-            folder / f"{other.title()}{rest}",
-        ):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
 def _truth_size(folder: Path, scene: str) -> tuple[int, int] | None:
     for pattern in ("", "*/", "*/*/"):
         for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.[tT][iI][fF]*"):
-            if path.suffix.lower() not in (".tif", ".tiff"):
-                continue  # GDAL's .aux.xml
-            with open_raster(str(path), str(path)) as dataset:
-                return dataset.height, dataset.width
+            if path.suffix.lower() in (".tif", ".tiff"):  # not GDAL's .aux.xml
+                with open_raster(str(path), str(path)) as dataset:
+                    return dataset.height, dataset.width
     return None
 
 

@@ -1,37 +1,43 @@
-"""One raster with several bands: which of them are red, green, blue and near-infrared."""
+"""Rasters of several bands, whatever GDAL opens: which bands are red, green, blue and near-infrared."""
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
-from geocloud.errors import BandError, SceneReadError, UnitsError, without_secrets
+from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
-from geocloud.io.remote import is_remote
+from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive
+from geocloud.readers.bandfiles import band_numbers, is_zipped_raster
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
 from geocloud.readers.layers import open_raster
 from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
-from geocloud.readers.planet import BANDS as PLANET_BANDS
-from geocloud.readers.planet import PlanetName, planet_conversion, planet_mask
+from geocloud.readers.sentinel2_bands import SATELLITE as SENTINEL2_NAME
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
 
 log = logging.getLogger(__name__)
 
 Indexes = tuple[int, ...]
-"""Numbers of red, green, blue and, where there is one, nir."""
+"""Numbers of red, green, blue and, if there is one, nir."""
 
-NIR_WORDS = ("nir", "nir08", "nir1")
-SENTINEL2_ONLY = {"8A", "12"}
+NIR_WORDS = ("nir", "nir08", "nir8", "nir1")
+"""Names of near-infrared, the best first."""
+
+ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
+"""Files by which a folder is known as Zarr."""
 
 TRANSPARENCY = 0.9
-"""The share of pixels with data that are wholly opaque, by which transparency is told from near-infrared."""
+"""Share of wholly opaque pixels by which transparency is told from near-infrared."""
 
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
@@ -43,53 +49,90 @@ USUAL = {
     12: "Sentinel-2's from B01, 4,3,2,8",
     13: "Sentinel-2's from B01, 4,3,2,8",
 }
-"""How stacks of so many bands lie as a rule: suggested, never taken."""
+"""Usual meaning of so many bands: suggested, never taken."""
 
 
-def geotiff_recipe(path: str, options: ReadOptions) -> SceneRecipe:
-    """The recipe of a raster, on disk or at an address.
+class Raster(Reader):
+    """Any raster, and an archive or folder that holds just one."""
 
-    Raises BandError where the four bands cannot be told, UnitsError, SceneReadError.
+    title = "a raster with several bands, whatever GDAL opens, also by its names (`/vsizip/a.zip/b.tif`, `NETCDF:…`)"
+    notes = (
+        "bands are found by description (or by variable in netCDF and Zarr), by colour, or by Landsat's and "
+        "Sentinel-2's band names. A name that occurs twice, or names that fit two satellites, are asked about. Four "
+        "bands without names are red, green, blue, nir or blue, green, red, nir: if land in the picture leaves no "
+        "doubt which, that is taken, with a note, and else `--bands rgbn` or `--bands bgrn` is asked for, once and for "
+        "all with `GEOCLOUD_BANDS`. Red, green and blue alone are masked too, less well, with a note"
+    )
+
+    def match(self, source: Source) -> bool:
+        """True for all single files; for an archive or folder with one raster, and for Zarr."""
+        if source.form in (Form.ARCHIVE, Form.FOLDER):
+            return _is_zarr(source.listing) or len(_rasters(source.listing)) == 1
+        return source.form is not Form.BUCKET
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """Archives and rasters; the caller leaves out those of a single band."""
+        if _is_zarr(listing):
+            yield Candidate("", archive_stem(listing.stem), frozenset(listing.names), is_tree=True)
+            return
+        for name in listing.names:
+            path = PurePosixPath(name)
+            lower = name.lower()
+            if is_archive(path):
+                rank = next((2 + i for i, suffix in enumerate(ARCHIVES) if lower.endswith(suffix)), 2)
+                stem = re.sub(r"\.SAFE$", "", archive_stem(name), flags=re.IGNORECASE)
+                yield Candidate(name, stem, frozenset((name,)), rank)
+            elif path.suffix.lower() in RASTER_SUFFIXES:
+                yield Candidate(name, path.stem, frozenset((name,)), 1)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of a raster, by names and, for four bands without names, by pixels. Raises BandError."""
+        if source.form in (Form.ARCHIVE, Form.FOLDER) and not _is_zarr(source.listing):
+            (name,) = _rasters(source.listing)
+            recipe = raster_recipe(source.listing.path_of(name), PurePosixPath(name).stem, options)
+            bands = tuple(replace(band, label=source.listing.label(name)) for band in recipe.bands)
+            return replace(recipe, source=source.listing.source, bands=bands)
+        return raster_recipe(source.place, source.stem, options)
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The file itself, or the file that one of GDAL's names is about."""
+        if source.form is Form.FOLDER:
+            return tuple(source.listing.path_of(name) for name in source.listing.names)
+        return (gdal.file_of(source.place) or source.place,) if source.form is Form.NAME else (source.place,)
+
+
+def _is_zarr(listing: Listing) -> bool:
+    return listing.stem.lower().endswith(".zarr") or bool(ZARR & set(listing.names))
+
+
+def _rasters(listing: Listing) -> list[str]:
+    return [name for name in listing.names if is_zipped_raster(name)]
+
+
+def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
+    """The recipe of a raster on disk or at an address; ``usual`` are its bands if descriptions do not tell them.
+
+    Raises BandError if the bands cannot be told, SceneReadError.
     """
-    shown, stem = without_secrets(path), _stem(path)
-    name, planet = ProductName.parse(stem), PlanetName.parse(stem)
+    name = ProductName.parse(stem)
     with open_raster(path, path) as dataset:
-        if planet and dataset.count != planet.count:
-            planet = None
+        if dataset.count == 0 and dataset.subdatasets:
+            return _of_variables(dataset, path, stem, options)
         try:
-            indexes = options.bands or _find(dataset, path, name, planet, _units_too(dataset, options))
-            _check(dataset, path, indexes)
+            look = _Look(dataset, path, stem, name, options)
+            indexes = band_numbers(options) or look.find(usual)
+            look.check(indexes)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
-        # A product's name in front of a stack of its own numbers, not of what somebody made of them.
-        own = dataset.dtypes[indexes[0] - 1] == "uint16" and all(scale == 1 for scale in dataset.scales)
-    recipe = SceneRecipe(
+        scaled = any(pair != (1, 0) for pair in zip(dataset.scales, dataset.offsets, strict=True))
+    # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
+    units = {Level.L1: Units.LANDSAT_L1, Level.SR: Units.LANDSAT_L2}.get(name.level) if name.level else None
+    return SceneRecipe(
         name=stem,
-        source=shown,
+        source=without_secrets(path),
         bands=_sources(path, indexes),
-        acquired=name.acquired or (planet.acquired if planet else None),
-    )
-    if own and planet:
-        return _of_planet(recipe, planet)
-    if own and name.level:
-        return replace(recipe, units=Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2)
-    return recipe
-
-
-def _stem(path: str) -> str:
-    if is_remote(path):
-        return PurePosixPath(without_secrets(path)).stem
-    return gdal.stem_of(path) if gdal.is_gdal_name(path) else Path(path).stem
-
-
-def _units_too(dataset: rasterio.DatasetReader, options: ReadOptions) -> str:
-    """The end of a message about bands where units must be said as well: pictures of 8 bits never tell them."""
-    silent = options.units is Units.AUTO and options.scale is None and all(scale == 1 for scale in dataset.scales)
-    eight = dataset.count > 0 and dataset.dtypes[0] == "uint8"
-    return (
-        "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
-        if eight and silent
-        else ""
+        units=Units.AUTO if scaled or units is None else units,
+        acquired=name.acquired,
     )
 
 
@@ -97,165 +140,232 @@ def _sources(path: str, indexes: Indexes) -> tuple[BandSource, ...]:
     return tuple(BandSource(path, without_secrets(path), index) for index in indexes)
 
 
-def _of_planet(recipe: SceneRecipe, name: PlanetName) -> SceneRecipe:
-    """With the units of a PlanetScope product, and its usable data mask."""
-    here = Path(recipe.source)
-    if here.is_file():
-        recipe = replace(recipe, mask=planet_mask(here, name))
-    try:
-        conversion = planet_conversion(here, name, tuple(band.index for band in recipe.bands))
-    except UnitsError as error:
-        return replace(recipe, unknown=str(error), fill=0)
-    return replace(recipe, units=Units.REFLECTANCE, conversion=conversion, fill=0)
+def _of_variables(dataset: rasterio.DatasetReader, path: str, stem: str, options: ReadOptions) -> SceneRecipe:
+    """A file of a variable per band, as netCDF and Zarr have them. Raises BandError for other files."""
+    inside = list(dataset.subdatasets)
+    named = f"holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
+    if options.bands:
+        raise BandError(f"{path}: {named}; --bands tells the bands of one raster")
+    variables = [re.split(r"[:/]", name)[-1] for name in inside]
+    indexes = _by_words(variables, path) or _by_number(variables, path, stem, ProductName.parse(stem), options)
+    if indexes is None:
+        raise BandError(f"{path}: {named}")
+    chosen = [inside[index - 1] for index in indexes]
+    for name in chosen:
+        with open_raster(name, name) as variable:
+            if variable.count != 1:
+                raise BandError(f"{name}: {variable.count} layers (dates, as a rule), wanted one; take one out first")
+    bands = tuple(BandSource(name, without_secrets(name)) for name in chosen)
+    return SceneRecipe(name=stem, source=without_secrets(path), bands=bands)
 
 
-def _check(dataset: rasterio.DatasetReader, path: str, indexes: Indexes) -> None:
-    """Raises BandError for numbers of bands that are not there, or hold transparency."""
-    for index in indexes:
-        if not 1 <= index <= dataset.count:
-            raise BandError(f"{path}: no band {index}, it has {dataset.count}; bands are counted from 1")
-        if _is_transparency(dataset, path, index):
-            rest = ",".join(str(i) for i in indexes if i != index)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """An open raster whose bands are looked for."""
+
+    dataset: rasterio.DatasetReader
+    path: str
+    stem: str
+    name: ProductName
+    options: ReadOptions
+
+    @property
+    def units_too(self) -> str:
+        """The end of a message about bands if units must be given as well: 8 bits never tell them."""
+        silent = self.options.units is Units.AUTO and self.options.scale is None
+        silent = silent and all(scale == 1 for scale in self.dataset.scales)
+        eight = self.dataset.count > 0 and self.dataset.dtypes[0] == "uint8"
+        told = "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
+        return told if eight and silent else ""
+
+    def find(self, usual: Indexes | None) -> Indexes:
+        """By descriptions, ``usual``, the order in letters that a user gave, colour, and at last by the pixels."""
+        dataset, path = self.dataset, self.path
+        texts = _descriptions(dataset)
+        indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.name, self.options) or usual
+        if indexes:
+            return indexes
+        nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
+        order = self.options.bands if isinstance(self.options.bands, str) else ""
+        transparent = dataset.count == 4 and self._is_transparency(4)
+        if len(order) == dataset.count and not transparent:
+            return tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
+        if dataset.count == 4 and self._is_alpha(4) and not transparent:
             raise BandError(
-                f"{path}: band {index} is alpha (transparency), not light, and hides pixels by itself; "
-                f"say --bands {rest} without it"
+                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 "
+                f"if it is that, or --bands 1,2,3 to go without{self.units_too}"
             )
-
-
-def _is_alpha(dataset: rasterio.DatasetReader, index: int) -> bool:
-    return bool(dataset.colorinterp[index - 1] == ColorInterp.alpha)
-
-
-def _is_transparency(dataset: rasterio.DatasetReader, path: str, index: int) -> bool:
-    """True where a band is marked alpha, and holds little but nothing and one other value.
-
-    The mark alone says little: GDAL puts it on the fourth of any four bands of 8 bits.
-    """
-    if not _is_alpha(dataset, index):
-        return False
-    values = np.concatenate([piece[0] for piece in sample_scene(SceneRecipe(path, path, _sources(path, (index,))))])
-    return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
-
-
-def _find(
-    dataset: rasterio.DatasetReader, path: str, name: ProductName, planet: PlanetName | None, units_too: str
-) -> Indexes:
-    """Looks at descriptions, then at the file's name, then at colour interpretation, and at last at the pixels.
-
-    ``units_too`` is what else must be said, if anything.
-    """
-    descriptions = _descriptions(dataset)
-    found = _by_description(descriptions, path, name) or (PLANET_BANDS[planet.count] if planet else None)
-    if found:
-        return found
-    nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", d or "", re.IGNORECASE) for d in descriptions)
-    if dataset.count == 4 and _is_alpha(dataset, 4) and not _is_transparency(dataset, path, 4):
+        if indexes := _by_colour(dataset):
+            return indexes
+        if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
+            return self._by_pixels()
+        colours = zip(texts, dataset.colorinterp, strict=True)
+        known = ", ".join(f"{i} {text or colour.name}" for i, (text, colour) in enumerate(colours, 1))
+        if dataset.count < 4:
+            raise BandError(
+                f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
+                f"where there is no near-infrared, say --bands with the numbers of the other three{self.units_too}"
+            )
+        hint = f" (if they are {USUAL[dataset.count]}; check it)" if nameless and dataset.count in USUAL else ""
         raise BandError(
-            f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 if "
-            f"it is that, or --bands 1,2,3 to go without{units_too}"
+            f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
+            f"say --bands with their four numbers{hint}{self.units_too}"
         )
-    found = _by_colour(dataset)
-    if found:
-        return found
-    if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
-        return _by_pixels(path, units_too)
-    known = ", ".join(
-        f"{i} {description or colour.name}"
-        for i, (description, colour) in enumerate(zip(descriptions, dataset.colorinterp, strict=True), 1)
-    )
-    if dataset.count == 0 and (inside := dataset.subdatasets):
-        raise BandError(f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}")
-    if dataset.count < 4:
+
+    def check(self, indexes: Indexes) -> None:
+        """Raises BandError for numbers of bands that are not there, or hold transparency."""
+        for index in indexes:
+            if not 1 <= index <= self.dataset.count:
+                raise BandError(f"{self.path}: no band {index}, it has {self.dataset.count}; bands are counted from 1")
+            if self._is_transparency(index):
+                rest = ",".join(str(i) for i in indexes if i != index)
+                raise BandError(
+                    f"{self.path}: band {index} is alpha (transparency), not light, and hides pixels by itself; "
+                    f"say --bands {rest} without it"
+                )
+
+    def _is_alpha(self, index: int) -> bool:
+        return bool(self.dataset.colorinterp[index - 1] == ColorInterp.alpha)
+
+    def _is_transparency(self, index: int) -> bool:
+        """True for a band that is marked alpha, and holds little but nothing and one other value.
+
+        The mark alone says little: GDAL puts it on the fourth of any four bands of 8 bits.
+        """
+        if not self._is_alpha(index):
+            return False
+        recipe = SceneRecipe(self.path, self.path, _sources(self.path, (index,)))
+        values = np.concatenate([piece[0] for piece in sample_scene(recipe)])
+        return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
+
+    def _by_pixels(self) -> Indexes:
+        """Of four bands without names: red or blue first, if the pixels leave no doubt; else raises BandError.
+
+        Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+        """
+        shown = without_secrets(self.path)
+        ratio = None if self.units_too else rise_of_first(SceneRecipe(shown, shown, _sources(self.path, RED_FIRST)))
+        if ratio is not None and not 1 / NO_DOUBT < ratio < NO_DOUBT:
+            first, order, other = (
+                ("first", "red, green, blue, nir", BLUE_FIRST)
+                if ratio > 1
+                else ("third", "blue, green, red, nir", RED_FIRST)
+            )
+            log.warning(
+                "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as "
+                "red does; if that is wrong, say --bands %s",
+                shown, order, first, max(ratio, 1 / ratio), ",".join(map(str, other)),
+            )  # fmt: skip
+            return RED_FIRST if ratio > 1 else BLUE_FIRST
         raise BandError(
-            f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
-            f"where there is no near-infrared, say --bands with the numbers of the other three{units_too}"
+            f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
+            f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
+            f"--bands bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
+            f"GEOCLOUD_BANDS=rgbn or GEOCLOUD_BANDS=bgrn{self.units_too}"
         )
-    usual = f" (if they are {USUAL[dataset.count]}; check it)" if nameless and dataset.count in USUAL else ""
-    raise BandError(
-        f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
-        f"say --bands with their four numbers{usual}{units_too}"
-    )
 
 
-def _by_pixels(path: str, units_too: str) -> Indexes:
-    """Of four bands without names: red or blue first, where the pixels leave no doubt. Raises BandError where they do.
-
-    Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
-    """
-    told = None if units_too else rise_of_first(SceneRecipe(path, path, _sources(path, RED_FIRST)))
-    if told is not None and not 1 / NO_DOUBT < told < NO_DOUBT:
-        first, order, other = (
-            ("first", "red, green, blue, nir", BLUE_FIRST)
-            if told > 1
-            else ("third", "blue, green, red, nir", RED_FIRST)
-        )
-        log.warning(
-            "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red "
-            "does; if that is wrong, say --bands %s",
-            without_secrets(path), order, first, max(told, 1 / told), ",".join(map(str, other)),
-        )  # fmt: skip
-        return RED_FIRST if told > 1 else BLUE_FIRST
-    raise BandError(
-        f"{path}: four bands without names, and its pixels leave doubt whether red or blue comes first; say --bands "
-        f"1,2,3,4 for red, green, blue, nir, or --bands 3,2,1,4 for blue, green, red, nir{units_too}"
-    )
-
-
-def _descriptions(dataset: rasterio.DatasetReader) -> tuple[str | None, ...]:
+def _descriptions(dataset: rasterio.DatasetReader) -> list[str]:
     try:
-        found: tuple[str | None, ...] = dataset.descriptions
+        return [text or "" for text in dataset.descriptions]
     except UnicodeDecodeError:  # not in UTF-8: as good as none
-        return (None,) * int(dataset.count)
-    return found
+        return [""] * int(dataset.count)
 
 
-def _by_description(descriptions: tuple[str | None, ...], path: str, name: ProductName) -> Indexes | None:
-    """Descriptions that are a band's name, then those that hold one, then those that hold a band's number."""
-    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", (description or "").lower()) for description in descriptions]
-    words: dict[str, int] = {}
+def _only(name: str, indexes: Sequence[int], path: str) -> int:
+    """The only band of a name. Raises BandError for several: two dates in one file, as a rule."""
+    if len(indexes) > 1:
+        shown = ", ".join(map(str, indexes))
+        raise BandError(
+            f"{path}: {name} occurs {len(indexes)} times (bands {shown}); say --bands with the numbers of red, green, "
+            "blue and near-infrared that belong together"
+        )
+    return indexes[0]
+
+
+def _by_words(descriptions: Sequence[str], path: str) -> Indexes | None:
+    """Descriptions that are a band's name, then those that hold one. Raises BandError for a name that occurs twice."""
+    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in descriptions]
+    exact: dict[str, list[int]] = {}
+    holding: dict[str, list[int]] = {}
     for index, text in enumerate(texts, 1):
-        words.setdefault(_band_word(text.strip()), index)
-    for index, text in enumerate(texts, 1):
-        tokens = re.findall(r"[a-z]+\d*[a-z]?|\d+", text)
-        if not {"edge", "rededge"} & set(tokens):
+        exact.setdefault(text, []).append(index)
+        tokens = set(re.findall(r"[a-z]+\d*[a-z]?|\d+", text))
+        if not {"edge", "rededge"} & tokens:
             for token in tokens:
-                words.setdefault(_band_word(token), index)
-    if all(band in words for band in BANDS):
-        return words["red"], words["green"], words["blue"], words["nir"]
-    numbers: dict[str, int] = {}
-    for index, text in enumerate(texts, 1):
-        if found := re.search(r"(?:^|[_\- ])(?:sr_)?(?:b|band)[ _]?0?(\d{1,2}a?)(?:$|[_\- :(])", text):
-            numbers.setdefault(found[1].upper(), index)
-    alone = len(descriptions) == 3 and all(band in words for band in BANDS[:3])
-    return (words["red"], words["green"], words["blue"]) if alone else _by_number(numbers, path, name)
+                holding.setdefault(token, []).append(index)
+    chosen: list[int] = []
+    for band in BANDS:
+        words = NIR_WORDS if band == "nir" else (band,)
+        places = [names[word] for word in words for names in (exact, holding) if word in names]
+        if places:
+            chosen.append(_only(repr(band), places[0], path) if len(places) else 0)
+    alone = len(descriptions) == 3 and len(chosen) == 3
+    return tuple(chosen) if len(chosen) == 4 or alone else None
 
 
-def _band_word(word: str) -> str:
-    return "nir" if word in NIR_WORDS else word
+def _by_number(
+    descriptions: Sequence[str], path: str, stem: str, name: ProductName, options: ReadOptions
+) -> Indexes | None:
+    """Landsat's and Sentinel-2's band names, told apart by what the user or the file's name says, or by the bands.
 
-
-def _by_number(numbers: dict[str, int], path: str, name: ProductName) -> Indexes | None:
-    """Landsat's and Sentinel-2's band names, told apart by the file's name or by bands that only one of them has."""
+    Raises BandError for names that fit both, or occur twice.
+    """
+    numbers: dict[str, list[int]] = {}
+    padded = False
+    for index, text in enumerate(descriptions, 1):
+        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
+        if parts := re.search(form, text, re.IGNORECASE):
+            numbers.setdefault(parts[2].upper(), []).append(index)
+            padded |= bool(parts[1])
     present = set(numbers)
     if name.is_mss and present:
         raise BandError(f"{path}: {NO_BLUE}")
-    if name.satellite is not None:
-        wanted = [str(n) for n in (OLI if name.satellite >= 8 else TM)]
-    elif {"2", "3", "4"} <= present and (present & SENTINEL2_ONLY or ("8" in present and "5" not in present)):
-        wanted = ["4", "3", "2", "8" if "8" in present else "8A"]
-    elif {"2", "3", "4", "5"} <= present and "1" in present and not present & {"9", "10", "11"}:
+    wanted = _numbers_of(present, path, stem, name, options.units, padded)
+    if wanted is None or (missing := [n for n in wanted if n not in present]) == wanted:
+        return None
+    if missing:
+        lacking = [f"{band} (B{n})" for band, n in zip(BANDS, wanted, strict=True) if n in missing]
+        found = ", ".join(f"B{n}" for n in numbers)
+        raise BandError(
+            f"{path}: no {' and no '.join(lacking)}; found {found}; say --bands with the numbers of red, green, blue "
+            "and near-infrared if they are there under other names"
+        )
+    return tuple(_only(f"B{n}", numbers[n], path) for n in wanted)
+
+
+def _numbers_of(
+    present: set[str], path: str, stem: str, name: ProductName, units: Units, padded: bool
+) -> list[str] | None:
+    """Names of red, green, blue and nir without their B; None if too few bands are named so."""
+    if name.satellite is not None and present:
+        return [str(n) for n in (OLI if name.satellite >= 8 else TM)]
+    if not {"2", "3", "4"} <= present:
+        return None
+    near = "8" if "8" in present else "8A"
+    landsat = units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
+    whole_landsat = {str(n) for n in range(1, 12)} <= present and not {"8A", "12"} & present
+    if not landsat and (
+        units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4)
+        or SENTINEL2_NAME.search(stem)
+        or {"8A", "12"} & present
+        or ("8" in present and ("5" not in present or padded))
+    ):
+        return ["4", "3", "2", near]
+    if not landsat and {"5", "8"} <= present and not whole_landsat:
+        raise BandError(
+            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Sentinel-2's, of which B8 is "
+            "near-infrared, or Landsat's, of which B5 is; say --units sentinel2 or --units landsat-l2 (or landsat-l1), "
+            "or --bands with the numbers of red, green, blue and near-infrared"
+        )
+    if "5" not in present:
+        return None
+    if "1" in present and not present & {"9", "10", "11"}:
         raise BandError(
             f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Landsat 4-7's or 8-9's; "
             "say --bands with the numbers of red, green, blue and near-infrared"
         )
-    elif {"2", "3", "4", "5"} <= present:
-        wanted = [str(n) for n in OLI]
-    else:
-        return None
-    if not set(wanted) <= present:
-        return None
-    red, green, blue, nir = (numbers[n] for n in wanted)
-    return red, green, blue, nir
+    return [str(n) for n in OLI]
 
 
 def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
@@ -263,7 +373,7 @@ def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
     colours: dict[str, int] = {}
     rest = []
     for index, colour in enumerate(dataset.colorinterp, 1):
-        if colour.name in ("red", "green", "blue", "nir"):
+        if colour.name in BANDS:
             colours.setdefault(colour.name, index)
         elif colour != ColorInterp.alpha:
             rest.append(index)

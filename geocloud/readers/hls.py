@@ -6,66 +6,83 @@ Bands, scale and fill: HLS Product User Guide, version 2.0.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from datetime import UTC, datetime
 
-from geocloud.bands import BANDS, Conversion, Units
+from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError
-from geocloud.readers.archive import Container
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.archive import Listing
+from geocloud.readers.bandfiles import (
+    BandFileReader,
+    Product,
+    Wanted,
+    band_numbers,
+    group_files,
+    missing_bands,
+    shorten,
+    source_name,
+    sources_of,
+)
+from geocloud.readers.base import ReadOptions, SceneRecipe
 
 GRANULE_ID = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
 )
 GRANULE_FILE = re.compile(
-    rf"(?P<id>{GRANULE_ID.pattern})\.(?P<layer>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE
+    rf"(?P<prefix>{GRANULE_ID.pattern})\.(?P<layer>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE
 )
 
-FILES = {"L30": ("B04", "B03", "B02", "B05"), "S30": ("B04", "B03", "B02", "B8A")}
-"""Red, green, blue and nir: of Landsat's and of Sentinel-2's granules the same numbers mean different bands."""
+BANDS = {"L30": ("B04", "B03", "B02", "B05"), "S30": ("B04", "B03", "B02", "B8A")}
+"""Red, green, blue and nir: in Landsat's and in Sentinel-2's granules the same numbers mean different bands."""
 
 SCALE, FILL = 1e-4, -9999
 
 
-def find_granules(names: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """The granules that files belong to: id → layer (B04) → name."""
-    granules: dict[str, dict[str, str]] = defaultdict(dict)
-    for name in names:
-        if found := GRANULE_FILE.fullmatch(name.rpartition("/")[2]):
-            granules[found["id"]].setdefault(found["layer"].upper(), name)
-    return dict(granules)
+class Hls(BandFileReader):
+    """HLS granules, L30 and S30."""
 
+    title = "an HLS granule: a folder or archive of its GeoTIFFs, or one of them"
+    notes = "L30 and S30, version 1.5 and 2.0, surface reflectance; near-infrared is B05 of L30 and B8A of S30"
+    product_ids = (GRANULE_ID.pattern,)
+    parts = (GRANULE_FILE,)
 
-def hls_recipe(container: Container, options: ReadOptions, member: str | None = None) -> SceneRecipe:
-    """The recipe of the one granule in a container, or of that which a named file (``member``) belongs to.
+    def products(self, listing: Listing) -> list[Product]:
+        """Grouped by granule."""
+        return group_files(listing.names, GRANULE_FILE, lambda parts: ("", parts["layer"].upper()))
 
-    Raises BandError.
-    """
-    granules = find_granules(container.names)
-    if member is not None:
-        granules = {name: layers for name, layers in granules.items() if member.startswith(name)}
-    if len(granules) != 1:
-        shown = ", ".join(list(granules)[:4]) + (" …" if len(granules) > 4 else "")
-        raise BandError(f"{container.source}: {len(granules)} HLS granules in one place ({shown}); name a file of one")
-    ((name, layers),) = granules.items()
-    about = GRANULE_ID.fullmatch(name)
-    assert about is not None
-    product = about["product"].upper()
-    wanted = tuple(f"B{number:02}" for number in options.bands) if options.bands else FILES[product]
-    missing = [f"{band} ({layer})" for band, layer in zip(BANDS, wanted, strict=False) if layer not in layers]
-    if missing:
-        found = ", ".join(sorted(layers))
-        raise BandError(f"{container.source}: no {' and no '.join(missing)} of {name}; found {found}")
-    return SceneRecipe(
-        name=name,
-        source=container.source if member is None else container.label(member),
-        bands=tuple(BandSource(container.path_of(layers[x]), container.label(layers[x])) for x in wanted),
-        units=Units.REFLECTANCE,
-        conversion=Conversion.uniform(SCALE),
-        fill=FILL,
-        acquired=_date(about["date"]),
-        kind=f"HLS {product}",
-    )
+    def wanted(self, product: Product) -> Wanted:
+        """By the granule's kind."""
+        parts = GRANULE_ID.search(product.prefix)
+        return [(band,) for band in BANDS[parts["product"].upper() if parts else "L30"]]
+
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+        """The only granule. Raises BandError for several."""
+        if len(products) != 1:
+            names = shorten(product.stem for product in products)
+            raise BandError(
+                f"{listing.source}: {len(products)} HLS granules in one place ({names}); name a file of one"
+            )
+        return products[0]
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe of a granule. Raises BandError for missing bands."""
+        numbers, wanted = band_numbers(options), self.wanted(product)
+        if numbers:
+            wanted = [(f"B{number:02}",) for number in numbers]
+        bands = product.choose(wanted)
+        if bands is None:
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}, of {product.stem}")
+        parts = GRANULE_ID.fullmatch(product.stem)
+        assert parts is not None
+        return SceneRecipe(
+            name=product.stem,
+            source=source_name(listing, member),
+            bands=sources_of(listing, product, bands),
+            units=Units.REFLECTANCE,
+            conversion=Conversion.uniform(SCALE),
+            fill=FILL,
+            acquired=_date(parts["date"]),
+            kind=f"HLS {parts['product'].upper()}",
+        )
 
 
 def _date(text: str) -> datetime | None:

@@ -1,38 +1,62 @@
-"""Landsat products: band files side by side in a folder or archive, with or without their metadata file."""
+"""Landsat products: band files side by side in a folder or archive, with or without their metadata file (MTL).
+
+Level 1 and 2 of Collections 1 and 2, Analysis Ready Data, ESPA's orders, and names that Earth Engine gives.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import re
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
-from geocloud.bands import BANDS, Conversion, Units
-from geocloud.errors import BandError
-from geocloud.readers.archive import Container
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.mtl import LEVEL1_GROUPS, LEVEL2_GROUPS, Mtl, parse_mtl
+from affine import Affine
+from rasterio.crs import CRS
+
+from geocloud.bands import LANDSAT_L2, Conversion, Units
+from geocloud.errors import BandError, SceneReadError
+from geocloud.grid import GeoBox
+from geocloud.readers.archive import Listing, local_name, parse_xml
+from geocloud.readers.bandfiles import (
+    BandFileReader,
+    Product,
+    Wanted,
+    band_numbers,
+    group_files,
+    missing_bands,
+    source_name,
+    sources_of,
+)
+from geocloud.readers.base import ReadOptions, SceneRecipe
 
 log = logging.getLogger(__name__)
 
 PRODUCT_ID = re.compile(
-    r"L[COTEM]0(?P<satellite>[1-9])_(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)_\d{6}_(?P<date>\d{8})"
-    r"(?:_\d{8})?(?:_0[12])?(?:_(?:T1|T2|RT))?",
+    r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
+    r"(?:_\d{8})?(?:_C?0[12])?(?:_(?:T1|T2|RT|V\d\d))?",
     re.IGNORECASE,
 )
-"""A Collection 1 or 2 product id; the processing date and all after it may be missing."""
+"""A Collection 1 or 2 product ID; the processing date and all after it may be missing. CU, AK, HI: ARD tiles."""
+
+EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8})(?!\d)", re.IGNORECASE)
+"""Earth Engine's ``system:index``."""
 
 SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<year>\d{4})(?P<day>\d{3})[A-Z]{3}\d{2}", re.IGNORECASE)
-"""A scene id from before collections, such as LC80200392015216LGN00."""
+"""A scene ID from before collections, such as LC80200392015216LGN00."""
+
+SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
 
 BAND_FILE = re.compile(
-    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<surface>SR_)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
+    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<kind>SR_?|TOA_|TA)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
     r"\.(?:tiff?|jp2|img)",
     re.IGNORECASE,
 )
-METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json)", re.IGNORECASE)
+METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)
 
 OLI = (4, 3, 2, 5)
 TM = (3, 2, 1, 4)
@@ -42,16 +66,23 @@ NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot
 
 
 class Level(StrEnum):
-    """What band files hold: Level 1, or surface reflectance of Collection 2 or Collection 1."""
+    """Contents of band files."""
 
     L1 = "L1"
+    TOA = "TOA"
+    TOA_10000 = "TOA, × 10 000"
     SR = "SR"
-    SR_C1 = "SR of Collection 1"
+    SR_10000 = "SR of Collection 1"
+
+
+FILE_WORDS = {Level.L1: "B", Level.TOA: "TOA_B", Level.TOA_10000: "toa_band", Level.SR: "SR_B", Level.SR_10000: "SR_B"}
+TEN_THOUSAND = Conversion.uniform(1e-4)
+"""Landsat 8 Collection 1 Surface Reflectance Code Product Guide: scale 0.0001, fill −9999."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductName:
-    """What a name tells of its product."""
+    """Facts that a product's or file's name holds."""
 
     satellite: int | None = None
     level: Level | None = None
@@ -63,16 +94,23 @@ class ProductName:
         """True for a product of the Multispectral Scanner, which flew on Landsat 1 to 5."""
         return (self.text or "").upper().startswith("LM")
 
+    @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """Numbers of red, green, blue and nir; None if the satellite is unknown."""
+        return None if self.satellite is None else OLI if self.satellite >= 8 else TM
+
     @classmethod
     def parse(cls, name: str) -> ProductName:
-        """Looks for a product or scene id anywhere in a name."""
-        if found := PRODUCT_ID.search(name):
-            level = Level.L1 if found["level"].upper().startswith("L1") else Level.SR
-            return cls(int(found["satellite"]), level, _date(found["date"], "%Y%m%d"), found[0])
-        if found := SCENE_ID.search(name):
-            return cls(int(found["satellite"]), None, _date(found["year"] + found["day"], "%Y%j"), found[0])
-        if found := re.search(r"(?:^|[^a-z])(?:landsat|lc|l)[_\- ]?0?([4-9])(?:[^0-9]|$)", name, re.IGNORECASE):
-            return cls(int(found[1]))
+        """Looks for an ID or the satellite anywhere in a name."""
+        if parts := PRODUCT_ID.search(name):
+            level = {"L1": Level.L1, "L2": Level.SR}.get((parts["level"] or "")[:2].upper())
+            return cls(int(parts["satellite"]), level, _date(parts["date"], "%Y%m%d"), parts[0])
+        if parts := EARTH_ENGINE_ID.search(name):
+            return cls(int(parts["satellite"]), None, _date(parts["date"], "%Y%m%d"), parts[0])
+        if parts := SCENE_ID.search(name):
+            return cls(int(parts["satellite"]), None, _date(parts["year"] + parts["day"], "%Y%j"), parts[0])
+        if parts := SATELLITE.search(name):
+            return cls(int(parts[1]))
         return cls()
 
 
@@ -83,184 +121,294 @@ def _date(text: str, form: str) -> datetime | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class BandFiles:
-    """The band files of one product and level: number → name inside the container."""
+class Landsat(BandFileReader):
+    """Landsat 4 to 9."""
 
-    prefix: str
-    level: Level
-    files: dict[int, str]
-
-
-def belongs_to_product(name: str, names: tuple[str, ...]) -> bool:
-    """True for a file that belongs to band files among its neighbours: a band, the MTL, a quality band, and so on."""
-    return bool(_belonging(find_products(names), name))
-
-
-def find_products(names: tuple[str, ...]) -> list[BandFiles]:
-    """Groups band files by product and level."""
-    groups: dict[tuple[str, Level, str], dict[int, str]] = defaultdict(dict)
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        if base.startswith("._"):
-            continue  # what macOS adds to archives
-        if found := BAND_FILE.fullmatch(base):
-            if found["prefix"].upper().endswith("_ST"):
-                continue  # surface temperature
-            level = Level.L1
-            if found["surface"]:
-                level = Level.SR_C1 if found["word"].lower() == "band" else Level.SR
-            prefix = f"{folder}/{found['prefix']}" if folder else found["prefix"]
-            groups[prefix, level, (found["rest"] or "").lower()].setdefault(int(found["number"]), name)
-    return [BandFiles(prefix, level, files) for (prefix, level, _), files in groups.items()]
-
-
-def landsat_recipe(container: Container, options: ReadOptions, member: str | None = None) -> SceneRecipe:
-    """The recipe of the one product in a container, or of the product that a named file (``member``) belongs to.
-
-    Raises BandError, SceneReadError.
-    """
-    product = _choose(container, options, member)
-    mtl = _metadata(container, product.prefix, member)
-    name = _product_name(container, product.prefix)
-    if name.is_mss or (mtl is not None and mtl.sensor == "MSS"):
-        raise BandError(f"{container.source}: {NO_BLUE}")
-    numbers = options.bands or _numbers(container, product, mtl.satellite if mtl else None, name)
-    missing = [
-        f"{band} ({_file_word(product.level)}{number})"
-        for band, number in zip(BANDS, numbers, strict=False)
-        if number not in product.files
-    ]
-    if missing:
-        found = ", ".join(f"{_file_word(product.level)}{n}" for n in sorted(product.files))
-        raise BandError(
-            f"{container.source}: no {' and no '.join(missing)}; found {found}; "
-            "all of red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
-        )
-    bands = tuple(BandSource(container.path_of(product.files[n]), container.label(product.files[n])) for n in numbers)
-    units, conversion, fill, kind = Units.LANDSAT_L1, None, None, f"Landsat {product.level}"
-    if product.level is Level.SR:
-        units, conversion = Units.LANDSAT_L2, mtl.conversion(numbers, LEVEL2_GROUPS) if mtl else None
-    elif product.level is Level.SR_C1:
-        # Landsat 8 Collection 1 Surface Reflectance Code Product Guide: scale 0.0001, fill −9999.
-        units, conversion, fill = Units.LANDSAT_L2, Conversion.uniform(1e-4), -9999
-    elif mtl:
-        conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
-    elif name.level is not Level.L1:  # bare bands, which may hold anything
-        units, kind = Units.AUTO, "Landsat bands"
-    stem = product.prefix.rpartition("/")[2]
-    return SceneRecipe(
-        name=stem if ProductName.parse(stem).text else name.text or stem.strip("_-. ") or container.stem,
-        source=container.source if member is None else container.label(member),
-        bands=bands,
-        units=units,
-        conversion=conversion,
-        fill=fill,
-        acquired=(mtl.acquired if mtl else None) or name.acquired,
-        sun_elevation=mtl.sun_elevation if mtl else None,
-        sun_azimuth=mtl.sun_azimuth if mtl else None,
-        georeference=mtl.grid if mtl else None,
-        kind=kind,
+    title = "a folder or archive of Landsat band files, or any one file of it (`…_MTL.txt`, `…_B4.TIF`)"
+    notes = (
+        "Landsat 4–9 (TM, ETM+, OLI): Collection 1 and 2, Level 1 and Level 2, Analysis Ready Data, ESPA's `toa_band` "
+        "and `sr_band`; product IDs may be shortened or missing; `MTL.txt`, `MTL.json` or `MTL.xml` is used if it is "
+        "there. Landsat 4–7 Level 1 needs it"
     )
+    product_ids = (PRODUCT_ID.pattern, SCENE_ID.pattern)
+    parts = (BAND_FILE, METADATA_FILE)
+
+    def products(self, listing: Listing) -> list[Product]:
+        """Grouped by prefix and level."""
+        return group_files(listing.names, BAND_FILE, _level_and_band)
+
+    def wanted(self, product: Product) -> Wanted:
+        """Of whichever satellite the bands can be."""
+        numbers = ProductName.parse(product.stem).numbers or next(
+            (numbers for numbers in (OLI, TM) if {f"B{n}" for n in numbers} <= set(product.files)), OLI
+        )
+        return [(f"B{number}",) for number in numbers]
+
+    def _is_product(self, product: Product) -> bool:
+        return bool({f"B{n}" for n in (1, 2, 3, 4, 5)} & set(product.files))
+
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+        """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
+        levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
+        asked = [product for product in products if product.group.startswith(levels)] or products
+        complete = [product for product in asked if product.choose(self.wanted(product))]
+        if not complete and len({_level(product) for product in asked if self._is_product(product)}) > 1:
+            parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
+            raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
+        best = min((list(Level).index(_level(product)) for product in complete), default=None)
+        chosen = [product for product in complete if list(Level).index(_level(product)) == best]
+        others = {product.prefix for product in complete} - {product.prefix for product in chosen}
+        if any(_contradict(one, other.prefix) for one in others for other in chosen):
+            chosen = complete
+        elif len({_level(product) for product in complete}) > 1:
+            word = "Level-1" if best == 0 else f"{_level(chosen[0])}"
+            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
+        return super().select(listing, chosen or asked, replace(options, bands=None))
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe, by the metadata file if there is one, else by names. Raises BandError, SceneReadError."""
+        mtl, level, name = _metadata(listing, product, member), _level(product), _product_name(listing, product)
+        if name.is_mss or (mtl is not None and mtl.sensor == "MSS"):
+            raise BandError(f"{listing.source}: {NO_BLUE}")
+        satellite = (mtl.satellite if mtl else None) or name.satellite
+        numbers = band_numbers(options) or _numbers(listing, product, satellite)
+        bands = [f"B{number}" for number in numbers]
+        if not set(bands) <= set(product.files):
+            words = replace(product, files={f"{FILE_WORDS[level]}{b[1:]}": f for b, f in product.files.items()})
+            raise BandError(
+                f"{listing.source}: {missing_bands([(f'{FILE_WORDS[level]}{n}',) for n in numbers], words)}; all of "
+                "red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
+            )
+        units, conversion, fill, kind = Units.LANDSAT_L1, None, None, f"Landsat {level}"
+        if level in (Level.SR_10000, Level.TOA_10000):
+            units = Units.LANDSAT_L2 if level is Level.SR_10000 else Units.REFLECTANCE
+            conversion, fill = TEN_THOUSAND, -9999
+        elif level is Level.TOA:  # of Analysis Ready Data, scaled like Level 2
+            units, conversion, fill = Units.REFLECTANCE, LANDSAT_L2, 0
+        elif level is Level.SR:
+            units, conversion = Units.LANDSAT_L2, mtl.conversion(numbers, LEVEL2_GROUPS) if mtl else None
+        elif mtl:
+            conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
+        elif name.level is not Level.L1:  # bare bands, in any units
+            units, kind = Units.AUTO, "Landsat bands"
+        own = ProductName.parse(product.stem).text
+        return SceneRecipe(
+            name=product.stem if own else name.text or product.stem or listing.stem,
+            source=source_name(listing, member),
+            bands=sources_of(listing, product, bands),
+            units=units,
+            conversion=conversion,
+            fill=fill,
+            acquired=(mtl.acquired if mtl else None) or name.acquired,
+            sun_elevation=mtl.sun_elevation if mtl else None,
+            sun_azimuth=mtl.sun_azimuth if mtl else None,
+            georeference=mtl.grid if mtl else None,
+            kind=kind,
+        )
 
 
-def _choose(container: Container, options: ReadOptions, member: str | None) -> BandFiles:
-    products = find_products(container.names)
-    if member is not None:
-        products = _belonging(products, member)
-    wanted = {Units.LANDSAT_L1: {Level.L1}, Units.LANDSAT_L2: {Level.SR, Level.SR_C1}}.get(options.units)
-    if wanted and len({p.level for p in products}) > 1:
-        products = [p for p in products if p.level in wanted]
-    if not products:
-        raise BandError(f"{container.source}: no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's")
-    products = [p for p in products if set(p.files) & {1, 2, 3, 4, 5}] or products
-    if len(products) == 1:
-        return products[0]
-    # Files of other resolutions or kinds may stand beside the bands: what is whole counts.
-    whole = [p for p in products if set(OLI) <= set(p.files) or set(TM) <= set(p.files)]
-    if not whole and len({p.level for p in products}) > 1:
-        parts = "; ".join(f"{p.level}: " + ", ".join(f"B{n}" for n in sorted(p.files)) for p in products)
-        raise BandError(f"{container.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
-    whole = whole or products
-    prefixes = sorted({p.prefix for p in whole})
-    levels = {p.level: p for p in whole}
-    if len(prefixes) > 2 or (len(prefixes) == 2 and (len(levels) == 1 or _contradict(*prefixes))):
-        shown = ", ".join(p.rstrip("_-. ") for p in prefixes[:4]) + (" …" if len(prefixes) > 4 else "")
-        raise BandError(f"{container.source}: {len(prefixes)} products in one place ({shown}); name one file of one")
-    if len(levels) < len(whole):
-        raise BandError(f"{container.source}: several files for the same band; name one file of the ones that you mean")
-    if len(levels) > 1:
-        log.warning("%s: holds Level-1 and surface reflectance bands; Level-1 is used", container.source)
-    return levels.get(Level.L1) or whole[0]
+def _level_and_band(parts: re.Match[str]) -> tuple[str, str] | None:
+    if parts["prefix"].upper().endswith("_ST"):
+        return None  # surface temperature
+    kind, word = (parts["kind"] or "").lower(), parts["word"].lower()
+    level = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}.get(kind, Level.L1)
+    if word == "band" and level in (Level.SR, Level.TOA):
+        level = Level.SR_10000 if level is Level.SR else Level.TOA_10000
+    return f"{level}|{(parts['rest'] or '').lower()}", f"B{int(parts['number'])}"
 
 
-def _belonging(products: list[BandFiles], member: str) -> list[BandFiles]:
-    holding = [p for p in products if member in p.files.values()]
-    if holding:
-        return holding
-    stems = {id(p): p.prefix.lower().rstrip("_-. ") for p in products}
-    named = [p for p in products if stems[id(p)] and member.lower().startswith(stems[id(p)])]
-    longest = max((len(stems[id(p)]) for p in named), default=0)
-    bare = METADATA_FILE.fullmatch(member) or BAND_FILE.fullmatch(member)  # MTL.txt beside B4.TIF
-    return [p for p in named if len(stems[id(p)]) == longest] or [p for p in products if bare and not stems[id(p)]]
+def _level(product: Product) -> Level:
+    return Level(product.group.partition("|")[0])
 
 
-def _metadata(container: Container, prefix: str, member: str | None) -> Mtl | None:
+def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl | None:
     """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
     if member is not None and METADATA_FILE.fullmatch(member):
-        return parse_mtl(container.read_text(member), container.label(member))
-    folder, _, stem = prefix.rpartition("/")
-    candidates = []
-    for name in container.names:
-        where, _, base = name.rpartition("/")
-        if where == folder and (found := METADATA_FILE.fullmatch(base)):
-            candidates.append((found["prefix"].lower(), name))
+        return parse_mtl(listing.read_text(member), listing.label(member))
+    folder, _, stem = product.prefix.rpartition("/")
     stem = stem.lower().rstrip("_-. ")
-    same = [name for candidate, name in candidates if candidate == stem]
-    if not same and len({candidate for candidate, _ in candidates}) == 1:
-        same = [name for candidate, name in candidates if not _contradict(candidate, stem)]
+    candidates = []
+    for name in listing.names:
+        parts = METADATA_FILE.fullmatch(name.rpartition("/")[2])
+        if parts and name.rpartition("/")[0] == folder:
+            candidates.append((parts["prefix"].lower(), name))
+    same = [name for prefix, name in candidates if prefix == stem]
+    if not same and len({prefix for prefix, _ in candidates}) == 1:
+        same = [name for prefix, name in candidates if not _contradict(prefix, stem)]
     if not same:
         return None
-    name = sorted(same)[-1]  # .txt before .json, when both are there
-    return parse_mtl(container.read_text(name), container.label(name))
+    name = min(same, key=lambda name: ("txt", "json", "xml").index(name.lower().rpartition(".")[2]))
+    return parse_mtl(listing.read_text(name), listing.label(name))
 
 
 def _contradict(one: str, other: str) -> bool:
-    """True when two names hold product ids of different acquisitions."""
+    """True if two names hold product IDs of different acquisitions."""
     ids = [re.search(r"l[cotem]0\d_l\w{3}_(\d{6}_\d{8})", name, re.IGNORECASE) for name in (one, other)]
-    return all(ids) and len({found[1] for found in ids if found}) == 2
+    return all(ids) and len({parts[1] for parts in ids if parts}) == 2
 
 
-def _product_name(container: Container, prefix: str) -> ProductName:
-    """What the files' own names tell, or else the folder's or archive's."""
-    own = ProductName.parse(prefix.rpartition("/")[2])
-    if own.text:
-        return own
-    outer = ProductName.parse(container.stem)
-    if outer.text or own.satellite is None:
-        return outer
-    return own
+def _product_name(listing: Listing, product: Product) -> ProductName:
+    """By the files' own names, or else by the folder's or archive's."""
+    own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
+    return own if own.text or (own.satellite is not None and not outer.text) else outer
 
 
-def _numbers(
-    container: Container, product: BandFiles, satellite: int | None, name: ProductName
-) -> tuple[int, int, int, int]:
-    satellite = satellite or name.satellite
+def _numbers(listing: Listing, product: Product, satellite: int | None) -> tuple[int, ...]:
     if satellite is not None:
         return OLI if satellite >= 8 else TM
-    present = set(product.files)
+    present = {int(band[1:]) for band in product.files}
+    if 5 in present and 8 in present and not {9, 10, 11} & present:
+        raise BandError(
+            f"{listing.source}: bands {', '.join(sorted(product.files))} may be Landsat's or Sentinel-2's; say --bands "
+            "4,3,2,5 for Landsat 8-9, --bands 3,2,1,4 for Landsat 4-7 or --bands 4,3,2,8 for Sentinel-2"
+        )
     oli, tm = set(OLI) <= present, set(TM) <= present
-    if oli and (not tm or present & {9, 10, 11}):
-        return OLI
-    if tm and not oli:
-        return TM
-    if not oli and not tm:
-        return OLI
-    raise BandError(
-        f"{container.source}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Landsat 4-7's or 8-9's; "
-        "say --bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
-    )
+    if oli and tm and not present & {9, 10, 11}:
+        raise BandError(
+            f"{listing.source}: bands {', '.join(sorted(product.files))} may be Landsat 4-7's or 8-9's; "
+            "say --bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
+        )
+    return TM if tm and not oli else OLI
 
 
-def _file_word(level: Level) -> str:
-    return {Level.L1: "B", Level.SR: "SR_B", Level.SR_C1: "sr_band"}[level]
+ROOTS = ("LANDSAT_METADATA_FILE", "L1_METADATA_FILE")
+LEVEL1_GROUPS = ("LEVEL1_RADIOMETRIC_RESCALING", "RADIOMETRIC_RESCALING")
+LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
+PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", "LEVEL1_PROJECTION_PARAMETERS")
+
+
+@dataclass(frozen=True, slots=True)
+class Mtl:
+    """The groups of a metadata file. They are never flattened: Level 2 holds the same key in two groups."""
+
+    label: str
+    """The file, for messages."""
+    groups: dict[str, dict[str, str]]
+    """Group → key → value. Of two equal groups or keys the first counts."""
+
+    def text(self, key: str, *groups: str) -> str | None:
+        """A value from the first of the groups that has it."""
+        return next((self.groups[group][key] for group in groups if key in self.groups.get(group, {})), None)
+
+    def number(self, key: str, *groups: str) -> float | None:
+        """A finite number, None if it is missing or NaN. Raises SceneReadError for anything else."""
+        value = self.text(key, *groups)
+        try:
+            number = math.nan if value is None else float(value)
+        except ValueError as error:
+            raise SceneReadError(f"{self.label}: {key} is {value!r}, wanted a number") from error
+        return number if math.isfinite(number) else None
+
+    @property
+    def satellite(self) -> int | None:
+        """8 for Landsat 8."""
+        parts = re.fullmatch(r"LANDSAT_?(\d)", self.text("SPACECRAFT_ID", "IMAGE_ATTRIBUTES", "PRODUCT_METADATA") or "")
+        return int(parts[1]) if parts else None
+
+    @property
+    def sensor(self) -> str | None:
+        """OLI_TIRS, ETM, TM or MSS, for example."""
+        return self.text("SENSOR_ID", "IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
+
+    @property
+    def sun_elevation(self) -> float | None:
+        """Degrees."""
+        return self.number("SUN_ELEVATION", "IMAGE_ATTRIBUTES")
+
+    @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north."""
+        azimuth = self.number("SUN_AZIMUTH", "IMAGE_ATTRIBUTES")
+        return None if azimuth is None else azimuth % 360
+
+    @property
+    def acquired(self) -> datetime | None:
+        """The time of the scene's centre, UTC."""
+        groups = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
+        day, clock = self.text("DATE_ACQUIRED", *groups), self.text("SCENE_CENTER_TIME", *groups) or "00:00:00"
+        try:
+            return datetime.fromisoformat(f"{day}T{clock.rstrip('Z')[:15]}").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+    def conversion(self, numbers: Sequence[int], groups: tuple[str, ...]) -> Conversion | None:
+        """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""
+        scales = [self.number(f"REFLECTANCE_MULT_BAND_{n}", *groups) for n in numbers]
+        offsets = [self.number(f"REFLECTANCE_ADD_BAND_{n}", *groups) for n in numbers]
+        if None in scales or None in offsets:
+            return None
+        return Conversion.of([v for v in scales if v is not None], [v for v in offsets if v is not None])
+
+    @property
+    def grid(self) -> GeoBox | None:
+        """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
+        zone, cell = self.number("UTM_ZONE", *PLACES), self.number("GRID_CELL_SIZE_REFLECTIVE", *PLACES)
+        size = [self.number(f"REFLECTIVE_{side}", *PLACES) for side in ("LINES", "SAMPLES")]
+        corners = [self.number(f"CORNER_{c}_PROJECTION_{a}_PRODUCT", *PLACES) for c in ("UL", "LR") for a in "XY"]
+        if self.text("MAP_PROJECTION", *PLACES) != "UTM" or zone is None or not 1 <= zone <= 60:
+            return None
+        if not cell or cell <= 0 or None in size or None in corners:
+            return None
+        left, top, right, bottom = (float(c) for c in corners if c is not None)
+        # Corners are pixel centres, so both ends count. Landsat gives southern scenes negative northings of a
+        # northern zone.
+        if [round((top - bottom) / cell) + 1, round((right - left) / cell) + 1] != size:
+            return None
+        transform = Affine(cell, 0, left - cell / 2, 0, -cell, top + cell / 2)
+        return GeoBox(int(size[0] or 0), int(size[1] or 0), transform, CRS.from_epsg(32600 + int(zone)))
+
+
+def parse_mtl(text: str, label: str) -> Mtl:
+    """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
+    start = text.lstrip()
+    parse = _parse_json if start.startswith("{") else _parse_xml if start.startswith("<") else _parse_odl
+    tree = parse(text, label)
+    root = next((tree[name] for name in ROOTS if isinstance(tree.get(name), dict)), None)
+    if root is None:
+        raise SceneReadError(f"{label}: no Landsat metadata, wanted a group {' or '.join(ROOTS)}")
+    groups = {
+        name: {key: str(value) for key, value in group.items() if not isinstance(value, dict)}
+        for name, group in root.items()
+        if isinstance(group, dict)
+    }
+    return Mtl(label, groups)
+
+
+def _parse_json(text: str, label: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SceneReadError(f"{label}: damaged or cut off, no valid JSON ({error})") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def _parse_xml(text: str, label: str) -> dict[str, Any]:
+    root, groups = parse_xml(text, label, "Landsat"), dict[str, dict[str, str]]()
+    for group in root:
+        values = groups.setdefault(local_name(group), {})
+        for element in group:
+            values.setdefault(local_name(element), (element.text or "").strip())
+    return {local_name(root): groups}
+
+
+def _parse_odl(text: str, label: str) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    open_groups: list[tuple[str, dict[str, Any]]] = [("", tree)]
+    for line in text.splitlines():
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if not equals:
+            continue
+        value = value.strip('"')
+        if key == "GROUP":
+            group: dict[str, Any] = {}
+            open_groups[-1][1].setdefault(value, group)
+            open_groups.append((value, group))
+        elif key == "END_GROUP":
+            if open_groups[-1][0] != value or len(open_groups) == 1:
+                raise SceneReadError(f"{label}: damaged, END_GROUP = {value} closes no open group")
+            open_groups.pop()
+        else:
+            open_groups[-1][1].setdefault(key, value)
+    if len(open_groups) > 1:
+        raise SceneReadError(f"{label}: cut off, group {open_groups[-1][0]} has no end; fetch the file again")
+    return tree

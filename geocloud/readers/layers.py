@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
@@ -133,7 +136,7 @@ class Layers:
         """Scale and offset that the rasters themselves carry."""
 
     def read(
-        self, window: Window, fill: int | None, shape: tuple[int, int] | None = None
+        self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
     ) -> tuple[NDArray[np.generic], Valid]:
         """Values as on disk, a band each, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
@@ -158,6 +161,8 @@ class Layers:
                     raise SceneReadError(
                         f"{band.label}: {rows} ({error}); is its server well, and the file?"
                     ) from error
+                if missing := _missing_sources(self._datasets[band.path]):
+                    raise SceneReadError(f"{band.label}: {missing}, of which it is made, does not exist") from error
                 raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
         for band_values in values:
             if fill is not None:
@@ -279,6 +284,16 @@ class Layers:
             return None
         red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
         return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+
+
+def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
+    """The first file of a virtual raster on a disk that does not exist."""
+    path = Path(dataset.name)
+    if dataset.driver != "VRT" or not path.is_file():
+        return None
+    names = re.findall(r'relativeToVRT="(\d)"[^>]*>([^<]+)<', path.read_text(encoding="utf-8", errors="replace"))
+    files = (path.parent / unescape(name) if relative == "1" else Path(unescape(name)) for relative, name in names)
+    return next((str(file) for file in files if not str(file).startswith("/vsi") and not file.exists()), None)
 
 
 def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:

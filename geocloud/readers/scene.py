@@ -61,7 +61,10 @@ class RasterScene:
         self.recipe = recipe
         self._layers = Layers(recipe)
         try:
+            self.south_up = _is_south_up(self._layers.grid)
             self.grid, self._left, self._top = self._layers.grid, 0, 0
+            if self.south_up:
+                self.grid = self.grid.flip()
             self._note_place()
             if options.extent is not None:
                 self._crop(options.extent)
@@ -75,7 +78,7 @@ class RasterScene:
                 if need_units:
                     raise
                 self.problem = str(error)
-            # Landsat's numbers stay Landsat's when somebody says another scale for them.
+            # A scale that a user gives does not change the fill of Landsat's values.
             landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
             if self._fill is None and landsat and "int" in self.dtype:
                 self._fill = 0
@@ -87,6 +90,9 @@ class RasterScene:
     units: Units
     conversion: Conversion
     grid: GeoBox
+    """North up, as models were trained, whatever the file's own orientation."""
+    south_up: bool
+    """True if the file is stored from south to north: its rows come in reverse order."""
 
     @property
     def name(self) -> str:
@@ -254,8 +260,12 @@ class RasterScene:
         return Raw(*self._values(window, shape), self.conversion)
 
     def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
-        inside = Window(window.col_off + self._left, window.row_off + self._top, window.width, window.height)
-        return self._layers.read(inside, self._fill, shape)
+        col, row = window.col_off + self._left, window.row_off + self._top
+        if not self.south_up:
+            return self._layers.read(Window(col, row, window.width, window.height), self._fill, shape)
+        row = self._layers.grid.height - row - window.height
+        values, valid = self._layers.read(Window(col, row, window.width, window.height), self._fill, shape)
+        return values[:, ::-1], valid[::-1]
 
     def _crop(self, extent: tuple[float, float, float, float]) -> None:
         part = self.grid.window(extent)
@@ -288,3 +298,9 @@ class RasterScene:
             log.warning(
                 "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them", label, max(size)
             )
+
+
+def _is_south_up(grid: GeoBox) -> bool:
+    """True for rows from south to north. Without a CRS rows that count upwards are an image's own coordinates."""
+    t = grid.transform
+    return grid.crs is not None and t.e > 0 and t.a > 0 and t.b == t.d == 0

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from geocloud.bands import Units
 from geocloud.errors import BandError
-from geocloud.readers.archive import Container
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.hls import GRANULE_FILE
+from geocloud.readers.archive import Listing
+from geocloud.readers.bandfiles import (
+    BandFileReader,
+    Product,
+    Wanted,
+    band_numbers,
+    group_files,
+    missing_bands,
+    source_name,
+    sources_of,
+)
+from geocloud.readers.base import ReadOptions, SceneRecipe
 from geocloud.readers.landsat import METADATA_FILE, ProductName
 
 log = logging.getLogger(__name__)
@@ -23,131 +31,110 @@ BAND_FILE = re.compile(
     r"(?!MSK_)(?P<prefix>.*?)(?:^|[_\-. ])(?:B|band)(?P<band>0?[1-9]|1[0-2]|8A)(?P<rest>[_\-. ].*)?\.(?:tiff?|jp2|img)",
     re.IGNORECASE,
 )
-NAMED = re.compile(
+SATELLITE = re.compile(
     r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
 )
 """A tile with its time, or the satellite, in a file's or folder's name."""
 
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
+BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
+"""Names of Copernicus (EO) Browser's single bands, whose 16 bits are 0 to 65535 for reflectance 0 to 1."""
 
-RED, GREEN, BLUE = "B04", "B03", "B02"
-NIR = ("B08", "B8A")
-"""Near-infrared: of the two the first that is there."""
-
+WANTED: Wanted = (("B04",), ("B03",), ("B02",), ("B08", "B8A"))
 ONLY_HERE = {"B8A", "B12"}
 """Bands that Landsat has not."""
 
 SIZES = ("10m", "", "20m", "60m")
-"""What follows a band's name, finest first; without a size, red, green, blue and B08 are at 10 m."""
+"""Suffixes of band names, finest first; without a size, red, green, blue and B08 are at 10 m."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bands:
-    """Files of one name but for the band: B04 → name. ``rest`` is what follows the band's name, 10m for example."""
+class Sentinel2Bands(BandFileReader):
+    """Sentinel-2's bands without their product."""
 
-    prefix: str
-    rest: str
-    files: dict[str, str]
-
-    def chosen(self, wanted: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
-        """Of each band that is wanted the first name that is there; None where one is missing."""
-        found = tuple(next((name for name in names if name in self.files), "") for names in wanted)
-        return found if all(found) else None
-
-
-def find_bands(names: tuple[str, ...], stem: str = "") -> list[Bands]:
-    """Sentinel-2's bands among files in a place named ``stem``.
-
-    They are told by a tile or the satellite in their names, by B8A, and, unless something says Landsat, by the place's
-    name, B12, or B08 without B05.
-    """
-    groups: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        found = BAND_FILE.fullmatch(base)
-        if found and not base.startswith("._") and not GRANULE_FILE.fullmatch(base):
-            band = found["band"].upper()
-            prefix = f"{folder}/{found['prefix']}" if folder else found["prefix"]
-            rest = (found["rest"] or "").strip("_-. ").lower()
-            groups[prefix][rest].setdefault(f"B{band.zfill(2)}", name)
-    has_mtl = any(METADATA_FILE.fullmatch(name.rpartition("/")[2]) for name in names)
-    return [
-        Bands(prefix, rest, files)
-        for prefix, parts in groups.items()
-        if _is_sentinel2(prefix.rpartition("/")[2], {band for files in parts.values() for band in files}, stem, has_mtl)
-        for rest, files in parts.items()
-    ]
-
-
-def _is_sentinel2(prefix: str, bands: set[str], stem: str, has_mtl: bool) -> bool:
-    if NAMED.search(prefix) or "B8A" in bands:
-        return True
-    if has_mtl or ProductName.parse(prefix).satellite is not None:
-        return False
-    if ProductName.parse(stem).satellite is not None:
-        return False
-    alone = {RED, GREEN, BLUE, "B08"} <= bands and "B05" not in bands
-    return bool(NAMED.search(stem) or ONLY_HERE & bands or alone)
-
-
-def bands_recipe(container: Container, options: ReadOptions, member: str | None = None) -> SceneRecipe:
-    """The recipe of the one set of bands in a container, or of that which a named file (``member``) belongs to.
-
-    Raises BandError.
-    """
-    groups = find_bands(container.names, container.stem)
-    wanted: tuple[tuple[str, ...], ...] = ((RED,), (GREEN,), (BLUE,), NIR)
-    if options.bands:
-        wanted = tuple((f"B{number:02}",) for number in options.bands)
-    group = _choose(container, groups, wanted, member)
-    bands = group.chosen(wanted)
-    assert bands is not None
-    source = container.source if member is None else container.label(member)
-    nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
-    log.warning("%s: bands of Sentinel-2 by their names%s; no metadata, so their values tell the units", source, nir)
-    prefix = group.prefix.rpartition("/")[2]
-    return SceneRecipe(
-        name=prefix.strip("_-. ") or container.stem,
-        source=source,
-        bands=tuple(BandSource(container.path_of(group.files[b]), container.label(group.files[b])) for b in bands),
-        acquired=_time(prefix) or _time(container.stem),
-        kind="Sentinel-2 bands",
+    title = "bare Sentinel-2 bands (`B02.tif`, `T32TQM_20200101T101031_B04.jp2`) in a folder or archive, or one of them"
+    notes = (
+        "told from Landsat's by name, by B8A, B12, B08 without B05, or by two digits; near-infrared is B08, else B8A; "
+        "their values tell the units, or `--units`"
     )
+    parts = (BAND_FILE,)
 
-
-def belonging(groups: list[Bands], member: str) -> list[Bands]:
-    """The groups that hold a file, or else those with whose name its own begins: SCL beside the bands, for example."""
-    holding = [group for group in groups if member in group.files.values()]
-    return holding or [group for group in groups if group.prefix and member.startswith(group.prefix)]
-
-
-def _choose(
-    container: Container, groups: list[Bands], wanted: tuple[tuple[str, ...], ...], member: str | None
-) -> Bands:
-    if member is not None:
-        own = belonging(groups, member)
-        groups = [group for group in groups if group.prefix in {g.prefix for g in own}]
-        groups = [group for group in own if group.chosen(wanted) and group.rest not in SIZES] or groups
-    whole = [group for group in groups if group.chosen(wanted)]
-    if not whole:
-        most = max(groups, key=lambda group: len(group.files))
-        missing = [" or ".join(names) for names in wanted if not set(names) & set(most.files)]
-        raise BandError(
-            f"{container.source}: no {' and no '.join(missing)} of Sentinel-2; found {', '.join(sorted(most.files))}; "
-            "red B04, green B03, blue B02 and near-infrared B08 or B8A are needed (or --bands 4,3,2, without it)"
+    def products(self, listing: Listing) -> list[Product]:
+        """Sets of bands that are Sentinel-2's, by prefix and size."""
+        products = group_files(
+            listing.names,
+            BAND_FILE,
+            lambda parts: ((parts["rest"] or "").strip("_-. ").lower(), f"B{parts['band'].upper().zfill(2)}"),
         )
-    prefixes = sorted({group.prefix for group in whole})
-    if len(prefixes) > 1:
-        shown = ", ".join(p.rstrip("_-. ") for p in prefixes[:4]) + (" …" if len(prefixes) > 4 else "")
-        raise BandError(f"{container.source}: {len(prefixes)} products in one place ({shown}); name one file of one")
-    if len(whole) > 1 and any(group.rest not in SIZES for group in whole):
-        raise BandError(f"{container.source}: several files for the same band; name one file of the ones that you mean")
-    return min(whole, key=lambda group: SIZES.index(group.rest) if group.rest in SIZES else 0)
+        has_mtl = any(METADATA_FILE.fullmatch(name.rpartition("/")[2]) for name in listing.names)
+        bands: dict[str, set[str]] = {}
+        padded: dict[str, bool] = {}
+        for product in products:
+            bands.setdefault(product.prefix, set()).update(product.files)
+            padded[product.prefix] = any(re.search(r"B0[2-8]", name, re.I) for name in product.files.values())
+        return [
+            product
+            for product in products
+            if _is_sentinel2(product, bands[product.prefix], padded[product.prefix], listing.stem, has_mtl)
+        ]
+
+    def wanted(self, product: Product) -> Wanted:
+        """The same in all sets."""
+        return WANTED
+
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+        """The finest complete set."""
+        numbers = band_numbers(options)
+        wanted = [(f"B{number:02}",) for number in numbers] if numbers else WANTED
+        sized = [product for product in products if product.group in SIZES and product.choose(wanted)]
+        if len({product.prefix for product in sized}) == 1 and not any(p.group not in SIZES for p in products):
+            return min(sized, key=lambda product: SIZES.index(product.group))
+        return super().select(listing, products, options)
+
+    def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
+        """A named file of one size stands for the bands of all sizes."""
+        own = [product for product in named if product.group not in SIZES and product.choose(WANTED)]
+        return own or [product for product in products if product.prefix in {other.prefix for other in named}]
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe of a set of bands; the values tell the units. Raises BandError for missing bands."""
+        numbers = band_numbers(options)
+        wanted = [(f"B{number:02}",) for number in numbers] if numbers else WANTED
+        bands = product.choose(wanted)
+        if bands is None:
+            raise BandError(
+                f"{listing.source}: {missing_bands(wanted, product)}; red B04, green B03, blue B02 and near-infrared "
+                "B08 or B8A of Sentinel-2 are needed (or --bands 4,3,2, without it)"
+            )
+        browser = BROWSER.search(product.files[bands[0]])
+        units = Units.SCALED_16BIT if browser else Units.AUTO
+        nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
+        told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
+        source = source_name(listing, member)
+        log.warning("%s: bands of Sentinel-2 by their names%s; %s", source, nir, told)
+        return SceneRecipe(
+            name=product.stem or listing.stem,
+            source=source,
+            bands=sources_of(listing, product, bands),
+            units=units,
+            acquired=_time(product.stem) or _time(listing.stem),
+            kind="Sentinel-2 bands",
+        )
+
+
+def _is_sentinel2(product: Product, bands: set[str], padded: bool, stem: str, has_mtl: bool) -> bool:
+    """By the names of files, then of the folder, then by the bands that exist."""
+    prefix = product.prefix.rpartition("/")[2]
+    if SATELLITE.search(prefix) or "B8A" in bands:
+        return True
+    if has_mtl or ProductName.parse(prefix).satellite is not None or ProductName.parse(stem).satellite is not None:
+        return False
+    visible = {"B02", "B03", "B04", "B08"} <= bands
+    return bool(SATELLITE.search(stem) or ONLY_HERE & bands or (visible and ("B05" not in bands or padded)))
 
 
 def _time(text: str) -> datetime | None:
-    found = TIME.search(text)
+    parts = TIME.search(text)
     try:
-        return datetime.strptime(found[1].upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if found else None
+        return datetime.strptime(parts[1].upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if parts else None
     except ValueError:
         return None

@@ -1,12 +1,13 @@
 """STAC items: a scene whose four bands are assets, wherever those are.
 
 Bands are told by their common names (``bands`` of STAC 1.1, ``eo:bands`` before), then by the assets' keys: Landsat
-Collection 2, HLS, Sentinel-2.
+Collection 2, HLS, Sentinel-2. pystac would keep a whole item collection in memory, as one of half a million items.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,15 +16,22 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urljoin, urlparse
+from urllib.parse import unquote, urljoin, urlparse
 from urllib.request import url2pathname
+
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from geocloud.bands import BANDS, Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
+from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, is_store, read_bytes
+from geocloud.readers.archive import decode
+from geocloud.readers.bandfiles import band_numbers
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import Level, ProductName
-from geocloud.readers.mtl import LEVEL1_GROUPS, parse_mtl
+from geocloud.readers.landsat import LEVEL1_GROUPS, OLI, Level, ProductName, parse_mtl
+from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
 
 NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
 """Common names; of two near-infrared bands the first."""
@@ -32,22 +40,62 @@ KEYS = (
     (r"^HLS\.?L30|^HLSL30", ("B04", "B03", "B02", "B05")),
     (r"^HLS\.?S30|^HLSS30", ("B04", "B03", "B02", "B8A")),
     (r"^S2", ("B04", "B03", "B02", "B08")),
+    (r"^S2", ("B04_10m", "B03_10m", "B02_10m", "B08_10m")),
+    (r"^S2", ("B04_20m", "B03_20m", "B02_20m", "B8A_20m")),
     (r"^L[CO]0[89]", ("SR_B4", "SR_B3", "SR_B2", "SR_B5")),
     (r"^L[CO]0[89]", ("B4", "B3", "B2", "B5")),
     (r"^L[TE]0[457]", ("SR_B3", "SR_B2", "SR_B1", "SR_B4")),
     (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
 )
-"""An item's id → the keys of red, green, blue and nir."""
+"""An item's ID → the keys of red, green, blue and nir."""
+
+BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+"""Properties with Sentinel-2's processing baseline."""
+BASELINE_IN_ID = re.compile(r"_N(\d\d)(\d\d)_", re.IGNORECASE)
+OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+"""Properties that are true if baseline 4's offset has been taken off the values already."""
 
 FRESH = 600
 """Seconds for which a remote item collection is not fetched again."""
 
-MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "MTL")
-STAC_SUFFIXES = (".json", ".geojson")
-SHOWN = {"thumbnail", "overview", "visual"}
+MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
+PICTURES = {"thumbnail", "overview", "visual"}
 """Roles of assets that are pictures."""
 
 Item = dict[str, Any]
+
+
+class Stac(Reader):
+    """STAC items."""
+
+    title = "a STAC item (`item.json`; `items.json#ID` of an item collection), on a disk or at an address"
+    notes = (
+        "bands by their common names, of several resolutions the finest, then by the keys of Landsat, HLS and "
+        "Sentinel-2; the CRS by `proj:code` if the rasters have none"
+    )
+    virtual = True
+
+    def match(self, source: Source) -> bool:
+        """By name, and on a disk by content: other JSON files are no STAC."""
+        path = Path(without_secrets(source.place).partition("#")[0])
+        if path.suffix.lower() not in STAC_SUFFIXES or source.form is Form.FOLDER:
+            return False
+        return source.form is Form.URL or is_item_path(path if source.form is Form.NAME else source.path)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
+        try:
+            return _recipe(source.place, options)
+        except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
+            if isinstance(error, GeocloudError):
+                raise
+            raise SceneReadError(
+                f"{source.place}: not as a STAC item should be ({type(error).__name__}: {error})"
+            ) from error
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The four bands of an item."""
+        return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
 
 
 def is_item_path(path: Path) -> bool:
@@ -55,31 +103,31 @@ def is_item_path(path: Path) -> bool:
     if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
         return False
     try:
-        found = read_document(str(path))
+        document = read_document(str(path))
     except (OSError, ValueError):
         return False
-    return bool(found.items) or "stac_version" in found.rest or found.rest.get("type") == "FeatureCollection"
+    return bool(document.items) or "stac_version" in document.rest or document.rest.get("type") == "FeatureCollection"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a JSON file of STAC holds: an item, an item collection, a collection or a catalog."""
+    """A JSON file of STAC: an item, an item collection, a collection or a catalog."""
 
     rest: dict[str, Any]
-    """All of it but the items, in whose place stand their ids."""
+    """All of it but the items, which are replaced by their IDs."""
     items: dict[str, bytes | None]
-    """Items as JSON, by id; None: several have this id."""
+    """Items as JSON, by ID; None: several have this ID."""
 
     @classmethod
     def parse(cls, text: bytes) -> Document:
         """Parses a file, of whose items one at a time is in memory as Python objects. Raises ValueError."""
         items: dict[str, bytes | None] = {}
 
-        def keep(found: dict[str, Any]) -> Any:
-            if found.get("type") != "Feature" or not ("assets" in found or "stac_version" in found):
-                return found
-            name = str(found.get("id"))
-            items[name] = None if name in items else json.dumps(found, separators=(",", ":")).encode()
+        def keep(member: dict[str, Any]) -> Any:
+            if member.get("type") != "Feature" or not ("assets" in member or "stac_version" in member):
+                return member
+            name = str(member.get("id"))
+            items[name] = None if name in items else json.dumps(member, separators=(",", ":")).encode()
             return name
 
         rest = json.loads(text, object_hook=keep)
@@ -112,8 +160,8 @@ def read_item(source: str) -> Item:
     text = items[wanted or next(iter(items))]
     if text is None:
         raise SceneReadError(f"{source}: several items have this id; give each its own")
-    found: Item = json.loads(text)
-    return found
+    item: Item = json.loads(text)
+    return item
 
 
 @lru_cache(maxsize=4)
@@ -122,98 +170,104 @@ def _load(place: str, stamp: int) -> Document:
     return Document.parse(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
 
 
-def item_recipe(source: str, options: ReadOptions) -> SceneRecipe:
-    """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
-    try:
-        return _recipe(source, options)
-    except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
-        if isinstance(error, GeocloudError):
-            raise
-        raise SceneReadError(f"{source}: not as a STAC item should be ({type(error).__name__}: {error})") from error
-
-
-def item_files(source: str) -> tuple[str, ...]:
-    """Where the four bands of an item are. Raises as `item_recipe` does."""
-    return tuple(band.path for band in item_recipe(source, ReadOptions()).bands)
-
-
 def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
     item = read_item(source)
-    if options.bands:
+    if band_numbers(options):
         raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
     if not isinstance(assets, dict) or not isinstance(properties, dict):
         raise SceneReadError(f"{source}: assets and properties of a STAC item are objects, these are not")
-    found = _by_name(assets) or _by_key(assets, name)
-    if found is None:
+    chosen = _by_name(assets) or _by_key(assets, name)
+    if chosen is None:
         raise BandError(
             f"{source}: cannot tell red, green, blue and near-infrared among its assets "
             f"({', '.join(assets)[:300] or 'there are none'})"
         )
-    bands = [
-        BandSource(place, without_secrets(place), index)
-        for place, index in ((absolute(base, assets[key]["href"]), index) for key, index in found)
-    ]
-    rasters = [_raster(assets[key], index) for key, index in found]
-    shifted_back = properties.get("earthsearch:boa_offset_applied") is True
-    if shifted_back:  # and yet an offset may be declared
-        rasters = [raster | {"offset": 0} for raster in rasters]
-    conversion, fill = _scales(rasters)
-    product, units = ProductName.parse(name), Units.AUTO
+    places = [(absolute(base, assets[key]["href"]), index) for key, index in chosen]
+    rasters = [_raster(assets[key], index) for key, index in chosen]
+    product = ProductName.parse(name)
     sun, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
-    if product.level is Level.L1:
-        units, conversion = Units.LANDSAT_L1, None
-        mtl_key = next((key for key in MTL_KEYS if key in assets), None)
-        if mtl_key:
-            place = absolute(base, assets[mtl_key]["href"])
-            text = read_bytes(place) if is_remote(place) else Path(place).read_bytes()
-            mtl = parse_mtl(text.decode("utf-8", "replace"), place)
-            numbers = (3, 2, 1, 4) if (product.satellite or 8) < 8 else (4, 3, 2, 5)
-            conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
-            sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
-            azimuth = mtl.sun_azimuth if mtl.sun_azimuth is not None else azimuth
-    elif product.level is Level.SR:
-        units = Units.LANDSAT_L2
-    elif conversion:
-        units = Units.REFLECTANCE
-    elif str(properties.get("platform", "")).lower().startswith("sentinel-2"):
-        late = str(properties.get("s2:processing_baseline", "0")) >= "04"
-        units = Units.SENTINEL2_BASELINE4 if late and not shifted_back else Units.SENTINEL2
-    red, green, blue, nir = bands
+    units, conversion = _units(rasters, properties, name, product)
+    mtl_key = next((key for key in MTL_KEYS if key in assets), None)
+    if product.level is Level.L1 and mtl_key:
+        place = absolute(base, assets[mtl_key]["href"])
+        mtl = parse_mtl(decode(read_bytes(place) if is_remote(place) else Path(place).read_bytes()), place)
+        conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
+        sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
+        azimuth = mtl.sun_azimuth if mtl.sun_azimuth is not None else azimuth
     return SceneRecipe(
         name=re.sub(r"[^\w.\-]", "_", name),
         source=without_secrets(source),
-        bands=(red, green, blue, nir),
+        bands=tuple(BandSource(place, without_secrets(place), index) for place, index in places),
         units=units,
         conversion=conversion,
-        fill=fill,
+        fill=_fill(rasters),
         acquired=_time(properties.get("datetime")) or product.acquired,
         sun_elevation=sun,
         sun_azimuth=azimuth,
+        georeference=_georeference(assets[chosen[0][0]], properties),
         kind="STAC item",
     )
 
 
+def _units(
+    rasters: list[dict[str, Any]], properties: dict[str, Any], name: str, product: ProductName
+) -> tuple[Units, Conversion | None]:
+    """By the product's level, the scales that are declared, or Sentinel-2's processing baseline."""
+    if product.level is Level.L1:
+        return Units.LANDSAT_L1, None
+    applied = any(properties.get(key) is True for key in OFFSET_APPLIED)
+    conversion = _scales([raster | {"offset": 0} for raster in rasters] if applied else rasters)
+    if product.level is Level.SR:
+        return Units.LANDSAT_L2, conversion
+    if conversion:
+        return Units.REFLECTANCE, conversion
+    baseline = _baseline(properties, name)
+    sentinel2 = str(properties.get("platform", "")).lower().startswith("sentinel-2") or name.upper().startswith("S2")
+    if not sentinel2 or baseline is None:
+        return (Units.SENTINEL2 if sentinel2 and applied else Units.AUTO), None
+    return Units.SENTINEL2_BASELINE4 if baseline >= 4 and not applied else Units.SENTINEL2, None
+
+
+def _baseline(properties: dict[str, Any], name: str) -> float | None:
+    """Sentinel-2's processing baseline, 5.09 for N0509."""
+    in_id = BASELINE_IN_ID.search(name)
+    texts = [str(properties[key]) for key in BASELINES if key in properties]
+    for text in [*texts, *([f"{in_id[1]}.{in_id[2]}"] if in_id else [])]:
+        if parts := re.match(r"N?(\d\d?\.\d+)$", text.strip(), re.IGNORECASE):
+            return float(parts[1])
+    return None
+
+
 def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
-    """Asset and band number of each band, told by common names: single bands before stacks, TIFF before JPEG 2000."""
-    offered: dict[str, list[tuple[tuple[int, bool, int], str, int]]] = {}
+    """Asset and band number of each band, told by common names.
+
+    Of the finest resolution at which all four are there; single bands before stacks, TIFF before JPEG 2000.
+    """
+    offers: dict[str, list[tuple[float, tuple[int, bool, int], str, int]]] = {}
     for order, (key, asset) in enumerate(assets.items()):
-        if not isinstance(asset, dict) or "href" not in asset or SHOWN & set(asset.get("roles") or []):
+        if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
             continue
         bands = list(_bands(asset))
         for index, band in enumerate(bands, 1):
             rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
+            size = _number(band.get("gsd")) or _number(asset.get("gsd")) or math.inf
             common = band.get("eo:common_name") or band.get("common_name")
-            offered.setdefault(str(common), []).append((rank, key, index))
-    chosen = []
-    for band_name in BANDS:
-        name = next((n for n in NAMES[band_name] if n in offered), None)
-        if name is None:
-            return None
-        _, key, index = min(offered[name])
-        chosen.append((key, index))
-    return chosen
+            offers.setdefault(str(common), []).append((size, rank, key, index))
+    sizes = sorted({size for offer in offers.values() for size, *_ in offer})
+    for same_size in (*sizes, None):
+        chosen = []
+        for names in NAMES.values():
+            fitting = [
+                [(rank, key, index) for size, rank, key, index in offers.get(name, []) if same_size in (None, size)]
+                for name in names
+            ]
+            best = next((min(offer) for offer in fitting if offer), None)
+            chosen += [(best[1], best[2])] if best else []
+        if len(chosen) == len(BANDS):
+            return chosen
+    return None
 
 
 def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
@@ -232,7 +286,7 @@ def _bands(asset: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
     """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for place in (
         asset,
         *list(asset.get("bands") or [])[index - 1 : index],
@@ -241,21 +295,42 @@ def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
         for key in ("scale", "offset", "nodata"):
             value = place.get(f"raster:{key}", place.get(key) if place is not asset or key == "nodata" else None)
             if value is not None:
-                found[key] = value
-    return found
+                values[key] = value
+    return values
 
 
-def _scales(bands: list[dict[str, Any]]) -> tuple[Conversion | None, int | None]:
-    fills = {band.get("nodata") for band in bands}
-    fill = fills.pop() if len(fills) == 1 else None
+def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
+    """The declared conversion; None if a band has none, and for scale 1 and offset 0, which rio-stac always writes."""
     if not all("scale" in band for band in bands):
-        return None, fill if isinstance(fill, int) else None
+        return None
     try:
-        a, b, c, d = (float(band["scale"]) for band in bands)
-        e, f, g, h = (float(band.get("offset", 0)) for band in bands)
+        pairs = [(float(band["scale"]), float(band.get("offset", 0))) for band in bands]
     except (TypeError, ValueError) as error:
         raise UnitsError(f"a scale or offset of the STAC item is no number ({error})") from error
-    return Conversion((a, b, c, d), (e, f, g, h)), fill if isinstance(fill, int) else None
+    return None if all(pair == (1, 0) for pair in pairs) else Conversion.of(*zip(*pairs, strict=True))
+
+
+def _fill(bands: list[dict[str, Any]]) -> float | None:
+    """The value of no data, if all bands have the same."""
+    fills = {_number(band.get("nodata")) for band in bands}
+    fill = fills.pop() if len(fills) == 1 else None
+    return fill if fill is not None and math.isfinite(fill) else None
+
+
+def _georeference(asset: dict[str, Any], properties: dict[str, Any]) -> GeoBox | None:
+    """The projection extension's CRS and, if it tells shape and transform, the grid."""
+
+    def told(key: str) -> Any:
+        return asset.get(f"proj:{key}", properties.get(f"proj:{key}"))
+
+    code = told("code") or told("epsg") or told("wkt2")
+    try:
+        crs = CRS.from_user_input(code) if code else None
+        height, width = told("shape") or (1, 1)
+        transform = Affine(*told("transform")[:6]) if told("transform") else Affine.identity()
+        return None if crs is None else GeoBox(int(height), int(width), transform, crs)
+    except (CRSError, TypeError, ValueError):
+        return None
 
 
 def absolute(base: str, href: str) -> str:
@@ -269,7 +344,9 @@ def absolute(base: str, href: str) -> str:
         return f"{scheme}://" + urljoin(f"http://{place}", href).removeprefix("http://")
     if is_remote(base):
         return urljoin(base, href)
-    return str(Path(base).parent / href)
+    path = Path(base).parent / href
+    quoted = "%" in href and not path.exists()
+    return str(Path(base).parent / unquote(href) if quoted else path)
 
 
 def _number(value: Any) -> float | None:
@@ -278,7 +355,7 @@ def _number(value: Any) -> float | None:
 
 def _time(text: Any) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(text))
+        acquired = datetime.fromisoformat(str(text))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return acquired if acquired.tzinfo else acquired.replace(tzinfo=UTC)

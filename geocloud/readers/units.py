@@ -1,4 +1,8 @@
-"""What a source's numbers mean: said by the user, by the metadata, or, where they leave no doubt, by the numbers."""
+"""The units of a source: given by the user, by names and metadata if the pixels allow them, or told by the pixels.
+
+Names lie more often than pixels do: people rescale a raster and keep its name. So whatever names and metadata say is
+compared with a sample of the pixels; only what a user says is taken as it is, with a note if it looks wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ import logging
 import math
 import re
 from collections.abc import Callable
-
-import numpy as np
 
 from geocloud.bands import CONVERSIONS, Conversion, Units
 from geocloud.errors import UnitsError
@@ -17,6 +19,10 @@ log = logging.getLogger(__name__)
 
 CHOICES = ", ".join(u for u in Units if u is not Units.AUTO)
 
+SIXTEEN = str(Units.SCALED_16BIT)
+
+# The limits, and the data that they come from.
+
 FAINT, DIM = 1600, 2500
 """Values that the brightest band of a picture of land reaches in reflectance × 10 000: surely, and nearly always.
 
@@ -24,85 +30,120 @@ Of 327 real scenes with some land or cloud one stays below the first, and four i
 small parts of them 0.2 and 5 in a hundred. Water alone, which is dark in near-infrared, may be at 800."""
 
 DARKEST = 500
-"""What even water reaches."""
+"""Value × 10 000 that even water reaches."""
 
-LIKELY = (0.99, 10.0)
-"""Reflectances of the largest number of a type, with the scales that are in use."""
+BRIGHTEST = 17_000
+"""Value that reflectance × 10 000 does not exceed: of 350 Sentinel-2 scenes the brightest, cloud, ends at 15 700."""
+
+NEGATIVE = -2000
+"""Lowest surface reflectance × 10 000: atmospheric correction overshoots in shadow and water."""
 
 FULL = (1023, 2047, 4095)
-"""Where numbers of 10, 11 and 12 bits end."""
-
-
-IMPOSSIBLE = 10.0
-"""Reflectance that half of a band never has, not even where a sensor is saturated: the units are wrong."""
+"""Largest numbers of 10, 11 and 12 bits."""
 
 LEAST_SHIFTED = 700
 """The lowest value that Sentinel-2's baseline 4 and later can have, whose reflectance of zero is 1000."""
+
+IMPOSSIBLE = 10.0
+"""Reflectance that half of a band never has, not even if a sensor is saturated: the units are wrong."""
+
+POSSIBLE = ((-0.05, math.inf), (0.0, 2.0), (0.01, 4.0))
+"""Limits of a scene's reflectance, of whichever band has the most: 0.1 percentile, median and 99.9 percentile.
+
+Real products stay far inside, saturated and dark ones too. Values in other units lie outside: reflectance from 0 to 1
+or × 10 000 read as Landsat's numbers has a median below zero, scaled twice it ends at 0.0001."""
 
 
 def resolve(
     recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
 ) -> tuple[Units, Conversion]:
-    """The units of a source and its way to reflectance, the sun included.
+    """The units of a source and its conversion to reflectance, the sun included.
 
-    ``in_file`` is the scale and offset that the raster itself carries. ``look`` samples the values, which takes time:
-    it is asked unless a product's metadata or a likely scale of the raster settle it. Raises UnitsError where nothing
-    tells, and where two things contradict each other.
+    Args:
+        recipe: Units and conversion by names and metadata.
+        options: Units or scale that a user gives.
+        dtype: The type of the values.
+        in_file: Scale and offset in the raster itself.
+        look: Samples the values.
+
+    Raises:
+        UnitsError: Nothing tells the units, or the sun's elevation is given in vain or invalid.
     """
     if options.scale is not None:
         conversion = Conversion.uniform(options.scale, options.offset or 0.0)
         if options.sun_elevation is not None:
             conversion = _lit(conversion, options.sun_elevation, recipe)
         return _checked(recipe, Units.REFLECTANCE, conversion, look())
-
     if options.units is not Units.AUTO:
         units: Units = options.units
         own = recipe.conversion if recipe.units is units else None
-        conversion = own or CONVERSIONS[units]
-    elif recipe.units is not Units.AUTO:
-        units = recipe.units
-        conversion = recipe.conversion or CONVERSIONS[units]
-    elif in_file is not None:
-        units, conversion = Units.REFLECTANCE, in_file
-    elif recipe.unknown is not None:
-        raise UnitsError(recipe.unknown)
-    else:
-        units = _from_values(recipe, dtype, look())
-        conversion = CONVERSIONS[units]
+        _refuse_eight_bits(recipe, units, own, dtype)
+        return _checked(recipe, units, _with_sun(recipe, options, units, own or CONVERSIONS[units]), look())
+    units, conversion = _declared(recipe, dtype, in_file, look)
+    return units, _with_sun(recipe, options, units, conversion)
 
-    if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is CONVERSIONS[units]:
+
+def _declared(
+    recipe: SceneRecipe, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
+) -> tuple[Units, Conversion]:
+    """By names and metadata, then by the raster's own scale, if the values are possible so; else by the values."""
+    declared: list[tuple[Units, Conversion]] = []
+    if recipe.units is not Units.AUTO:
+        _refuse_eight_bits(recipe, recipe.units, recipe.conversion, dtype)
+        declared.append((recipe.units, recipe.conversion or CONVERSIONS[recipe.units]))
+    if in_file is not None:
+        declared.append((Units.REFLECTANCE, in_file))
+    if not declared and recipe.unknown is not None:
+        raise UnitsError(recipe.unknown)
+    sample = look()
+    for units, conversion in declared:
+        if is_possible(conversion, sample):
+            return units, conversion
+    if not declared:
+        by_values = _from_values(recipe, dtype, sample)
+        return by_values, CONVERSIONS[by_values]
+    told, (scale, offset) = declared[0][0], (declared[0][1].scale[0], declared[0][1].offset[0])
+    seen = f"values of {sample.low:g} to {sample.high:g} ({dtype})"
+    claim = f"said to be {told} (reflectance = {scale:.6g} · value {offset:+.6g}), but {seen} cannot be that"
+    try:
+        by_values = _from_values(recipe, dtype, sample)
+    except UnitsError as error:
+        raise UnitsError(f"{recipe.source}: {claim}; {str(error).removeprefix(f'{recipe.source}: ')}") from error
+    log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, claim, by_values)
+    return by_values, CONVERSIONS[by_values]
+
+
+def is_possible(conversion: Conversion, sample: Sample) -> bool:
+    """True if sampled values can be reflectance under a conversion, see `POSSIBLE`; also if there are no values."""
+    if math.isnan(sample.low):
+        return True
+    lit = zip(sample.bands, conversion.scale, conversion.offset, strict=False)
+    bands = [tuple(scale * value + offset for value in (b.low, b.middle, b.high)) for b, scale, offset in lit]
+    highest = [max(values) for values in zip(*bands, strict=True)]
+    return all(low <= value <= high for value, (low, high) in zip(highest, POSSIBLE, strict=True))
+
+
+def _refuse_eight_bits(recipe: SceneRecipe, units: Units, conversion: Conversion | None, dtype: str) -> None:
+    if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
         raise UnitsError(
             f"{recipe.source}: 8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; "
             "put it beside the bands, or say --scale and --offset"
         )
+
+
+def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversion: Conversion) -> Conversion:
+    """Level-1 values divided by the sine of the sun's elevation. Raises UnitsError for one given with other units."""
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:
-            conversion = _lit(conversion, sun, recipe)
-        else:
-            log.warning(
-                "%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source
-            )
+            return _lit(conversion, sun, recipe)
+        log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
     elif options.sun_elevation is not None:
         raise UnitsError(
             f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
             "leave it out, or say --units landsat-l1"
         )
-    told = recipe.units is not Units.AUTO or (in_file is not None and _is_likely(in_file, dtype))
-    told = told and options.units is Units.AUTO
-    return (units, conversion) if told else _checked(recipe, units, conversion, look())
-
-
-def _is_likely(conversion: Conversion, dtype: str) -> bool:
-    """True for a scale with which a type's largest number is a reflectance from 1 to 10, as 16 bits × 10 000 are.
-
-    There are tags to divide by, 10000 instead of 0.0001 (MODIS's): the values then show that something is wrong.
-    """
-    if "int" not in dtype:
-        return False
-    largest = np.iinfo(dtype).max
-    pairs = zip(conversion.scale, conversion.offset, strict=True)
-    return all(LIKELY[0] <= scale * largest + offset <= LIKELY[1] for scale, offset in pairs)
+    return conversion
 
 
 def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:
@@ -115,6 +156,8 @@ def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:
 def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
     """Units that fit the sampled values and no others; raises UnitsError where several do."""
     low, high = sample.low, sample.high
+    if "int" in dtype and not dtype.startswith("u") and NEGATIVE <= low < 0:
+        low = 0
     if math.isnan(low):  # no data at all: any units give the same mask
         return Units.REFLECTANCE
     if dtype.startswith("float"):
@@ -133,10 +176,10 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
             f"reflectance × 10 000, rather as numbers of 10 to 12 bits are, radiance, or per mille; say --scale and "
             f"--offset, or, if it is a dark scene, --units {Units.SENTINEL2}"
         )
-    elif _baseline(recipe.name) >= 4 and low >= LEAST_SHIFTED and high < 20_000:
+    elif _baseline(recipe.name) >= 4 and low >= LEAST_SHIFTED and high < BRIGHTEST:
         log.warning("%s: read as sentinel2-baseline4, as its name tells; if not, say --units sentinel2", recipe.source)
         return Units.SENTINEL2_BASELINE4
-    elif 0 <= low < 1000 and high < 20_000:
+    elif 0 <= low < 1000 and high < BRIGHTEST:
         if low >= LEAST_SHIFTED:
             log.warning(
                 "%s: read as sentinel2, whose zero is 0; values begin at %g, so if it is of baseline 4 or later, say "
@@ -149,7 +192,7 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
                 recipe.source, high / 10_000,
             )  # fmt: skip
         return Units.SENTINEL2
-    elif 2000 <= low < 4000 and high < 20_000:
+    elif 2000 <= low < 4000 and high < BRIGHTEST:
         log.warning(
             "%s: read as sentinel2; should it be of baseline 4 or later, say --units sentinel2-baseline4", recipe.source
         )
@@ -159,17 +202,19 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
     elif 1000 <= low < 2000:
         likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}"
     else:
-        likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}, {Units.LANDSAT_L1}, {Units.LANDSAT_L2}"
+        numbers = [u for u in Units if u not in (Units.AUTO, Units.REFLECTANCE, Units.SCALED_8BIT)]
+        likely = ", ".join(u for u in numbers if is_possible(CONVERSIONS[u], sample)) or CHOICES
     raise UnitsError(
         f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
-        f"say --units {' or '.join(likely.split(', '))}, or --scale and --offset"
+        f"say --units {' or '.join(likely.split(', ')).replace(SIXTEEN, f'{SIXTEEN} (0 to 65535 for 0 to 1)')}, or "
+        "--scale and --offset"
     )
 
 
 def _baseline(name: str) -> int:
     """4 for N0400, of a Sentinel-2 product's name; 0 where it tells none."""
-    found = re.search(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(\d\d)\d\d", name, re.IGNORECASE)
-    return int(found[1]) if found else 0
+    parts = re.search(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(\d\d)\d\d", name, re.IGNORECASE)
+    return int(parts[1]) if parts else 0
 
 
 def _stays_below(sample: Sample, limit: float) -> bool:

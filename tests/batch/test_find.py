@@ -21,7 +21,7 @@ from geocloud.batch.manifest import Manifest
 from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.readers import open_scene
-from geocloud.readers.locate import count_bands
+from geocloud.readers.source import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
 
 

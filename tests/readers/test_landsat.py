@@ -328,14 +328,3 @@ def test_folders_that_hold_no_product(tmp_path, kind):
         (folder / "readme.txt").write_text("hello")
     with pytest.raises(BandError, match="place"):
         open_scene(folder)
-
-
-def test_a_product_with_metadata_is_opened_without_reading_pixels(product, monkeypatch):
-    def read(*_):
-        raise AssertionError("read")
-
-    monkeypatch.setattr("geocloud.readers.layers.Layers.read", read)
-    with open_scene(product) as scene:
-        assert scene.units == "landsat-l1" and scene.acquired
-        with pytest.raises(AssertionError):
-            scene.sample.low  # noqa: B018

@@ -16,20 +16,26 @@ from geocloud.batch.find import find_scenes
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
 from geocloud.io.gdal import file_of, is_gdal_name, stem_of
-from geocloud.readers import locate, open_scene
-from geocloud.readers.locate import Kind
+from geocloud.readers import Source, find_reader, open_scene
+from geocloud.readers.registry import source_files
+from geocloud.readers.source import Form
 
 
 def names(source):
-    return {Path(file).name for file in locate(source).files()}
+    return {Path(file).name for file in source_files(Source(str(source)))}
+
+
+def kind(source):
+    """The class of the reader that takes a source."""
+    return type(find_reader(Source(str(source)))).__name__
 
 
 def test_a_product_is_its_bands_and_metadata_by_whatever_name(product):
     (product / "notes.txt").write_text("mine")
     bands = {path.name for path in product.iterdir()} - {"notes.txt"}
-    assert locate(product).kind is Kind.BANDS and names(product) == bands
+    assert kind(product) == "Landsat" and names(product) == bands
     for file in bands:
-        assert locate(product / file).kind is Kind.BAND and names(product / file) == bands
+        assert kind(product / file) == "Landsat" and names(product / file) == bands
 
 
 def test_one_file_of_two_products_in_a_folder_brings_its_own(product, tmp_path):
@@ -44,31 +50,32 @@ def test_one_file_of_two_products_in_a_folder_brings_its_own(product, tmp_path):
 
 def test_rasters_archives_and_what_is_not_there(tmp_path):
     raster = write_tif(tmp_path / "a.tif", ramp())
-    assert locate(raster).kind is Kind.RASTER and locate(raster).files() == (str(raster),)
-    assert locate(tmp_path / "a.tif").is_folder is False and locate(tmp_path).is_folder
+    assert kind(raster) == "Raster" and source_files(Source(str(raster))) == (str(raster),)
     (tmp_path / "b.tar").write_bytes(b"x")
-    assert locate(tmp_path / "b.tar").kind is Kind.ARCHIVE
+    assert Source(str(tmp_path / "b.tar")).form is Form.ARCHIVE and Source(str(tmp_path)).form is Form.FOLDER
     with pytest.raises(SceneNotFoundError, match="no such file"):
-        locate(tmp_path / "c.tif")
+        kind(tmp_path / "c.tif")
 
 
 @pytest.mark.parametrize(
-    ("address", "kind"),
+    ("address", "form"),
     [
-        ("https://there.org/a.tif", Kind.RASTER),
-        ("https://there.org/item.json", Kind.ITEM),
-        ("https://there.org/items.json#one", Kind.ITEM),
-        ("s3://bucket/LC08_product", Kind.BUCKET),
-        ("s3://bucket/a.tif", Kind.RASTER),
-        ("s3://bucket/a.tar", Kind.ARCHIVE),
-        ("gs://bucket/LC08_product", Kind.BUCKET),
-        ("az://container/a.zip", Kind.ARCHIVE),
-        ("https://there.org/a.tar?sig=x", Kind.ARCHIVE),
-        ("https://there.org/a.json?sig=x", Kind.ITEM),
+        ("https://there.org/a.tif", Form.URL),
+        ("https://there.org/item.json", Form.URL),
+        ("https://there.org/items.json#one", Form.URL),
+        ("s3://bucket/LC08_product", Form.BUCKET),
+        ("s3://bucket/a.tif", Form.URL),
+        ("s3://bucket/a.tar", Form.ARCHIVE),
+        ("gs://bucket/LC08_product", Form.BUCKET),
+        ("az://container/a.zip", Form.ARCHIVE),
+        ("https://there.org/a.tar?sig=x", Form.ARCHIVE),
+        ("https://there.org/a.json?sig=x", Form.URL),
     ],
 )
-def test_addresses_are_told_by_name_alone(address, kind):
-    assert locate(address).kind is kind
+def test_addresses_are_told_by_name_alone(address, form):
+    assert Source(address).form is form
+    if ".json" in address:
+        assert kind(address) == "Stac"
 
 
 def packed(tmp_path):
@@ -93,7 +100,7 @@ def test_names_that_only_gdal_knows_are_sources(tmp_path, monkeypatch):
     """Wherever they are opened, and a batch does them once, and again when the file below changes."""
     monkeypatch.chdir(tmp_path)
     for name, file in gdal_names(tmp_path).items():
-        assert locate(name).kind is Kind.NAME and locate(name).files() == (str(file),)
+        assert Source(name).form is Form.NAME and source_files(Source(name)) == (str(file),)
         with open_scene(name) as scene:
             np.testing.assert_array_equal(scene.read()[0], ramp())
             assert scene.name in ("scene", "1_scene")
@@ -124,7 +131,7 @@ def test_a_list_of_a_batch_may_hold_them(tmp_path):
     ],
 )
 def test_the_file_and_the_name_of_names(name, file, stem):
-    assert is_gdal_name(name) and locate(name).kind is Kind.NAME
+    assert is_gdal_name(name) and Source(name).form is Form.NAME
     assert file_of(name) == file and stem_of(name) == stem
 
 
@@ -138,7 +145,7 @@ def test_what_is_no_name_of_gdals(name):
 def test_a_file_counts_more_than_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_tif(tmp_path / "NDVI:2.tif", ramp())
-    assert locate("NDVI:2.tif").kind is Kind.RASTER
+    assert Source("NDVI:2.tif").form is Form.FILE and kind("NDVI:2.tif") == "Raster"
 
 
 def test_a_name_that_leads_nowhere_gets_one_line(tmp_path):
@@ -161,7 +168,7 @@ def test_patches_of_38_cloud(tmp_path):
     for band in ("red", "green", "blue", "nir"):
         write_tif(tmp_path / f"{band}_patch_1_1_by_1_LC08.TIF", ramp()[:1])
     one = tmp_path / "red_patch_1_1_by_1_LC08.TIF"
-    assert locate(tmp_path).kind is Kind.PATCHES and locate(one).kind is Kind.PATCH
+    assert kind(tmp_path) == "Cloud38" and kind(one) == "Cloud38"
     assert names(one) == names(tmp_path) and len(names(one)) == 4
 
 
@@ -172,7 +179,7 @@ def test_an_item_is_its_assets_and_its_print_follows_them(tmp_path):
     item["assets"] = {"data": {"href": "stack.tif", "bands": bands}}
     path = tmp_path / "item.json"
     path.write_text(json.dumps(item))
-    assert locate(path).kind is Kind.ITEM and set(locate(path).files()) == {str(stack)}
+    assert kind(path) == "Stac" and set(source_files(Source(str(path)))) == {str(stack)}
     before = fingerprint(str(path))
     write_tif(stack, ramp() / 2)
     assert fingerprint(str(path)) != before

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from geocloud.errors import SceneReadError
-from geocloud.readers.mtl import LEVEL1_GROUPS, LEVEL2_GROUPS, parse_mtl
+from geocloud.readers.landsat import LEVEL1_GROUPS, LEVEL2_GROUPS, parse_mtl
 
 C1 = """GROUP = L1_METADATA_FILE
   GROUP = PRODUCT_METADATA

@@ -10,8 +10,8 @@ from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
-from geocloud.readers import ReadOptions, open_scene
-from geocloud.readers.locate import locate
+from geocloud.readers import ReadOptions, Source, open_scene
+from geocloud.readers.registry import source_files
 
 WHOLE = Window(0, 0, 110, 90)
 SWAPPED = [2, 1, 0, 3]
@@ -229,7 +229,7 @@ def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
         (coefficients("high", 2, 3, 4), SceneReadError, "cannot be read as PlanetScope metadata"),
         (coefficients(1, 2), UnitsError, "no reflectanceCoefficient of band 3"),
         (coefficients(0, 2, 3, 4), UnitsError, "no zero scale"),
-        ('<?xml version="1.0" encoding="WTF-8"?><a/>', SceneReadError, "no valid XML"),
+        ('<?xml version="1.0" encoding="WTF-8"?><a/>', UnitsError, "no reflectanceCoefficient"),
         ("<a>" + " " * 5_000_000 + "</a>", SceneReadError, "bytes long"),
     ],
 )
@@ -256,7 +256,7 @@ def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
     with open_scene(path) as scene:
         assert (scene.read(WHOLE)[1].sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
         assert scene.sample.valid_share < 1
-    assert set(locate(path).files()) == {str(path), str(mask)}
+    assert set(source_files(Source(str(path)))) == {str(path), str(mask)}
 
 
 @pytest.mark.parametrize(("grid", "count", "kind"), [(geobox(90, 110, size=3), 8, GridError), (None, 1, BandError)])

@@ -104,12 +104,11 @@ def test_what_the_user_says_counts(tmp_path):
         assert scene.conversion.scale[3] * 4000 + scene.conversion.offset[3] == pytest.approx(3.5)
 
 
-def test_scales_in_the_file_count(tmp_path, monkeypatch):
+def test_scales_in_the_file_count(tmp_path):
     values = (ramp() * 20_000).astype("uint16")
-    with pytest.raises(UnitsError, match=r"reflectance above \d.*--scale"):
+    with pytest.raises(UnitsError, match=r"reflectance = 50000 · value.*cannot be that.*--scale"):
         open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # to divide by, as MODIS writes them
     path = save(tmp_path, values, scales=(5e-5,) * 4)
-    monkeypatch.setattr("geocloud.readers.layers.Layers.read", None)  # what leaves no doubt needs no look at pixels
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
         assert scene.conversion.scale == pytest.approx((5e-5,) * 4)

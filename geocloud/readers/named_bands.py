@@ -1,0 +1,55 @@
+"""Single bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
+
+from __future__ import annotations
+
+import re
+
+from geocloud.errors import BandError
+from geocloud.readers.archive import Listing
+from geocloud.readers.bandfiles import (
+    BandFileReader,
+    Product,
+    Wanted,
+    band_numbers,
+    group_files,
+    missing_bands,
+    source_name,
+    sources_of,
+)
+from geocloud.readers.base import ReadOptions, SceneRecipe
+
+BAND_FILE = re.compile(
+    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
+)
+WANTED: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+
+
+class NamedBands(BandFileReader):
+    """Bands named by colour."""
+
+    title = "single bands named `red`, `green`, `blue` and `nir` (or `nir08`) in a folder or archive, or one of them"
+    notes = "whichever satellite they are from; their values tell the units, or `--units`"
+    parts = (BAND_FILE,)
+
+    def products(self, listing: Listing) -> list[Product]:
+        """Grouped by prefix."""
+        groups = group_files(listing.names, BAND_FILE, lambda parts: ("", parts["band"].lower()))
+        return [product for product in groups if {"red", "green", "blue"} <= set(product.files)]
+
+    def wanted(self, product: Product) -> Wanted:
+        """The same in all products."""
+        return WANTED
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe of a set of bands; the values tell the units. Raises BandError for missing bands."""
+        if band_numbers(options):
+            raise BandError(f"{listing.source}: its bands are named by colour; leave --bands out")
+        bands = product.choose(WANTED)
+        if bands is None:
+            raise BandError(f"{listing.source}: {missing_bands(WANTED, product)}; put it beside the others")
+        return SceneRecipe(
+            name=product.stem or listing.stem,
+            source=source_name(listing, member),
+            bands=sources_of(listing, product, bands),
+            kind="bands named by colour",
+        )
