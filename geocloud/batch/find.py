@@ -127,7 +127,7 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
             listing = on_disk(Path(folder), *map(tuple, visible))
             candidates = list(scenes_in(listing))
             yield from _in_listing(listing, candidates)
-            whole = any(candidate.is_tree for candidate in candidates)
+            whole = any(candidate.is_tree for _, candidate in candidates)
             folders[:] = [f for f in listing.folders if not whole and (Path(folder) / f).resolve() != aside]
     elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
         if path.resolve() not in lists:
@@ -143,23 +143,21 @@ def _in_catalog(source: str) -> Iterator[Found]:
         yield Found.of(place, name, 1)
 
 
-def _in_listing(listing: Listing, candidates: list[Candidate]) -> Iterator[Found]:
+def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) -> Iterator[Found]:
     """The scenes of a folder or bucket. One product of band files is named by its folder, several by a file of each.
 
     In a bucket the folder stands for all products; several in one are an error, which masking reports.
     """
     remote = is_remote(listing.source)
-    scenes = [candidate for candidate in candidates if candidate.is_scene]
-    products = [candidate for candidate in scenes if candidate.is_product]
-    if remote:
-        scenes = [candidate for candidate in scenes if candidate not in products[1:]]
-    for candidate in scenes:
-        alone = candidate.is_product and (remote or len(products) == 1)
+    products = [candidate for _, candidate in candidates if candidate.is_scene and candidate.is_product]
+    for reader, candidate in candidates:
+        if not candidate.is_scene or (remote and candidate in products[1:]):
+            continue
+        alone = candidate in products and (remote or len(products) == 1)
         source = listing.path_of(candidate.member) if candidate.member and not alone else listing.source
-        folder = listing.stem
-        name = candidate.name if not alone or _is_product_id(candidate.name) else folder
-        raster = not remote and candidate.member.lower().endswith(RASTER_SUFFIXES) and not candidate.is_product
-        yield Found.of(source, name or folder, candidate.rank, RASTER if raster else None)
+        name = candidate.name if not alone or _is_product_id(candidate.name) else listing.stem
+        raster = reader is RASTER and not remote and candidate.member.lower().endswith(RASTER_SUFFIXES)
+        yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
 
 
 def _part(path: Path, root: Path) -> Iterator[Found]:

@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
-from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive
+from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
 from geocloud.readers.bandfiles import band_numbers, is_zipped_raster
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
@@ -73,7 +73,7 @@ class Raster(Reader):
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Archives and rasters; the caller leaves out those of a single band."""
         if _is_zarr(listing):
-            yield Candidate("", archive_stem(listing.stem), frozenset(listing.names), is_tree=True)
+            yield Candidate("", PurePosixPath(listing.stem).stem, frozenset(listing.names), is_tree=True)
             return
         for name in listing.names:
             path = PurePosixPath(name)
@@ -97,7 +97,8 @@ class Raster(Reader):
     def files(self, source: Source) -> tuple[str, ...]:
         """The file itself, or the file that one of GDAL's names is about."""
         if source.form is Form.FOLDER:
-            return tuple(source.listing.path_of(name) for name in source.listing.names)
+            tree = list_tree(source.path)
+            return tuple(tree.path_of(name) for name in tree.names)
         return (gdal.file_of(source.place) or source.place,) if source.form is Form.NAME else (source.place,)
 
 

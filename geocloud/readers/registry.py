@@ -62,18 +62,18 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     try:
         return reader.recipe(place, options)
     except BandError as error:
-        several = place.form is Form.FOLDER and sum(c.is_scene for c in scenes_in(place.listing)) > 1
+        several = place.form is Form.FOLDER and sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) > 1
         if several and not isinstance(reader, Cloud38):
             raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
         raise
 
 
-def scenes_in(listing: Listing) -> Iterator[Candidate]:
-    """The scenes among the files of a folder or bucket, each file in one of them, as a batch masks them."""
+def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
+    """The scenes among the files of a folder or bucket, and their readers; each file is in one of them."""
     for reader in READERS:
         claimed: set[str] = set()
         for candidate in reader.scenes(listing):
-            yield candidate
+            yield reader, candidate
             claimed |= candidate.files
         listing = listing.without(claimed) if claimed else listing
 

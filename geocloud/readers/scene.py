@@ -301,6 +301,7 @@ class RasterScene:
 
 
 def _is_south_up(grid: GeoBox) -> bool:
-    """True for rows from south to north. Without a CRS rows that count upwards are an image's own coordinates."""
+    """True for rows from south to north. Without CRS and origin the rows of an image count downwards."""
     t = grid.transform
-    return grid.crs is not None and t.e > 0 and t.a > 0 and t.b == t.d == 0
+    placed = grid.crs is not None or (t.c, t.f) != (0, 0)
+    return placed and t.e > 0 and t.a > 0 and t.b == t.d == 0

@@ -93,24 +93,30 @@ def _declared(
         declared.append((recipe.units, recipe.conversion or CONVERSIONS[recipe.units]))
     if in_file is not None:
         declared.append((Units.REFLECTANCE, in_file))
-    if not declared and recipe.unknown is not None:
-        raise UnitsError(recipe.unknown)
-    sample = look()
-    for units, conversion in declared:
-        if is_possible(conversion, sample):
-            return units, conversion
     if not declared:
-        by_values = _from_values(recipe, dtype, sample)
+        if recipe.unknown is not None:
+            raise UnitsError(recipe.unknown)
+        by_values = _from_values(recipe, dtype, look())
         return by_values, CONVERSIONS[by_values]
-    told, (scale, offset) = declared[0][0], (declared[0][1].scale[0], declared[0][1].offset[0])
-    seen = f"values of {sample.low:g} to {sample.high:g} ({dtype})"
-    claim = f"said to be {told} (reflectance = {scale:.6g} · value {offset:+.6g}), but {seen} cannot be that"
-    try:
-        by_values = _from_values(recipe, dtype, sample)
-    except UnitsError as error:
-        raise UnitsError(f"{recipe.source}: {claim}; {str(error).removeprefix(f'{recipe.source}: ')}") from error
-    log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, claim, by_values)
-    return by_values, CONVERSIONS[by_values]
+    sample, claim = look(), declared[0]
+    if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
+        declared.append((Units.SENTINEL2, CONVERSIONS[Units.SENTINEL2]))
+    chosen = next((pair for pair in declared if is_possible(pair[1], sample)), None)
+    if chosen == claim:
+        return chosen
+    problem = (
+        f"said to be {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
+        f"of {sample.low:g} to {sample.high:g} ({dtype}) cannot be that"
+    )
+    if chosen is None:
+        try:
+            by_values = _from_values(recipe, dtype, sample)
+        except UnitsError as error:
+            rest = str(error).removeprefix(f"{recipe.source}: ")
+            raise UnitsError(f"{recipe.source}: {problem}; {rest}") from error
+        chosen = by_values, CONVERSIONS[by_values]
+    log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, problem, chosen[0])
+    return chosen
 
 
 def is_possible(conversion: Conversion, sample: Sample) -> bool:
@@ -199,7 +205,7 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         return Units.SENTINEL2  # nothing dark in it, cloud or snow all over: 0.1 of reflectance changes little
     elif low >= 6900:
         likely = f"{Units.LANDSAT_L1}, {Units.LANDSAT_L2}"
-    elif 1000 <= low < 2000:
+    elif 1000 <= low < 2000 and high < BRIGHTEST:
         likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}"
     else:
         numbers = [u for u in Units if u not in (Units.AUTO, Units.REFLECTANCE, Units.SCALED_8BIT)]

@@ -76,7 +76,7 @@ def test_any_names_in_a_folder(names):
         assert {name for files in granule.bands.values() for name in files.values()} <= set(names)
         assert granule.tile is not None
     assert all(not root or any(name.startswith(f"{root}/") for name in names) for root in find_packed(names))
-    assert all(candidate.files <= set(names) for candidate in scenes_in(listing))
+    assert all(candidate.files <= set(names) for _, candidate in scenes_in(listing))
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), unique_by=lambda pair: pair[1], max_size=20))
