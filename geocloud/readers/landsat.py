@@ -145,7 +145,7 @@ class Landsat(BandFileReader):
         return [(f"B{number}",) for number in numbers]
 
     def _is_product(self, product: Product) -> bool:
-        return bool({f"B{n}" for n in (1, 2, 3, 4, 5)} & set(product.files))
+        return bool({f"B{n}" for n in (1, 2, 3, 4, 5, 8)} & set(product.files))
 
     def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""

@@ -32,8 +32,8 @@ small parts of them 0.2 and 5 in a hundred. Water alone, which is dark in near-i
 DARKEST = 500
 """Value × 10 000 that even water reaches."""
 
-BRIGHTEST = 17_000
-"""Value that reflectance × 10 000 does not exceed: of 350 Sentinel-2 scenes the brightest, cloud, ends at 15 700."""
+BRIGHTEST = 19_000
+"""Value that reflectance × 10 000 does not exceed: of 350 Sentinel-2 scenes cloud ends at 15 700, snow at 18 700."""
 
 NEGATIVE = -2000
 """Lowest surface reflectance × 10 000: atmospheric correction overshoots in shadow and water."""
@@ -43,6 +43,9 @@ FULL = (1023, 2047, 4095)
 
 LEAST_SHIFTED = 700
 """The lowest value that Sentinel-2's baseline 4 and later can have, whose reflectance of zero is 1000."""
+
+UNSHIFTED = 500
+"""Value below which any band of Sentinel-2 proves that its values are not shifted by 1000."""
 
 IMPOSSIBLE = 10.0
 """Reflectance that half of a band never has, not even if a sensor is saturated: the units are wrong."""
@@ -101,6 +104,7 @@ def _declared(
     sample, claim = look(), declared[0]
     if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
         declared.append((Units.SENTINEL2, CONVERSIONS[Units.SENTINEL2]))
+        declared = declared[sample.low < UNSHIFTED :]
     chosen = next((pair for pair in declared if is_possible(pair[1], sample)), None)
     if chosen == claim:
         return chosen

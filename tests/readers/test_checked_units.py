@@ -196,8 +196,9 @@ def test_an_offset_that_was_applied_already(tmp_path, key):
     np.testing.assert_allclose(found, scene_like(), atol=6e-5)
 
 
-def test_an_offset_that_the_values_contradict(tmp_path, caplog):
-    dark = scene_like() * 0.2
+@pytest.mark.parametrize("share", [0.2, 1])
+def test_an_offset_that_the_values_contradict(tmp_path, caplog, share):
+    dark = scene_like() * share
     path = item(tmp_path, np.rint(dark * 1e4).astype("uint16"), {"platform": "sentinel-2b"}, scale=1e-4, offset=-0.1)
     with caplog.at_level(logging.WARNING, "geocloud"):
         _, found = read(path)
