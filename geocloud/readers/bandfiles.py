@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from typing import Any
 
 from geocloud.bands import BANDS
 from geocloud.errors import BandError
@@ -39,19 +39,26 @@ class Product:
         chosen = tuple(next((name for name in names if name in self.files), "") for names in wanted)
         return chosen if all(chosen) else None
 
+    def sources(self, listing: Listing, bands: Sequence[str]) -> tuple[BandSource, ...]:
+        """The files of some of its bands."""
+        files = [self.files[band] for band in bands]
+        return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
+
 
 class BandFileReader(Reader):
     """Reads products of one file per band; a subclass says how their files are named."""
 
     parts: tuple[re.Pattern[str], ...] = ()
     """Names of files that belong to a product: bands and metadata."""
+    needed = "fetch the product whole"
+    """End of the message about missing bands."""
 
     def products(self, listing: Listing) -> list[Product]:
         """The products among files, complete or not."""
         raise NotImplementedError
 
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe of a product. Raises SceneError."""
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands."""
         raise NotImplementedError
 
     def wanted(self, product: Product) -> Wanted:
@@ -88,6 +95,21 @@ class BandFileReader(Reader):
         if source.member is not None:
             products = self.siblings(products, belonging(products, source.member, self.is_part))
         return self.assemble(source.listing, self.select(source.listing, products, options), options, source.member)
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe of a product. Raises BandError for missing bands, SceneError."""
+        numbers = band_numbers(options)
+        wanted = [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
+        bands = product.choose(wanted)
+        if bands is None:
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}; {self.needed}")
+        source = listing.source if member is None else listing.label(member)
+        return SceneRecipe(
+            name=product.stem or listing.stem,
+            source=source,
+            bands=product.sources(listing, bands),
+            **self.facts(listing, product, bands),
+        )
 
     def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
         """The products that a named file stands for, of all, given those that it belongs to."""
@@ -162,11 +184,6 @@ def belonging(products: list[Product], member: str, is_part: Callable[[str], boo
     return named or [product for product in products if not stems[id(product)] and is_part(member)]
 
 
-def sources_of(listing: Listing, product: Product, bands: Sequence[str]) -> tuple[BandSource, ...]:
-    """The files of some bands of a product."""
-    return tuple(BandSource(listing.path_of(product.files[band]), listing.label(product.files[band])) for band in bands)
-
-
 def missing_bands(wanted: Wanted, product: Product) -> str:
     """``no red (B4) and no nir (B5); found B2, B3``."""
     missing = [
@@ -181,14 +198,3 @@ def shorten(names: Iterator[str] | Sequence[str], limit: int = 4) -> str:
     """The first of some names, for a message."""
     names = list(names)
     return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")
-
-
-def source_name(listing: Listing, member: str | None) -> str:
-    """The source as a user named it."""
-    return listing.source if member is None else listing.label(member)
-
-
-def is_zipped_raster(name: str) -> bool:
-    """True for a raster in an archive, but for what macOS adds."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in (".tif", ".tiff", ".jp2", ".img") and "__MACOSX" not in path.parts

@@ -48,45 +48,22 @@ class Raw:
 class Scene(Protocol):
     """Four bands of one place at one time, and where they are."""
 
-    @property
-    def name(self) -> str:
-        """The product's or file's name, without folders and extension."""
-        ...
-
-    @property
-    def bands(self) -> int:
-        """4, or 3 where there is no near-infrared."""
-        ...
-
-    @property
-    def grid(self) -> GeoBox:
-        """Size, transform and CRS."""
-        ...
-
-    @property
-    def acquired(self) -> datetime | None:
-        """When it was taken, where that is known; UTC."""
-        ...
-
-    @property
-    def sun_elevation(self) -> float | None:
-        """Degrees above the horizon, where that is known."""
-        ...
-
-    @property
-    def sun_azimuth(self) -> float | None:
-        """Degrees clockwise from north, where that is known."""
-        ...
-
-    @property
-    def area_or_point(self) -> str | None:
-        """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
-        ...
-
-    @property
-    def block_rows(self) -> int:
-        """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
-        ...
+    name: str
+    """The product's or file's name, without folders and suffix."""
+    bands: int
+    """4, or 3 without near-infrared."""
+    grid: GeoBox
+    """Size, transform and CRS; north up, whatever the file's own orientation."""
+    acquired: datetime | None
+    """UTC; None: unknown."""
+    sun_elevation: float | None
+    """Degrees above the horizon; None: unknown."""
+    sun_azimuth: float | None
+    """Degrees clockwise from north; None: unknown."""
+    area_or_point: str | None
+    """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
+    block_rows: int
+    """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
 
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
         """Reads a window that lies inside the grid.

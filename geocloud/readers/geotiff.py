@@ -17,7 +17,7 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
-from geocloud.readers.bandfiles import band_numbers, is_zipped_raster
+from geocloud.readers.bandfiles import band_numbers
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
 from geocloud.readers.layers import open_raster
@@ -107,7 +107,11 @@ def _is_zarr(listing: Listing) -> bool:
 
 
 def _rasters(listing: Listing) -> list[str]:
-    return [name for name in listing.names if is_zipped_raster(name)]
+    """The rasters of an archive or folder, but for what macOS adds."""
+    paths = [PurePosixPath(name) for name in listing.names]
+    return [
+        str(p) for p in paths if p.suffix.lower() in (".tif", ".tiff", ".jp2", ".img") and "__MACOSX" not in p.parts
+    ]
 
 
 def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:

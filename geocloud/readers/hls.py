@@ -6,23 +6,15 @@ Bands, scale and fill: HLS Product User Guide, version 2.0.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import (
-    BandFileReader,
-    Product,
-    Wanted,
-    band_numbers,
-    group_files,
-    missing_bands,
-    shorten,
-    source_name,
-    sources_of,
-)
-from geocloud.readers.base import ReadOptions, SceneRecipe
+from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, group_files, shorten
+from geocloud.readers.base import ReadOptions
 
 GRANULE_ID = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
@@ -63,26 +55,12 @@ class Hls(BandFileReader):
             )
         return products[0]
 
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe of a granule. Raises BandError for missing bands."""
-        numbers, wanted = band_numbers(options), self.wanted(product)
-        if numbers:
-            wanted = [(f"B{number:02}",) for number in numbers]
-        bands = product.choose(wanted)
-        if bands is None:
-            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}, of {product.stem}")
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """By the granule's ID."""
         parts = GRANULE_ID.fullmatch(product.stem)
         assert parts is not None
-        return SceneRecipe(
-            name=product.stem,
-            source=source_name(listing, member),
-            bands=sources_of(listing, product, bands),
-            units=Units.REFLECTANCE,
-            conversion=Conversion.uniform(SCALE),
-            fill=FILL,
-            acquired=_date(parts["date"]),
-            kind=f"HLS {parts['product'].upper()}",
-        )
+        told = {"acquired": _date(parts["date"]), "kind": f"HLS {parts['product'].upper()}"}
+        return {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(SCALE), "fill": FILL, **told}
 
 
 def _date(text: str) -> datetime | None:

@@ -22,16 +22,7 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing, local_name, parse_xml
-from geocloud.readers.bandfiles import (
-    BandFileReader,
-    Product,
-    Wanted,
-    band_numbers,
-    group_files,
-    missing_bands,
-    source_name,
-    sources_of,
-)
+from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files, missing_bands
 from geocloud.readers.base import ReadOptions, SceneRecipe
 
 log = logging.getLogger(__name__)
@@ -194,8 +185,8 @@ class Landsat(BandFileReader):
         own = ProductName.parse(product.stem).text
         return SceneRecipe(
             name=product.stem if own else name.text or product.stem or listing.stem,
-            source=source_name(listing, member),
-            bands=sources_of(listing, product, bands),
+            source=listing.source if member is None else listing.label(member),
+            bands=product.sources(listing, bands),
             units=units,
             conversion=conversion,
             fill=fill,

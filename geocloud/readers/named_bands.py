@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import (
-    BandFileReader,
-    Product,
-    Wanted,
-    band_numbers,
-    group_files,
-    missing_bands,
-    source_name,
-    sources_of,
-)
+from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files
 from geocloud.readers.base import ReadOptions, SceneRecipe
 
 BAND_FILE = re.compile(
@@ -41,15 +34,11 @@ class NamedBands(BandFileReader):
         return WANTED
 
     def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe of a set of bands; the values tell the units. Raises BandError for missing bands."""
+        """As for others, without numbers of bands."""
         if band_numbers(options):
             raise BandError(f"{listing.source}: its bands are named by colour; leave --bands out")
-        bands = product.choose(WANTED)
-        if bands is None:
-            raise BandError(f"{listing.source}: {missing_bands(WANTED, product)}; put it beside the others")
-        return SceneRecipe(
-            name=product.stem or listing.stem,
-            source=source_name(listing, member),
-            bands=sources_of(listing, product, bands),
-            kind="bands named by colour",
-        )
+        return super().assemble(listing, product, options, member)
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Nothing but what they are."""
+        return {"kind": "bands named by colour"}

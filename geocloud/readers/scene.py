@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -58,9 +57,14 @@ class RasterScene:
 
     def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
         options = options or ReadOptions()
-        self.recipe = recipe
-        self._layers = Layers(recipe)
+        self.recipe, self._layers = recipe, Layers(recipe)
         try:
+            self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
+            self.sun_elevation, self.sun_azimuth = recipe.sun_elevation, recipe.sun_azimuth
+            if options.sun_elevation is not None:
+                self.sun_elevation = options.sun_elevation
+            self.area_or_point, self.block_rows = self._layers.area_or_point, self._layers.block_rows
+            self.dtype = self._layers.dtype
             self.south_up = _is_south_up(self._layers.grid)
             self.grid, self._left, self._top = self._layers.grid, 0, 0
             if self.south_up:
@@ -82,7 +86,6 @@ class RasterScene:
             landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
             if self._fill is None and landsat and "int" in self.dtype:
                 self._fill = 0
-            self._sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
         except BaseException:
             self.close()
             raise
@@ -90,34 +93,8 @@ class RasterScene:
     units: Units
     conversion: Conversion
     grid: GeoBox
-    """North up, as models were trained, whatever the file's own orientation."""
     south_up: bool
     """True if the file is stored from south to north: its rows come in reverse order."""
-
-    @property
-    def name(self) -> str:
-        """The product's or file's name, without folders and extension."""
-        return self.recipe.name
-
-    @property
-    def acquired(self) -> datetime | None:
-        """When it was taken, where that is known; UTC."""
-        return self.recipe.acquired
-
-    @property
-    def sun_elevation(self) -> float | None:
-        """Degrees above the horizon, where that is known."""
-        return self._sun
-
-    @property
-    def sun_azimuth(self) -> float | None:
-        """Degrees clockwise from north, where that is known."""
-        return self.recipe.sun_azimuth
-
-    @property
-    def bands(self) -> int:
-        """4, or 3 where there is no near-infrared."""
-        return len(self.recipe.bands)
 
     @property
     def crs(self) -> CRS | None:
@@ -138,21 +115,6 @@ class RasterScene:
     def bounds(self) -> BoundingBox:
         """Left, bottom, right and top of the grid in the CRS."""
         return self.grid.bounds
-
-    @property
-    def area_or_point(self) -> str | None:
-        """The source's AREA_OR_POINT tag."""
-        return self._layers.area_or_point
-
-    @property
-    def dtype(self) -> str:
-        """The values' type on disk."""
-        return self._layers.dtype
-
-    @property
-    def block_rows(self) -> int:
-        """See `Scene.block_rows`."""
-        return self._layers.block_rows
 
     @cached_property
     def sample(self) -> Sample:

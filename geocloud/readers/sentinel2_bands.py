@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from geocloud.bands import Units
-from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import (
-    BandFileReader,
-    Product,
-    Wanted,
-    band_numbers,
-    group_files,
-    missing_bands,
-    source_name,
-    sources_of,
-)
-from geocloud.readers.base import ReadOptions, SceneRecipe
+from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files
+from geocloud.readers.base import ReadOptions
 from geocloud.readers.landsat import METADATA_FILE, ProductName
 
 log = logging.getLogger(__name__)
@@ -57,6 +49,7 @@ class Sentinel2Bands(BandFileReader):
         "their values tell the units, or `--units`"
     )
     parts = (BAND_FILE,)
+    needed = "red B04, green B03, blue B02, near-infrared B08 or B8A are needed (or --bands 4,3,2, without it)"
 
     def products(self, listing: Listing) -> list[Product]:
         """Sets of bands that are Sentinel-2's, by prefix and size."""
@@ -95,30 +88,14 @@ class Sentinel2Bands(BandFileReader):
         own = [product for product in named if product.group not in SIZES and product.choose(WANTED)]
         return own or [product for product in products if product.prefix in {other.prefix for other in named}]
 
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe of a set of bands; the values tell the units. Raises BandError for missing bands."""
-        numbers = band_numbers(options)
-        wanted = [(f"B{number:02}",) for number in numbers] if numbers else WANTED
-        bands = product.choose(wanted)
-        if bands is None:
-            raise BandError(
-                f"{listing.source}: {missing_bands(wanted, product)}; red B04, green B03, blue B02 and near-infrared "
-                "B08 or B8A of Sentinel-2 are needed (or --bands 4,3,2, without it)"
-            )
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Values tell the units, but for the Browser's files."""
         browser = BROWSER.search(product.files[bands[0]])
-        units = Units.SCALED_16BIT if browser else Units.AUTO
         nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
         told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
-        source = source_name(listing, member)
-        log.warning("%s: bands of Sentinel-2 by their names%s; %s", source, nir, told)
-        return SceneRecipe(
-            name=product.stem or listing.stem,
-            source=source,
-            bands=sources_of(listing, product, bands),
-            units=units,
-            acquired=_time(product.stem) or _time(listing.stem),
-            kind="Sentinel-2 bands",
-        )
+        log.warning("%s: bands of Sentinel-2 by their names%s; %s", listing.source, nir, told)
+        units = Units.SCALED_16BIT if browser else Units.AUTO
+        return {"units": units, "acquired": _time(product.stem) or _time(listing.stem), "kind": "Sentinel-2 bands"}
 
 
 def _is_sentinel2(product: Product, bands: set[str], padded: bool, stem: str, has_mtl: bool) -> bool:

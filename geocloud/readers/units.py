@@ -104,7 +104,7 @@ def _declared(
     sample, claim = look(), declared[0]
     if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
         declared.append((Units.SENTINEL2, CONVERSIONS[Units.SENTINEL2]))
-        declared = declared[sample.low < UNSHIFTED :]
+        declared = declared[1:] if sample.low < UNSHIFTED else declared
     chosen = next((pair for pair in declared if is_possible(pair[1], sample)), None)
     if chosen == claim:
         return chosen

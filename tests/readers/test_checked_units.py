@@ -140,7 +140,7 @@ def test_sixteen_bits_for_0_to_1(tmp_path, caplog):
     told, found = read(folder)
     assert told is Units.SCALED_16BIT
     np.testing.assert_allclose(found, 0.3 * scene_like(), atol=2e-5)
-    for share in (0.4, 1):
+    for share in (0.45, 1):
         path = write_tif(tmp_path / f"{share}.tif", times(65535 * share), descriptions=NAMES)
         with pytest.raises(UnitsError, match=r"scaled-16bit \(0 to 65535 for 0 to 1\)"):
             read(path)
