@@ -102,7 +102,8 @@ class BandFileReader(Reader):
         wanted = [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
         bands = product.choose(wanted)
         if bands is None:
-            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}; {self.needed}")
+            of = f", of {product.stem}" if product.stem else ""
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}{of}; {self.needed}")
         source = listing.source if member is None else listing.label(member)
         return SceneRecipe(
             name=product.stem or listing.stem,
