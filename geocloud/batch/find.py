@@ -149,13 +149,16 @@ def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) ->
     In a bucket the folder stands for all products; several in one are an error, which masking reports.
     """
     remote = is_remote(listing.source)
-    products = [candidate for _, candidate in candidates if candidate.is_scene and candidate.is_product]
+    products = sum(candidate.is_scene and candidate.is_product for _, candidate in candidates)
+    alone = remote or products == 1
     for reader, candidate in candidates:
-        if not candidate.is_scene or (remote and candidate in products[1:]):
+        if not candidate.is_scene or (candidate.is_product and products == 0):
             continue
-        alone = candidate in products and (remote or len(products) == 1)
-        source = listing.path_of(candidate.member) if candidate.member and not alone else listing.source
-        name = candidate.name if not alone or _is_product_id(candidate.name) else listing.stem
+        if candidate.is_product and alone:
+            products = 0
+        whole = not candidate.member or (candidate.is_product and alone)
+        source = listing.source if whole else listing.path_of(candidate.member)
+        name = listing.stem if candidate.is_product and alone and not _is_product_id(candidate.name) else candidate.name
         raster = reader is RASTER and not remote and candidate.member.lower().endswith(RASTER_SUFFIXES)
         yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
 

@@ -67,12 +67,12 @@ class BandFileReader(Reader):
 
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
-        if source.form in (Form.URL, Form.NAME):
-            return False
+        if source.form in (Form.URL, Form.NAME) or (source.member is not None and source.has_many_bands):
+            return False  # before the folder is listed: there may be many such files in it
         products = self.products(source.listing)
         if source.member is None:
             return any(self._is_product(product) for product in products)
-        return bool(belonging(products, source.member, self.is_part)) and not source.has_many_bands
+        return bool(belonging(products, source.member, self.is_part))
 
     def _is_product(self, product: Product) -> bool:
         """True for a product with some of the bands that are looked for."""

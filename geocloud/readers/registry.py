@@ -62,10 +62,11 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     try:
         return reader.recipe(place, options)
     except BandError as error:
-        several = place.form is Form.FOLDER and sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) > 1
-        if several and not isinstance(reader, Cloud38):
-            raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
-        raise
+        if place.form is not Form.FOLDER or isinstance(reader, Cloud38):
+            raise
+        if sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) < 2:
+            raise
+        raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
 
 
 def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
@@ -76,11 +77,6 @@ def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
             yield reader, candidate
             claimed |= candidate.files
         listing = listing.without(claimed) if claimed else listing
-
-
-def source_files(source: Source, reader: Reader | None = None) -> tuple[str, ...]:
-    """Paths and URLs of all that a source is read from, in a fixed order. Raises SceneError."""
-    return (reader or find_reader(source)).files(source)
 
 
 def table() -> str:

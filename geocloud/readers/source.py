@@ -53,7 +53,8 @@ class Source:
         if is_gdal_name(self.place):
             return Form.NAME
         if not self.path.exists():
-            if Path(self.place.partition("#")[0]).suffix.lower() in STAC_SUFFIXES and "#" in self.place:
+            collection = Path(self.place.partition("#")[0])
+            if collection.suffix.lower() in STAC_SUFFIXES and collection.is_file():
                 return Form.NAME
             raise SceneNotFoundError(f"{self.path}: no such file or folder")
         return Form.ARCHIVE if is_archive(self.path) else Form.FILE

@@ -17,12 +17,11 @@ from geocloud.batch.fingerprint import fingerprint
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
 from geocloud.io.gdal import file_of, is_gdal_name, stem_of
 from geocloud.readers import Source, find_reader, open_scene
-from geocloud.readers.registry import source_files
 from geocloud.readers.source import Form
 
 
 def names(source):
-    return {Path(file).name for file in source_files(Source(str(source)))}
+    return {Path(file).name for file in find_reader(Source(str(source))).files(Source(str(source)))}
 
 
 def kind(source):
@@ -50,7 +49,7 @@ def test_one_file_of_two_products_in_a_folder_brings_its_own(product, tmp_path):
 
 def test_rasters_archives_and_what_is_not_there(tmp_path):
     raster = write_tif(tmp_path / "a.tif", ramp())
-    assert kind(raster) == "Raster" and source_files(Source(str(raster))) == (str(raster),)
+    assert kind(raster) == "Raster" and find_reader(Source(str(raster))).files(Source(str(raster))) == (str(raster),)
     (tmp_path / "b.tar").write_bytes(b"x")
     assert Source(str(tmp_path / "b.tar")).form is Form.ARCHIVE and Source(str(tmp_path)).form is Form.FOLDER
     with pytest.raises(SceneNotFoundError, match="no such file"):
@@ -100,7 +99,7 @@ def test_names_that_only_gdal_knows_are_sources(tmp_path, monkeypatch):
     """Wherever they are opened, and a batch does them once, and again when the file below changes."""
     monkeypatch.chdir(tmp_path)
     for name, file in gdal_names(tmp_path).items():
-        assert Source(name).form is Form.NAME and source_files(Source(name)) == (str(file),)
+        assert Source(name).form is Form.NAME and find_reader(Source(name)).files(Source(name)) == (str(file),)
         with open_scene(name) as scene:
             np.testing.assert_array_equal(scene.read()[0], ramp())
             assert scene.name in ("scene", "1_scene")
@@ -179,7 +178,7 @@ def test_an_item_is_its_assets_and_its_print_follows_them(tmp_path):
     item["assets"] = {"data": {"href": "stack.tif", "bands": bands}}
     path = tmp_path / "item.json"
     path.write_text(json.dumps(item))
-    assert kind(path) == "Stac" and set(source_files(Source(str(path)))) == {str(stack)}
+    assert kind(path) == "Stac" and set(find_reader(Source(str(path))).files(Source(str(path)))) == {str(stack)}
     before = fingerprint(str(path))
     write_tif(stack, ramp() / 2)
     assert fingerprint(str(path)) != before

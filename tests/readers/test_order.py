@@ -10,8 +10,7 @@ from rasterio.windows import Window
 
 from geocloud.bands import Units
 from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
-from geocloud.readers import ReadOptions, Source, open_scene
-from geocloud.readers.registry import source_files
+from geocloud.readers import ReadOptions, Source, find_reader, open_scene
 
 WHOLE = Window(0, 0, 110, 90)
 SWAPPED = [2, 1, 0, 3]
@@ -256,7 +255,7 @@ def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
     with open_scene(path) as scene:
         assert (scene.read(WHOLE)[1].sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
         assert scene.sample.valid_share < 1
-    assert set(source_files(Source(str(path)))) == {str(path), str(mask)}
+    assert set(find_reader(Source(str(path))).files(Source(str(path)))) == {str(path), str(mask)}
 
 
 @pytest.mark.parametrize(("grid", "count", "kind"), [(geobox(90, 110, size=3), 8, GridError), (None, 1, BandError)])

@@ -21,7 +21,6 @@ from geocloud.io.gdal import open_quietly
 from geocloud.pipeline import mask_scene
 from geocloud.readers import ReadOptions, Source, find_reader, find_recipe, open_scene
 from geocloud.readers.archive import MAX_TEXT
-from geocloud.readers.registry import source_files
 from geocloud.readers.sentinel2 import parse_mtd
 
 NAMES = ("red", "green", "blue", "nir")
@@ -33,7 +32,7 @@ def read(source, **options):
 
 
 def files(source):
-    return source_files(Source(str(source)))
+    return find_reader(Source(str(source))).files(Source(str(source)))
 
 
 def kind(source):
