@@ -25,7 +25,9 @@ class Bands(click.ParamType[tuple[int, ...] | str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
         word = str(value).strip().lower()
         if re.fullmatch("[rgbnx]+", word):
-            if {*"rgb"} <= {*word} and all(word.count(letter) == 1 for letter in "rgb") and word.count("n") < 2:
+            from geocloud.readers.base import is_order
+
+            if is_order(word):
                 return word
             self.fail(f"{value!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)", param, ctx)
         try:

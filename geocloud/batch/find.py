@@ -45,7 +45,7 @@ class Found:
     key: str
     """The same for all sources of one product."""
     rank: int
-    """Of several sources of one product the lowest is used, as the fastest to read."""
+    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
     reader: Reader | None = None
     """The reader, if searching a folder has told it; None: see `geocloud.readers.find_reader`."""
 

@@ -1,4 +1,4 @@
-"""What a scene is: the one thing that every kind of source turns into."""
+"""Recipes and options of scenes, the `Scene` protocol, and reading a scene from top to bottom."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def read_filled(scene: Scene, window: Window) -> Reflectance:
 
 
 def rows_at_once(scene: Scene) -> int:
-    """How many rows of a scene are best read together: whole blocks, unless those are so high that memory forbids."""
+    """Number of rows to read together: whole blocks, unless those are too high for memory."""
     whole = scene.block_rows * max(1, READ_ROWS // scene.block_rows)
     return whole if whole <= 4 * READ_ROWS else READ_ROWS
 

@@ -19,8 +19,8 @@ from geocloud.readers.archive import Listing
 from geocloud.readers.bandfiles import band_numbers, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import ProductName
-from geocloud.readers.layers import open_raster
 from geocloud.readers.source import Candidate, Form, Reader, Source
+from geocloud.readers.stack import open_raster
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive
 from geocloud.readers.bandfiles import band_numbers
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
-from geocloud.readers.layers import open_raster
 from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
 from geocloud.readers.sentinel2_bands import SATELLITE as SENTINEL2_NAME
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
+from geocloud.readers.stack import open_raster
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ NIR_WORDS = ("nir", "nir08", "nir8", "nir1")
 
 ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 """Files by which a folder is known as Zarr."""
+
+SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
+USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
+"""Masks that PlanetScope's orders hold beside a scene."""
 
 TRANSPARENCY = 0.9
 """Share of wholly opaque pixels by which transparency is told from near-infrared."""
@@ -107,11 +111,9 @@ def _is_zarr(listing: Listing) -> bool:
 
 
 def _rasters(listing: Listing) -> list[str]:
-    """The rasters of an archive or folder, but for what macOS adds."""
-    paths = [PurePosixPath(name) for name in listing.names]
-    return [
-        str(p) for p in paths if p.suffix.lower() in (".tif", ".tiff", ".jp2", ".img") and "__MACOSX" not in p.parts
-    ]
+    """The rasters of an archive or folder, without PlanetScope's masks and copies that macOS adds."""
+    paths = [path for path in map(PurePosixPath, listing.names) if path.suffix.lower() in SUFFIXES]
+    return [str(path) for path in paths if "__MACOSX" not in path.parts and not USABLE.fullmatch(path.name)]
 
 
 def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
@@ -184,7 +186,7 @@ class _Look:
         return told if eight and silent else ""
 
     def find(self, usual: Indexes | None) -> Indexes:
-        """By descriptions, ``usual``, the order in letters that a user gave, colour, and at last by the pixels."""
+        """Looks at descriptions, ``usual``, a user's order in letters, colours, and at last at the pixels."""
         dataset, path = self.dataset, self.path
         texts = _descriptions(dataset)
         indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.name, self.options) or usual
@@ -218,7 +220,7 @@ class _Look:
         )
 
     def check(self, indexes: Indexes) -> None:
-        """Raises BandError for numbers of bands that are not there, or hold transparency."""
+        """Raises BandError for numbers of missing bands, and of bands that hold transparency."""
         for index in indexes:
             if not 1 <= index <= self.dataset.count:
                 raise BandError(f"{self.path}: no band {index}, it has {self.dataset.count}; bands are counted from 1")
@@ -244,7 +246,7 @@ class _Look:
         return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
     def _by_pixels(self) -> Indexes:
-        """Of four bands without names: red or blue first, if the pixels leave no doubt; else raises BandError.
+        """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError.
 
         Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
         """
@@ -331,10 +333,10 @@ def _by_number(
         return None
     if missing:
         lacking = [f"{band} (B{n})" for band, n in zip(BANDS, wanted, strict=True) if n in missing]
-        found = ", ".join(f"B{n}" for n in numbers)
+        present_names = ", ".join(f"B{n}" for n in numbers)
         raise BandError(
-            f"{path}: no {' and no '.join(lacking)}; found {found}; say --bands with the numbers of red, green, blue "
-            "and near-infrared if they are there under other names"
+            f"{path}: no {' and no '.join(lacking)}; found {present_names}; say --bands with the numbers of red, "
+            "green, blue and near-infrared if they have other names"
         )
     return tuple(_only(f"B{n}", numbers[n], path) for n in wanted)
 

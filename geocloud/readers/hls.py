@@ -42,7 +42,7 @@ class Hls(BandFileReader):
         return group_files(listing.names, GRANULE_FILE, lambda parts: ("", parts["layer"].upper()))
 
     def wanted(self, product: Product) -> Wanted:
-        """By the granule's kind."""
+        """Depends on the granule's kind."""
         parts = GRANULE_ID.search(product.prefix)
         return [(band,) for band in BANDS[parts["product"].upper() if parts else "L30"]]
 
@@ -56,7 +56,7 @@ class Hls(BandFileReader):
         return products[0]
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
-        """By the granule's ID."""
+        """Date and kind from the granule's ID."""
         parts = GRANULE_ID.fullmatch(product.stem)
         assert parts is not None
         told = {"acquired": _date(parts["date"]), "kind": f"HLS {parts['product'].upper()}"}

@@ -129,7 +129,7 @@ class Landsat(BandFileReader):
         return group_files(listing.names, BAND_FILE, _level_and_band)
 
     def wanted(self, product: Product) -> Wanted:
-        """Of whichever satellite the bands can be."""
+        """Numbers of the satellite that the name tells, or that the bands can be from."""
         numbers = ProductName.parse(product.stem).numbers or next(
             (numbers for numbers in (OLI, TM) if {f"B{n}" for n in numbers} <= set(product.files)), OLI
         )
@@ -239,7 +239,7 @@ def _contradict(one: str, other: str) -> bool:
 
 
 def _product_name(listing: Listing, product: Product) -> ProductName:
-    """By the files' own names, or else by the folder's or archive's."""
+    """Taken from the files' own names, or else from the folder's or archive's."""
     own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
     return own if own.text or (own.satellite is not None and not outer.text) else outer
 

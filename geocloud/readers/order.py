@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.readers.base import SceneRecipe, sample_pixels
-from geocloud.readers.layers import Layers
+from geocloud.readers.stack import BandStack
 
 LAND = 1.6
 """Pixels whose near-infrared is so many times their green are plants or soil."""
 
 NO_DOUBT = 1.75
-"""How many times as much as the other the band must rise that is taken for red. Of 371 real scenes and 2892 crops of
+"""Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of
 them the wrong band's rise is at most 1.56 times the right one's; a third of the scenes and half of the crops are told
 (``benchmarks/order.py``)."""
 
@@ -31,7 +31,7 @@ RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
 
 
 def rise_of_first(recipe: SceneRecipe) -> float | None:
-    """How many times as much as its third band a scene's first one rises over land, see `compare_rises`.
+    """Contrast ratio over land between a scene's first and third band, see `compare_rises`.
 
     Looks at small windows all over the scene. Raises SceneError.
     """
@@ -39,7 +39,7 @@ def rise_of_first(recipe: SceneRecipe) -> float | None:
 
 
 def compare_rises(pixels: NDArray[np.generic]) -> float | None:
-    """How many times as much as the third of four bands the first one rises over land, from its 5 to its 75 percentile.
+    """Contrast ratio between the first and the third of four bands: their 5 to 75 percentile ranges over land.
 
     ``pixels`` ``(4, n)``, in any units that all bands share, nir the last. None where there is too little land.
     """
@@ -54,9 +54,9 @@ def compare_rises(pixels: NDArray[np.generic]) -> float | None:
 
 def sample_scene(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
     """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
-    layers = Layers(recipe)
+    stack = BandStack(recipe)
     try:
-        for pixels, _ in sample_pixels(layers.grid, lambda window: layers.read(window, recipe.fill)):
+        for pixels, _ in sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill)):
             yield pixels
     finally:
-        layers.close()
+        stack.close()

@@ -17,7 +17,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
 from geocloud.readers.archive import Listing, local_name, on_disk, parse_xml
 from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe
-from geocloud.readers.geotiff import raster_recipe
+from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
 
 NAME = re.compile(
@@ -25,7 +25,6 @@ NAME = re.compile(
     r"(?P<more>_.*)?",
     re.IGNORECASE,
 )
-USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
 BANDS = {4: (3, 2, 1, 4), 8: (6, 4, 2, 8)}
 """Numbers of red, green, blue and nir: blue, green, red, nir; or coastal blue, blue, green I, green, yellow, red, red
 edge, nir."""

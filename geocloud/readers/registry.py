@@ -52,7 +52,7 @@ def find_reader(source: Source) -> Reader:
 
 
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:
-    """How a source is read, found without reading pixels (but for bands without names). Raises SceneError."""
+    """The recipe of a source, made without reading pixels (but for bands without names). Raises SceneError."""
     options, place = options or ReadOptions(), Source(str(source))
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
@@ -92,7 +92,11 @@ def _refuse_mixed(source: Source, reader: BandFileReader) -> None:
         if not isinstance(other, BandFileReader):
             continue
         products = other.products(listing)
-        if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
+        if (
+            other is not reader
+            and not isinstance(other, NamedBands)
+            and any(product.choose(other.wanted(product)[:3]) for product in products)
+        ):
             raise BandError(
                 f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
             )

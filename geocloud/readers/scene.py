@@ -27,7 +27,7 @@ from geocloud.readers.base import (
     Valid,
     sample_pixels,
 )
-from geocloud.readers.layers import Layers
+from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
 
 log = logging.getLogger(__name__)
@@ -57,16 +57,16 @@ class RasterScene:
 
     def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
         options = options or ReadOptions()
-        self.recipe, self._layers = recipe, Layers(recipe)
+        self.recipe, self._stack = recipe, BandStack(recipe)
         try:
             self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
             self.sun_elevation, self.sun_azimuth = recipe.sun_elevation, recipe.sun_azimuth
             if options.sun_elevation is not None:
                 self.sun_elevation = options.sun_elevation
-            self.area_or_point, self.block_rows = self._layers.area_or_point, self._layers.block_rows
-            self.dtype = self._layers.dtype
-            self.south_up = _is_south_up(self._layers.grid)
-            self.grid, self._left, self._top = self._layers.grid, 0, 0
+            self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
+            self.dtype = self._stack.dtype
+            self.south_up = _is_south_up(self._stack.grid)
+            self.grid, self._left, self._top = self._stack.grid, 0, 0
             if self.south_up:
                 self.grid = self.grid.flip()
             self._note_place()
@@ -76,7 +76,7 @@ class RasterScene:
             self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
             try:
                 self.units, self.conversion = resolve(
-                    recipe, options, self.dtype, self._layers.conversion, lambda: self.sample
+                    recipe, options, self.dtype, self._stack.conversion, lambda: self.sample
                 )
             except UnitsError as error:
                 if need_units:
@@ -151,7 +151,7 @@ class RasterScene:
     def coarsest(self, most: int) -> int:
         """See `Scene.coarsest`."""
         edges = (self._left, self._top, *self.grid.shape)
-        return max(level for level in self._layers.levels if level <= most and not any(n % level for n in edges))
+        return max(level for level in self._stack.levels if level <= most and not any(n % level for n in edges))
 
     def shrink(self, side: int) -> Reflectance:
         """The scene at a fraction of its size, no side longer than ``side``: reflectance ``(4, h, w)``, NaN: no data.
@@ -190,7 +190,7 @@ class RasterScene:
 
     def close(self) -> None:
         """Closes the rasters."""
-        self._layers.close()
+        self._stack.close()
 
     def __enter__(self) -> RasterScene:
         return self
@@ -224,9 +224,9 @@ class RasterScene:
     def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
         col, row = window.col_off + self._left, window.row_off + self._top
         if not self.south_up:
-            return self._layers.read(Window(col, row, window.width, window.height), self._fill, shape)
-        row = self._layers.grid.height - row - window.height
-        values, valid = self._layers.read(Window(col, row, window.width, window.height), self._fill, shape)
+            return self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
+        row = self._stack.grid.height - row - window.height
+        values, valid = self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
         return values[:, ::-1], valid[::-1]
 
     def _crop(self, extent: tuple[float, float, float, float]) -> None:
@@ -247,7 +247,7 @@ class RasterScene:
 
     def _note_place(self) -> None:
         """Says what a user should know of where the scene is, or is not."""
-        label, roughly = self.recipe.bands[0].label, self._layers.roughly_placed
+        label, roughly = self.recipe.bands[0].label, self._stack.roughly_placed
         if self.grid.crs is None and self.grid.transform.is_identity and roughly:
             log.warning(
                 "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",

@@ -282,7 +282,7 @@ def _name(listing: Listing) -> str:
 
 
 def _units(mtd: Mtd | None, bands: Sequence[str]) -> tuple[Units, Conversion | None]:
-    """By the metadata. From baseline 04.00 on values have an offset; if it is missing, the units are unknown."""
+    """Units from the metadata; from baseline 04.00 on they are unknown if there is no offset."""
     if mtd is None:
         return Units.AUTO, None
     if not mtd.has_offsets and (mtd.baseline or 0) >= 4:
@@ -379,7 +379,7 @@ class Mtd:
         return any(element == OFFSET[self.level] for element, _ in self.offsets)
 
     def conversion(self, bands: Sequence[str]) -> Conversion:
-        """Of the bands named, red first: reflectance = (value + offset) / quantification. Raises SceneReadError.
+        """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
 
         Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
         """

@@ -99,7 +99,7 @@ class Sentinel2Bands(BandFileReader):
 
 
 def _is_sentinel2(product: Product, bands: set[str], padded: bool, stem: str, has_mtl: bool) -> bool:
-    """By the names of files, then of the folder, then by the bands that exist."""
+    """Looks at the names of files, then of the folder, then at the bands that exist."""
     prefix = product.prefix.rpartition("/")[2]
     if SATELLITE.search(prefix) or "B8A" in bands:
         return True

@@ -15,7 +15,7 @@ from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
 from geocloud.readers.archive import Listing, archive_stem, is_archive, list_archive, list_bucket, list_folder
 from geocloud.readers.base import ReadOptions, SceneRecipe
-from geocloud.readers.layers import open_raster
+from geocloud.readers.stack import open_raster
 
 STAC_SUFFIXES = (".json", ".geojson")
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -23,7 +23,7 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 
 
 class Form(Enum):
-    """Where a source is."""
+    """Kind of place that holds a source."""
 
     FOLDER = "folder on a disk"
     FILE = "file on a disk"
@@ -41,7 +41,7 @@ class Source:
 
     @cached_property
     def form(self) -> Form:
-        """By the name and the disk alone. Raises SceneNotFoundError."""
+        """The kind of place, by the name and the disk alone. Raises SceneNotFoundError."""
         if is_remote(self.place):
             path = PurePosixPath(without_secrets(self.place).partition("#")[0])
             if is_archive(path) and path.suffix.lower() != ".safe":
@@ -111,7 +111,7 @@ class Candidate:
     files: frozenset[str] = frozenset()
     """Names of files that no other reader may claim."""
     rank: int = 0
-    """Of several sources of one product the lowest is used, as the fastest to read."""
+    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
     is_scene: bool = True
     """False: the files are claimed, but are no scene."""
     is_product: bool = False
@@ -121,7 +121,7 @@ class Candidate:
 
 
 class Reader:
-    """How the sources of one maker are recognised and read. Subclass it, and name an instance in `registry.READERS`."""
+    """Recognises and reads the sources of one maker. Subclass it, and name an instance in `registry.READERS`."""
 
     title = ""
     """Sources that it reads, for the table in the documentation."""
@@ -141,7 +141,7 @@ class Reader:
         return iter(())
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """How to read a source that matches. Raises SceneError."""
+        """The recipe of a source that matches. Raises SceneError."""
         raise NotImplementedError
 
     def files(self, source: Source) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class Stac(Reader):
     virtual = True
 
     def match(self, source: Source) -> bool:
-        """By name, and on a disk by content: other JSON files are no STAC."""
+        """True for JSON at a URL, and on a disk for JSON that holds STAC."""
         path = Path(without_secrets(source.place).partition("#")[0])
         if path.suffix.lower() not in STAC_SUFFIXES or source.form is Form.FOLDER:
             return False
@@ -214,7 +214,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
 def _units(
     rasters: list[dict[str, Any]], properties: dict[str, Any], name: str, product: ProductName
 ) -> tuple[Units, Conversion | None]:
-    """By the product's level, the scales that are declared, or Sentinel-2's processing baseline."""
+    """Decided by the product's level, the scales that are declared, or Sentinel-2's processing baseline."""
     if product.level is Level.L1:
         return Units.LANDSAT_L1, None
     applied = any(properties.get(key) is True for key in OFFSET_APPLIED)

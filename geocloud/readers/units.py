@@ -89,7 +89,7 @@ def resolve(
 def _declared(
     recipe: SceneRecipe, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
 ) -> tuple[Units, Conversion]:
-    """By names and metadata, then by the raster's own scale, if the values are possible so; else by the values."""
+    """Decided by names and metadata, then by the raster's own scale, if the values allow it; else by the values."""
     declared: list[tuple[Units, Conversion]] = []
     if recipe.units is not Units.AUTO:
         _refuse_eight_bits(recipe, recipe.units, recipe.conversion, dtype)

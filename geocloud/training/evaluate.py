@@ -21,7 +21,7 @@ from rasterio.enums import Resampling
 from geocloud.errors import DatasetError, OptionError, SceneReadError
 from geocloud.predict import Predictor
 from geocloud.readers.cloud38 import SIDE
-from geocloud.readers.layers import open_raster
+from geocloud.readers.stack import open_raster
 from geocloud.tiling.looks import looks
 from geocloud.training.data.chips import ChipSource, read_codes
 from geocloud.training.data.layout import DataSet, TestScene

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.readers import RasterScene, ReadOptions, find_recipe
-from geocloud.readers.layers import Layers
+from geocloud.readers.stack import BandStack
 from geocloud.simulate import simulate_scene
 
 
@@ -104,13 +104,13 @@ def test_values_are_sampled_at_a_lower_resolution_and_no_data_does_not_show_thro
     ) as dataset:
         dataset.write(numbers)
     asked = []
-    read = Layers.read
+    read = BandStack.read
 
     def spy(layers, window, fill, shape=None):
         asked.append(window.width / shape[1])
         return read(layers, window, fill, shape)
 
-    with patch.object(Layers, "read", spy), opened(tmp_path / "a.jp2") as scene:
+    with patch.object(BandStack, "read", spy), opened(tmp_path / "a.jp2") as scene:
         sample = scene.sample
     assert set(asked) == {4}
     assert sample.valid_share == pytest.approx((~slanted).mean(), abs=0.1)

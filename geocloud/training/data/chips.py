@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from geocloud.errors import GridError, OptionError
 from geocloud.readers import ReadOptions, open_scene, read_filled
-from geocloud.readers.layers import open_raster
+from geocloud.readers.stack import open_raster
 
 CLEAR, CLOUD, UNKNOWN = 0, 100, 255
 """Values of a target: per cent of cloud, or of shadow. UNKNOWN is ignored in losses and scores."""

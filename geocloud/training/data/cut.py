@@ -18,7 +18,7 @@ from geocloud.outputs.mask import CLOUD, NO_DATA, SHADOW, writing
 from geocloud.outputs.staging import Staging
 from geocloud.readers import Scene, read_filled
 from geocloud.readers.cloud38 import SIDE, find_patches
-from geocloud.readers.layers import open_raster
+from geocloud.readers.stack import open_raster
 from geocloud.tiling.tiles import TileGrid
 from geocloud.training.data import cloud38
 

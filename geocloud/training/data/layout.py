@@ -18,7 +18,7 @@ from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import DatasetError, SceneReadError
 from geocloud.readers import ReadOptions
 from geocloud.readers.cloud38 import Patch, parse_patch
-from geocloud.readers.layers import open_raster
+from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
 from geocloud.training.data.cloud38 import INFORMATIVE
 

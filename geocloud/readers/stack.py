@@ -36,7 +36,7 @@ LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
 
 REOPENINGS = 3
-"""How often a remote raster is opened anew because it cannot be read."""
+"""Attempts to open a remote raster anew if it cannot be read."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
@@ -73,7 +73,7 @@ def _settings(*paths: str) -> dict[str, Any]:
     return {**gdal.OPTIONS, **gdal_options(*paths)}
 
 
-class Layers:
+class BandStack:
     """One layer a band, of open rasters. What is told of them is read at once: later, one thread alone may use them.
 
     Raises BandError, GridError, SceneReadError.
@@ -120,7 +120,7 @@ class Layers:
         """The values' type on disk."""
         self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
         self.grid = self._common_grid()
-        """Where the pixels of all bands are."""
+        """The grid of all bands."""
         if self._recipe.mask:
             self._check_mask(self._recipe.mask)
         self._check_size()
@@ -131,7 +131,7 @@ class Layers:
         self.area_or_point = _area_or_point(dataset)
         """See `Scene.area_or_point`."""
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
-        """What tells the place of a raster that has neither transform nor CRS."""
+        """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
         self.conversion = self._conversion_in_file()
         """Scale and offset that the rasters themselves carry."""
 
