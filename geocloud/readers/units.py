@@ -50,8 +50,10 @@ UNSHIFTED = 500
 IMPOSSIBLE = 10.0
 """Reflectance that half of a band never has, not even if a sensor is saturated: the units are wrong."""
 
-POSSIBLE = ((-0.05, math.inf), (0.0, 2.0), (0.01, 4.0))
+POSSIBLE = ((-0.05, math.inf), (-0.02, 2.0), (0.01, 4.0))
 """Limits of a scene's reflectance, of whichever band has the most: 0.1 percentile, median and 99.9 percentile.
+
+Level 1 is never below zero in all bands, for the air is bright in blue.
 
 Real products stay far inside, saturated and dark ones too. Values in other units lie outside: reflectance from 0 to 1
 or × 10 000 read as Landsat's numbers has a median below zero, scaled twice it ends at 0.0001."""
@@ -105,7 +107,7 @@ def _declared(
     if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
         declared.append((Units.SENTINEL2, CONVERSIONS[Units.SENTINEL2]))
         declared = declared[1:] if sample.low < UNSHIFTED else declared
-    chosen = next((pair for pair in declared if is_possible(pair[1], sample)), None)
+    chosen = next((pair for pair in declared if is_possible(*pair, sample)), None)
     if chosen == claim:
         return chosen
     problem = (
@@ -123,12 +125,14 @@ def _declared(
     return chosen
 
 
-def is_possible(conversion: Conversion, sample: Sample) -> bool:
+def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
     """True if sampled values can be reflectance under a conversion, see `POSSIBLE`; also if there are no values."""
     if math.isnan(sample.low):
         return True
     lit = zip(sample.bands, conversion.scale, conversion.offset, strict=False)
     bands = [tuple(scale * value + offset for value in (b.low, b.middle, b.high)) for b, scale, offset in lit]
+    if units is Units.LANDSAT_L1 and max(low for low, *_ in bands) < 0:
+        return False
     highest = [max(values) for values in zip(*bands, strict=True)]
     return all(low <= value <= high for value, (low, high) in zip(highest, POSSIBLE, strict=True))
 
@@ -213,7 +217,7 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}"
     else:
         numbers = [u for u in Units if u not in (Units.AUTO, Units.REFLECTANCE, Units.SCALED_8BIT)]
-        likely = ", ".join(u for u in numbers if is_possible(CONVERSIONS[u], sample)) or CHOICES
+        likely = ", ".join(u for u in numbers if is_possible(u, CONVERSIONS[u], sample)) or CHOICES
     raise UnitsError(
         f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
         f"say --units {' or '.join(likely.split(', ')).replace(SIXTEEN, f'{SIXTEEN} (0 to 65535 for 0 to 1)')}, or "

@@ -67,6 +67,16 @@ def test_reflectance_with_the_metadata_of_level_1_beside_it(product, caplog):
     np.testing.assert_array_equal(found, scene_like())  # not divided by the sun's sine again
 
 
+def test_clouds_times_10_000_are_no_level_1(product):
+    """Brighter than zero under Level 1's numbers, but for the darkest pixels."""
+    clouds = scene_like() * 0.5 + 0.35
+    for number, band in zip((4, 3, 2, 5), np.rint(clouds * 1e4).astype("int16"), strict=True):
+        write_tif(product / f"{L1}_B{number}.TIF", band[None])
+    told, found = read(product)
+    assert told is Units.SENTINEL2
+    np.testing.assert_allclose(found, clouds, atol=6e-5)
+
+
 def test_espas_top_of_atmosphere_bands(tmp_path, caplog):
     values = times(1e4, "int16")
     values[:, :3] = -9999
