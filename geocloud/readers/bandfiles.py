@@ -158,13 +158,29 @@ def _numbered(number: int) -> Iterator[str]:
     yield from (f"B{number:02}", f"B{number}")
 
 
+NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
+"""A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
+
+
 def group_files(
-    names: Sequence[str], form: re.Pattern[str], key: Callable[[re.Match[str]], tuple[str, str] | None]
+    names: Sequence[str],
+    form: re.Pattern[str],
+    key: Callable[[re.Match[str]], tuple[str, str] | None],
+    hint: re.Pattern[str] | None = None,
 ) -> list[Product]:
-    """Groups files by prefix and group of their names; ``key`` gives group and band of a name, None for others."""
+    """Groups files by prefix and group of their names.
+
+    Args:
+        names: Names in a listing.
+        form: The whole name of a file; its group ``prefix`` tells products apart.
+        key: Gives group and band of a name, None for other files.
+        hint: Part of each such name, found in less time.
+    """
     groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name in names:
         folder, _, base = name.rpartition("/")
+        if hint and not hint.search(base):
+            continue
         parts = None if base.startswith("._") else form.fullmatch(base)  # ._: added to archives by macOS
         told = key(parts) if parts else None
         if parts and told:

@@ -60,7 +60,7 @@ class Cloud38(Reader):
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims patches, which a batch leaves out, and says so."""
-        patches = [patch for name in listing.names if (patch := parse_patch(Path(name)))]
+        patches = [patch for name in listing.names if "_patch_" in name and (patch := parse_patch(Path(name)))]
         if any(patch.band == "red" for patch in patches):  # once, not for each band
             log.warning(
                 "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "

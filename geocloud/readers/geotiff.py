@@ -80,14 +80,13 @@ class Raster(Reader):
             yield Candidate("", PurePosixPath(listing.stem).stem, frozenset(listing.names), is_tree=True)
             return
         for name in listing.names:
-            path = PurePosixPath(name)
             lower = name.lower()
-            if is_archive(path):
+            if lower.endswith(RASTER_SUFFIXES):
+                yield Candidate(name, name.rpartition("/")[2].rpartition(".")[0], frozenset((name,)), 1)
+            elif is_archive(PurePosixPath(name)):
                 rank = next((2 + i for i, suffix in enumerate(ARCHIVES) if lower.endswith(suffix)), 2)
                 stem = re.sub(r"\.SAFE$", "", archive_stem(name), flags=re.IGNORECASE)
                 yield Candidate(name, stem, frozenset((name,)), rank)
-            elif path.suffix.lower() in RASTER_SUFFIXES:
-                yield Candidate(name, path.stem, frozenset((name,)), 1)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of a raster, by names and, for four bands without names, by pixels. Raises BandError."""

@@ -22,7 +22,15 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing, local_name, parse_xml
-from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files, missing_bands
+from geocloud.readers.bandfiles import (
+    NUMBERED,
+    BandFileReader,
+    Product,
+    Wanted,
+    band_numbers,
+    group_files,
+    missing_bands,
+)
 from geocloud.readers.base import ReadOptions, SceneRecipe
 
 log = logging.getLogger(__name__)
@@ -126,7 +134,7 @@ class Landsat(BandFileReader):
 
     def products(self, listing: Listing) -> list[Product]:
         """Grouped by prefix and level."""
-        return group_files(listing.names, BAND_FILE, _level_and_band)
+        return group_files(listing.names, BAND_FILE, _level_and_band, NUMBERED)
 
     def wanted(self, product: Product) -> Wanted:
         """Numbers of the satellite that the name tells, or that the bands can be from."""

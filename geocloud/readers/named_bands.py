@@ -14,6 +14,7 @@ from geocloud.readers.base import ReadOptions, SceneRecipe
 BAND_FILE = re.compile(
     r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
 )
+COLOUR = re.compile(r"red|green|blue|nir", re.IGNORECASE)
 WANTED: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
 
 
@@ -26,7 +27,7 @@ class NamedBands(BandFileReader):
 
     def products(self, listing: Listing) -> list[Product]:
         """Grouped by prefix."""
-        groups = group_files(listing.names, BAND_FILE, lambda parts: ("", parts["band"].lower()))
+        groups = group_files(listing.names, BAND_FILE, lambda parts: ("", parts["band"].lower()), COLOUR)
         return [product for product in groups if {"red", "green", "blue"} <= set(product.files)]
 
     def wanted(self, product: Product) -> Wanted:

@@ -13,7 +13,7 @@ from typing import Any
 
 from geocloud.bands import Units
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, group_files
 from geocloud.readers.base import ReadOptions
 from geocloud.readers.landsat import METADATA_FILE, ProductName
 
@@ -57,6 +57,7 @@ class Sentinel2Bands(BandFileReader):
             listing.names,
             BAND_FILE,
             lambda parts: ((parts["rest"] or "").strip("_-. ").lower(), f"B{parts['band'].upper().zfill(2)}"),
+            NUMBERED,
         )
         has_mtl = any(METADATA_FILE.fullmatch(name.rpartition("/")[2]) for name in listing.names)
         bands: dict[str, set[str]] = {}
