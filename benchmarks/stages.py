@@ -41,7 +41,7 @@ def main(scene: str, output: str) -> None:
     from geocloud.model import openvino_runner
     from geocloud.outputs import mask as mosaic
     from geocloud.pipeline import draw, results
-    from geocloud.scene.raster import RasterScene
+    from geocloud.readers.scene import RasterScene
 
     SPENT["start-up"] = time.process_time()
     watch(RasterScene, "read_raw", "read")

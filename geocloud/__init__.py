@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geocloud.errors import GeocloudError
     from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
     from geocloud.predict import Predictor, load_model
-    from geocloud.scene import RasterScene, ReadOptions, Scene, open_scene
+    from geocloud.readers import RasterScene, ReadOptions, Scene, open_scene
 
 use_own_database()
 
@@ -54,10 +54,10 @@ _HOMES = {
     "mask_xarray": "pipeline",
     "Predictor": "predict",
     "load_model": "predict",
-    "RasterScene": "scene",
-    "ReadOptions": "scene",
-    "Scene": "scene",
-    "open_scene": "scene",
+    "RasterScene": "readers",
+    "ReadOptions": "readers",
+    "Scene": "readers",
+    "open_scene": "readers",
 }
 
 

@@ -7,6 +7,7 @@ values on disk into it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,7 @@ class Units(StrEnum):
     SENTINEL2 = "sentinel2"
     SENTINEL2_BASELINE4 = "sentinel2-baseline4"
     SCALED_8BIT = "scaled-8bit"
+    SCALED_16BIT = "scaled-16bit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class Conversion:
     def uniform(cls, scale: float, offset: float = 0.0) -> Conversion:
         """The same scale and offset for all four bands."""
         return cls((scale,) * 4, (offset,) * 4)
+
+    @classmethod
+    def of(cls, scales: Sequence[float], offsets: Sequence[float] = ()) -> Conversion:
+        """Of four bands, or of three without near-infrared; offsets are 0 unless given."""
+        offsets = offsets or [0.0] * len(scales)
+        a, b, c, d = [*scales, 1.0][:4]
+        e, f, g, h = [*offsets, 0.0][:4]
+        return cls((a, b, c, d), (e, f, g, h))
 
     def lit_by(self, sun_elevation: float) -> Conversion:
         """This conversion divided by the sine of the sun's elevation (degrees): Landsat Level-1 to TOA reflectance.
@@ -94,4 +104,5 @@ CONVERSIONS: dict[Units, Conversion] = {
     Units.SENTINEL2: Conversion.uniform(1e-4),
     Units.SENTINEL2_BASELINE4: Conversion.uniform(1e-4, -0.1),
     Units.SCALED_8BIT: Conversion.uniform(1 / 255),
+    Units.SCALED_16BIT: Conversion.uniform(1 / 65535),
 }

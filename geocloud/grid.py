@@ -74,6 +74,12 @@ class GeoBox:
             self.crs,
         )
 
+    def flip(self) -> GeoBox:
+        """The same extent with its rows in reverse order."""
+        t = self.transform
+        below = Affine(t.a, -t.b, t.c + t.b * self.height, t.d, -t.e, t.f + t.e * self.height)
+        return GeoBox(self.height, self.width, below, self.crs)
+
     def resize(self, height: int, width: int) -> GeoBox:
         """The same extent, divided into ``height`` × ``width`` pixels."""
         scale = Affine.scale(self.width / width, self.height / height)

@@ -127,7 +127,7 @@ def test_an_array_is_masked_as_a_file_is(tmp_path):
     from conftest import write_tif
 
     from geocloud.pipeline import mask_scene
-    from geocloud.scene import open_scene, read_filled
+    from geocloud.readers import open_scene, read_filled
 
     scene = simulate_scene(8, (500, 450))
     path = write_tif(tmp_path / "s.tif", scene.reflectance, descriptions=("red", "green", "blue", "nir"))

@@ -11,7 +11,7 @@ from geocloud.outputs.styles import CLOUD_RGB
 from geocloud.pipeline import mask_scene
 from geocloud.preview.draw import PreviewOptions, preview_scene
 from geocloud.preview.render import Overview, outline, overlay, render
-from geocloud.scene import open_scene
+from geocloud.readers import open_scene
 
 PLAIN = PreviewOptions(size=110, caption=False)
 

@@ -19,7 +19,7 @@ from geocloud.model.devices import has_openvino
 from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.predict import Precision, load_model
-from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
+from geocloud.readers import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid

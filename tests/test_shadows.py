@@ -21,7 +21,7 @@ from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
 from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.scene import open_scene
+from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
 from geocloud.tiling.model import PlainFunction
 from geocloud.training.data.cut import cut_38cloud, cut_geotiffs

@@ -12,7 +12,7 @@ from PIL import Image
 import geocloud
 from geocloud.outputs.styles import CLOUD_RGB
 from geocloud.pipeline import mask_scene
-from geocloud.scene import open_scene
+from geocloud.readers import open_scene
 
 
 @pytest.fixture

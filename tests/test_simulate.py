@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geocloud.scene import open_scene, read_filled
+from geocloud.readers import open_scene, read_filled
 from geocloud.simulate import (
     CLOUD_KINDS,
     SURFACES,

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from test_mosaic import blobs
 
 from geocloud.errors import GridError, OutputExistsError
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
 

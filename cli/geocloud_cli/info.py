@@ -24,7 +24,7 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
-    from geocloud.scene import RasterScene, find_recipe
+    from geocloud.readers import RasterScene, find_recipe
 
     read = options.read_options(given)
     with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:

@@ -68,7 +68,7 @@ def mask(
     from geocloud.errors import OutputExistsError
     from geocloud.outputs.staging import sweep
     from geocloud.pipeline import MaskOptions, mask_scene
-    from geocloud.scene import find_recipe
+    from geocloud.readers import find_recipe
 
     if ctx.obj["quiet"]:
         progress = "none"

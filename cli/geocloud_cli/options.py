@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,32 @@ from geocloud_cli.command import OTHER, Decorator, option
 
 if TYPE_CHECKING:
     from geocloud.pipeline import ComputeOptions
-    from geocloud.scene import ReadOptions
+    from geocloud.readers import ReadOptions
 
 
-class Bands(click.ParamType[tuple[int, ...]]):
-    """``4,3,2,5``: band numbers of red, green, blue and, if there is one, near-infrared."""
+class Bands(click.ParamType[tuple[int, ...] | str]):
+    """``4,3,2,5``: band numbers of red, green, blue and, if there is one, near-infrared; or ``bgrn``, their order."""
 
-    name = "R,G,B[,NIR]"
+    name = "R,G,B[,NIR]|rgbn|bgrn"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
+        word = str(value).strip().lower()
+        if re.fullmatch("[rgbnx]+", word):
+            from geocloud.readers.base import is_order
+
+            if is_order(word):
+                return word
+            self.fail(f"{value!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)", param, ctx)
         try:
             numbers = tuple(int(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
         if len(numbers) not in (3, 4) or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-            self.fail(f"{value!r}: wanted three or four different band numbers from 1, such as 4,3,2,5", param, ctx)
+            self.fail(
+                f"{value!r}: wanted three or four different band numbers from 1, such as 4,3,2,5, or rgbn or bgrn",
+                param,
+                ctx,
+            )
         return numbers
 
 
@@ -60,8 +72,10 @@ _VALUES = [
         "Input",
         "--bands",
         type=Bands(),
+        envvar="GEOCLOUD_BANDS",
         help="Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
-        "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names.",
+        "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names. Or a letter for each band (rgbn, "
+        "bgrn), for rasters whose bands have no names.",
     ),
 ]
 
@@ -92,7 +106,7 @@ reading = adding([*_VALUES, *_SCENE])
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
     """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
-    from geocloud.scene import ReadOptions
+    from geocloud.readers import ReadOptions
 
     return ReadOptions(
         units=Units(given.pop("units")),

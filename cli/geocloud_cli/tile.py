@@ -44,7 +44,7 @@ def tile(
 
     Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
     """
-    from geocloud.scene import open_scene
+    from geocloud.readers import open_scene
     from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
     overwrite = given.pop("overwrite")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
-from geocloud.scene.stac import Document, absolute, read_document
+from geocloud.readers.stac import Document, absolute, read_document
 
 THREADS = 16
 """Items of a catalog that are fetched at a time."""

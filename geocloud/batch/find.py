@@ -19,23 +19,19 @@ from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, list_files
-from geocloud.scene import landsat, sentinel2
-from geocloud.scene.cloud38 import parse_patch
-from geocloud.scene.container import TAR_SUFFIXES, ZIP_SUFFIXES, is_archive
-from geocloud.scene.hls import GRANULE_ID
-from geocloud.scene.landsat import ProductName, find_products
-from geocloud.scene.locate import Kind, locate
-from geocloud.scene.planet import is_beside
-from geocloud.scene.sentinel2 import find_root, is_product, safe_scenes
-from geocloud.scene.stac import is_item_path
+from geocloud.readers.archive import Listing, in_bucket, on_disk
+from geocloud.readers.registry import RASTER, READERS, scenes_in
+from geocloud.readers.sentinel2 import find_root
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
+from geocloud.readers.stac import is_item_path
 
 log = logging.getLogger(__name__)
 
-RASTER_SUFFIXES = (".tif", ".tiff")
 RESULTS = ("_cloudmask.tif", "_probability.tif")
 LIST_SUFFIXES = (".txt", ".csv")
 LIST_COLUMNS = ("source", "path", "url", "href", "scene")
-PRODUCT_IDS = (landsat.PRODUCT_ID, landsat.SCENE_ID, sentinel2.PRODUCT_ID, GRANULE_ID)
+_FORMS = (re.sub(r"[?]P<[a-z]+>", "?:", form) for reader in READERS for form in reader.product_ids)
+PRODUCT_IDS = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +39,30 @@ class Found:
     """A scene that was found."""
 
     source: str
-    """Path or URL, as `geocloud.scene.find_recipe` takes it."""
+    """Path or URL, as `geocloud.open_scene` takes it."""
     name: str
     """Product ID, or name of the file or folder."""
     key: str
     """The same for all sources of one product."""
     rank: int
-    """Of several sources of one product the lowest is used, as the fastest to read."""
-    kind: Kind | None = None
-    """What it is read from, where searching a folder has told; None: see `geocloud.scene.locate`."""
+    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
+    reader: Reader | None = None
+    """The reader, if searching a folder has told it; None: see `geocloud.readers.find_reader`."""
 
     @classmethod
-    def of(cls, source: str, name: str, rank: int, kind: Kind | None = None) -> Found:
+    def of(cls, source: str, name: str, rank: int, reader: Reader | None = None) -> Found:
         """A scene whose key is its product ID, or its path or URL if it has none."""
         source, name = _printable(source), _printable(name)
         if _is_product_id(name):
             key = name if name.isupper() else name.upper()  # of half a million, no second copy
         else:
             key = without_secrets(source) if is_remote(source) else str(Path(source).resolve())
-        return cls(source, name, key, rank, kind)
+        return cls(source, name, key, rank, reader)
 
 
 def _is_product_id(name: str) -> bool:
     """True if a name is exactly a product ID of Landsat, Sentinel-2 or HLS."""
-    return any(form.fullmatch(name) for form in PRODUCT_IDS)
+    return bool(PRODUCT_IDS.fullmatch(name))
 
 
 def _printable(text: str) -> str:
@@ -99,8 +95,8 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None, rasters: Rast
 def _scenes(everything: Iterator[Found], rasters: Rasters) -> Iterator[Found]:
     """All but the rasters of folders that are no scenes."""
     while some := list(islice(everything, MOST_KEYS)):
-        scenes = rasters.scenes([(found.key, found.source) for found in some if found.kind is Kind.RASTER])
-        yield from (found for found in some if found.kind is not Kind.RASTER or found.source in scenes)
+        scenes = rasters.scenes([(found.key, found.source) for found in some if found.reader is RASTER])
+        yield from (found for found in some if found.reader is not RASTER or found.source in scenes)
 
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
@@ -127,13 +123,12 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
         yield from _part(path, root)
     elif path.is_dir():
         for folder, folders, files in os.walk(path):
-            here = Path(folder)
-            if is_product(here.absolute().name, (*files, *folders)):
-                folders.clear()
-                yield from _in_product(here)
-                continue
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != aside)
-            yield from _in_folder(here, tuple(sorted(f for f in files if not f.startswith("."))))
+            visible = (sorted(name for name in names if not name.startswith(".")) for names in (files, folders))
+            listing = on_disk(Path(folder), *map(tuple, visible))
+            candidates = list(scenes_in(listing))
+            yield from _in_listing(listing, candidates)
+            whole = any(candidate.is_tree for _, candidate in candidates)
+            folders[:] = [f for f in listing.folders if not whole and (Path(folder) / f).resolve() != aside]
     elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
         if path.resolve() not in lists:
             yield from _listed(path, aside, lists | {path.resolve()})
@@ -148,61 +143,38 @@ def _in_catalog(source: str) -> Iterator[Found]:
         yield Found.of(place, name, 1)
 
 
-def _single(source: str, path: PurePosixPath | Path, kind: Kind | None = None) -> Found:
-    stem, rank, lower = path.stem, 1, path.name.lower()
-    for position, suffix in enumerate((*ZIP_SUFFIXES, *TAR_SUFFIXES)):
-        if lower.endswith(suffix):
-            stem, rank = path.name[: -len(suffix)], 2 + position
-    return Found.of(source, re.sub(r"\.SAFE$", "", stem, flags=re.IGNORECASE), rank, kind)
+def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) -> Iterator[Found]:
+    """The scenes of a folder or bucket. One product of band files is named by its folder, several by a file of each.
 
-
-def _in_product(root: Path) -> Iterator[Found]:
-    """A Sentinel-2 product, or each of its granules if it has several."""
-    try:
-        scenes = safe_scenes(root)
-    except SceneReadError:  # masking reports it
-        scenes = [(root, root.name)]
-    for place, name in scenes:
-        yield Found.of(str(place), name, 0)
+    In a bucket the folder stands for all products; several in one are an error, which masking reports.
+    """
+    remote = is_remote(listing.source)
+    products = sum(candidate.is_scene and candidate.is_product for _, candidate in candidates)
+    alone = remote or products == 1
+    for reader, candidate in candidates:
+        if not candidate.is_scene or (candidate.is_product and products == 0):
+            continue
+        if candidate.is_product and alone:
+            products = 0
+        whole = not candidate.member or (candidate.is_product and alone)
+        source = listing.source if whole else listing.path_of(candidate.member)
+        name = listing.stem if candidate.is_product and alone and not _is_product_id(candidate.name) else candidate.name
+        raster = reader is RASTER and not remote and candidate.member.lower().endswith(RASTER_SUFFIXES)
+        yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
 
 
 def _part(path: Path, root: Path) -> Iterator[Found]:
     """The scenes that a file or folder inside a Sentinel-2 product stands for: its granule, or the whole product."""
-    within = path.resolve()
-    found = list(_in_product(root))
-    yield from [f for f in found if within.is_relative_to(Path(f.source).resolve())] or found
+    folders = tuple(entry.name for entry in root.iterdir() if entry.is_dir())
+    listing = on_disk(root, tuple(entry.name for entry in root.iterdir() if entry.is_file()), folders)
+    scenes, within = list(_in_listing(listing, list(scenes_in(listing)))), path.resolve()
+    yield from [found for found in scenes if within.is_relative_to(Path(found.source).resolve())] or scenes
 
 
-def _in_folder(folder: Path, names: tuple[str, ...]) -> Iterator[Found]:
-    """The scenes among a folder's own files, without single bands that belong to no product."""
-    if any((patch := parse_patch(Path(name))) and patch.band == "red" for name in names):  # once, not for each band
-        log.warning(
-            "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "
-            "'geocloud mask FOLDER --scene-id ID'",
-            folder,
-        )
-    products, bands = _products(names)
-    for prefix, member in products.items():
-        source = folder if len(products) == 1 else folder / member
-        yield Found.of(str(source), _product_name(prefix, folder.resolve().name, len(products) > 1), 0)
-    for file in names:
-        path = folder / file
-        if is_archive(path):
-            yield _single(str(path), path, Kind.ARCHIVE)
-        elif path.suffix.lower() in RASTER_SUFFIXES and not (file in bands or is_beside(file) or parse_patch(path)):
-            yield _single(str(path), path, Kind.RASTER)
-
-
-def _products(names: tuple[str, ...]) -> tuple[dict[str, str], set[str]]:
-    """Products among files, as prefix → one of their files; and the names of all band files."""
-    groups = find_products(names)
-    bands = {name for product in groups for name in product.files.values()}
-    return {p.prefix: next(iter(p.files.values())) for p in groups if set(p.files) & {1, 2, 3, 4, 5, 8}}, bands
-
-
-def _product_name(prefix: str, folder: str, several: bool) -> str:
-    own = prefix.rstrip("_-. ")
-    return own if own and (several or ProductName.parse(own).text or GRANULE_ID.fullmatch(own)) else folder
+def _single(source: str, path: PurePosixPath | Path) -> Found:
+    """A source that stands for itself."""
+    named = next(RASTER.scenes(in_bucket("", (path.name,))), Candidate("", path.stem, rank=1))
+    return Found.of(source, named.name, named.rank)
 
 
 def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:
@@ -230,32 +202,20 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
 
 
 def _elsewhere(url: str) -> Iterator[Found]:
-    kind = locate(url).kind
-    if kind is Kind.ITEM:
+    source = Source(url)
+    if READERS[0].match(source):
         yield from _in_catalog(url)
-    elif kind is not Kind.BUCKET:
+    elif source.form is not Form.BUCKET:
         yield _single(url, PurePosixPath(without_secrets(url)))
     else:
         folders: dict[str, list[str]] = {}
         for address in list_files(f"{url.rstrip('/')}/"):
             folder, _, name = address.rpartition("/")
-            product = re.match(r"(.*?/S2[^/]*\.SAFE)(?:/|$)", folder, re.IGNORECASE)
-            folders.setdefault(product[1] if product else folder, []).append(name)
+            product = re.match(r"(.*?/[^/]*\.SAFE)(?:/|$)", folder, re.IGNORECASE)
+            root = product[1] if product else folder
+            folders.setdefault(root, []).append(address.removeprefix(f"{root}/") if product else name)
         if not folders:
             raise SceneNotFoundError(f"{url}: no files there")
         for folder, names in sorted(folders.items()):
-            yield from _in_bucket(folder, tuple(sorted(names)))
-
-
-def _in_bucket(folder: str, names: tuple[str, ...]) -> Iterator[Found]:
-    """The scenes among the files of a store's folder. Several products in one are an error; masking reports it."""
-    if is_product(PurePosixPath(folder).name, names):
-        yield _single(folder, PurePosixPath(folder))
-        return
-    products, bands = _products(names)
-    if products:
-        yield Found.of(folder, _product_name(next(iter(products)), folder.rpartition("/")[2], False), 0)
-    for name in names:
-        path = PurePosixPath(name)
-        if is_archive(path) or (name not in bands and path.suffix.lower() in RASTER_SUFFIXES):
-            yield _single(f"{folder}/{name}", PurePosixPath(name))
+            listing = in_bucket(folder, tuple(sorted(names)))
+            yield from _in_listing(listing, list(scenes_in(listing)))

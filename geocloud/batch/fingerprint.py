@@ -8,30 +8,34 @@ from collections.abc import Iterator
 
 from geocloud.errors import GeocloudError, without_secrets
 from geocloud.io.remote import identity, is_remote
-from geocloud.scene import ReadOptions, find_recipe
-from geocloud.scene.locate import Kind, Source, locate
+from geocloud.readers.base import ReadOptions
+from geocloud.readers.registry import find_reader
+from geocloud.readers.source import Reader, Source
 
 
-def fingerprint(source: str, kind: Kind | None = None) -> str:
+def fingerprint(source: str, reader: Reader | None = None) -> str:
     """A hash of the names, sizes and times of a source's files, or of the ETags of remote ones.
 
-    A source that cannot be read has another fingerprint once it can. ``kind`` is the source's, where it is known:
-    `locate` may have to open rasters.
+    A source that cannot be read has another fingerprint once it can.
+
+    Args:
+        source: Path, URL or name that GDAL knows.
+        reader: Its reader, if known: to find it, rasters may have to be opened.
     """
     digest = hashlib.sha256()
     try:
-        for part in _parts(Source(kind, source) if kind else locate(source)):
+        place = Source(source)
+        for part in _parts(place, reader or find_reader(place)):
             digest.update(part.encode())
     except (OSError, GeocloudError) as error:
         digest.update(f"unreadable {error}".encode())
     return digest.hexdigest()[:16]
 
 
-def _parts(found: Source) -> Iterator[str]:
-    if found.kind is Kind.ITEM:
-        recipe = find_recipe(found.place, ReadOptions())
-        yield without_secrets(repr(recipe))  # of an item collection only this item counts
-    for file in found.files():
+def _parts(source: Source, reader: Reader) -> Iterator[str]:
+    if reader.virtual:  # of an item collection only this item counts
+        yield without_secrets(repr(reader.recipe(source, ReadOptions())))
+    for file in reader.files(source):
         if is_remote(file):
             yield f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
         else:

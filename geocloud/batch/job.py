@@ -26,7 +26,7 @@ from geocloud.errors import (
 from geocloud.io.remote import upload
 from geocloud.model import model_files
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
-from geocloud.scene import ReadOptions
+from geocloud.readers import ReadOptions
 
 if TYPE_CHECKING:
     from geocloud.tiling.model import Predict

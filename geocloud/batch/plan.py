@@ -23,7 +23,7 @@ from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, selec
 from geocloud.batch.options import BatchOptions
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
-from geocloud.scene.locate import Kind
+from geocloud.readers.registry import RASTER
 
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
@@ -96,11 +96,11 @@ def _fingerprints(known: Mapping[str, sqlite3.Row], scenes: list[Found]) -> list
 
 def _fingerprint(found: Found, row: sqlite3.Row | None) -> str:
     """The fingerprint of a scene's source. A raster that was named and is masked is not opened to see what it is."""
-    if row and row["state"] == DONE and found.kind is None and not is_remote(found.source):
-        print_ = fingerprint(found.source, Kind.RASTER)
+    if row and row["state"] == DONE and found.reader is None and not is_remote(found.source):
+        print_ = fingerprint(found.source, RASTER)
         if print_ == row["fingerprint"]:
             return print_
-    return fingerprint(found.source, found.kind)
+    return fingerprint(found.source, found.reader)
 
 
 def plain_name(found: Found) -> str:

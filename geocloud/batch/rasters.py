@@ -10,7 +10,8 @@ from pathlib import Path
 from geocloud.batch.fingerprint import fingerprint
 from geocloud.batch.manifest import DONE, manifests_in, select
 from geocloud.errors import OutputError, SceneReadError
-from geocloud.scene.locate import Kind, count_bands
+from geocloud.readers.registry import RASTER
+from geocloud.readers.source import count_bands
 
 
 class Rasters:
@@ -29,7 +30,7 @@ class Rasters:
 
     def scenes(self, rasters: Sequence[tuple[str, str]]) -> set[str]:
         """The paths of those that are scenes, of at most `MOST_KEYS` rasters: key and path."""
-        prints = [(key, fingerprint(path, Kind.RASTER)) for key, path in rasters]
+        prints = [(key, fingerprint(path, RASTER)) for key, path in rasters]
         keys = {key for key, _ in rasters}
         masked = set(self._known(keys, "scenes", f"state = '{DONE}' AND ")) if keys else set()
         others = set(self._known(keys, "others")) if keys else set()

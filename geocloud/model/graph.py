@@ -61,7 +61,7 @@ def build(checkpoint: Checkpoint, integers: bool, without_nir: bool) -> Any:
     from openvino import opset13 as op
 
     reflectance = op.parameter([-1, len(BANDS), -1, -1], np.float32, name="reflectance")
-    layers = Integers(checkpoint) if integers else Layers(checkpoint)
+    layers = Integers(checkpoint) if integers else BandStack(checkpoint)
     mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (checkpoint.mean, checkpoint.std))
     x = reflectance if checkpoint.clip is None else op.minimum(reflectance, _constant(checkpoint.clip))
     x = op.multiply(op.subtract(x, _constant(mean)), _constant(1 / std))
@@ -79,7 +79,7 @@ def stride(checkpoint: Checkpoint) -> int:
     return int(2 ** checkpoint.options.get("levels", 4)) if checkpoint.architecture == "fast" else 8
 
 
-class Layers:
+class BandStack:
     """The layers of a network in floating point. Weights are named as in the network's state dict."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -177,7 +177,7 @@ class Layers:
         return self.op.add(node, _constant(bias[None, :, None, None]))
 
 
-class Integers(Layers):
+class Integers(BandStack):
     """The layers of a `geocloud.model.fast.FastUNet` of several levels, in 8-bit integers but for the first block."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -228,7 +228,7 @@ class Integers(Layers):
         )
 
 
-def _fast(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> Any:
+def _fast(layers: BandStack, x: Any, checkpoint: Checkpoint, without_nir: bool) -> Any:
     """`geocloud.model.fast.FastUNet`: normalised reflectance → logits."""
     from openvino import opset13 as op
 
@@ -246,7 +246,7 @@ def _fast(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> 
     return op.depth_to_space(layers.finish(value, "leave.0"), "depth_first", 2)
 
 
-def _unet(layers: Layers, x: Any, checkpoint: Checkpoint, without_nir: bool) -> Any:
+def _unet(layers: BandStack, x: Any, checkpoint: Checkpoint, without_nir: bool) -> Any:
     """`geocloud.model.unet.UNet`, with its gates or without: normalised reflectance → logits."""
     value = layers.enter(x, "contract1.0", False, without_nir)
     skips: list[Value] = []

@@ -216,6 +216,18 @@ def remove_small(
             writer.write(first, mask[first : first + strip])
 
 
+def flip_rows(source: Path, destination: Path, grid: GeoBox, strip: int, area_or_point: str | None) -> None:
+    """Copies a raster with its rows in reverse order, for a scene that is stored from south to north.
+
+    ``grid`` is that of the copy.
+    """
+    with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point, dataset.count) as writer:
+        for first in range(0, grid.height, strip):
+            rows = min(strip, grid.height - first)
+            window = Window(0, grid.height - first - rows, grid.width, rows)
+            writer.write(first, dataset.read(window=window)[:, ::-1])
+
+
 def dilate(
     source: Path,
     destination: Path,

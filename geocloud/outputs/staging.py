@@ -91,7 +91,9 @@ class Staging:
         self.close()
 
     def place(self, destination: Path) -> Path:
-        """The path to write a file to that `publish` will move to ``destination``."""
+        """The path to write a file to that `publish` will move to ``destination``, or to the target of a link."""
+        if destination.is_symlink():
+            destination = destination.resolve()
         staged = self._folder(destination.parent) / destination.name
         self._staged[staged] = destination
         return staged

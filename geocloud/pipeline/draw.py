@@ -31,7 +31,7 @@ from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.shadow import LEAST_ELEVATION, Sun, drop_impossible
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.options import MaskOptions
-from geocloud.scene import RasterScene, Scene
+from geocloud.readers import RasterScene, Scene
 from geocloud.tiling.blend import ReadRows, Strip, blend, tile_rows
 from geocloud.tiling.model import Predict
 from geocloud.tiling.resample import NATIVE, Coarse, Factors

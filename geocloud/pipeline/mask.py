@@ -20,7 +20,7 @@ from geocloud.pipeline.load import load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.results import Made, write_mask, write_polygons, write_probability
-from geocloud.scene import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
+from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.model import Function, Predict
 from geocloud.tiling.resample import find_factors
 

@@ -19,7 +19,7 @@ from geocloud.outputs.mask import CLOUD, SHADOW
 from geocloud.outputs.styles import CLASSES
 from geocloud.pipeline.draw import STRIP
 from geocloud.pipeline.xarrays import name_flags
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 
 if TYPE_CHECKING:
     import geopandas

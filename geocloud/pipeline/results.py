@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 from rasterio.enums import Resampling
 
 from geocloud.outputs import styles
-from geocloud.outputs.mask import Thresholds, remove_small, write_cog
+from geocloud.outputs.mask import Thresholds, flip_rows, remove_small, write_cog
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.pipeline.draw import STRIP, Drawn, pixels_of
 from geocloud.pipeline.options import MaskOptions
 from geocloud.pipeline.result import MaskResult
-from geocloud.scene import RasterScene, ReadOptions
+from geocloud.readers import RasterScene, ReadOptions
 
 POLYGON_PIXELS = 9
 """Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""
@@ -132,7 +133,13 @@ def write_probability(made: Made, staging: Staging, plan: OutputPlan) -> None:
     staging.place_text(plan.styles[plan.probability], styles.probability_qml())
     destination = staging.place(plan.probability)
     what = [f"cloud{more} probability, per cent" for more in ("", " shadow")[: made.thresholds.classes]]
-    write_cog(made.drawn.percent, destination, descriptions=what, tags=made.tags, resampling=Resampling.average)
+    write_cog(
+        _as_stored(made, made.drawn.percent, staging, plan),
+        destination,
+        descriptions=what,
+        tags=made.tags,
+        resampling=Resampling.average,
+    )
 
 
 def write_mask(made: Made, staging: Staging, plan: OutputPlan) -> None:
@@ -140,4 +147,20 @@ def write_mask(made: Made, staging: Staging, plan: OutputPlan) -> None:
     staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml(made.shadows))
     destination = staging.place(plan.mask)
     what, colours = ["cloud mask"], styles.colours(made.shadows)
-    write_cog(made.drawn.mask, destination, descriptions=what, tags=made.tags, colours=colours)
+    write_cog(
+        _as_stored(made, made.drawn.mask, staging, plan),
+        destination,
+        descriptions=what,
+        tags=made.tags,
+        colours=colours,
+    )
+
+
+def _as_stored(made: Made, raster: Path, staging: Staging, plan: OutputPlan) -> Path:
+    """The raster in the orientation of the scene's own file: south up if that is."""
+    scene = made.scene
+    if not scene.south_up:
+        return raster
+    flipped = staging.scratch(plan.mask, f"{raster.stem}-south-up.tif")
+    flip_rows(raster, flipped, scene.grid.flip(), STRIP, scene.area_or_point)
+    return flipped

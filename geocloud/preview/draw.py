@@ -16,8 +16,8 @@ from geocloud.grid import GeoBox
 from geocloud.outputs.mask import CLEAR, NO_DATA, Counts
 from geocloud.outputs.staging import Staging
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
-from geocloud.scene import RasterScene, ReadOptions, open_scene
-from geocloud.scene.layers import open_raster
+from geocloud.readers import RasterScene, ReadOptions, open_scene
+from geocloud.readers.stack import open_raster
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}

@@ -20,8 +20,8 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError, SceneReadError
 from geocloud.predict import Predictor
-from geocloud.scene.cloud38 import SIDE
-from geocloud.scene.layers import open_raster
+from geocloud.readers.cloud38 import SIDE
+from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import ChipSource, read_codes
 from geocloud.training.data.layout import DataSet, TestScene
 from geocloud.training.metrics import Confusion
@@ -231,7 +231,7 @@ def whole(
 
 
 def _as_one(scene: TestScene) -> ChipSource:
-    """A test scene as one image: `geocloud.scene` mosaics its patches."""
+    """A test scene as one image: `geocloud.readers` mosaics its patches."""
     patch = next(iter(scene.patches.values()))
     options = replace(patch.options, scene_id=scene.name)
     return replace(patch, name=scene.name, image=patch.image.parent.parent, mask=scene.truth, options=options)

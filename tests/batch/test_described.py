@@ -26,7 +26,7 @@ from geocloud.batch.manifest import Entry
 from geocloud.errors import SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.pipeline import MaskResult
-from geocloud.scene import find_recipe
+from geocloud.readers import find_recipe
 
 CLASSES = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 SCHEMAS = Path(__file__).parent / "schemas"

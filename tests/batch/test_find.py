@@ -20,8 +20,8 @@ from geocloud.batch.job import Outcome
 from geocloud.batch.manifest import Manifest
 from geocloud.batch.rasters import Rasters
 from geocloud.errors import SceneNotFoundError, SceneReadError
-from geocloud.scene import open_scene
-from geocloud.scene.locate import count_bands
+from geocloud.readers import open_scene
+from geocloud.readers.source import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
 
 

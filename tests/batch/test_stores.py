@@ -22,7 +22,7 @@ from geocloud.batch.job import BAD_INPUT, PASSING, Job, run_job
 from geocloud.errors import GeocloudError, OutputError, SceneError, SceneNotFoundError, SceneReadError
 from geocloud.io import patience, s3
 from geocloud.io.remote import identity, list_files, open_file, read_bytes, upload
-from geocloud.scene import open_scene
+from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
 
 pytest.importorskip("moto", reason="needs moto: pip install 'geocloud[test]'")

@@ -236,6 +236,19 @@ def _(folder: Path) -> list[str]:
     return bands(folder, f"{name}_{{}}.TIF", ("B1", "B2", "B3", "B4"))
 
 
+@case("product", "reflectance under the names of Level-2 bands", MASKED, "cannot be that; read as reflectance")
+def _(folder: Path) -> list[str]:
+    (folder / "bands").mkdir()
+    for number, band in zip((4, 3, 2, 5), ramp(), strict=True):
+        write_tif(folder / "bands" / f"{NAME.replace('L1TP', 'L2SP')}_SR_B{number}.TIF", band[None])
+    return [str(folder / "bands")]
+
+
+@case("product", "bands named by colour", MASKED)
+def _(folder: Path) -> list[str]:
+    return bands(folder, "{}.tif", NAMES)
+
+
 # Archives.
 
 
@@ -325,6 +338,27 @@ def _(folder: Path) -> list[str]:
         archive.writestr("\x01", "nothing")
     path.write_bytes(path.read_bytes().replace(b"\x01", b"\x00"))
     return [str(path)]
+
+
+@case("archive", "a zip of one raster", MASKED)
+def _(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(stack(folder), "in/scene.tif")
+    return [str(folder / "a.zip")]
+
+
+@case("archive", "a zip of two rasters", 1, "it holds 2 rasters: name one of them, such as /vsizip/")
+def _(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for name in ("a.tif", "b.tif"):
+            archive.write(stack(folder, name=name), name)
+    return [str(folder / "a.zip")]
+
+
+@case("archive", "a plain tar named .tar.gz", MASKED)
+def _(folder: Path) -> list[str]:
+    (path,) = tar(folder, lambda archive, made: None)
+    return [str(Path(path).rename(folder / f"{NAME}.tar.gz"))]
 
 
 @case("archive", "an archive of something else", 1, "no Landsat band files")
@@ -581,6 +615,42 @@ def _(folder: Path) -> list[str]:
 @case("raster", "one of GDAL's names that leads nowhere", 1, "cannot be opened as a raster")
 def _(folder: Path) -> list[str]:
     return [f"GTIFF_DIR:7:{stack(folder)}"]
+
+
+@case("raster", "two dates of the same bands", 1, "'red' occurs 2 times (bands 1, 5)")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.resize(land(), (8, 90, 110)), descriptions=NAMES * 2)]
+
+
+@case("raster", "B2 to B8, which may be Sentinel-2's or Landsat's", 1, "say --units sentinel2 or --units landsat-l2")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.resize(land(), (7, 90, 110)), descriptions=[f"B{n}" for n in range(2, 9)])]
+
+
+@case("raster", "four bands without names, and their order in letters", MASKED)
+def _(folder: Path) -> list[str]:
+    return [stack(folder, descriptions=None), "--bands", "bgrn"]
+
+
+@case("raster", "a virtual raster whose source is gone", 1, "gone.tif, of which it is made, does not exist")
+def _(folder: Path) -> list[str]:
+    bands = "".join(
+        f'<VRTRasterBand dataType="Float32" band="{i}"><Description>{name}</Description><SimpleSource><SourceFilename '
+        f'relativeToVRT="1">gone.tif</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>'
+        for i, name in enumerate(NAMES, 1)
+    )
+    (folder / "scene.vrt").write_text(f'<VRTDataset rasterXSize="110" rasterYSize="90">{bands}</VRTDataset>')
+    return [str(folder / "scene.vrt")]
+
+
+@case("raster", "reflectance that still carries its scale", MASKED, "cannot be that; read as reflectance")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, scales=[1e-4] * 4)]
+
+
+@case("raster", "0 to 65535 for reflectance of 0 to 1", 1, "scaled-16bit (0 to 65535 for 0 to 1)")
+def _(folder: Path) -> list[str]:
+    return [stack(folder, np.rint(ramp() * 65535).astype("uint16"))]
 
 
 # Where pixels are.

@@ -41,9 +41,9 @@ from small import checkpoint
 from geocloud.errors import GeocloudError
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.networks import load_network
-from geocloud.scene import open_scene, reading_down
-from geocloud.scene.mtd import LEVELS, parse_mtd
-from geocloud.scene.mtl import parse_mtl
+from geocloud.readers import open_scene, reading_down
+from geocloud.readers.landsat import parse_mtl
+from geocloud.readers.sentinel2 import LEVELS, parse_mtd
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.model import PlainFunction
 from geocloud.tiling.tiles import TileGrid

@@ -12,13 +12,11 @@ from geocloud.batch.options import Shard
 from geocloud.batch.plan import make_names, plain_name, repeated
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
-from geocloud.scene.hls import find_granules
-from geocloud.scene.landsat import ProductName, find_products
-from geocloud.scene.mtd import parse_mtd
-from geocloud.scene.mtl import parse_mtl
-from geocloud.scene.sentinel2 import find_granules as find_safe_granules
-from geocloud.scene.sentinel2 import find_packed
-from geocloud.scene.sentinel2_bands import find_bands
+from geocloud.readers.archive import in_bucket
+from geocloud.readers.bandfiles import BandFileReader
+from geocloud.readers.landsat import ProductName, parse_mtl
+from geocloud.readers.registry import READERS, scenes_in
+from geocloud.readers.sentinel2 import find_granules, find_packed, parse_mtd
 from geocloud.training.metrics import Confusion
 
 WORDS = st.sampled_from(
@@ -69,14 +67,16 @@ PIECES = st.sampled_from(
 
 @given(st.lists(st.one_of(st.text(min_size=1), st.lists(PIECES, min_size=1).map("".join))))
 def test_any_names_in_a_folder(names):
-    given = tuple(names)
-    for product in (*find_products(given), *find_bands(given)):
-        assert set(product.files.values()) <= set(names)
-    for layers in find_granules(given).values():
-        assert set(layers.values()) <= set(names)
-    for granule in find_safe_granules(given):
-        assert set(granule.bands.values()) <= set(names) and granule.tile is not None
-    assert all(not root or any(name.startswith(f"{root}/") for name in names) for root in find_packed(given))
+    listing = in_bucket("s3://x", tuple(names))
+    for reader in READERS:
+        if isinstance(reader, BandFileReader):
+            for product in reader.products(listing):
+                assert set(product.files.values()) <= set(names)
+    for granule in find_granules(names):
+        assert {name for files in granule.bands.values() for name in files.values()} <= set(names)
+        assert granule.tile is not None
+    assert all(not root or any(name.startswith(f"{root}/") for name in names) for root in find_packed(names))
+    assert all(candidate.files <= set(names) for _, candidate in scenes_in(listing))
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), unique_by=lambda pair: pair[1], max_size=20))

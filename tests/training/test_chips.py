@@ -5,7 +5,7 @@ import pytest
 from conftest import geobox, write_tif
 
 from geocloud.errors import GridError, OptionError
-from geocloud.scene import ReadOptions
+from geocloud.readers import ReadOptions
 from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, ChipSource, LazyChips, parse_classes
 
 OPTIONS = ReadOptions(scale=1e-4, bands=(1, 2, 3, 4))

@@ -7,7 +7,7 @@ import pytest
 from conftest import geobox, read_tif, write_tif
 
 from geocloud.errors import DatasetError, OptionError
-from geocloud.scene import ReadOptions
+from geocloud.readers import ReadOptions
 from geocloud.training.data.chips import parse_classes
 from geocloud.training.data.layout import open_dataset, share_of_data
 from geocloud.training.data.split import hold_out

@@ -9,7 +9,7 @@ from conftest import read_tif
 
 from geocloud.errors import OptionError, OutputExistsError
 from geocloud.io.gdal import open_quietly
-from geocloud.scene import ReadOptions, open_scene
+from geocloud.readers import ReadOptions, open_scene
 from geocloud.training.data.synthetic import write_38cloud
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geocloud.errors import GridError, OptionError
-from geocloud.scene import ReadOptions, open_scene, read_filled
-from geocloud.scene.layers import open_raster
+from geocloud.readers import ReadOptions, open_scene, read_filled
+from geocloud.readers.stack import open_raster
 
 CLEAR, CLOUD, UNKNOWN = 0, 100, 255
 """Values of a target: per cent of cloud, or of shadow. UNKNOWN is ignored in losses and scores."""
@@ -105,7 +105,7 @@ class ChipSource:
     """The scene it was cut from. Chips of one scene resemble each other: do not split them between training and
     validation."""
     image: Path
-    """Whatever `geocloud.scene.open_scene` opens."""
+    """Whatever `geocloud.readers.open_scene` opens."""
     mask: Path | None = None
     """Raster of labels; None: all pixels are clear."""
     classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])

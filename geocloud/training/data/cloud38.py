@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 from geocloud.bands import LANDSAT_L1
 from geocloud.errors import OutputExistsError
-from geocloud.scene.cloud38 import SIDE
+from geocloud.readers.cloud38 import SIDE
 
 INFORMATIVE = 0.8
 """A patch is informative if more than this share of its pixels holds data (the authors' own limit)."""

@@ -16,9 +16,9 @@ from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.outputs.mask import CLOUD, NO_DATA, SHADOW, writing
 from geocloud.outputs.staging import Staging
-from geocloud.scene import Scene, read_filled
-from geocloud.scene.cloud38 import SIDE, find_patches
-from geocloud.scene.layers import open_raster
+from geocloud.readers import Scene, read_filled
+from geocloud.readers.cloud38 import SIDE, find_patches
+from geocloud.readers.stack import open_raster
 from geocloud.tiling.tiles import TileGrid
 from geocloud.training.data import cloud38
 

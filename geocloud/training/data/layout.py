@@ -16,9 +16,9 @@ import numpy as np
 
 from geocloud.bands import BANDS, LANDSAT_L1
 from geocloud.errors import DatasetError, SceneReadError
-from geocloud.scene import ReadOptions
-from geocloud.scene.cloud38 import Patch, parse_patch
-from geocloud.scene.layers import open_raster
+from geocloud.readers import ReadOptions
+from geocloud.readers.cloud38 import Patch, parse_patch
+from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
 from geocloud.training.data.cloud38 import INFORMATIVE
 

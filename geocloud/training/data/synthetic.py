@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geocloud.bands import BANDS
 from geocloud.errors import OptionError, OutputExistsError
 from geocloud.io.gdal import open_quietly
-from geocloud.scene.cloud38 import SIDE
+from geocloud.readers.cloud38 import SIDE
 from geocloud.simulate import simulate_scene
 from geocloud.training.data import cloud38
 

@@ -1,0 +1,39 @@
+"""Sources of every maker, each turned into a `Scene`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geocloud.readers.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
+from geocloud.readers.registry import READERS, find_reader, find_recipe
+from geocloud.readers.scene import RasterScene
+from geocloud.readers.source import Candidate, Reader, Source
+
+__all__ = [
+    "READERS",
+    "Candidate",
+    "RasterScene",
+    "ReadOptions",
+    "Reader",
+    "Scene",
+    "SceneRecipe",
+    "Source",
+    "find_reader",
+    "find_recipe",
+    "open_scene",
+    "read_filled",
+    "reading_down",
+]
+
+
+def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:
+    """Opens a source as a `Scene`; close it, or use it in a ``with`` block.
+
+    Args:
+        source: A path, an address or a name that GDAL knows; see the table in docs/sources.md.
+        options: Facts about the source, which are found out otherwise.
+
+    Raises:
+        SceneError: It cannot be used as a scene.
+    """
+    return RasterScene(find_recipe(source, options), options)

@@ -1,0 +1,258 @@
+"""One listing for files that lie together: in a folder, an archive or a bucket.
+
+A `Listing` holds their names, reads their texts, and gives paths that GDAL opens in place.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from geocloud.errors import SceneError, SceneReadError, without_secrets
+from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+"""Suffixes of archives, the fastest to read first."""
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""Errors of Python's archive readers for damaged, encrypted and unknown contents."""
+PLAIN_NAME = 100
+"""Bytes of the longest name that a tar's plain header holds."""
+MAX_TEXT = 4 * 1024 * 1024
+"""Bytes of the longest metadata file that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Files by their path inside a folder, archive or bucket, with slashes."""
+
+    source: str
+    """The folder or archive, as the user named it."""
+    stem: str
+    """Its name, without folders and suffix."""
+    names: tuple[str, ...]
+    """The files, sorted."""
+    path_of: Callable[[str], str]
+    """Name → path or URL that GDAL opens."""
+    read_bytes: Callable[[str], bytes]
+    """Name → content, at most one byte more than `MAX_TEXT`."""
+    folders: tuple[str, ...] = ()
+    """Folders beside the files of a folder on a disk."""
+
+    def label(self, name: str) -> str:
+        """The name of a file in messages."""
+        return f"{self.source}/{name}"
+
+    def without(self, names: Collection[str]) -> Listing:
+        """The same without some files."""
+        return replace(self, names=tuple(name for name in self.names if name not in names))
+
+    def below(self, folder: str) -> Listing:
+        """The files below one of its folders, by paths from there; ``""`` is the listing itself."""
+        if not folder:
+            return self
+        start = f"{folder}/"
+        return Listing(
+            f"{self.source}/{folder}",
+            PurePosixPath(folder).name,
+            tuple(name.removeprefix(start) for name in self.names if name.startswith(start)),
+            lambda name: self.path_of(start + name),
+            lambda name: self.read_bytes(start + name),
+        )
+
+    def read_text(self, name: str) -> str:
+        """A text file. Raises SceneReadError."""
+        try:
+            data = self.read_bytes(name)
+        except DAMAGE as error:
+            raise SceneReadError(f"{self.label(name)}: cannot be read ({error})") from error
+        if len(data) > MAX_TEXT:
+            raise SceneReadError(f"{self.label(name)}: over {MAX_TEXT} bytes long, that is no metadata file")
+        return decode(data)
+
+
+def decode(data: bytes) -> str:
+    """Text in UTF-8, with or without a byte order mark, else in Latin-1."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def parse_xml(text: str, label: str, kind: str) -> Element:
+    """The root element of a metadata file from a stranger. Raises SceneReadError; ``kind`` names the maker."""
+    try:
+        root: Element = fromstring(text, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise SceneReadError(f"{label}: has a DOCTYPE, which no {kind} metadata have; it is not read") from error
+    except (ParseError, LookupError, ValueError) as error:
+        raise SceneReadError(f"{label}: damaged or cut off, no valid XML ({error}); fetch the file again") from error
+    return root
+
+
+def local_name(element: Element) -> str:
+    """An element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def is_archive(path: PurePath) -> bool:
+    """True for the name of a tar or zip archive, or of a Sentinel-2 product, which as a file is one, too."""
+    name = path.name.lower()
+    return name.endswith(ARCHIVES) or (name.startswith("s2") and name.endswith(".safe"))
+
+
+def archive_stem(name: str) -> str:
+    """A file name without the suffix of an archive."""
+    suffix = next((suffix for suffix in (".tar.gz", *ARCHIVES) if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def list_folder(path: Path) -> Listing:
+    """The files directly in a folder. Raises SceneReadError."""
+    try:
+        entries = [(entry.name, entry.is_dir()) for entry in os.scandir(path)]
+    except OSError as error:
+        raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
+    names, folders = (tuple(sorted(name for name, is_dir in entries if is_dir is kind)) for kind in (False, True))
+    return on_disk(path, names, folders)
+
+
+def list_tree(path: Path) -> Listing:
+    """All files below a folder; links to folders are not followed. Raises SceneReadError."""
+
+    def refuse(error: OSError) -> None:
+        raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
+
+    names = []
+    for folder, _, files in os.walk(path, onerror=refuse):
+        below = Path(folder).relative_to(path)
+        names += [(below / file).as_posix() for file in files]
+    return on_disk(path, tuple(sorted(names)))
+
+
+def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -> Listing:
+    """The listing of a folder whose files are known."""
+
+    def read(name: str) -> bytes:
+        with (path / name).open("rb") as file:
+            return file.read(MAX_TEXT + 1)
+
+    return Listing(str(path), path.resolve().name, names, lambda name: str(path / name), read, folders)
+
+
+def list_bucket(url: str, below: bool = False) -> Listing:
+    """The files directly in a store's folder, or all ``below`` it. Raises SceneReadError, DependencyError."""
+    root = url.rstrip("/")
+    names = sorted(address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
+    return in_bucket(url, tuple(name for name in names if below or "/" not in name))
+
+
+def in_bucket(url: str, names: tuple[str, ...]) -> Listing:
+    """The listing of a store's folder whose files are known."""
+    root = url.rstrip("/")
+    return Listing(
+        url, root.rpartition("/")[2], names, lambda name: f"{root}/{name}", lambda name: read_bytes(f"{root}/{name}")
+    )
+
+
+class _Archive:
+    """An archive on a disk or at a URL, and its format by its first bytes (at a URL, by its name)."""
+
+    def __init__(self, place: str | Path) -> None:
+        self.remote = is_remote(place)
+        self._place = place
+        self.source = without_secrets(str(place))
+        self.name = PurePosixPath(self.source).name if self.remote else Path(place).name
+        self.gdal_name = gdal_name(str(place)) if self.remote else Path(place).resolve().as_posix()
+        lower = self.name.lower()
+        self.named_gzip = lower.endswith((".tar.gz", ".tgz"))
+        self.is_gzip, self.is_zip = self.named_gzip, lower.endswith((".zip", ".safe"))
+        if not self.remote:
+            with Path(place).open("rb") as file:
+                start = file.read(6)
+            if start.startswith((b"BZh", b"\xfd7zXZ")):
+                raise SceneError(f"{place}: compressed by bzip2 or xz, which is not read in place; unpack it")
+            if start:
+                self.is_gzip, self.is_zip = start.startswith(b"\x1f\x8b"), start.startswith(b"PK")
+
+    def open(self) -> IO[bytes]:
+        """The file's bytes, from any place in it."""
+        return open_file(str(self._place)) if self.remote else Path(self._place).open("rb")
+
+
+def list_archive(place: str | Path) -> Listing:
+    """The files in a tar or zip archive, on a disk or at a URL.
+
+    Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
+    """
+    try:
+        archive = _Archive(place)
+        if archive.remote and archive.is_gzip:
+            raise SceneError(
+                f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
+            )
+        return _zip(archive) if archive.is_zip else _tar(archive)
+    except SceneError:
+        raise
+    except DAMAGE as error:
+        raise SceneReadError(f"{place}: damaged or cut off, cannot be read as an archive ({error})") from error
+
+
+def _tar(archive: _Archive) -> Listing:
+    with archive.open() as file, tarfile.open(fileobj=file) as tar:
+        # By position, so that a text is read without listing the archive again.
+        members = {member.name.removeprefix("./"): member for member in tar if member.isreg()}  # no links, no devices
+
+    def read(name: str) -> bytes:
+        with archive.open() as file, tarfile.open(fileobj=file) as tar:
+            member = tar.extractfile(members[name])
+            return member.read(MAX_TEXT + 1) if member else b""
+
+    def path_of(name: str) -> str:
+        # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
+        plain = len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME
+        if plain and not archive.remote and archive.is_gzip == archive.named_gzip:
+            return f"/vsitar/{{{archive.gdal_name}}}/{name}"
+        gzip = "/vsigzip/" if archive.is_gzip else ""
+        return f"/vsisubfile/{members[name].offset_data}_{members[name].size},{gzip}{archive.gdal_name}"
+
+    return _in_archive(archive, tuple(members), path_of, read)
+
+
+def _zip(archive: _Archive) -> Listing:
+    with archive.open() as file, zipfile.ZipFile(file) as packed:
+        members = {info.filename.removeprefix("./"): info for info in packed.infolist() if not info.is_dir()}
+
+    def read(name: str) -> bytes:
+        with archive.open() as file, zipfile.ZipFile(file) as packed, packed.open(members[name]) as member:
+            return member.read(MAX_TEXT + 1)
+
+    # Braces: GDAL then takes any name for the archive.
+    return _in_archive(archive, tuple(members), lambda name: f"/vsizip/{{{archive.gdal_name}}}/{name}", read)
+
+
+def _in_archive(
+    archive: _Archive, names: tuple[str, ...], path_of: Callable[[str], str], read: Callable[[str], bytes]
+) -> Listing:
+    safe = sorted(name for name in names if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
+    return Listing(archive.source, archive_stem(archive.name), tuple(safe), path_of, read)

@@ -1,0 +1,212 @@
+"""38-Cloud patches: one patch, or a whole scene put together from them.
+
+The authors cut Landsat 8 Level-1 scenes into 384×384 patches after padding them with zeros, centred, to whole
+patches. Patches have no CRS. https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
+from geocloud.errors import BandError
+from geocloud.readers.archive import Listing
+from geocloud.readers.bandfiles import band_numbers, shorten
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import ProductName
+from geocloud.readers.source import Candidate, Form, Reader, Source
+from geocloud.readers.stack import open_raster
+
+log = logging.getLogger(__name__)
+
+PATCH = re.compile(
+    r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",
+    re.IGNORECASE,
+)
+SIDE = 384
+"""Pixels of a patch's side, as the authors cut them."""
+
+GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One file of one band of one patch; rows and columns count from 1."""
+
+    path: Path
+    band: str
+    name: str
+    row: int
+    col: int
+    scene: str
+
+
+class Cloud38(Reader):
+    """38-Cloud's patches and the scenes that they are cut from."""
+
+    title = "a 38-Cloud patch (any of its four files), or a 38-Cloud folder with `--scene-id`"
+    notes = "no CRS, so the mask has none either"
+
+    def match(self, source: Source) -> bool:
+        """True for a patch, and for a folder with patches in it or in folders named after bands."""
+        if source.form is Form.FOLDER:
+            return next(find_patches(source.path), None) is not None
+        return source.form is Form.FILE and parse_patch(source.path) is not None
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """Claims patches, which a batch leaves out, and says so."""
+        patches = [patch for name in listing.names if "_patch_" in name and (patch := parse_patch(Path(name)))]
+        if any(patch.band == "red" for patch in patches):  # once, not for each band
+            log.warning(
+                "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "
+                "'geocloud mask FOLDER --scene-id ID'",
+                listing.source,
+            )
+        if patches:
+            yield Candidate("", "", frozenset(str(patch.path) for patch in patches), is_scene=False)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of a patch or scene. Raises BandError."""
+        if band_numbers(options):
+            raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
+        return (scene_recipe if source.form is Form.FOLDER else _patch_recipe)(source.path, options)
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The four files of a patch, or all patches of a folder."""
+        if source.form is Form.FOLDER:
+            return tuple(sorted(str(patch.path) for patch in find_patches(source.path)))
+        return tuple(sorted(str(file) for file in _patch_files(source.path).values() if file))
+
+
+def parse_patch(path: Path) -> Patch | None:
+    """The patch of a file name, None for other names."""
+    parts = PATCH.fullmatch(path.name)
+    if not parts:
+        return None
+    return Patch(path, parts["band"].lower(), parts["patch"], int(parts["row"]), int(parts["col"]), parts["scene"])
+
+
+def find_patches(folder: Path) -> Iterator[Patch]:
+    """All patches in a folder, or in folders named after bands up to two levels below, as 38-Cloud is laid out."""
+    below = [path for path in folder.iterdir() if path.is_dir()]
+    named = [path for path in below if any(band in path.name.lower() for band in BANDS)]
+    deeper = [path for parent in below for path in parent.iterdir() if path.is_dir()]
+    for place in (folder, *named, *(path for path in deeper if any(band in path.name.lower() for band in BANDS))):
+        for path in place.iterdir():
+            if patch := parse_patch(path):
+                yield patch
+
+
+def _patch_files(path: Path) -> dict[str, Path | None]:
+    """The file of each band of the patch that a file belongs to: beside it, or in a folder named after its band."""
+    band = path.name.partition("_")[0]
+    rest, files = path.name[len(band) :], dict[str, Path | None]()
+    for other in BANDS:
+        folders = [path.parent]
+        if band.lower() in path.parent.name:
+            folders.append(path.parent.with_name(path.parent.name.replace(band.lower(), other, 1)))
+        places = (folder / f"{word}{rest}" for folder in folders for word in (other, other.upper(), other.title()))
+        files[other] = next((place for place in places if place.is_file()), None)
+    return files
+
+
+def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
+    patch, files = parse_patch(path), _patch_files(path)
+    assert patch is not None
+    if options.scene_id is not None:
+        raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+    missing = [band for band, file in files.items() if file is None]
+    if missing:
+        raise BandError(
+            f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
+        )
+    bands = tuple(BandSource(str(file), str(file)) for file in files.values())
+    return _recipe(patch.name, str(path), patch.scene, bands, str(path))
+
+
+def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
+    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
+
+    If the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
+    scene's own size; else it keeps the padding, as no data.
+    """
+    patches = list(find_patches(folder))
+    scenes = sorted({patch.scene for patch in patches})
+    if options.scene_id is None and len(scenes) > 1:
+        raise BandError(
+            f"{folder}: 38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)}); say which with --scene-id"
+        )
+    scene = options.scene_id or scenes[0]
+    if scene not in scenes:
+        raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
+    own = [patch for patch in patches if patch.scene == scene]
+    rows, cols = max(patch.row for patch in own), max(patch.col for patch in own)
+    cells = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
+    places = {(patch.band, patch.row, patch.col): patch for patch in own}
+    missing = [
+        f"{band} row {row} column {col}" for row, col in cells for band in BANDS if (band, row, col) not in places
+    ]
+    if missing:
+        raise BandError(
+            f"{folder}: scene {scene} lacks {len(missing)} of {4 * len(cells)} patch files ({shorten(missing)}); "
+            "name a single patch file to mask that patch alone"
+        )
+    sample = str(own[0].path)
+    with open_raster(sample, sample) as dataset:
+        side, dtype = dataset.height, str(dataset.dtypes[0])
+    padded = rows * side, cols * side
+    size = _truth_size(folder, scene) or padded
+    top, left = ((whole - part) // 2 for whole, part in zip(padded, size, strict=True))
+    bands = tuple(
+        BandSource(
+            _vrt([places[band, *cell] for cell in cells], side, GDAL_TYPES.get(dtype, "UInt16"), size, (top, left)),
+            f"{folder} ({band} of {scene})",
+        )
+        for band in BANDS
+    )
+    return _recipe(scene, str(folder), scene, bands, sample)
+
+
+def _recipe(name: str, source: str, scene: str, bands: tuple[BandSource, ...], sample: str) -> SceneRecipe:
+    with open_raster(sample, sample) as dataset:
+        eight_bits = dataset.dtypes[0] == "uint8"
+    # Some copies hold the upper eight of the sixteen bits.
+    full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if eight_bits else None
+    return SceneRecipe(
+        name=name,
+        source=source,
+        bands=bands,
+        units=Units.LANDSAT_L1,
+        conversion=full,
+        acquired=ProductName.parse(scene).acquired,
+        kind="38-Cloud",
+    )
+
+
+def _truth_size(folder: Path, scene: str) -> tuple[int, int] | None:
+    for pattern in ("", "*/", "*/*/"):
+        for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.[tT][iI][fF]*"):
+            if path.suffix.lower() in (".tif", ".tiff"):  # not GDAL's .aux.xml
+                with open_raster(str(path), str(path)) as dataset:
+                    return dataset.height, dataset.width
+    return None
+
+
+def _vrt(patches: list[Patch], side: int, dtype: str, size: tuple[int, int], offset: tuple[int, int]) -> str:
+    """A virtual raster of one band: every patch at its place, moved by the padding that is cut off."""
+    sources = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(p.path.resolve()))}</SourceFilename>'
+        f'<SourceBand>1</SourceBand><SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+        f'<DstRect xOff="{(p.col - 1) * side - offset[1]}" yOff="{(p.row - 1) * side - offset[0]}" '
+        f'xSize="{side}" ySize="{side}"/></SimpleSource>'
+        for p in patches
+    )
+    return (
+        f'<VRTDataset rasterXSize="{size[1]}" rasterYSize="{size[0]}">'
+        f'<VRTRasterBand dataType="{dtype}" band="1">{sources}</VRTRasterBand></VRTDataset>'
+    )

@@ -1,0 +1,390 @@
+"""Rasters of several bands, whatever GDAL opens: which bands are red, green, blue and near-infrared."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+
+from geocloud.bands import BANDS, Units
+from geocloud.errors import BandError, SceneReadError, without_secrets
+from geocloud.io import gdal
+from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
+from geocloud.readers.bandfiles import band_numbers
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
+from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
+from geocloud.readers.sentinel2_bands import SATELLITE as SENTINEL2_NAME
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
+from geocloud.readers.stack import open_raster
+
+log = logging.getLogger(__name__)
+
+Indexes = tuple[int, ...]
+"""Numbers of red, green, blue and, if there is one, nir."""
+
+NIR_WORDS = ("nir", "nir08", "nir8", "nir1")
+"""Names of near-infrared, the best first."""
+
+ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
+"""Files by which a folder is known as Zarr."""
+
+SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
+USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
+"""Masks that PlanetScope's orders hold beside a scene."""
+
+TRANSPARENCY = 0.9
+"""Share of wholly opaque pixels by which transparency is told from near-infrared."""
+
+USUAL = {
+    5: "blue, green, red, red edge and nir, 3,2,1,5",
+    6: "Landsat's without coastal and thermal ones, 3,2,1,4",
+    7: "Landsat 8's or 9's from B1, 4,3,2,5; if Landsat 4's to 7's, 3,2,1,4",
+    8: "PlanetScope's, 6,4,2,8",
+    10: "Sentinel-2's of 10 and 20 m, 3,2,1,7",
+    11: "Landsat 8's or 9's from B1, 4,3,2,5",
+    12: "Sentinel-2's from B01, 4,3,2,8",
+    13: "Sentinel-2's from B01, 4,3,2,8",
+}
+"""Usual meaning of so many bands: suggested, never taken."""
+
+
+class Raster(Reader):
+    """Any raster, and an archive or folder that holds just one."""
+
+    title = "a raster with several bands, whatever GDAL opens, also by its names (`/vsizip/a.zip/b.tif`, `NETCDF:…`)"
+    notes = (
+        "bands are found by description (or by variable in netCDF and Zarr), by colour, or by Landsat's and "
+        "Sentinel-2's band names. A name that occurs twice, or names that fit two satellites, are asked about. Four "
+        "bands without names are red, green, blue, nir or blue, green, red, nir: if land in the picture leaves no "
+        "doubt which, that is taken, with a note, and else `--bands rgbn` or `--bands bgrn` is asked for, once and for "
+        "all with `GEOCLOUD_BANDS`. Red, green and blue alone are masked too, less well, with a note"
+    )
+
+    def match(self, source: Source) -> bool:
+        """True for all single files; for an archive or folder with one raster, and for Zarr."""
+        if source.form in (Form.ARCHIVE, Form.FOLDER):
+            return _is_zarr(source.listing) or len(_rasters(source.listing)) == 1
+        return source.form is not Form.BUCKET
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """Archives and rasters; the caller leaves out those of a single band."""
+        if _is_zarr(listing):
+            yield Candidate("", PurePosixPath(listing.stem).stem, frozenset(listing.names), is_tree=True)
+            return
+        for name in listing.names:
+            lower = name.lower()
+            if lower.endswith(RASTER_SUFFIXES):
+                yield Candidate(name, name.rpartition("/")[2].rpartition(".")[0], frozenset((name,)), 1)
+            elif is_archive(PurePosixPath(name)):
+                rank = next((2 + i for i, suffix in enumerate(ARCHIVES) if lower.endswith(suffix)), 2)
+                stem = re.sub(r"\.SAFE$", "", archive_stem(name), flags=re.IGNORECASE)
+                yield Candidate(name, stem, frozenset((name,)), rank)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of a raster, by names and, for four bands without names, by pixels. Raises BandError."""
+        if source.form in (Form.ARCHIVE, Form.FOLDER) and not _is_zarr(source.listing):
+            (name,) = _rasters(source.listing)
+            recipe = raster_recipe(source.listing.path_of(name), PurePosixPath(name).stem, options)
+            bands = tuple(replace(band, label=source.listing.label(name)) for band in recipe.bands)
+            return replace(recipe, source=source.listing.source, bands=bands)
+        return raster_recipe(source.place, source.stem, options)
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The file itself, or the file that one of GDAL's names is about."""
+        if source.form is Form.FOLDER:
+            tree = list_tree(source.path)
+            return tuple(tree.path_of(name) for name in tree.names)
+        return (gdal.file_of(source.place) or source.place,) if source.form is Form.NAME else (source.place,)
+
+
+def _is_zarr(listing: Listing) -> bool:
+    return listing.stem.lower().endswith(".zarr") or bool(ZARR & set(listing.names))
+
+
+def _rasters(listing: Listing) -> list[str]:
+    """The rasters of an archive or folder, without PlanetScope's masks and copies that macOS adds."""
+    paths = [path for path in map(PurePosixPath, listing.names) if path.suffix.lower() in SUFFIXES]
+    return [str(path) for path in paths if "__MACOSX" not in path.parts and not USABLE.fullmatch(path.name)]
+
+
+def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
+    """The recipe of a raster on disk or at an address; ``usual`` are its bands if descriptions do not tell them.
+
+    Raises BandError if the bands cannot be told, SceneReadError.
+    """
+    name = ProductName.parse(stem)
+    with open_raster(path, path) as dataset:
+        if dataset.count == 0 and dataset.subdatasets:
+            return _of_variables(dataset, path, stem, options)
+        try:
+            look = _Look(dataset, path, stem, name, options)
+            indexes = band_numbers(options) or look.find(usual)
+            look.check(indexes)
+        except gdal.TROUBLE as error:
+            raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
+        scaled = any(pair != (1, 0) for pair in zip(dataset.scales, dataset.offsets, strict=True))
+    # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
+    units = {Level.L1: Units.LANDSAT_L1, Level.SR: Units.LANDSAT_L2}.get(name.level) if name.level else None
+    return SceneRecipe(
+        name=stem,
+        source=without_secrets(path),
+        bands=_sources(path, indexes),
+        units=Units.AUTO if scaled or units is None else units,
+        acquired=name.acquired,
+    )
+
+
+def _sources(path: str, indexes: Indexes) -> tuple[BandSource, ...]:
+    return tuple(BandSource(path, without_secrets(path), index) for index in indexes)
+
+
+def _of_variables(dataset: rasterio.DatasetReader, path: str, stem: str, options: ReadOptions) -> SceneRecipe:
+    """A file of a variable per band, as netCDF and Zarr have them. Raises BandError for other files."""
+    inside = list(dataset.subdatasets)
+    named = f"holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
+    if options.bands:
+        raise BandError(f"{path}: {named}; --bands tells the bands of one raster")
+    variables = [re.split(r"[:/]", name)[-1] for name in inside]
+    indexes = _by_words(variables, path) or _by_number(variables, path, stem, ProductName.parse(stem), options)
+    if indexes is None:
+        raise BandError(f"{path}: {named}")
+    chosen = [inside[index - 1] for index in indexes]
+    for name in chosen:
+        with open_raster(name, name) as variable:
+            if variable.count != 1:
+                raise BandError(f"{name}: {variable.count} layers (dates, as a rule), wanted one; take one out first")
+    bands = tuple(BandSource(name, without_secrets(name)) for name in chosen)
+    return SceneRecipe(name=stem, source=without_secrets(path), bands=bands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """An open raster whose bands are looked for."""
+
+    dataset: rasterio.DatasetReader
+    path: str
+    stem: str
+    name: ProductName
+    options: ReadOptions
+
+    @property
+    def units_too(self) -> str:
+        """The end of a message about bands if units must be given as well: 8 bits never tell them."""
+        silent = self.options.units is Units.AUTO and self.options.scale is None
+        silent = silent and all(scale == 1 for scale in self.dataset.scales)
+        eight = self.dataset.count > 0 and self.dataset.dtypes[0] == "uint8"
+        told = "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
+        return told if eight and silent else ""
+
+    def find(self, usual: Indexes | None) -> Indexes:
+        """Looks at descriptions, ``usual``, a user's order in letters, colours, and at last at the pixels."""
+        dataset, path = self.dataset, self.path
+        texts = _descriptions(dataset)
+        indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.name, self.options) or usual
+        if indexes:
+            return indexes
+        nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
+        order = self.options.bands if isinstance(self.options.bands, str) else ""
+        transparent = dataset.count == 4 and self._is_transparency(4)
+        if len(order) == dataset.count and not transparent:
+            return tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
+        if dataset.count == 4 and self._is_alpha(4) and not transparent:
+            raise BandError(
+                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 "
+                f"if it is that, or --bands 1,2,3 to go without{self.units_too}"
+            )
+        if indexes := _by_colour(dataset):
+            return indexes
+        if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
+            return self._by_pixels()
+        colours = zip(texts, dataset.colorinterp, strict=True)
+        known = ", ".join(f"{i} {text or colour.name}" for i, (text, colour) in enumerate(colours, 1))
+        if dataset.count < 4:
+            raise BandError(
+                f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
+                f"where there is no near-infrared, say --bands with the numbers of the other three{self.units_too}"
+            )
+        hint = f" (if they are {USUAL[dataset.count]}; check it)" if nameless and dataset.count in USUAL else ""
+        raise BandError(
+            f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
+            f"say --bands with their four numbers{hint}{self.units_too}"
+        )
+
+    def check(self, indexes: Indexes) -> None:
+        """Raises BandError for numbers of missing bands, and of bands that hold transparency."""
+        for index in indexes:
+            if not 1 <= index <= self.dataset.count:
+                raise BandError(f"{self.path}: no band {index}, it has {self.dataset.count}; bands are counted from 1")
+            if self._is_transparency(index):
+                rest = ",".join(str(i) for i in indexes if i != index)
+                raise BandError(
+                    f"{self.path}: band {index} is alpha (transparency), not light, and hides pixels by itself; "
+                    f"say --bands {rest} without it"
+                )
+
+    def _is_alpha(self, index: int) -> bool:
+        return bool(self.dataset.colorinterp[index - 1] == ColorInterp.alpha)
+
+    def _is_transparency(self, index: int) -> bool:
+        """True for a band that is marked alpha, and holds little but nothing and one other value.
+
+        The mark alone says little: GDAL puts it on the fourth of any four bands of 8 bits.
+        """
+        if not self._is_alpha(index):
+            return False
+        recipe = SceneRecipe(self.path, self.path, _sources(self.path, (index,)))
+        values = np.concatenate([piece[0] for piece in sample_scene(recipe)])
+        return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
+
+    def _by_pixels(self) -> Indexes:
+        """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError.
+
+        Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+        """
+        shown = without_secrets(self.path)
+        ratio = None if self.units_too else rise_of_first(SceneRecipe(shown, shown, _sources(self.path, RED_FIRST)))
+        if ratio is not None and not 1 / NO_DOUBT < ratio < NO_DOUBT:
+            first, order, other = (
+                ("first", "red, green, blue, nir", BLUE_FIRST)
+                if ratio > 1
+                else ("third", "blue, green, red, nir", RED_FIRST)
+            )
+            log.warning(
+                "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as "
+                "red does; if that is wrong, say --bands %s",
+                shown, order, first, max(ratio, 1 / ratio), ",".join(map(str, other)),
+            )  # fmt: skip
+            return RED_FIRST if ratio > 1 else BLUE_FIRST
+        raise BandError(
+            f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
+            f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
+            f"--bands bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
+            f"GEOCLOUD_BANDS=rgbn or GEOCLOUD_BANDS=bgrn{self.units_too}"
+        )
+
+
+def _descriptions(dataset: rasterio.DatasetReader) -> list[str]:
+    try:
+        return [text or "" for text in dataset.descriptions]
+    except UnicodeDecodeError:  # not in UTF-8: as good as none
+        return [""] * int(dataset.count)
+
+
+def _only(name: str, indexes: Sequence[int], path: str) -> int:
+    """The only band of a name. Raises BandError for several: two dates in one file, as a rule."""
+    if len(indexes) > 1:
+        shown = ", ".join(map(str, indexes))
+        raise BandError(
+            f"{path}: {name} occurs {len(indexes)} times (bands {shown}); say --bands with the numbers of red, green, "
+            "blue and near-infrared that belong together"
+        )
+    return indexes[0]
+
+
+def _by_words(descriptions: Sequence[str], path: str) -> Indexes | None:
+    """Descriptions that are a band's name, then those that hold one. Raises BandError for a name that occurs twice."""
+    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in descriptions]
+    exact: dict[str, list[int]] = {}
+    holding: dict[str, list[int]] = {}
+    for index, text in enumerate(texts, 1):
+        exact.setdefault(text, []).append(index)
+        tokens = set(re.findall(r"[a-z]+\d*[a-z]?|\d+", text))
+        if not {"edge", "rededge"} & tokens:
+            for token in tokens:
+                holding.setdefault(token, []).append(index)
+    chosen: list[int] = []
+    for band in BANDS:
+        words = NIR_WORDS if band == "nir" else (band,)
+        places = [names[word] for word in words for names in (exact, holding) if word in names]
+        if places:
+            chosen.append(_only(repr(band), places[0], path) if len(places) else 0)
+    alone = len(descriptions) == 3 and len(chosen) == 3
+    return tuple(chosen) if len(chosen) == 4 or alone else None
+
+
+def _by_number(
+    descriptions: Sequence[str], path: str, stem: str, name: ProductName, options: ReadOptions
+) -> Indexes | None:
+    """Landsat's and Sentinel-2's band names, told apart by what the user or the file's name says, or by the bands.
+
+    Raises BandError for names that fit both, or occur twice.
+    """
+    numbers: dict[str, list[int]] = {}
+    padded = False
+    for index, text in enumerate(descriptions, 1):
+        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
+        if parts := re.search(form, text, re.IGNORECASE):
+            numbers.setdefault(parts[2].upper(), []).append(index)
+            padded |= bool(parts[1])
+    present = set(numbers)
+    if name.is_mss and present:
+        raise BandError(f"{path}: {NO_BLUE}")
+    wanted = _numbers_of(present, path, stem, name, options.units, padded)
+    if wanted is None or (missing := [n for n in wanted if n not in present]) == wanted:
+        return None
+    if missing:
+        lacking = [f"{band} (B{n})" for band, n in zip(BANDS, wanted, strict=True) if n in missing]
+        present_names = ", ".join(f"B{n}" for n in numbers)
+        raise BandError(
+            f"{path}: no {' and no '.join(lacking)}; found {present_names}; say --bands with the numbers of red, "
+            "green, blue and near-infrared if they have other names"
+        )
+    return tuple(_only(f"B{n}", numbers[n], path) for n in wanted)
+
+
+def _numbers_of(
+    present: set[str], path: str, stem: str, name: ProductName, units: Units, padded: bool
+) -> list[str] | None:
+    """Names of red, green, blue and nir without their B; None if too few bands are named so."""
+    if name.satellite is not None and present:
+        return [str(n) for n in (OLI if name.satellite >= 8 else TM)]
+    if not {"2", "3", "4"} <= present:
+        return None
+    near = "8" if "8" in present else "8A"
+    landsat = units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
+    whole_landsat = {str(n) for n in range(1, 12)} <= present and not {"8A", "12"} & present
+    if not landsat and (
+        units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4)
+        or SENTINEL2_NAME.search(stem)
+        or {"8A", "12"} & present
+        or ("8" in present and ("5" not in present or padded))
+    ):
+        return ["4", "3", "2", near]
+    if not landsat and {"5", "8"} <= present and not whole_landsat:
+        raise BandError(
+            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Sentinel-2's, of which B8 is "
+            "near-infrared, or Landsat's, of which B5 is; say --units sentinel2 or --units landsat-l2 (or landsat-l1), "
+            "or --bands with the numbers of red, green, blue and near-infrared"
+        )
+    if "5" not in present:
+        return None
+    if "1" in present and not present & {"9", "10", "11"}:
+        raise BandError(
+            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Landsat 4-7's or 8-9's; "
+            "say --bands with the numbers of red, green, blue and near-infrared"
+        )
+    return [str(n) for n in OLI]
+
+
+def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
+    """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left, if any."""
+    colours: dict[str, int] = {}
+    rest = []
+    for index, colour in enumerate(dataset.colorinterp, 1):
+        if colour.name in BANDS:
+            colours.setdefault(colour.name, index)
+        elif colour != ColorInterp.alpha:
+            rest.append(index)
+    if "nir" not in colours and len(rest) == 1:
+        colours["nir"] = rest[0]
+    if not all(band in colours for band in BANDS[:3]) or ("nir" not in colours and rest):
+        return None
+    return tuple(colours[band] for band in BANDS if band in colours)

@@ -1,0 +1,62 @@
+"""Which of four bands without names is red and which is blue, where pixels leave no doubt.
+
+Stacks of four are red, green, blue, nir, or blue, green, red, nir. From plants to bare soil red rises more than blue
+does, whether the air is in the picture (it adds to blue and takes contrast from it) or was corrected for. Clouds, snow
+and water tell nothing: there the two rise alike, and blue more where too much air was taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.readers.base import SceneRecipe, sample_pixels
+from geocloud.readers.stack import BandStack
+
+LAND = 1.6
+"""Pixels whose near-infrared is so many times their green are plants or soil."""
+
+NO_DOUBT = 1.75
+"""Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of
+them the wrong band's rise is at most 1.56 times the right one's; a third of the scenes and half of the crops are told
+(``benchmarks/order.py``)."""
+
+FEWEST = 300, 0.05
+"""Pixels of land, and the share of all pixels, without which nothing is told."""
+
+RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
+"""Numbers of red, green, blue and nir in the two orders."""
+
+
+def rise_of_first(recipe: SceneRecipe) -> float | None:
+    """Contrast ratio over land between a scene's first and third band, see `compare_rises`.
+
+    Looks at small windows all over the scene. Raises SceneError.
+    """
+    return compare_rises(np.concatenate(list(sample_scene(recipe)), 1))
+
+
+def compare_rises(pixels: NDArray[np.generic]) -> float | None:
+    """Contrast ratio between the first and the third of four bands: their 5 to 75 percentile ranges over land.
+
+    ``pixels`` ``(4, n)``, in any units that all bands share, nir the last. None where there is too little land.
+    """
+    first, green, third, nir = pixels.astype("float64")
+    land = nir > LAND * np.maximum(green, 0)
+    if np.count_nonzero(land) < max(FEWEST[0], FEWEST[1] * land.size):
+        return None
+    noise = 0.02 * float(np.median(green[land]))
+    rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
+    return rises[0] / rises[1] if min(rises) > 0 else None
+
+
+def sample_scene(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
+    """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
+    stack = BandStack(recipe)
+    try:
+        for pixels, _ in sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill)):
+            yield pixels
+    finally:
+        stack.close()

@@ -1,0 +1,164 @@
+"""PlanetScope scenes: told by their file names, and by two files beside them, coefficients and the usable data mask.
+
+PlanetScope Product Specifications, https://docs.planet.com/data/imagery/planetscope/: AnalyticMS is radiance, of which
+``reflectanceCoefficient`` makes top-of-atmosphere reflectance; AnalyticMS_SR is surface reflectance × 10 000; in both 0
+is no data. Band 8 of UDM2 is the older unusable data mask, whose lowest bit is set where there is no image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geocloud.bands import Conversion, Units
+from geocloud.errors import SceneReadError, UnitsError
+from geocloud.readers.archive import Listing, local_name, on_disk, parse_xml
+from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe
+from geocloud.readers.geotiff import USABLE, raster_recipe
+from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
+
+NAME = re.compile(
+    r"(?P<scene>(?P<date>\d{8})_(?P<time>\d{6})?.*?)_(?:AnalyticMS|analytic_(?=[48]b))(?P<rest>(?:_SR|_?8b|_?4b)*)"
+    r"(?P<more>_.*)?",
+    re.IGNORECASE,
+)
+BANDS = {4: (3, 2, 1, 4), 8: (6, 4, 2, 8)}
+"""Numbers of red, green, blue and nir: blue, green, red, nir; or coastal blue, blue, green I, green, yellow, red, red
+edge, nir."""
+
+SURFACE = Conversion.uniform(1e-4)
+UNUSABLE, NO_IMAGE = 8, 1
+"""The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanetName:
+    """Facts in the name of an analytic product."""
+
+    scene: str
+    """Beginning of the names of all its files."""
+    count: int
+    """4 or 8 bands."""
+    surface: bool
+    """Surface reflectance; else radiance."""
+    acquired: datetime | None
+
+    @classmethod
+    def parse(cls, stem: str) -> PlanetName | None:
+        """None for other names."""
+        parts = NAME.fullmatch(stem)
+        if not parts:
+            return None
+        try:
+            text = f"{parts['date']}{parts['time'] or '000000'}"
+            acquired = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            acquired = None
+        words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
+        return cls(parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired)
+
+
+class Planet(Reader):
+    """PlanetScope's analytic products."""
+
+    title = "a PlanetScope scene (`…_AnalyticMS_SR….tif`, `…_AnalyticMS….tif`), of four bands or eight"
+    notes = (
+        "surface reflectance; radiance with the `…_metadata.xml` beside it, which holds the coefficients. Pixels that "
+        "a `…_udm2….tif` beside it marks as having no image are no data; its clouds and doubts are not used"
+    )
+
+    def match(self, source: Source) -> bool:
+        """True for a raster of such a name and of as many bands as it says."""
+        name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None
+        try:
+            return name is not None and count_bands(source.place) == name.count
+        except SceneReadError:
+            return False
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """Claims the masks beside scenes, which are rasters of several bands, but no scenes."""
+        if files := frozenset(name for name in listing.names if USABLE.fullmatch(name)):
+            yield Candidate("", "", files, is_scene=False)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """With the units of the product and its usable data mask. Raises SceneReadError."""
+        name = PlanetName.parse(source.stem)
+        assert name is not None
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.count])
+        recipe = replace(recipe, fill=0, acquired=name.acquired)
+        mask = _udm2(source, name)
+        if mask:
+            recipe = replace(recipe, mask=MaskSource(str(mask), UNUSABLE, NO_IMAGE))
+        try:
+            conversion = SURFACE if name.surface else _coefficients(source, name, [b.index for b in recipe.bands])
+        except UnitsError as error:
+            return replace(recipe, unknown=str(error))
+        return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The scene, its coefficients and its mask."""
+        name = PlanetName.parse(source.stem)
+        assert name is not None
+        beside = [_metadata(source, name), _udm2(source, name)]
+        return (source.place, *(str(file) for file in beside if file is not None))
+
+
+def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conversion:
+    """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
+    file = _metadata(source, name)
+    if file is None:
+        raise UnitsError(
+            f"{source.place}: radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
+            "it; put it there, or say --scale and --offset"
+        )
+    coefficients = read_coefficients(file)
+    lacking = [number for number in numbers if number not in coefficients]
+    if lacking:
+        raise UnitsError(f"{file}: no reflectanceCoefficient of band {lacking[0]}; fetch the file again")
+    return Conversion.of([coefficients[number] for number in numbers])
+
+
+def read_coefficients(path: Path) -> dict[int, float]:
+    """Band number → reflectance coefficient. Raises SceneReadError for anything else, or if it has a DOCTYPE."""
+    text = on_disk(path.parent, (path.name,)).read_text(path.name)
+    values: dict[int, float] = {}
+    number = ""
+    try:
+        for element in parse_xml(text, str(path), "PlanetScope").iter():
+            if local_name(element) == "bandNumber":
+                number = (element.text or "").strip()
+            elif local_name(element) == "reflectanceCoefficient":
+                values[int(number)] = float(element.text or "")
+    except ValueError as error:
+        raise SceneReadError(f"{path}: cannot be read as PlanetScope metadata ({error})") from error
+    return values
+
+
+def _metadata(source: Source, name: PlanetName) -> Path | None:
+    """The coefficients' file: of this product's own number of bands, though both kinds may be beside."""
+    for file in _named(source, name, "metadata", (".xml",)):
+        other = PlanetName.parse(re.sub(r"_metadata", "", file.stem, flags=re.IGNORECASE))
+        if other and (other.count, other.surface) == (name.count, False):
+            return file
+    return None
+
+
+def _udm2(source: Source, name: PlanetName) -> Path | None:
+    """The mask: clipped if the scene is."""
+    clipped = "clip" in source.stem.lower()
+    masks = _named(source, name, "udm2", (".tif", ".tiff"))
+    return next((file for file in masks if ("clip" in file.stem.lower()) == clipped), None)
+
+
+def _named(source: Source, name: PlanetName, word: str, endings: tuple[str, ...]) -> list[Path]:
+    """Files of the same scene beside it, of which the name holds a word, in order."""
+    if source.form is not Form.FILE:
+        return []
+    scene = name.scene.lower()
+    names = [
+        file for file in source.listing.names if file.lower().startswith(f"{scene}_") and file.lower().endswith(endings)
+    ]
+    return [source.path.parent / file for file in names if word in file.lower()[len(scene) :]]

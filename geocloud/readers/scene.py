@@ -1,0 +1,269 @@
+"""A scene on rasters that GDAL opens: what every recipe turns into."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+
+import numpy as np
+from affine import Affine
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from rasterio.coords import BoundingBox
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from geocloud.bands import Conversion, Units
+from geocloud.errors import GridError, SceneReadError, UnitsError
+from geocloud.grid import GeoBox
+from geocloud.io.gdal import TROUBLE
+from geocloud.readers.base import (
+    Observed,
+    Raw,
+    ReadOptions,
+    Reflectance,
+    Sample,
+    SceneRecipe,
+    Valid,
+    sample_pixels,
+)
+from geocloud.readers.stack import BandStack
+from geocloud.readers.units import resolve
+
+log = logging.getLogger(__name__)
+
+FINEST, COARSEST = 3.0, 100.0
+"""Metres of a pixel's side beyond which a note is due."""
+
+WIDEST = 2**17
+"""Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
+
+
+SAMPLED = 4
+"""Lowest resolution at which values are sampled, see `Scene.coarsest`: blocks of JPEG 2000 take long to decode."""
+
+MIXED = 2
+"""Pixels by which no data shows through in what is around it at a lower resolution."""
+
+
+class RasterScene:
+    """A scene whose bands are bands of rasters. Open it with a recipe, close it, or use it as a context manager.
+
+    ``need_units=False`` opens what nothing tells the units of, too: ``units`` is then AUTO, ``conversion`` leaves
+    values as they are, and ``problem`` says why. Raises SceneError.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
+        options = options or ReadOptions()
+        self.recipe, self._stack = recipe, BandStack(recipe)
+        try:
+            self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
+            self.sun_elevation, self.sun_azimuth = recipe.sun_elevation, recipe.sun_azimuth
+            if options.sun_elevation is not None:
+                self.sun_elevation = options.sun_elevation
+            self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
+            self.dtype = self._stack.dtype
+            self.south_up = _is_south_up(self._stack.grid)
+            self.grid, self._left, self._top = self._stack.grid, 0, 0
+            if self.south_up:
+                self.grid = self.grid.flip()
+            self._note_place()
+            if options.extent is not None:
+                self._crop(options.extent)
+            self._check_width()
+            self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
+            try:
+                self.units, self.conversion = resolve(
+                    recipe, options, self.dtype, self._stack.conversion, lambda: self.sample
+                )
+            except UnitsError as error:
+                if need_units:
+                    raise
+                self.problem = str(error)
+            # A scale that a user gives does not change the fill of Landsat's values.
+            landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
+            if self._fill is None and landsat and "int" in self.dtype:
+                self._fill = 0
+        except BaseException:
+            self.close()
+            raise
+
+    units: Units
+    conversion: Conversion
+    grid: GeoBox
+    south_up: bool
+    """True if the file is stored from south to north: its rows come in reverse order."""
+
+    @property
+    def crs(self) -> CRS | None:
+        """The coordinate reference system, where there is one."""
+        return self.grid.crs
+
+    @property
+    def transform(self) -> Affine:
+        """From column and row to coordinates of the CRS."""
+        return self.grid.transform
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.grid.shape
+
+    @property
+    def bounds(self) -> BoundingBox:
+        """Left, bottom, right and top of the grid in the CRS."""
+        return self.grid.bounds
+
+    @cached_property
+    def sample(self) -> Sample:
+        """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
+        pixels, share = self._look(self.coarsest(SAMPLED))
+        if not pixels.size:
+            pixels, share = self._look(1)
+        if not pixels.size:
+            return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
+        inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
+        pixels = pixels[:, inside] if inside.any() and not inside.all() else pixels
+        # Sorted as they are on disk: of floats without an order percentiles take twice as long.
+        low, middle, high = np.percentile(
+            np.sort(pixels, 1).astype("float64"), (0.1, 50, 99.9), 1, overwrite_input=True
+        )
+        observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
+        return Sample(observed, share)
+
+    def read(self, window: Window | None = None) -> tuple[Reflectance, Valid]:
+        """See `Scene.read`; the whole scene where no window is given."""
+        raw = self.read_raw(self.grid.whole if window is None else window)
+        reflectance = np.empty((4, *raw.valid.shape), "float32")
+        raw.reflectance(slice(None), reflectance)
+        return reflectance, raw.valid
+
+    def read_raw(self, window: Window, level: int = 1) -> Raw:
+        """See `Scene.read_raw`."""
+        if level == 1:
+            return self._raw(window)
+        raw = self._raw(window, (int(window.height) // level, int(window.width) // level))
+        values = raw.values.repeat(level, 1).repeat(level, 2)
+        return Raw(values, raw.valid.repeat(level, 0).repeat(level, 1), raw.conversion)
+
+    def coarsest(self, most: int) -> int:
+        """See `Scene.coarsest`."""
+        edges = (self._left, self._top, *self.grid.shape)
+        return max(level for level in self._stack.levels if level <= most and not any(n % level for n in edges))
+
+    def shrink(self, side: int) -> Reflectance:
+        """The scene at a fraction of its size, no side longer than ``side``: reflectance ``(4, h, w)``, NaN: no data.
+
+        Each pixel is the mean of up to four of the scene's (or of its overviews'); memory depends on ``side`` alone.
+        """
+        height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
+        more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
+        raw = self._raw(self.grid.whole, (more * height, more * width))
+        fine = np.empty((4, *raw.valid.shape), "float32")
+        raw.reflectance(slice(None), fine)
+        parts = fine.reshape(4, height, more, width, more)
+        known = np.isfinite(parts).sum((2, 4))
+        means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
+        return means.astype("float32", copy=False)
+
+    def _repr_html_(self) -> str:
+        """A picture and the facts, for a notebook."""
+        from geocloud import picture
+
+        size = self.grid.pixel_size
+        facts = {
+            "kind": self.recipe.kind,
+            "size": f"{self.grid.height} rows, {self.grid.width} columns",
+            "pixel": f"{size[0]:g} m × {size[1]:g} m" if size else "unknown",
+            "CRS": self.crs.to_string() if self.crs else "none",
+            "acquired": f"{self.acquired:%Y-%m-%d %H:%M} UTC" if self.acquired else "unknown",
+            "sun": "unknown" if self.sun_elevation is None else f"{self.sun_elevation:.1f}° above the horizon",
+            "units": str(self.units),
+        }
+        try:
+            pixels = picture.render(self.shrink(picture.SIDE))
+        except (SceneReadError, *TROUBLE):  # closed, or gone since
+            pixels = None
+        return picture.as_html(self.name, facts, pixels)
+
+    def close(self) -> None:
+        """Closes the rasters."""
+        self._stack.close()
+
+    def __enter__(self) -> RasterScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _look(self, level: int) -> tuple[NDArray[np.generic], float]:
+        """Values ``(band, n)`` of valid pixels of a resolution, see `sample`, and the share of them in the windows."""
+
+        def read(window: Window) -> tuple[NDArray[np.generic], Valid]:
+            values, valid = self._values(window, (int(window.height) // level, int(window.width) // level))
+            if level > 1:  # pixels near those without data are mixed with them
+                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
+                valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
+            return values, valid
+
+        seen, sizes = map(list, zip(*sample_pixels(self.grid, read, level), strict=True))
+        share = sum(pixels.shape[1] for pixels in seen) / sum(sizes)
+        first = 0
+        while not any(pixels.size for pixels in seen) and first < self.grid.height:
+            rows = min(256 * level, self.grid.height - first)
+            values, valid = read(Window(0, first, self.grid.width, rows))
+            seen.append(values[:, valid])
+            first += rows
+        return np.concatenate(seen, 1), share
+
+    def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
+        return Raw(*self._values(window, shape), self.conversion)
+
+    def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+        col, row = window.col_off + self._left, window.row_off + self._top
+        if not self.south_up:
+            return self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
+        row = self._stack.grid.height - row - window.height
+        values, valid = self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
+        return values[:, ::-1], valid[::-1]
+
+    def _crop(self, extent: tuple[float, float, float, float]) -> None:
+        part = self.grid.window(extent)
+        if part is None:
+            raise GridError(
+                f"{self.recipe.source}: nothing of it lies in the extent {extent}; give left,bottom,right,top in the "
+                f"scene's CRS ({self.grid.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in self.grid.bounds)}"
+            )
+        self._left, self._top, self.grid = int(part.col_off), int(part.row_off), self.grid.crop(part)
+
+    def _check_width(self) -> None:
+        if self.grid.width > WIDEST:
+            raise GridError(
+                f"{self.recipe.source}: {self.grid.width} pixels wide, too wide to be masked at once; "
+                f"wanted at most {WIDEST}: give an --extent"
+            )
+
+    def _note_place(self) -> None:
+        """Says what a user should know of where the scene is, or is not."""
+        label, roughly = self.recipe.bands[0].label, self._stack.roughly_placed
+        if self.grid.crs is None and self.grid.transform.is_identity and roughly:
+            log.warning(
+                "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
+                label, roughly,
+            )  # fmt: skip
+        if self.bands == 3:
+            log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", self.recipe.source)
+        size = self.grid.pixel_size
+        if size and not FINEST <= max(size) <= COARSEST:
+            log.warning(
+                "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them", label, max(size)
+            )
+
+
+def _is_south_up(grid: GeoBox) -> bool:
+    """True for rows from south to north. Without CRS and origin the rows of an image count downwards."""
+    t = grid.transform
+    placed = grid.crs is not None or (t.c, t.f) != (0, 0)
+    return placed and t.e > 0 and t.a > 0 and t.b == t.d == 0

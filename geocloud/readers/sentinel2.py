@@ -1,0 +1,435 @@
+"""Sentinel-2 products as ESA gives them: a folder ….SAFE, or an archive of one, Level-1C and Level-2A.
+
+Their metadata tell what the values mean. Names changed in December 2016; both kinds are read, and a product from before
+may hold several granules.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geocloud.bands import BANDS, Conversion, Units
+from geocloud.errors import BandError, SceneReadError
+from geocloud.readers.archive import Listing, list_bucket, list_tree, local_name, parse_xml
+from geocloud.readers.bandfiles import band_numbers, shorten
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.source import Candidate, Form, Reader, Source
+
+log = logging.getLogger(__name__)
+
+PRODUCT_ID = re.compile(
+    r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}"
+    r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?",
+    re.IGNORECASE,
+)
+FOLDER = re.compile(r"(?P<name>.+)\.SAFE", re.IGNORECASE)
+PRODUCT_FILE = re.compile(r"(?:MTD_MSIL(?:1C|2A)|S2[A-D]_(?:OPER|USER)_MTD_SAFL(?:1C|2A)\w*)\.xml", re.IGNORECASE)
+TILE_FILE = re.compile(r"(?:MTD_TL|S2[A-D]_(?:OPER|USER)_MTD_L(?:1C|2A)_\w+)\.xml", re.IGNORECASE)
+BAND_FILE = re.compile(r"(?!MSK_)(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A))(?:_(?P<size>[1-6]0)m)?\.jp2", re.IGNORECASE)
+TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
+
+WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B04", "B03", "B02", "B8A"))}
+"""Pixel size in metres → red, green, blue and nir."""
+
+GRANULES = "GRANULE"
+ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
+"""Folders whose rasters are named like bands and are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granule:
+    """One tile of a product."""
+
+    folder: str
+    """Its folder below GRANULE."""
+    bands: dict[str, dict[str, str]]
+    """Pixel size (10, 20, 60 metres) → band → name in the listing."""
+    metadata: str | None
+    """Its metadata file's name."""
+
+    @property
+    def tile(self) -> str:
+        """T32TQM, or the folder's name if that tells none."""
+        names = [name.replace("/", "_") for files in self.bands.values() for name in files.values()]
+        parts = TILE.search(self.folder) or next(filter(None, map(TILE.search, names)), None)
+        return parts[1].upper() if parts else self.folder
+
+    def choose(self, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]] | None:
+        """Names of the wanted bands and their files, of the finest size that holds them all."""
+        for size, usual in WANTED.items():
+            bands = [f"B{number:02}" for number in numbers] if numbers else list(usual)
+            files = self.bands.get(size, {})
+            if set(bands) <= set(files):
+                return bands, [files[band] for band in bands]
+        return None
+
+
+class Sentinel2(Reader):
+    """ESA's SAFE products."""
+
+    title = "a Sentinel-2 product, `….SAFE`, as folder or archive, or a part of it (`MTD_MSIL1C.xml`, one band's JP2)"
+    notes = (
+        "Level-1C and Level-2A, names from before and after December 2016; B04, B03, B02, B08 at 10 m, or else "
+        "B8A at 20 m; quantification and offsets by the product's metadata. A folder around one product stands for it. "
+        "Of an old product with several granules, name the folder of one"
+    )
+    product_ids = (PRODUCT_ID.pattern,)
+
+    def match(self, source: Source) -> bool:
+        """True for a product, a part of one, and a folder or archive around one."""
+        match source.form:
+            case Form.FILE | Form.FOLDER:
+                return _locate(source) is not None
+            case Form.ARCHIVE:
+                return bool(find_packed(source.listing.names))
+            case Form.BUCKET:
+                return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
+            case _:
+                return False
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """The product of which this is the folder, or each of its granules if it has several."""
+        if not is_product(listing.stem, (*listing.names, *listing.folders)):
+            return
+        files, name = frozenset(listing.names), _name(listing)
+        granules: list[Granule] = []
+        if listing.folders:
+            try:
+                granules = find_granules(list_tree(Path(listing.source)).names)
+            except SceneReadError:
+                log.debug("%s: masking reports it", listing.source)
+        if len(granules) < 2:
+            yield Candidate("", name, files, is_tree=True)
+        else:
+            for granule in granules:
+                yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of the product, or of the granule that a path in it picks. Raises BandError, SceneReadError."""
+        listing, member = self._listing(source)
+        return safe_recipe(
+            source.listing.source if source.form is Form.ARCHIVE else source.place, listing, options, member
+        )
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """Bands and metadata of the product, or of its granule; of an archive itself."""
+        if source.form is Form.ARCHIVE:
+            return (source.place,)
+        listing, member = self._listing(source)
+        granules = find_granules(listing.names)
+        names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+        for granule in [g for g in granules if g.folder == member] or granules:
+            names += [name for files in granule.bands.values() for name in files.values()]
+            names += [granule.metadata] if granule.metadata else []
+        return tuple(listing.path_of(name) for name in sorted(names))
+
+    def _listing(self, source: Source) -> tuple[Listing, str]:
+        """All files of the product, and the granule that a path in it picks, if any."""
+        if source.form is Form.BUCKET:
+            return list_bucket(source.place, below=True), ""
+        if source.form is Form.ARCHIVE:
+            roots = find_packed(source.listing.names)
+            if len(roots) > 1:
+                raise BandError(
+                    f"{source.listing.source}: {len(roots)} Sentinel-2 products in one archive ({shorten(roots)}); "
+                    "unpack it and name one"
+                )
+            return source.listing.below(roots[0]), ""
+        root = _locate(source)
+        assert root is not None
+        within = source.path.absolute()
+        parts = within.relative_to(root.absolute()).parts if within.is_relative_to(root.absolute()) else ()
+        return list_tree(root), parts[1] if len(parts) > 1 else ""
+
+
+def is_product(folder: str, names: Iterable[str]) -> bool:
+    """True for a product's folder, complete or not, by its name and the names of what is in it."""
+    names = tuple(names)
+    if any(PRODUCT_FILE.fullmatch(name) for name in names):
+        return True
+    return bool(FOLDER.fullmatch(folder)) and (folder.upper().startswith("S2") or GRANULES in names)
+
+
+def _locate(source: Source) -> Path | None:
+    """The folder of the product that a source is, is part of, or holds as its only one."""
+    root = find_root(source.path)
+    if root and source.form is Form.FILE:
+        raster = source.path.suffix.lower() in (".jp2", ".tif", ".tiff") and not BAND_FILE.fullmatch(source.path.name)
+        return None if raster and source.has_many_bands else root  # the true-colour image is a raster of its own
+    if root or source.form is Form.FILE:
+        return root
+    below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
+    rasters = any(name.lower().endswith((".tif", ".tiff", ".jp2")) for name in source.listing.names)
+    return below[0] if len(below) == 1 and not rasters else None
+
+
+def find_root(path: Path) -> Path | None:
+    """The folder of the product that a folder or file is or belongs to, None outside products.
+
+    That is the folder itself, everything at and below its GRANULE, and its metadata and bands.
+    """
+    if path.is_dir() and _is_root(path):
+        return path
+    here = path.absolute()
+    for folder in (here, *here.parents):
+        if folder.name == GRANULES:
+            return folder.parent if _is_root(folder.parent) else None
+    known = PRODUCT_FILE.fullmatch(path.name) or BAND_FILE.fullmatch(path.name) or path.name.lower() == "manifest.safe"
+    return path.parent if known and path.is_file() and _is_root(path.parent) else None
+
+
+def _is_root(folder: Path) -> bool:
+    try:
+        return is_product(folder.absolute().name, (entry.name for entry in folder.iterdir()))
+    except OSError:
+        return False
+
+
+def find_packed(names: Sequence[str]) -> list[str]:
+    """The folders of products in an archive, by their paths in it; ``""`` for one without a folder of its own."""
+    roots = set()
+    for name in names:
+        *folders, base = name.split("/")
+        if "__MACOSX" in folders:
+            continue
+        if PRODUCT_FILE.fullmatch(base):
+            roots.add("/".join(folders))
+        for depth, folder in enumerate(folders, 1):
+            if FOLDER.fullmatch(folder) and is_product(folder, folders[depth : depth + 1]):
+                roots.add("/".join(folders[:depth]))
+    return sorted(roots)
+
+
+def find_granules(names: Iterable[str]) -> list[Granule]:
+    """The granules of a product, by the names of its files. Bands without a size, of Level-1C, count as 10 m."""
+    bands: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    metadata: dict[str, str] = {}
+    for name in names:
+        *folders, base = name.split("/")
+        if ASIDE & {folder.upper() for folder in folders}:
+            continue
+        granule = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
+        if parts := BAND_FILE.fullmatch(base):
+            bands[granule][parts["size"] or "10"].setdefault(parts["band"].upper(), name)
+        elif TILE_FILE.fullmatch(base):
+            metadata.setdefault(granule, name)
+    folders = sorted({*bands, *metadata})
+    return [
+        Granule(folder, dict(bands.get(folder, {})), metadata.get(folder))
+        for folder in folders
+        if folder or len(folders) == 1
+    ]
+
+
+def safe_recipe(source: str, listing: Listing, options: ReadOptions, member: str = "") -> SceneRecipe:
+    """The recipe of the product in a listing, and of its granule ``member`` if it has several.
+
+    Raises BandError for missing bands, and if several granules may be meant; SceneReadError for missing and damaged
+    metadata.
+    """
+    granules = find_granules(listing.names)
+    granule = _choose(source, granules, member)
+    numbers = band_numbers(options)
+    chosen = granule.choose(numbers)
+    if chosen is None:
+        wanted = [f"B{number:02}" for number in numbers] if numbers else WANTED["10"]
+        bands = granule.bands.get("10", {})
+        missing = [f"{band} ({name})" for band, name in zip(BANDS, wanted, strict=False) if name not in bands]
+        raise BandError(
+            f"{source}: no {' and no '.join(missing)} at 10 m; found {', '.join(sorted(bands)) or 'no band'}; "
+            "fetch the product whole"
+        )
+    mtd = _product_metadata(source, listing, options)
+    tile = _parse(listing, granule.metadata, TILES) if granule.metadata else None
+    units, conversion = _units(mtd, chosen[0])
+    name = _name(listing)
+    return SceneRecipe(
+        name=name if len(granules) == 1 else f"{name}_{granule.tile}",
+        source=source,
+        bands=tuple(BandSource(listing.path_of(file), listing.label(file)) for file in chosen[1]),
+        units=units,
+        conversion=conversion,
+        fill=0,
+        acquired=(mtd.acquired if mtd else None) or (tile.acquired if tile else None),
+        sun_elevation=tile.sun_elevation if tile else None,
+        sun_azimuth=tile.sun_azimuth if tile else None,
+        kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
+    )
+
+
+def _choose(source: str, granules: list[Granule], member: str) -> Granule:
+    named = [granule for granule in granules if granule.folder == member]
+    if not named and not granules:
+        raise BandError(f"{source}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
+    if not named and len(granules) > 1:
+        tiles = shorten(sorted(granule.tile for granule in granules), 12)
+        raise BandError(
+            f"{source}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one, below GRANULE"
+        )
+    return (named or granules)[0]
+
+
+def _name(listing: Listing) -> str:
+    parts = FOLDER.fullmatch(listing.stem)
+    return parts["name"] if parts else listing.stem
+
+
+def _units(mtd: Mtd | None, bands: Sequence[str]) -> tuple[Units, Conversion | None]:
+    """Units from the metadata; from baseline 04.00 on they are unknown if there is no offset."""
+    if mtd is None:
+        return Units.AUTO, None
+    if not mtd.has_offsets and (mtd.baseline or 0) >= 4:
+        log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, mtd.baseline)
+        return Units.AUTO, None
+    return Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2, mtd.conversion(bands)
+
+
+# Metadata: of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) and of a tile (MTD_TL.xml).
+
+BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Bands in the order of their ``band_id``."""
+
+LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
+TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")
+"""Root elements, of products and of tiles."""
+
+QUANTIFICATION = {
+    "L1C": ("QUANTIFICATION_VALUE",),
+    "L2A": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),  # of old products
+}
+OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
+
+
+def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd | None:
+    names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+    if len(names) > 1:
+        raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
+    if not names and options.units is Units.AUTO and options.scale is None:
+        raise SceneReadError(
+            f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
+            "fetch the product whole, or say --units"
+        )
+    return _parse(listing, names[0], tuple(LEVELS)) if names else None
+
+
+def _parse(listing: Listing, name: str, roots: tuple[str, ...]) -> Mtd:
+    mtd = parse_mtd(listing.read_text(name), listing.label(name))
+    if mtd.root not in roots:
+        raise SceneReadError(f"{mtd.label}: holds {mtd.root}, wanted {' or '.join(roots)}")
+    return mtd
+
+
+@dataclass(frozen=True, slots=True)
+class Mtd:
+    """Values of one metadata file."""
+
+    label: str
+    """The file, for messages."""
+    root: str
+    """Name of the outermost element."""
+    texts: dict[str, str]
+    """Element, and parent/element → text, of several the first."""
+    offsets: dict[tuple[str, str], str]
+    """Element and its ``band_id`` → text."""
+
+    @property
+    def level(self) -> str:
+        """L1C or L2A. Raises SceneReadError for a tile's metadata, which do not tell."""
+        if self.root not in LEVELS:
+            raise SceneReadError(f"{self.label}: metadata of a tile, wanted a product's")
+        return LEVELS[self.root]
+
+    @property
+    def baseline(self) -> float | None:
+        """The processing baseline, 5.09 for N0509."""
+        return self._number("PROCESSING_BASELINE")
+
+    @property
+    def acquired(self) -> datetime | None:
+        """The product's start or the tile's sensing time, UTC."""
+        text = self.texts.get("PRODUCT_START_TIME") or self.texts.get("SENSING_TIME") or ""
+        try:
+            acquired = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return acquired if acquired.tzinfo else acquired.replace(tzinfo=UTC)
+
+    @property
+    def sun_elevation(self) -> float | None:
+        """Degrees above the horizon in the middle of a tile; reflectance holds it already."""
+        zenith = self._number("Mean_Sun_Angle/ZENITH_ANGLE")
+        return 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None
+
+    @property
+    def sun_azimuth(self) -> float | None:
+        """Degrees clockwise from north in the middle of a tile."""
+        azimuth = self._number("Mean_Sun_Angle/AZIMUTH_ANGLE")
+        return None if azimuth is None else azimuth % 360
+
+    @property
+    def has_offsets(self) -> bool:
+        """True from baseline 04.00 on: values are shifted, so that dark pixels are not cut off."""
+        return any(element == OFFSET[self.level] for element, _ in self.offsets)
+
+    def conversion(self, bands: Sequence[str]) -> Conversion:
+        """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
+
+        Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
+        """
+        names = QUANTIFICATION[self.level]
+        name = next((name for name in names if name in self.texts), names[0])
+        quantification = self._number(name)
+        if quantification is None:
+            raise SceneReadError(f"{self.label}: no {name}, which tells what the values mean; fetch the product again")
+        if not quantification >= 1:
+            raise SceneReadError(f"{self.label}: {name} is {quantification:g}, wanted 1 or more, as a rule 10000")
+        offsets = [self._offset(band) / quantification for band in bands]
+        return Conversion.of([1 / quantification] * len(bands), offsets)
+
+    def _offset(self, band: str) -> float:
+        if not self.has_offsets:
+            return 0.0
+        element, number = OFFSET[self.level], str(BAND_IDS.index(band))
+        value = self._to_number(element, self.offsets.get((element, number)))
+        if value is None:
+            raise SceneReadError(f"{self.label}: no {element} of {band} (band_id {number}), and some of other bands")
+        return value
+
+    def _number(self, name: str) -> float | None:
+        return self._to_number(name, self.texts.get(name))
+
+    def _to_number(self, name: str, text: str | None) -> float | None:
+        try:
+            number = None if text is None else float(text)
+        except ValueError:
+            number = math.nan
+        if number is not None and not math.isfinite(number):
+            raise SceneReadError(f"{self.label}: {name} is {text!r}, wanted a number")
+        return number
+
+
+def parse_mtd(text: str, label: str) -> Mtd:
+    """Parses a file of either kind. Raises SceneReadError for anything else, if it is cut off or has a DOCTYPE."""
+    root = parse_xml(text, label, "Sentinel-2")
+    name = local_name(root)
+    if name not in LEVELS and name not in TILES:
+        raise SceneReadError(
+            f"{label}: no Sentinel-2 metadata, wanted {', '.join((*LEVELS, *TILES))}, found {name[:50]!r}"
+        )
+    texts: dict[str, str] = {}
+    offsets: dict[tuple[str, str], str] = {}
+    for parent in root.iter():
+        for element in parent:
+            key, value = local_name(element), (element.text or "").strip()
+            texts.setdefault(f"{local_name(parent)}/{key}", value)
+            texts.setdefault(key, value)
+            if key in OFFSET.values():
+                offsets.setdefault((key, element.get("band_id", "")), value)
+    return Mtd(label, name, texts, offsets)

@@ -1,0 +1,163 @@
+"""A source as a user names it, and what every reader of one has: `match`, `scenes`, `recipe` and `files`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import rasterio
+
+from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
+from geocloud.io.gdal import is_gdal_name, stem_of
+from geocloud.io.remote import is_remote, is_store, names_file
+from geocloud.readers.archive import Listing, archive_stem, is_archive, list_archive, list_bucket, list_folder
+from geocloud.readers.base import ReadOptions, SceneRecipe
+from geocloud.readers.stack import open_raster
+
+STAC_SUFFIXES = (".json", ".geojson")
+RASTER_SUFFIXES = (".tif", ".tiff")
+"""Rasters that are looked for in folders and archives."""
+
+
+class Form(Enum):
+    """Kind of place that holds a source."""
+
+    FOLDER = "folder on a disk"
+    FILE = "file on a disk"
+    ARCHIVE = "tar or zip, on a disk or at a URL"
+    BUCKET = "folder in an object store"
+    URL = "file at a URL"
+    NAME = "name that GDAL knows, or FILE#ID of a STAC item"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection."""
+
+    place: str
+
+    @cached_property
+    def form(self) -> Form:
+        """The kind of place, by the name and the disk alone. Raises SceneNotFoundError."""
+        if is_remote(self.place):
+            path = PurePosixPath(without_secrets(self.place).partition("#")[0])
+            if is_archive(path) and path.suffix.lower() != ".safe":
+                return Form.ARCHIVE
+            single = path.suffix.lower() in STAC_SUFFIXES or names_file(self.place) or not is_store(self.place)
+            return Form.URL if single else Form.BUCKET
+        if self.path.is_dir():
+            return Form.FOLDER
+        if is_gdal_name(self.place):
+            return Form.NAME
+        if not self.path.exists():
+            collection = Path(self.place.partition("#")[0])
+            if collection.suffix.lower() in STAC_SUFFIXES and collection.is_file():
+                return Form.NAME
+            raise SceneNotFoundError(f"{self.path}: no such file or folder")
+        return Form.ARCHIVE if is_archive(self.path) else Form.FILE
+
+    @property
+    def path(self) -> Path:
+        """The place as a path on a disk."""
+        return Path(self.place)
+
+    @property
+    def stem(self) -> str:
+        """A short name, without folders and suffix."""
+        if is_remote(self.place):
+            return PurePosixPath(without_secrets(self.place)).stem
+        return stem_of(self.place) if self.form is Form.NAME else archive_stem(self.path.stem)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
+        match self.form:
+            case Form.FOLDER:
+                return list_folder(self.path)
+            case Form.FILE:
+                return list_folder(self.path.parent)
+            case Form.ARCHIVE:
+                return list_archive(self.place if is_remote(self.place) else self.path)
+            case Form.BUCKET:
+                return list_bucket(self.place)
+            case _:
+                return Listing(self.place, self.stem, (), str, lambda _: b"")
+
+    @property
+    def member(self) -> str | None:
+        """The file's name in `listing` if the source is one file on a disk."""
+        return self.path.name if self.form is Form.FILE else None
+
+    @cached_property
+    def has_many_bands(self) -> bool:
+        """True for a raster of several bands; False for one of a single band, and for what is no raster."""
+        try:
+            return count_bands(self.place) > 1
+        except SceneReadError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A scene that a batch finds among the files of a folder or bucket, or files that belong to none."""
+
+    member: str
+    """One of its files, by its name in the listing; ``""``: the folder itself."""
+    name: str
+    """Product ID, or name of the file or folder."""
+    files: frozenset[str] = frozenset()
+    """Names of files that no other reader may claim."""
+    rank: int = 0
+    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
+    is_scene: bool = True
+    """False: the files are claimed, but are no scene."""
+    is_product: bool = False
+    """True for band files: a folder that holds one such product stands for it."""
+    is_tree: bool = False
+    """True if all that is below the folder belongs to the scene."""
+
+
+class Reader:
+    """Recognises and reads the sources of one maker. Subclass it, and name an instance in `registry.READERS`."""
+
+    title = ""
+    """Sources that it reads, for the table in the documentation."""
+    notes = ""
+    """Details, for the same table."""
+    product_ids: tuple[str, ...] = ()
+    """Regular expressions of product IDs: two sources with one ID hold the same product."""
+    virtual = False
+    """True if a fingerprint depends on the recipe instead of the file that holds it."""
+
+    def match(self, source: Source) -> bool:
+        """True for a source of this kind, by names alone, but for a file's number of bands."""
+        raise NotImplementedError
+
+    def scenes(self, listing: Listing) -> Iterator[Candidate]:
+        """The scenes among the files of a folder or bucket."""
+        return iter(())
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of a source that matches. Raises SceneError."""
+        raise NotImplementedError
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """Paths and URLs that the scene is read from, in a fixed order, for fingerprints. Raises SceneError."""
+        return (source.place,)
+
+
+def count_bands(path: str) -> int:
+    """The number of a raster's bands. Raises SceneReadError."""
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # half the time: no search for files beside it
+            return _count(path)
+    except SceneReadError:  # of some formats these are part
+        return _count(path)
+
+
+def _count(path: str) -> int:
+    with open_raster(path, path) as dataset:
+        return int(dataset.count)

@@ -1,0 +1,361 @@
+"""STAC items: a scene whose four bands are assets, wherever those are.
+
+Bands are told by their common names (``bands`` of STAC 1.1, ``eo:bands`` before), then by the assets' keys: Landsat
+Collection 2, HLS, Sentinel-2. pystac would keep a whole item collection in memory, as one of half a million items.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urljoin, urlparse
+from urllib.request import url2pathname
+
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from geocloud.bands import BANDS, Conversion, Units
+from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
+from geocloud.grid import GeoBox
+from geocloud.io.remote import is_remote, is_store, read_bytes
+from geocloud.readers.archive import decode
+from geocloud.readers.bandfiles import band_numbers
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.landsat import LEVEL1_GROUPS, OLI, Level, ProductName, parse_mtl
+from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
+
+NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
+"""Common names; of two near-infrared bands the first."""
+
+KEYS = (
+    (r"^HLS\.?L30|^HLSL30", ("B04", "B03", "B02", "B05")),
+    (r"^HLS\.?S30|^HLSS30", ("B04", "B03", "B02", "B8A")),
+    (r"^S2", ("B04", "B03", "B02", "B08")),
+    (r"^S2", ("B04_10m", "B03_10m", "B02_10m", "B08_10m")),
+    (r"^S2", ("B04_20m", "B03_20m", "B02_20m", "B8A_20m")),
+    (r"^L[CO]0[89]", ("SR_B4", "SR_B3", "SR_B2", "SR_B5")),
+    (r"^L[CO]0[89]", ("B4", "B3", "B2", "B5")),
+    (r"^L[TE]0[457]", ("SR_B3", "SR_B2", "SR_B1", "SR_B4")),
+    (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
+)
+"""An item's ID → the keys of red, green, blue and nir."""
+
+BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+"""Properties with Sentinel-2's processing baseline."""
+BASELINE_IN_ID = re.compile(r"_N(\d\d)(\d\d)_", re.IGNORECASE)
+OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+"""Properties that are true if baseline 4's offset has been taken off the values already."""
+
+FRESH = 600
+"""Seconds for which a remote item collection is not fetched again."""
+
+MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
+PICTURES = {"thumbnail", "overview", "visual"}
+"""Roles of assets that are pictures."""
+
+Item = dict[str, Any]
+
+
+class Stac(Reader):
+    """STAC items."""
+
+    title = "a STAC item (`item.json`; `items.json#ID` of an item collection), on a disk or at an address"
+    notes = (
+        "bands by their common names, of several resolutions the finest, then by the keys of Landsat, HLS and "
+        "Sentinel-2; the CRS by `proj:code` if the rasters have none"
+    )
+    virtual = True
+
+    def match(self, source: Source) -> bool:
+        """True for JSON at a URL, and on a disk for JSON that holds STAC."""
+        path = Path(without_secrets(source.place).partition("#")[0])
+        if path.suffix.lower() not in STAC_SUFFIXES or source.form is Form.FOLDER:
+            return False
+        return source.form is Form.URL or is_item_path(path if source.form is Form.NAME else source.path)
+
+    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
+        try:
+            return _recipe(source.place, options)
+        except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
+            if isinstance(error, GeocloudError):
+                raise
+            raise SceneReadError(
+                f"{source.place}: not as a STAC item should be ({type(error).__name__}: {error})"
+            ) from error
+
+    def files(self, source: Source) -> tuple[str, ...]:
+        """The four bands of an item."""
+        return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
+
+
+def is_item_path(path: Path) -> bool:
+    """True for a JSON file that says it is STAC."""
+    if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
+        return False
+    try:
+        document = read_document(str(path))
+    except (OSError, ValueError):
+        return False
+    return bool(document.items) or "stac_version" in document.rest or document.rest.get("type") == "FeatureCollection"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON file of STAC: an item, an item collection, a collection or a catalog."""
+
+    rest: dict[str, Any]
+    """All of it but the items, which are replaced by their IDs."""
+    items: dict[str, bytes | None]
+    """Items as JSON, by ID; None: several have this ID."""
+
+    @classmethod
+    def parse(cls, text: bytes) -> Document:
+        """Parses a file, of whose items one at a time is in memory as Python objects. Raises ValueError."""
+        items: dict[str, bytes | None] = {}
+
+        def keep(member: dict[str, Any]) -> Any:
+            if member.get("type") != "Feature" or not ("assets" in member or "stac_version" in member):
+                return member
+            name = str(member.get("id"))
+            items[name] = None if name in items else json.dumps(member, separators=(",", ":")).encode()
+            return name
+
+        rest = json.loads(text, object_hook=keep)
+        return cls(rest if isinstance(rest, dict) else {}, items)
+
+
+def read_document(place: str) -> Document:
+    """The STAC file at a path or URL. Raises SceneNotFoundError, SceneReadError, FileNotFoundError, ValueError."""
+    return _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
+
+
+def read_item(source: str) -> Item:
+    """The item in a file or at an address; ``FILE#ID`` names one of an item collection.
+
+    Raises SceneNotFoundError, SceneReadError.
+    """
+    place, _, wanted = source.partition("#")
+    try:
+        items = read_document(place).items
+    except FileNotFoundError as error:
+        raise SceneNotFoundError(f"{place}: no such file") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, SceneReadError):
+            raise
+        raise SceneReadError(f"{place}: cannot be read as a STAC item ({error})") from error
+    if not items or (wanted and wanted not in items):
+        raise SceneReadError(f"{source}: no STAC item there; 'geocloud batch' reads catalogs and collections")
+    if not wanted and len(items) > 1:
+        raise SceneReadError(f"{place}: {len(items)} items; name one as {place}#ID, or give all to 'geocloud batch'")
+    text = items[wanted or next(iter(items))]
+    if text is None:
+        raise SceneReadError(f"{source}: several items have this id; give each its own")
+    item: Item = json.loads(text)
+    return item
+
+
+@lru_cache(maxsize=4)
+def _load(place: str, stamp: int) -> Document:
+    """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
+    return Document.parse(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+
+
+def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
+    item = read_item(source)
+    if band_numbers(options):
+        raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
+    base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
+    assets, properties = item.get("assets") or {}, item.get("properties") or {}
+    if not isinstance(assets, dict) or not isinstance(properties, dict):
+        raise SceneReadError(f"{source}: assets and properties of a STAC item are objects, these are not")
+    chosen = _by_name(assets) or _by_key(assets, name)
+    if chosen is None:
+        raise BandError(
+            f"{source}: cannot tell red, green, blue and near-infrared among its assets "
+            f"({', '.join(assets)[:300] or 'there are none'})"
+        )
+    places = [(absolute(base, assets[key]["href"]), index) for key, index in chosen]
+    rasters = [_raster(assets[key], index) for key, index in chosen]
+    product = ProductName.parse(name)
+    sun, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
+    units, conversion = _units(rasters, properties, name, product)
+    mtl_key = next((key for key in MTL_KEYS if key in assets), None)
+    if product.level is Level.L1 and mtl_key:
+        place = absolute(base, assets[mtl_key]["href"])
+        mtl = parse_mtl(decode(read_bytes(place) if is_remote(place) else Path(place).read_bytes()), place)
+        conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
+        sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
+        azimuth = mtl.sun_azimuth if mtl.sun_azimuth is not None else azimuth
+    return SceneRecipe(
+        name=re.sub(r"[^\w.\-]", "_", name),
+        source=without_secrets(source),
+        bands=tuple(BandSource(place, without_secrets(place), index) for place, index in places),
+        units=units,
+        conversion=conversion,
+        fill=_fill(rasters),
+        acquired=_time(properties.get("datetime")) or product.acquired,
+        sun_elevation=sun,
+        sun_azimuth=azimuth,
+        georeference=_georeference(assets[chosen[0][0]], properties),
+        kind="STAC item",
+    )
+
+
+def _units(
+    rasters: list[dict[str, Any]], properties: dict[str, Any], name: str, product: ProductName
+) -> tuple[Units, Conversion | None]:
+    """Decided by the product's level, the scales that are declared, or Sentinel-2's processing baseline."""
+    if product.level is Level.L1:
+        return Units.LANDSAT_L1, None
+    applied = any(properties.get(key) is True for key in OFFSET_APPLIED)
+    conversion = _scales([raster | {"offset": 0} for raster in rasters] if applied else rasters)
+    if product.level is Level.SR:
+        return Units.LANDSAT_L2, conversion
+    if conversion:
+        return Units.REFLECTANCE, conversion
+    baseline = _baseline(properties, name)
+    sentinel2 = str(properties.get("platform", "")).lower().startswith("sentinel-2") or name.upper().startswith("S2")
+    if not sentinel2 or baseline is None:
+        return (Units.SENTINEL2 if sentinel2 and applied else Units.AUTO), None
+    return Units.SENTINEL2_BASELINE4 if baseline >= 4 and not applied else Units.SENTINEL2, None
+
+
+def _baseline(properties: dict[str, Any], name: str) -> float | None:
+    """Sentinel-2's processing baseline, 5.09 for N0509."""
+    in_id = BASELINE_IN_ID.search(name)
+    texts = [str(properties[key]) for key in BASELINES if key in properties]
+    for text in [*texts, *([f"{in_id[1]}.{in_id[2]}"] if in_id else [])]:
+        if parts := re.match(r"N?(\d\d?\.\d+)$", text.strip(), re.IGNORECASE):
+            return float(parts[1])
+    return None
+
+
+def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
+    """Asset and band number of each band, told by common names.
+
+    Of the finest resolution at which all four are there; single bands before stacks, TIFF before JPEG 2000.
+    """
+    offers: dict[str, list[tuple[float, tuple[int, bool, int], str, int]]] = {}
+    for order, (key, asset) in enumerate(assets.items()):
+        if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
+            continue
+        bands = list(_bands(asset))
+        for index, band in enumerate(bands, 1):
+            rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
+            size = _number(band.get("gsd")) or _number(asset.get("gsd")) or math.inf
+            common = band.get("eo:common_name") or band.get("common_name")
+            offers.setdefault(str(common), []).append((size, rank, key, index))
+    sizes = sorted({size for offer in offers.values() for size, *_ in offer})
+    for same_size in (*sizes, None):
+        chosen = []
+        for names in NAMES.values():
+            fitting = [
+                [(rank, key, index) for size, rank, key, index in offers.get(name, []) if same_size in (None, size)]
+                for name in names
+            ]
+            best = next((min(offer) for offer in fitting if offer), None)
+            chosen += [(best[1], best[2])] if best else []
+        if len(chosen) == len(BANDS):
+            return chosen
+    return None
+
+
+def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
+    named = [next((key for key in NAMES[band] if key in assets), "") for band in BANDS]
+    if all(named):
+        return [(key, 1) for key in named]
+    for pattern, keys in KEYS:
+        if re.match(pattern, name) and all(key in assets for key in keys):
+            return [(key, 1) for key in keys]
+    return None
+
+
+def _bands(asset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (b for b in asset.get("bands") or asset.get("eo:bands") or [] if isinstance(b, dict))
+
+
+def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
+    """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
+    values: dict[str, Any] = {}
+    for place in (
+        asset,
+        *list(asset.get("bands") or [])[index - 1 : index],
+        *list(asset.get("raster:bands") or [])[index - 1 : index],
+    ):
+        for key in ("scale", "offset", "nodata"):
+            value = place.get(f"raster:{key}", place.get(key) if place is not asset or key == "nodata" else None)
+            if value is not None:
+                values[key] = value
+    return values
+
+
+def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
+    """The declared conversion; None if a band has none, and for scale 1 and offset 0, which rio-stac always writes."""
+    if not all("scale" in band for band in bands):
+        return None
+    try:
+        pairs = [(float(band["scale"]), float(band.get("offset", 0))) for band in bands]
+    except (TypeError, ValueError) as error:
+        raise UnitsError(f"a scale or offset of the STAC item is no number ({error})") from error
+    return None if all(pair == (1, 0) for pair in pairs) else Conversion.of(*zip(*pairs, strict=True))
+
+
+def _fill(bands: list[dict[str, Any]]) -> float | None:
+    """The value of no data, if all bands have the same."""
+    fills = {_number(band.get("nodata")) for band in bands}
+    fill = fills.pop() if len(fills) == 1 else None
+    return fill if fill is not None and math.isfinite(fill) else None
+
+
+def _georeference(asset: dict[str, Any], properties: dict[str, Any]) -> GeoBox | None:
+    """The projection extension's CRS and, if it tells shape and transform, the grid."""
+
+    def told(key: str) -> Any:
+        return asset.get(f"proj:{key}", properties.get(f"proj:{key}"))
+
+    code = told("code") or told("epsg") or told("wkt2")
+    try:
+        crs = CRS.from_user_input(code) if code else None
+        height, width = told("shape") or (1, 1)
+        transform = Affine(*told("transform")[:6]) if told("transform") else Affine.identity()
+        return None if crs is None else GeoBox(int(height), int(width), transform, crs)
+    except (CRSError, TypeError, ValueError):
+        return None
+
+
+def absolute(base: str, href: str) -> str:
+    """The path or URL that a link in a STAC file means, which may be relative to the file."""
+    if is_remote(href):
+        return href
+    if href.startswith("file://"):
+        return url2pathname(urlparse(href).path)  # %20 is a space; on Windows a drive follows /
+    if is_store(base):  # urljoin knows none of their schemes
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://" + urljoin(f"http://{place}", href).removeprefix("http://")
+    if is_remote(base):
+        return urljoin(base, href)
+    path = Path(base).parent / href
+    quoted = "%" in href and not path.exists()
+    return str(Path(base).parent / unquote(href) if quoted else path)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        acquired = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return acquired if acquired.tzinfo else acquired.replace(tzinfo=UTC)

@@ -1,0 +1,316 @@
+"""The rasters below a scene: opened, checked against one another, and read as they are on disk."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.sax.saxutils import unescape
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from geocloud.bands import Conversion
+from geocloud.errors import BandError, GridError, SceneReadError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
+from geocloud.readers.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
+
+T = TypeVar("T")
+
+LARGEST_BLOCK = 256 * 2**20
+"""Bytes of the largest block that is read."""
+
+WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
+"""GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
+
+LARGEST_CACHE = 512 * 2**20
+"""Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
+
+REOPENINGS = 3
+"""Attempts to open a remote raster anew if it cannot be read."""
+
+
+def open_raster(path: str, label: str) -> rasterio.DatasetReader:
+    """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    try:
+        with rasterio.Env(**_settings(path)):
+            try:
+                return _open(path)
+            except RasterioError:
+                if not gdal_options(path):
+                    raise
+                _forget(path)
+                return _open(path)
+    except (RasterioError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
+        raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+
+
+def _open(path: str) -> rasterio.DatasetReader:
+    return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+
+
+def _forget(path: str) -> None:
+    """Has GDAL forget what it knows of a remote raster that cannot be read, so that it can be opened anew.
+
+    Where a connection ended early GDAL takes what came for all there is, and it remembers that a server refused.
+    """
+    with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
+        _open(path).close()
+
+
+def _settings(*paths: str) -> dict[str, Any]:
+    """Arguments of `rasterio.Env` for rasters at these paths."""
+    return {**gdal.OPTIONS, **gdal_options(*paths)}
+
+
+class BandStack:
+    """One layer a band, of open rasters. What is told of them is read at once: later, one thread alone may use them.
+
+    Raises BandError, GridError, SceneReadError.
+    """
+
+    def __init__(self, recipe: SceneRecipe) -> None:
+        self._recipe = recipe
+        self._datasets: dict[str, rasterio.DatasetReader] = {}
+        try:
+            for band in recipe.bands:
+                if band.path not in self._datasets:
+                    self._datasets[band.path] = open_raster(band.path, band.label)
+            if recipe.mask:
+                self._datasets[recipe.mask.path] = open_raster(recipe.mask.path, recipe.mask.path)
+            with rasterio.Env(**_settings(*self._datasets)):
+                self._describe()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, gdal.TROUBLE):
+                raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
+            raise
+
+    @property
+    def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
+        return [(self._datasets[band.path], band) for band in self._recipe.bands]
+
+    def _read_again(self, path: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
+        """Reads from a raster; a remote one is opened anew as long as that fails. Raises RasterioError, OSError."""
+        for _ in range(REOPENINGS if gdal_options(path) else 0):
+            try:
+                return read(self._datasets[path])
+            except (RasterioError, OSError) as error:
+                self._datasets[path].close()
+                _forget(path)
+                if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                    raise
+                self._datasets[path] = _open(path)
+        return read(self._datasets[path])
+
+    def _describe(self) -> None:
+        self._check_bands()
+        dataset, band = self._readers[0]
+        self.dtype = str(dataset.dtypes[band.index - 1])
+        """The values' type on disk."""
+        self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
+        self.grid = self._common_grid()
+        """The grid of all bands."""
+        if self._recipe.mask:
+            self._check_mask(self._recipe.mask)
+        self._check_size()
+        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
+        """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
+        self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
+        """See `Scene.coarsest`."""
+        self.area_or_point = _area_or_point(dataset)
+        """See `Scene.area_or_point`."""
+        self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
+        """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
+        self.conversion = self._conversion_in_file()
+        """Scale and offset that the rasters themselves carry."""
+
+    def read(
+        self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.generic], Valid]:
+        """Values as on disk, a band each, and where all bands hold data ``(h, w)``; of another shape, nearest.
+
+        A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
+        """
+        height, width = shape or (int(window.height), int(window.width))
+        dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
+        values = np.empty((len(self._readers), height, width), dtype)
+        valid = np.ones((height, width), bool)
+        for position, band in enumerate(self._recipe.bands):
+
+            def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
+                values[at] = dataset.read(band.index, window=window, out_shape=(height, width))
+                return self._band_valid(dataset, band, window, values[at])
+
+            try:
+                with rasterio.Env(**self._env):
+                    valid &= self._read_again(band.path, read)
+            except (RasterioError, OSError) as error:
+                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+                if gdal_options(band.path):
+                    raise SceneReadError(
+                        f"{band.label}: {rows} ({error}); is its server well, and the file?"
+                    ) from error
+                if missing := _missing_sources(self._datasets[band.path]):
+                    raise SceneReadError(f"{band.label}: {missing}, of which it is made, does not exist") from error
+                raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
+        for band_values in values:
+            if fill is not None:
+                valid &= band_values != fill
+            if values.dtype.kind == "f":
+                valid &= np.isfinite(band_values)
+        if fill != 0:
+            valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+        if self._recipe.mask:
+            valid &= self._unmarked(self._recipe.mask, window, (height, width))
+        return values, valid
+
+    def close(self) -> None:
+        """Closes the rasters."""
+        for dataset in self._datasets.values():
+            dataset.close()
+
+    def _band_valid(
+        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
+    ) -> Valid | bool:
+        flags = set(dataset.mask_flag_enums[band.index - 1])
+        valid: Valid | bool = True
+        nodata = dataset.nodatavals[band.index - 1]
+        if flags == {MaskFlags.nodata}:
+            valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
+        elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
+            valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
+        # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
+        alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
+        if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
+            valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
+        return valid
+
+    def _unmarked(self, mask: MaskSource, window: Window, shape: tuple[int, int]) -> Valid:
+        """``(h, w)``, True where the mask beside the scene does not say that there is no data."""
+        try:
+            with rasterio.Env(**self._env):
+                marks = self._read_again(
+                    mask.path, lambda dataset: dataset.read(mask.index, window=window, out_shape=shape)
+                )
+        except (RasterioError, OSError) as error:
+            raise SceneReadError(f"{mask.path}: damaged or cut off, cannot be read; fetch the file again") from error
+        return (marks & mask.bits) == 0
+
+    def _check_mask(self, mask: MaskSource) -> None:
+        dataset = self._datasets[mask.path]
+        if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
+            raise BandError(
+                f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, or "
+                "move it away"
+            )
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        if not grid.agrees_with(self.grid):
+            raise GridError(
+                f"{mask.path}: its grid ({describe(grid)}) differs from its scene's ({describe(self.grid)}); fetch the "
+                "one that belongs to it, or move it away"
+            )
+
+    def _check_bands(self) -> None:
+        for dataset, band in self._readers:
+            if band.index > dataset.count:
+                raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
+            dtype = str(dataset.dtypes[band.index - 1])
+            if dtype.startswith(("complex", "cint", "cfloat")):
+                raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+
+    def _block_cache(self) -> int:
+        """Bytes that GDAL must hold so that it decodes no block twice, where reading whole blocks does not see to it.
+
+        That is where bands are interleaved by pixel, so that a block holds them all, and where blocks are higher than
+        what is read at once. Not where that would take more than `LARGEST_CACHE`.
+        """
+        needed = 0
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
+            by_pixel = dataset.count > 1 and dataset.interleaving == Interleaving.pixel
+            if by_pixel or rows > 4 * READ_ROWS:
+                needed += across * max(rows, READ_ROWS) * (dataset.count if by_pixel else 1)
+                if by_pixel:
+                    break  # the other bands are in the same blocks
+        return needed if needed <= LARGEST_CACHE else 0
+
+    def _common_grid(self) -> GeoBox:
+        for dataset, band in self._readers:
+            t = dataset.transform
+            if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
+                raise GridError(
+                    f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file"
+                )
+        grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]
+        first, label = grids[0], self._readers[0][1].label
+        for grid, (_, band) in zip(grids[1:], self._readers[1:], strict=True):
+            if not grid.agrees_with(first):
+                raise GridError(
+                    f"{band.label}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); "
+                    "all bands must cover the same pixels"
+                )
+        own = self._recipe.georeference
+        if own is None or first.crs is not None:
+            return first
+        if not first.transform.is_identity:
+            return GeoBox(first.height, first.width, first.transform, own.crs)
+        return own if own.shape == first.shape else first
+
+    def _check_size(self) -> None:
+        """Refuses what would take all memory there is: bombs, as a rule."""
+        for dataset, band in self._readers:
+            rows, cols = dataset.block_shapes[band.index - 1]
+            if rows * cols * np.dtype(dataset.dtypes[band.index - 1]).itemsize > LARGEST_BLOCK:
+                raise GridError(
+                    f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
+                    "gdal_translate -co TILED=YES"
+                )
+
+    def _conversion_in_file(self) -> Conversion | None:
+        pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]
+        if all(pair == (1, 0) for pair in pairs):
+            return None
+        red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
+        return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+
+
+def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
+    """The first file of a virtual raster on a disk that does not exist."""
+    path = Path(dataset.name)
+    if dataset.driver != "VRT" or not path.is_file():
+        return None
+    names = re.findall(r'relativeToVRT="(\d)"[^>]*>([^<]+)<', path.read_text(encoding="utf-8", errors="replace"))
+    files = (path.parent / unescape(name) if relative == "1" else Path(unescape(name)) for relative, name in names)
+    return next((str(file) for file in files if not str(file).startswith("/vsi") and not file.exists()), None)
+
+
+def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
+    """Factors by which a band is held at lower resolutions that are part of its own encoding, 1 among them."""
+    own = dataset.driver in WAVELETS and not any(file.endswith(".ovr") for file in dataset.files)
+    return {1, *(dataset.overviews(index) if own else ())}
+
+
+def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
+    try:
+        tag: str | None = dataset.tags().get("AREA_OR_POINT")
+    except UnicodeDecodeError:  # some other tag is not in UTF-8
+        return None
+    return tag
+
+
+def describe(grid: GeoBox) -> str:
+    """A grid in a few words."""
+    t = grid.transform
+    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"
