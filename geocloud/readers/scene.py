@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +70,8 @@ class RasterScene:
             self.grid, self._left, self._top = self._stack.grid, 0, 0
             if self.south_up:
                 self.grid = self.grid.flip()
+            if options.pixel_size is not None:
+                self.grid = replace(self.grid, stated_size=(options.pixel_size, options.pixel_size))
             self._note_place()
             if options.extent is not None:
                 self._crop(options.extent)
@@ -256,6 +259,12 @@ class RasterScene:
         if self.bands == 3:
             log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", self.recipe.source)
         size = self.grid.pixel_size
+        if size is None and "38-Cloud" not in self.recipe.kind:
+            log.warning(
+                "%s: nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
+                "--pixel-size METRES",
+                label,
+            )
         if size and not FINEST <= max(size) <= COARSEST:
             log.warning(
                 "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them", label, max(size)
