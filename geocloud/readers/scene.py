@@ -267,7 +267,7 @@ class RasterScene:
             )
         if size and not FINEST <= max(size) <= COARSEST:
             log.warning(
-                "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them", label, max(size)
+                "%s: pixels of %.3g m; the models were trained at 30 to 60 m, expect less of them", label, max(size)
             )
 
 
