@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.model import find_model
+from geocloud.models import find_model
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.tiling.average import average
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, saturate
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip

@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.tiling.gaps import fill_gaps
 from recipes.material import SOURCES
 

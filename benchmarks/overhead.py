@@ -15,7 +15,7 @@ from pathlib import Path
 
 from geocloud.batch.job import Job, Settings, run_job
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 
 TURNS = 30
 

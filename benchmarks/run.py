@@ -23,7 +23,7 @@ from typing import Any
 
 from measure import in_turn
 
-from geocloud.model.devices import cuda_devices, has_openvino
+from geocloud.models.devices import cuda_devices, has_openvino
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)

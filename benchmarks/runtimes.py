@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geocloud.model import DEFAULT, find_model
+from geocloud.models import DEFAULT, find_model
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision
+from geocloud.models.devices import Precision
 from geocloud.model.fuse import fuse
 from geocloud.model.networks import load_network
 from geocloud.model.normalise import normalise

@@ -38,7 +38,7 @@ def main(scene: str, output: str) -> None:
 
     keep_freed_memory()
     from geocloud import pipeline
-    from geocloud.model import openvino_runner
+    from geocloud.models import openvino_runner
     from geocloud.outputs import mask as mosaic
     from geocloud.pipeline import draw, results
     from geocloud.scene.raster import RasterScene

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
+    from geocloud.models.metadata import ModelMetadata
+    from geocloud.models.predictor import Predictor, load_model
     from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
-    from geocloud.predict import Predictor, load_model
     from geocloud.scene import RasterScene, ReadOptions, Scene, open_scene
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "GeocloudError",
     "MaskOptions",
     "MaskResult",
+    "ModelMetadata",
     "Predictor",
     "RasterScene",
     "ReadOptions",
@@ -48,8 +50,9 @@ _HOMES = {
     "mask_array": "pipeline",
     "mask_scene": "pipeline",
     "mask_xarray": "pipeline",
-    "Predictor": "predict",
-    "load_model": "predict",
+    "ModelMetadata": "models.metadata",
+    "Predictor": "models.predictor",
+    "load_model": "models.predictor",
     "RasterScene": "scene",
     "ReadOptions": "scene",
     "Scene": "scene",

@@ -64,8 +64,8 @@ def _drivers() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     from geocloud.errors import GeocloudError
-    from geocloud.model.devices import cores, has_torch, may_have_gpu, nvidia_gpus
-    from geocloud.predict import load_model
+    from geocloud.models.devices import cores, has_torch, may_have_gpu, nvidia_gpus
+    from geocloud.models.predictor import load_model
 
     names = []
     if may_have_gpu():
@@ -87,9 +87,9 @@ def _devices() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     from geocloud.errors import ModelError
-    from geocloud.model import bundled_models
+    from geocloud.models import bundled_models
     from geocloud.model.checkpoint import Checkpoint, digest
-    from geocloud.predict import Predictor
+    from geocloud.models.predictor import Predictor
 
     for name, path in bundled_models().items():
         try:

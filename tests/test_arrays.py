@@ -12,7 +12,7 @@ from small import checkpoint
 import geocloud
 from geocloud.errors import BandError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.predict import Predictor
+from geocloud.models.predictor import Predictor
 from geocloud.simulate import simulate_scene
 
 xarray = pytest.importorskip("xarray")

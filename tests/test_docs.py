@@ -13,7 +13,7 @@ from conftest import ROOT, SAMPLES, read_tif
 from console import play, run
 from geocloud_cli.main import cli
 
-from geocloud.model import DEFAULT, bundled_models
+from geocloud.models import DEFAULT, bundled_models
 from geocloud.model.about import read_about
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from geocloud.model.devices import has_openvino
-from geocloud.predict import load_model
+from geocloud.models.devices import has_openvino
+from geocloud.models.predictor import load_model
 from geocloud.simulate import simulate_scene
 from geocloud.tiling.gaps import WIDEST, fill_gaps
 

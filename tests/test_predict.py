@@ -11,11 +11,11 @@ from scipy.ndimage import distance_transform_edt
 from small import checkpoint
 
 from geocloud.errors import DependencyError, DeviceError, OptionError
-from geocloud.model.devices import Precision, cores, has_openvino
+from geocloud.models.devices import Precision, cores, has_openvino
 from geocloud.model.fuse import fuse
 from geocloud.model.networks import load_network
 from geocloud.model.torch_runner import TorchRunner, find_device, find_dtype
-from geocloud.predict import Predictor, load_model
+from geocloud.models.predictor import Predictor, load_model
 from geocloud.simulate import simulate_scene
 from geocloud.training import require_extras
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from geocloud.io import gdal
-from geocloud.model.devices import has_openvino
+from geocloud.models.devices import has_openvino
 
 PRIVATE = {
     r"openvino_telemetry": "geocloud/model/openvino_runner.py",
@@ -35,7 +35,7 @@ def test_importing_openvino_sends_and_leaves_nothing(tmp_path):
         "import socket, sys\n"
         "def refuse(*_, **__): raise AssertionError('a connection')\n"
         "socket.create_connection = socket.socket.connect = refuse\n"
-        "from geocloud.predict import load_model\n"
+        "from geocloud.models.predictor import load_model\n"
         "load_model(device='cpu')\n"
         "import openvino\n"
         "assert not any(name.startswith('openvino_telemetry') for name in sys.modules)\n"

@@ -15,10 +15,10 @@ from rasterio.windows import Window
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.model.devices import has_openvino
+from geocloud.models.devices import has_openvino
 from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import Precision, load_model
+from geocloud.models.predictor import Precision, load_model
 from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows

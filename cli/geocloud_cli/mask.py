@@ -20,7 +20,7 @@ from geocloud_cli.messages import counted, progress_bar, show_error
 if TYPE_CHECKING:
     from geocloud.pipeline import MaskResult
     from geocloud.pipeline.draw import Progress
-    from geocloud.predict import Predictor
+    from geocloud.models.predictor import Predictor
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
@@ -84,7 +84,7 @@ def mask(
     keep_freed_memory()
     loaded: str | Predictor = model
     if many:
-        from geocloud.predict import load_model
+        from geocloud.models.predictor import load_model
 
         loaded = load_model(model, **asdict(compute), cloud_alone=not settings.shadows)
 

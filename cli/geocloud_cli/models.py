@@ -17,7 +17,7 @@ def models(as_json: bool) -> None:
 
     Example: geocloud models
     """
-    from geocloud.model import DEFAULT, bundled_models
+    from geocloud.models import DEFAULT, bundled_models
     from geocloud.model.about import read_about
 
     found = []

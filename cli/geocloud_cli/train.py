@@ -166,7 +166,7 @@ def train(
 
 
 def _load(model: str) -> Checkpoint:
-    from geocloud.model import find_model
+    from geocloud.models import find_model
     from geocloud.model.checkpoint import Checkpoint
 
     return Checkpoint.load(find_model(model))

@@ -49,8 +49,8 @@ class Compute:
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
-        from geocloud.model.devices import cores
-        from geocloud.predict import load_model
+        from geocloud.models.devices import cores
+        from geocloud.models.predictor import load_model
 
         devices = self.devices()
         device = f"cuda:{self.place % devices}" if devices else self.device
@@ -59,7 +59,7 @@ class Compute:
 
     def devices(self) -> int:
         """Number of CUDA devices to choose from; 0 if a device was named."""
-        from geocloud.model.devices import cuda_devices
+        from geocloud.models.devices import cuda_devices
 
         return cuda_devices() if self.device in ("auto", "cuda") else 0
 

@@ -26,7 +26,7 @@ from geocloud.batch.report import PARTS, REPORT, write_report
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
-from geocloud.model import bundled_models, find_model
+from geocloud.models import bundled_models, find_model
 from geocloud.outputs.staging import sweep
 
 log = logging.getLogger(__name__)

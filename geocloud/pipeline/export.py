@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.errors import OptionError
-from geocloud.model import ONNX, find_model
+from geocloud.models import ONNX, find_model
 from geocloud.outputs.staging import Staging
 
 

@@ -16,7 +16,7 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.model import DEFAULT
+from geocloud.models import DEFAULT
 from geocloud.outputs import styles
 from geocloud.outputs.mask import NO_DATA
 from geocloud.pipeline.arrays import mask_array

@@ -28,7 +28,7 @@ def predict_image(
 ) -> NDArray[np.float32]:
     """Probability ``(classes, h, w)`` for an image ``(4, h, w)``; NaN where there is no data.
 
-    See `geocloud.predict.Predictor.predict_array`.
+    See `geocloud.Predictor.predict_array`.
     """
     known = _known(predict, reflectance)
     if valid is not None:

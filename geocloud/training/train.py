@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision
+from geocloud.models.devices import Precision
 from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.normalise import normalise
 from geocloud.model.torch_runner import find_device, find_dtype
-from geocloud.predict import Predictor
+from geocloud.models.predictor import Predictor
 from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips

@@ -35,7 +35,7 @@ from geocloud.batch.run import _alone
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 
 COUNT = 9
 

@@ -12,11 +12,11 @@ from small import checkpoint
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
-from geocloud.model import DEFAULT, bundled_models, find_model
+from geocloud.models import DEFAULT, bundled_models, find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.normalise import normalise
-from geocloud.predict import Predictor
+from geocloud.models.predictor import Predictor
 
 
 @pytest.mark.parametrize("architecture", ["fast", "unet", "attention-unet"])

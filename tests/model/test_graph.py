@@ -12,11 +12,11 @@ from small import checkpoint
 
 from geocloud.errors import CheckpointError, DeviceError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision, has_openvino, may_have_gpu
+from geocloud.models.devices import Precision, has_openvino, may_have_gpu
 from geocloud.model.networks import build_network, load_network, to_arrays
 from geocloud.model.quantise import MOST_WEIGHT, Coding, quantise
 from geocloud.model.torch_runner import TorchRunner
-from geocloud.predict import Predictor, load_model
+from geocloud.models.predictor import Predictor, load_model
 from geocloud.simulate import simulate_scene
 from geocloud.training.observe import observe, observed
 
@@ -211,7 +211,7 @@ def test_a_signal_after_models_are_freed_is_handled():
     """OpenVINO's plugin, once freed, leaves the thread a stack for signals that is no memory any more."""
     code = (
         "import os, signal\n"
-        "from geocloud.predict import load_model\n"
+        "from geocloud.models.predictor import load_model\n"
         "first, second = load_model(device='cpu'), load_model(device='cpu')\n"
         "del first\n"
         "del second\n"

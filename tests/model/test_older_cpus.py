@@ -14,7 +14,7 @@ from conftest import geobox, write_tif
 
 from geocloud import ComputeOptions, mask_scene
 from geocloud.io.gdal import open_quietly
-from geocloud.model.devices import has_openvino
+from geocloud.models.devices import has_openvino
 from geocloud.simulate import simulate_scene
 
 EMULATOR = "qemu-x86_64"

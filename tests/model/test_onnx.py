@@ -10,12 +10,12 @@ from console import run
 from foreign import foreign
 
 from geocloud.errors import CheckpointError, GeocloudError, OptionError
-from geocloud.model import model_files
+from geocloud.models import model_files
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.model.networks import build_network, to_arrays
 from geocloud.pipeline import mask_scene
 from geocloud.pipeline.export import export_model
-from geocloud.predict import Predictor, load_model
+from geocloud.models.predictor import Predictor, load_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

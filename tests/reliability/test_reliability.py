@@ -17,11 +17,11 @@ from kills import kill_again_and_again, well
 
 import geocloud
 from geocloud.errors import CheckpointError, SceneReadError
-from geocloud.model import bundled_models
+from geocloud.models import bundled_models
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.outputs.staging import STAGING_PREFIX, sweep
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.tiling.tiles import TileGrid
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"

@@ -3,7 +3,7 @@
 import pytest
 
 from geocloud.errors import OptionError
-from geocloud.model import find_model
+from geocloud.models import find_model
 from geocloud.model.checkpoint import Checkpoint
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.data.augment import Augment

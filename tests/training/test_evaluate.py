@@ -8,7 +8,7 @@ from conftest import bright, geobox, write_tif
 
 from geocloud.bands import BANDS
 from geocloud.errors import DatasetError, OptionError
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.training import report
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, evaluate

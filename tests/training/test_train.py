@@ -15,7 +15,7 @@ from conftest import simulated_chip as chip
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.model.checkpoint import Checkpoint
-from geocloud.predict import Predictor
+from geocloud.models.predictor import Predictor
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.layout import open_dataset
