@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from geocloud._proj import use_own_database
+
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from geocloud.models.predictor import Predictor, load_model
     from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
     from geocloud.scene import RasterScene, ReadOptions, Scene, open_scene
+
+use_own_database()
 
 __all__ = [
     "BANDS",

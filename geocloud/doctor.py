@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import rasterio
 
+from geocloud._proj import VARIABLES
 from geocloud.findings import Finding
 
 PACKAGES = (
@@ -30,6 +33,9 @@ DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 SEED, SIDE = 7, 256
 """Seed and side in pixels of the scene that is masked: simulated, so that its truth is known."""
 
+EPSG = 32633
+"""A CRS that any installation knows."""
+
 LEAST = 0.9
 """Share of its pixels that a working model gets right, at least."""
 
@@ -40,6 +46,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
     yield Finding("optional packages", True, ", ".join(f"{name} {_version(name)}" for name in OPTIONAL))
     yield from _drivers()
+    yield _projections()
     yield from _devices()
     yield from _models()
     yield _mask()
@@ -60,6 +67,23 @@ def _drivers() -> Iterator[Finding]:
     if missing:
         text += f", but not {', '.join(missing)}; install rasterio from PyPI or conda-forge"
     yield Finding("rasters", not set(missing) & {"GTiff", "COG", "VRT"}, text)
+
+
+def _projections() -> Finding:
+    """Look a CRS up in the databases of both libraries that have one."""
+    from pyproj.exceptions import ProjError
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        names = {pyproj.CRS.from_epsg(EPSG).name, pyproj.CRS.from_user_input(CRS.from_epsg(EPSG)).name}
+    except (CRSError, ProjError) as error:
+        folders = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        advice = f"unset {' and '.join(folders)}" if folders else "install rasterio and pyproj again"
+        return Finding("projections", False, f"EPSG:{EPSG} is unknown ({error}); {advice}")
+    return Finding(
+        "projections", len(names) == 1, f"PROJ {pyproj.proj_version_str}, EPSG:{EPSG} is {' or '.join(names)}"
+    )
 
 
 def _devices() -> Iterator[Finding]:

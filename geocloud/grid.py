@@ -10,8 +10,10 @@ from affine import Affine
 from pyproj import Geod, Transformer
 from rasterio.coords import BoundingBox
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.windows import Window
+
+UNKNOWN_UNITS = ("unknown", "degree")
+"""Units of a local CRS that tell no length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class GeoBox:
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
-        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS or its unit.
+        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS or a unit of length.
 
         It is taken from the transform where the projection distorts lengths by less than one per cent, as UTM does.
         In a geographic CRS, or in one that distorts more (Web Mercator), it is measured on the ellipsoid.
@@ -94,19 +96,22 @@ class GeoBox:
         if self.crs is None:
             return None
         t = self.transform
-        said = None
-        if not self.crs.is_geographic:
-            try:
-                metre = float(self.crs.linear_units_factor[1])
-            except CRSError:  # a local CRS without units
-                return None
-            said = math.hypot(t.b, t.e) * metre, math.hypot(t.a, t.d) * metre
+        if not self.has_place:
+            unit, metre = self.crs.units_factor
+            return None if unit in UNKNOWN_UNITS else (math.hypot(t.b, t.e) * metre, math.hypot(t.a, t.d) * metre)
         middle = self.height / 2, self.width / 2
         true = self._distance(middle, 1, 0), self._distance(middle, 0, 1)
-        if said is None:
+        if self.crs.is_geographic:
             return true
-        stretched = any(abs(one / other - 1) > 0.01 for one, other in zip(said, true, strict=True) if other > 0)
-        return true if stretched else said
+        metre = float(self.crs.linear_units_factor[1])
+        nominal = math.hypot(t.b, t.e) * metre, math.hypot(t.a, t.d) * metre
+        distorted = any(abs(one / other - 1) > 0.01 for one, other in zip(nominal, true, strict=True) if other > 0)
+        return true if distorted else nominal
+
+    @property
+    def has_place(self) -> bool:
+        """True if the CRS tells where on Earth the grid lies: a local CRS (LOCAL_CS, ENGCRS) does not."""
+        return self.crs is not None and (self.crs.is_geographic or self.crs.is_projected)
 
     def _distance(self, middle: tuple[float, float], rows: int, cols: int) -> float:
         """Metres on the ellipsoid across ``rows`` rows and ``cols`` columns, centred on ``middle`` (row, col)."""

@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from geocloud.model.checkpoint import Checkpoint
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.samples import Samples
@@ -25,6 +26,9 @@ SHARES = {
     "fields": 0.3,
 }  # fmt: skip
 """Relative shares of the sets in the samples."""
+
+START = {"fast": Path(__file__).with_name("fast-start.safetensors")}
+"""Weights that a model's run starts from: those of an earlier `fast` of 24 channels, cut to the 16 of most weight."""
 
 OBSERVED = 400
 """Number of samples in which the ranges for 8-bit integers are measured."""
@@ -53,6 +57,7 @@ RECIPES = {
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--arch", type=click.Choice(list(RECIPES)), default="fast", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights and samples.")
+@click.option("--from-scratch", is_flag=True, help="Start from random weights.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting (TOML).")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [default: one a core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -63,6 +68,7 @@ def main(
     out: Path,
     arch: str,
     seed: int,
+    from_scratch: bool,
     changes: tuple[str, ...],
     threads: int | None,
     device: str,
@@ -74,16 +80,24 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     config = update(replace(RECIPES[arch], seed=seed), tomllib.loads("\n".join(changes)), "--set")
+    start = None if from_scratch or arch not in START else Checkpoint.load(START[arch])
     for fold in [(k, folds) for k in range(folds)] if folds else [None]:
-        train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, fold, device, resume)
+        train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, device, resume)
 
 
 def train_model(
-    data: Path, run: Path, arch: str, config: TrainConfig, fold: Fold | None, device: str, resume: bool
+    data: Path,
+    run: Path,
+    arch: str,
+    config: TrainConfig,
+    start: Checkpoint | None,
+    fold: Fold | None,
+    device: str,
+    resume: bool,
 ) -> None:
     """Trains one model into a folder."""
     groups = training_groups(data, SHARES, fold)
-    model = train(groups, [], config, run, name=arch, device=device, resume=resume, report=_report)
+    model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
     observed(model, Samples(groups, config.augment, config.seed), OBSERVED).save(run / f"{arch}.safetensors")
 
 

@@ -229,7 +229,7 @@ def validation_chips(source: Source, data: Path, half: int | None = None, fold: 
     Args:
         source: The set.
         data: The data folder.
-        half: 0 the places that thresholds are chosen on, 1 those that scores are published of; None: all.
+        half: 0 the places that scores are published of, 1 those that thresholds are chosen on; None: all.
         fold: The fold of a cross-validation.
 
     Raises:

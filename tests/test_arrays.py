@@ -108,3 +108,34 @@ def test_degrees_are_measured_in_metres(image, monkeypatch):
     near = GeoBox(300, 260, Affine(1e-4, 0, 10, 0, -1e-4, 0), CRS.from_epsg(4326))
     geocloud.mask_xarray(stack(image, near).rename(x="longitude", y="latitude"))
     assert 11 < seen[0] < 11.2
+
+
+@pytest.mark.parametrize("kind", ["nan", "zero", "code", "masked"])
+def test_no_data_in_an_array_is_no_data_in_its_mask(image, kind):
+    gone = np.zeros(image.shape[1:], bool)
+    gone[:40, :60] = True
+    values = {"nan": np.nan, "zero": 0, "code": -9999, "masked": 0.2}
+    array = np.where(gone, np.float32(values[kind]), np.maximum(image, 1e-3))
+    if kind == "masked":
+        array = np.ma.masked_array(array, np.broadcast_to(gone, image.shape))
+    np.testing.assert_array_equal(geocloud.mask_array(array, pixel_size=30, model=bright) == 255, gone)
+
+
+def test_lazy_images_of_any_size_are_masked_like_those_in_memory():
+    dask = pytest.importorskip("dask.array")
+    rng = np.random.default_rng(5)
+    for height, width, size in ((1, 1, 30), (30, 200, 10), (130, 97, 20), (300, 260, 10), (420, 300, 15)):
+        image = rng.random((4, height, width), "float32")
+        whole = stack(image, geobox(height, width, size=size))
+        lazy = whole.copy(data=dask.from_array(image, chunks=(1, 100, 90)))
+        found = geocloud.mask_xarray(lazy, pixel_size=size, model=Smooth())
+        np.testing.assert_array_equal(found.values, geocloud.mask_xarray(whole, pixel_size=size, model=Smooth()).values)
+
+
+class Smooth:
+    """Bright in red is cloud, at pixels of 30 m."""
+
+    pixel_size = 30.0
+
+    def __call__(self, tiles):
+        return bright(tiles)

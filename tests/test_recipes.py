@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import geobox, write_tif
 from PIL import Image
 
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from recipes.bundled import RECIPES, SHARES, WINTER, needed
-from recipes.material import HELD_OUT, SOURCES, training_groups, validation_sets
+from recipes.bundled import SHARES
+from recipes.material import HELD_OUT, SOURCES, catalogue, training_groups, validation_chips
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """All sets, each of a few images of 140×150 pixels."""
+    """All sets, each of a few images of 140×150 pixels; those of 20 and 10 m shrink to 30 m."""
     root = tmp_path_factory.mktemp("data")
     grid = geobox(140, 150)
 
@@ -55,46 +56,79 @@ def data(tmp_path_factory):
         for name in names:
             tif(root / folder / f"{name}.tif", four())
             tif(root / folder / f"{name}_label.tif", RNG.choice([0, 1, 255], (1, 140, 150)).astype("uint8"))
-    for name in ("s2l2a_varilhes", "l8l1_zion"):
-        tif(root / "backgrounds" / f"{name}.tif", four())
+    for folder, names in (
+        ("backgrounds", ("s2l2a_varilhes", "l8l1_zion")),
+        ("snow/swiss", ("s2_a_clear_20m",)),
+        ("snow", ("s2_sr_l2a_finland_20m",)),
+        ("more", ("s2_toa_l1c_terramesh_s_chile_39s_10m", "s2_toa_l1c_eolearn_slovenia_scene2_10m")),
+    ):
+        for name in names:
+            tif(root / folder / f"{name}.tif", four())
     return root
+
+
+def names(chips):
+    return {chip.name for chip in chips}
 
 
 def test_no_scene_or_place_is_on_both_sides(data):
     for name, source in SOURCES.items():
-        one, other = ({chip.name for chip in source.chips(data, side)} for side in (False, True))
-        assert not one & other
-        assert len(one | other) == len(source.paths(data))
+        training, validation = source.training(data), validation_chips(source, data)
+        assert not names(training) & names(validation)
+        assert len(names(training) | names(validation)) == len(source.paths(data))
         for place in HELD_OUT.get(name, ()):
-            assert not any(chip.startswith(place) for chip in one)
-    assert sum(len(chips) for _, chips in training_groups(data, SHARES)) == 4 + 4 + 4 + 1 + 1 + 1
-    assert {name: len(chips) for name, chips in validation_sets(data)}["weak"] == 1
-    assert set(SOURCES) - set(SHARES) == {"weak"}, "its labels are share-alike"
+            assert not any(chip.name.startswith(place) for chip in training)
+        halves = [names(validation_chips(source, data, half)) for half in (0, 1)]
+        assert not halves[0] & halves[1] and halves[0] | halves[1] == names(validation)
+        assert all(chip.metres >= 30 for chip in training), "as the pipeline shows finer scenes to a model"
+    counts = {name: len(chips) for name, (_, chips) in zip(SHARES, training_groups(data, SHARES), strict=True)}
+    assert counts == {
+        "biome": 4, "sparcs": 4, "catalogue": 4, "taught": 1, "chips": 1, "clear": 1, "glaciers": 1, "fields": 1,
+    }  # fmt: skip
+    assert set(SOURCES) - set(SHARES) == {"weak", "winter"}, "share-alike labels; the only winter, to validate on"
+    assert not validation_chips(SOURCES["glaciers"], data), "two of their bands are imputed"
 
 
 def test_folds_hold_every_scene_out_once_and_no_place_is_on_both_sides(data):
     for source in SOURCES.values():
-        held = [chip.name for k in range(2) for chip in source.chips(data, True, (k, 2))]
+        held = [chip.name for k in range(2) for chip in validation_chips(source, data, fold=(k, 2))]
         assert sorted(held) == sorted(path.stem for path in source.paths(data))
     taught = SOURCES["taught"]
-    names = ("a_p100_clear_20m", "a_p840_cloudy_20m", "JAS_S_10_30m", "JAS_S_7_30m", "x_ImgNo_3_2018-01-01_patch_0_20m")
-    assert [taught.place(Path(f"{name}.tif")) for name in names] == ["a", "a", "JAS_S", "JAS_S", "x"]
+    files = ("a_p100_clear_20m", "a_p840_cloudy_20m", "JAS_S_10_30m", "JAS_S_7_30m", "x_ImgNo_3_2018-01-01_patch_0_20m")
+    assert [taught.place(Path(f"{name}.tif")) for name in files] == ["a", "a", "JAS_S", "JAS_S", "x"]
     assert SOURCES["clear"].place(Path("montcalm_01_01_2018.tif")) == "montcalm"
 
 
-def test_what_each_set_is_read_as(data):
+def test_how_each_set_is_read(data):
     read = {name: source.read(source.paths(data)[0]) for name, source in SOURCES.items()}
     assert {name: chip.metres for name, chip in read.items()} == {
-        "biome": 30, "sparcs": 30, "catalogue": 40, "taught": 20, "chips": 10, "clear": 30, "weak": 10,
+        "biome": 30, "sparcs": 30, "catalogue": 45, "taught": 20, "chips": 10, "clear": 30, "glaciers": 20,
+        "fields": 10, "winter": 20, "weak": 10,
     }  # fmt: skip
     for name, chip in read.items():
         assert np.isnan(chip.reflectance[3]).all() == (name == "catalogue")
         assert (chip.target[:, np.isnan(chip.reflectance[:3]).any(0)] == UNKNOWN).all()
     pixels = np.array(Image.open(data / "sparcs" / "images" / "LC8_0.jpg"))[..., 0]
-    found, known = read["sparcs"].pixels()[0], read["sparcs"].known
-    np.testing.assert_allclose(found[known], ((pixels + 0.5) * 256 * 2e-5 - 0.1)[known], atol=1e-3)
+    reflectance, known = read["sparcs"].pixels()[0], read["sparcs"].known
+    np.testing.assert_allclose(reflectance[known], ((pixels + 0.5) * 256 * 2e-5 - 0.1)[known], atol=1e-3)
     assert (read["clear"].target[:, 5:] == CLEAR).all()
     assert set(np.unique(read["taught"].target[0])) > {0, 37, 100}
+    with rasterio.open(data / "snow" / "swiss" / "s2_a_clear_20m.tif") as dataset:
+        real = dataset.read().astype("float32") * 1e-4
+    gain = np.nanmedian(read["glaciers"].pixels()[:, 5:] / np.maximum(real[:, 5:], 1e-4), (1, 2))
+    assert (np.abs(gain[:2] - 1) > 1e-3).all(), "imputed bands vary"
+    np.testing.assert_allclose(gain[2:], 1, atol=1e-3)
+
+
+def test_saturated_ground_is_unknown_in_training_and_scored_as_it_is_labelled(data, tmp_path):
+    for folder, values in (("images", np.full((20, 30, 3), 255)), ("masks", np.eye(20, 30))):
+        (tmp_path / folder).mkdir()
+        suffix = "jpg" if folder == "images" else "png"
+        Image.fromarray(values.astype("uint8")).save(tmp_path / folder / f"S2_ice.{suffix}")
+    path = tmp_path / "images" / "S2_ice.jpg"
+    target = SOURCES["catalogue"].read(path).target[0]
+    np.testing.assert_array_equal(target, np.where(np.eye(20, 30), CLOUD, UNKNOWN))
+    np.testing.assert_array_equal(catalogue(path).target[0], np.where(np.eye(20, 30), CLOUD, CLEAR))
 
 
 def test_shadow_is_known_where_somebody_looked_for_it(data):
@@ -102,29 +136,9 @@ def test_shadow_is_known_where_somebody_looked_for_it(data):
     assert (drawn.target[1, 5:] != UNKNOWN).all()
     assert (drawn.target[1] == CLOUD).any()
     assert (not_drawn.target[1] == UNKNOWN).all()
-    clear, cloudy = (SOURCES["catalogue"].read(path) for path in SOURCES["catalogue"].paths(data)[:2])
+    clear, cloudy = (catalogue(path) for path in SOURCES["catalogue"].paths(data)[:2])
     assert (clear.target == CLEAR).all(), "no cloud, no shadow of one"
     assert (cloudy.target[1] == UNKNOWN).all()
-
-
-def test_snow_is_drawn_more_often_from_the_training_chips_alone(data):
-    sets = dict(zip(WINTER, (chips for _, chips in training_groups(data, WINTER)), strict=True))
-    plain = [chip for name in SHARES for chip in sets[name]]
-    assert len(plain) == sum(len(chips) for _, chips in training_groups(data, SHARES))
-    for name, has_nir in (("snow", True), ("snow, red green blue alone", False)):
-        assert sets[name]
-        for chip in sets[name]:
-            assert any(chip is other for other in plain)
-            assert np.isfinite(chip.reflectance[3]).any() == has_nir
-            clear = chip.known & ~chip.cloud
-            assert (chip.pixels()[:3, clear].min(0) > 0.3).sum() > clear.size / 10
-
-
-def test_a_stage_needs_no_more_than_it_starts_from_and_learns_from():
-    assert list(needed("fast", "first")) == ["first"]
-    assert list(needed("fast", "both")) == ["wide", "deep", "first", "labels", "taught", "both"]
-    for arch, stages in RECIPES.items():
-        assert needed(arch, list(stages)[-1]) == stages, "nothing is trained in vain"
 
 
 def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
@@ -141,27 +155,18 @@ def test_a_short_run_and_its_scores(data, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    small = [
-        "--set",
-        "steps=3",
-        "--set",
-        "batch=2",
-        "--set",
-        "options={width=4,levels=2}",
-        "--set",
-        "augment={size=64}",
-    ]
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", *small)
+    settings = ("steps=3", "batch=2", "options={width=4,levels=2}", "augment={size=64}")
+    small = [word for setting in settings for word in ("--set", setting)]
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", "--from-scratch", *small)
     model = tmp_path / "run" / "fast.safetensors"
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--model", model, "--out", "scores")
-    sets = ("| biome |", "| catalogue, red green blue alone |", "| chips, saturated as Landsat 5 |")
-    for word in (*sets, "sparcs: snow", "clear: s2l2a_varilhes"):
+    rows = ("| biome |", "| catalogue, red green blue alone |", "| chips, as Landsat 5 |", "| sparcs: land |")
+    for word in (*rows, "clear: s2l2a_varilhes", "| red and blue swapped |", "| cloud cover at 10, 20, 30 m |"):
         assert word in table, table
     assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
     assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
     assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, "--stage", "first", *small)
-    assert [path.name for path in (tmp_path / "cv" / "fold1").iterdir() if path.is_dir()] == ["first"]
+    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, "--from-scratch", *small)
     table = run(ROOT / "benchmarks" / "accuracy.py", data, "--folds", "cv", "--out", "scores")
-    assert "## fast, 2 folds" in table
-    assert "| biome | 5 |" in table, "each scene once"
+    counts = [int(row.split("|")[2]) for row in table.splitlines() if row.startswith("| biome |")]
+    assert sum(counts) == 5, "each scene once"

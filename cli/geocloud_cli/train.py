@@ -67,15 +67,6 @@ SETTINGS = (
     "kept, and its thresholds unless --config has others.",
 )
 @option(
-    "Model",
-    "--teacher",
-    "teachers",
-    multiple=True,
-    metavar="NAME|PATH",
-    help="A model whose probabilities are taught beside the labels, and alone where there are none; repeat it for the "
-    "mean of several.",
-)
-@option(
     "Training",
     "--config",
     type=PATH,
@@ -112,7 +103,6 @@ def train(
     output: Path,
     arch: str | None,
     start_from: str | None,
-    teachers: tuple[str, ...],
     config: Path | None,
     device: str,
     pack: Path | None,
@@ -145,7 +135,6 @@ def train(
     settings = update(settings, changes, "options")
     how: dict[str, Any] = {
         "start": start,
-        "teachers": [_load(teacher) for teacher in teachers],
         "device": device,
         "pack": pack,
         "resume": resume,

@@ -231,7 +231,7 @@ def dilate(
     pixel size is that at each strip's latitude. Raises OptionError without a CRS.
     """
     if grid.pixel_size is None:
-        raise OptionError("a buffer in metres needs a scene whose CRS is known, and this one has none")
+        raise OptionError("a buffer in metres needs a scene whose pixel size is known")
     reach = math.floor(max(radii.values()) / grid.pixel_size[0])
     with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point) as writer:
         for first in range(0, grid.height, strip):

@@ -41,6 +41,12 @@ def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:
     return geopandas.read_file(path, layer=layer if path.suffix.lower() == GEOPACKAGE else None)
 
 
+def check_place(path: Path, has_place: bool) -> None:
+    """Raise OptionError for GeoJSON, which is in WGS 84 (RFC 7946), of a scene without a place on Earth."""
+    if path.suffix.lower() == ".geojson" and not has_place:
+        raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene's CRS has no place on Earth; take .gpkg")
+
+
 def write_layer(
     frames: Iterable[geopandas.GeoDataFrame],
     path: Path,
@@ -93,8 +99,7 @@ def write_layer(
                 return
             frame = pd.concat(list(frames))
             if form == ".geojson":
-                if frame.crs is None:
-                    raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene has no CRS; take .gpkg")
+                check_place(path, frame.crs is not None)
                 frame.to_crs(4326).to_file(path, driver="GeoJSON", engine="pyogrio", RFC7946="YES")
             else:
                 frame.to_file(path, layer=layer, driver="FlatGeobuf", engine="pyogrio", geometry_type=kind)

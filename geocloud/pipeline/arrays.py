@@ -50,5 +50,5 @@ def mask_array(
     options = MaskOptions(threshold=threshold, shadows=shadows, shadow_threshold=shadow_threshold)
     predict = load(model, compute)
     thresholds = find_thresholds(predict, options)
-    probability = predict_image(predict, np.asarray(reflectance), valid, pixel_size=pixel_size)
+    probability = predict_image(predict, reflectance, valid, pixel_size=pixel_size)
     return to_mask(probability, thresholds)

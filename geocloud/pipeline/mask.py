@@ -13,6 +13,7 @@ from geocloud.io import gdal
 from geocloud.models import DEFAULT
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
+from geocloud.outputs.vector import check_place
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
 from geocloud.pipeline.load import Model, load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
@@ -74,6 +75,8 @@ def mask_scene(
     with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
         _check_metres(scene.grid, options)
+        if plan.polygons:
+            check_place(plan.polygons, scene.grid.has_place)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
@@ -96,7 +99,7 @@ def mask_scene(
 def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
     metres = (options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)
     if grid.pixel_size is None and any(metres):
-        raise OptionError("sizes in metres need a scene whose CRS is known, and this one has none")
+        raise OptionError("sizes in metres need a scene whose pixel size is known; this one has no CRS with a unit")
 
 
 def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:

@@ -13,6 +13,9 @@ from geocloud.tiling.model import Predict
 from geocloud.tiling.resample import NATIVE, Coarse, find_factors
 from geocloud.tiling.tiles import TileGrid
 
+DARKEST = -1.0
+"""Values up to which are no reflectance but codes for no data, such as −9999."""
+
 BRIGHTEST = 2.0
 """Highest plausible median reflectance: an image above it holds something else, such as digital numbers."""
 
@@ -30,6 +33,7 @@ def predict_image(
 
     See `geocloud.Predictor.predict_array`.
     """
+    reflectance = np.ma.filled(np.ma.asanyarray(reflectance, "float32"), np.nan)
     known = _known(predict, reflectance)
     if valid is not None:
         if valid.shape != reflectance.shape[1:]:
@@ -53,7 +57,10 @@ def predict_image(
 
 
 def _known(predict: Predict, reflectance: NDArray[Any]) -> NDArray[np.bool_]:
-    """True where there is data. Raises OptionError for values that cannot be reflectance, or a missing band."""
+    """True where there is data: all bands finite, above `DARKEST`, and not all zero as outside a scene's footprint.
+
+    Raises OptionError for values that cannot be reflectance, or a missing band.
+    """
     if reflectance.ndim != 3 or reflectance.shape[0] != 4 or not reflectance.size:
         raise OptionError(f"reflectance of shape {reflectance.shape}: wanted (4, height, width), red green blue nir")
     no_nir = bool(np.isnan(reflectance[3]).all() and np.isfinite(reflectance[:3]).any())
@@ -68,5 +75,6 @@ def _known(predict: Predict, reflectance: NDArray[Any]) -> NDArray[np.bool_]:
             f"median of red values {middle:g}: wanted reflectance, 0 to 1; convert them first, "
             "as geocloud.open_scene(...).read() does"
         )
-    known: NDArray[np.bool_] = np.isfinite(reflectance[: 3 if no_nir else 4]).all(0)
+    bands = reflectance[: 3 if no_nir else 4]
+    known: NDArray[np.bool_] = (np.isfinite(bands) & (bands > DARKEST)).all(0) & (bands != 0).any(0)
     return known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ def train_on(
     out: Path,
     *,
     start: Checkpoint | None = None,
-    teachers: Sequence[Checkpoint] = (),
     device: str = "auto",
     pack: Path | None = None,
     resume: bool = False,
@@ -54,7 +53,6 @@ def train_on(
         config: The configuration.
         out: Folder of the run.
         start: Model whose weights the run starts from; None: random weights.
-        teachers: Models whose probabilities are taught beside the labels.
         device: auto, cpu, cuda, cuda:N or mps.
         pack: Folder to pack all patches into before training; None: no packing.
         resume: Whether to continue a run in ``out``.
@@ -78,7 +76,7 @@ def train_on(
             write_pack(sources, pack)
         team.wait()
         training, validation = packed(pack, kept), packed(pack, held)
-    how: dict[str, Any] = {"start": start, "teachers": teachers, "name": out.name, "device": device}
+    how: dict[str, Any] = {"start": start, "name": out.name, "device": device}
     how |= {"resume": resume, "report": report}
     train([(1.0, training)], validation, config, out, **how)
     team.wait()

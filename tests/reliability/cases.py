@@ -640,7 +640,7 @@ def _(folder: Path) -> list[str]:
     return [stack(folder, grid=geobox(crs=None))]
 
 
-@case("place", "no CRS, and a buffer in metres", 1, "need a scene whose CRS is known")
+@case("place", "no CRS, and a buffer in metres", 1, "need a scene whose pixel size is known")
 def _(folder: Path) -> list[str]:
     return [stack(folder, grid=geobox(crs=None)), "--buffer", "90"]
 
