@@ -24,10 +24,11 @@ PACKAGES = (
     "pyogrio",
     "pyproj",
     "safetensors",
+    "openvino",
     "pillow",
     "pystac",
 )
-OPTIONAL = ("openvino", "torch", "distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
+OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "boto3", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256
@@ -112,14 +113,12 @@ def _devices() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     from geocloud.errors import ModelError
     from geocloud.models import bundled_models
-    from geocloud.model.checkpoint import Checkpoint, digest
-    from geocloud.models.predictor import Predictor
+    from geocloud.models.predictor import load_model
 
-    for name, path in bundled_models().items():
+    for name in bundled_models():
         try:
-            checkpoint = Checkpoint.load(path)
-            Predictor(checkpoint, "cpu")
-            yield Finding(f"model {name}", True, f"SHA-256 of its weights {digest(checkpoint.weights)[:16]}…, as saved")
+            metadata = load_model(name, "cpu").metadata
+            yield Finding(f"model {name}", True, f"made from weights with the SHA-256 {metadata.sha256[:16]}…")
         except ModelError as error:
             yield Finding(f"model {name}", False, f"{error}; install geocloud again")
 

@@ -86,7 +86,7 @@ def mask(
     if many:
         from geocloud.models.predictor import load_model
 
-        loaded = load_model(model, **asdict(compute), cloud_alone=not settings.shadows)
+        loaded = load_model(model, **asdict(compute))
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not _exists(said)]

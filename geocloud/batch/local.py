@@ -44,8 +44,6 @@ class Compute:
     """Index of this worker on its machine, from 0; it selects the CUDA device."""
     of: int = 1
     """Number of workers on the machine, which share its cores."""
-    shadows: bool = False
-    """Whether cloud shadow is predicted too."""
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
@@ -55,7 +53,7 @@ class Compute:
         devices = self.devices()
         device = f"cuda:{self.place % devices}" if devices else self.device
         share = max(1, cores() // self.of)
-        return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows, threads=share)
+        return load_model(self.model, device, self.precision, self.batch, threads=share)
 
     def devices(self) -> int:
         """Number of CUDA devices to choose from; 0 if a device was named."""

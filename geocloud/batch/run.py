@@ -216,7 +216,6 @@ def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generato
         where.device,
         where.precision,
         where.batch,
-        shadows=options.settings.mask.shadows,
     )
     if not jobs:
         return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +128,18 @@ def _quantise(model: Any, calibration: Iterable[Floats]) -> Any:
     first = convolutions[min(FLOAT_CONVOLUTIONS, len(convolutions) - 1)]
     with tempfile.TemporaryDirectory(prefix="geocloud-export-") as folder:
         path = Path(folder) / "model.onnx"
-        quantize_static(
-            model,
-            path,
-            Reader(),
-            op_types_to_quantize=["Conv", "Relu"],
-            nodes_to_exclude=[node.name for node in nodes[: first - 1]],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"], "CalibPercentile": PERCENTILE},
-        )
+        with redirect_stdout(sys.stderr):  # it prints its progress
+            quantize_static(
+                model,
+                path,
+                Reader(),
+                op_types_to_quantize=["Conv", "Relu"],
+                nodes_to_exclude=[node.name for node in nodes[: first - 1]],
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"], "CalibPercentile": PERCENTILE},
+            )
         return onnx.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from threading import BoundedSemaphore
 
 import numpy as np
@@ -32,11 +33,12 @@ class TorchRuntime:
     """
 
     def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
+        self.metadata = network.metadata
         self._place, dtype = device, find_dtype(device, precision)
         self.device, self.precision = str(device), Precision(str(dtype).removeprefix("torch."))
         self.batch, self.workers = BATCH.get(device.type, 1), WORKERS.get(device.type, 1)
         self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for memory
-        self._network = network.to(device)
+        self._network = copy.deepcopy(network).to(device)
         self._network.body.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()

@@ -18,6 +18,9 @@ KEY = "geocloud"
 FORMAT = 2
 """Version of the entry in safetensors files; 1, of geocloud before ONNX files, is read too."""
 
+ARCHITECTURES = ("fast", "unet", "attention-unet")
+"""Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
+
 ACTIVATIONS = ("sigmoid", "softmax", "none")
 INPUTS = ("reflectance", "normalised")
 
@@ -54,7 +57,7 @@ class ModelMetadata:
     optional_nir: bool = False
     """True if near-infrared may be missing: NaN over the whole image."""
     architecture: str = ""
-    """Name of the network in `geocloud.models.network.NETWORKS`; empty: another program's network."""
+    """Name of the network, one of `ARCHITECTURES`; empty: another program's network."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture."""
     training: dict[str, Any] = field(default_factory=dict)

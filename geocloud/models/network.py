@@ -26,7 +26,7 @@ NETWORKS: dict[str, Any] = {
     "unet": UNet,
     "attention-unet": lambda **options: UNet(attention=True, **options),
 }
-"""Architectures by name: call one with its options to get a network with random weights."""
+"""Each of `geocloud.models.metadata.ARCHITECTURES`: call it with its options to get a network with random weights."""
 
 CALIBRATION = "seen/"
 """Prefix of arrays in files of format 1 that are no weights."""

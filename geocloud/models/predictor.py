@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 classes ``(N, classes, H, W)``."""
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """A network on a device."""
 
@@ -83,9 +84,9 @@ class Predictor:
     ) -> None:
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
-        if not hasattr(runtime, "metadata"):
+        if not isinstance(runtime, Runtime):
             runtime = FunctionRuntime(runtime, metadata or ModelMetadata(optional_nir=True))
-        self._runtime: Runtime = runtime
+        self._runtime = runtime
         self.metadata = runtime.metadata
         self.name, self.classes = self.metadata.name, self.metadata.classes
         self.threshold, self.shadow_threshold = self.metadata.threshold, self.metadata.shadow_threshold

@@ -139,16 +139,17 @@ def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
         model = _core().read_model(source.read_bytes() if isinstance(source, Path) else source)
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"{label}: not an ONNX file that OpenVINO reads ({_last_line(error)})") from error
-    if isinstance(source, Path) and (beside := source.with_suffix(".toml")).is_file():
+    beside = source.with_suffix(".toml") if isinstance(source, Path) else None
+    if beside is not None and beside.is_file():
         return model, from_toml(beside)
-    path = ["framework", KEY]  # OpenVINO's place for metadata_props
-    if not model.has_rt_info(path):
-        beside = source.with_suffix(".toml").name if isinstance(source, Path) else "a TOML file"
+    entry = ["framework", KEY]  # OpenVINO's place for metadata_props
+    if not model.has_rt_info(entry):
         raise CheckpointError(
-            f"{label}: no metadata; put {beside} beside it, with bands, mean, std and activation (docs/exchange.md)"
+            f"{label}: no metadata; put {beside and beside.name} beside it, with bands, mean, std and activation "
+            "(docs/exchange.md)"
         )
     try:
-        return model, from_entry(model.get_rt_info(path).value)
+        return model, from_entry(model.get_rt_info(entry).value)
     except (CheckpointError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{label}: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from geocloud.errors import OptionError
 from geocloud.models import read_metadata
@@ -36,4 +37,4 @@ def load(model: Model, compute: ComputeOptions | None = None) -> Predict:
 
 
 def _as_predict(model: Predict | Function) -> Predict:
-    return model if hasattr(model, "classes") else Predictor(model)
+    return cast(Predict, model) if hasattr(model, "classes") else Predictor(model)
