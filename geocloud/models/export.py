@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ except ImportError as error:
     raise DependencyError("export needs torch and onnx; run pip install 'geocloud[export]'") from error
 
 from geocloud.models.devices import Precision
-from geocloud.models.metadata import KEY
+from geocloud.models.metadata import KEY, ModelMetadata
 from geocloud.models.runtime import OnnxRuntime
 
 Floats = NDArray[np.float32]
@@ -75,17 +74,18 @@ def to_onnx(network: Network, calibration: Iterable[Floats] | None = None) -> by
             output_names=[OUTPUT],
             dynamic_axes={INPUT: axes, OUTPUT: axes},
         )
-    exported = _with_metadata(onnx.load_model_from_string(file.getvalue()), network)
+    exported = with_metadata(file.getvalue(), network.metadata)
     _compare(network, exported)
-    if calibration is None:
-        return exported
-    return _with_metadata(_quantise(onnx.load_model_from_string(exported), calibration), network)
+    return exported if calibration is None else with_metadata(_quantise(exported, calibration), network.metadata)
 
 
-def _with_metadata(model: Any, network: Network) -> bytes:
-    onnx.helper.set_model_props(model, {KEY: network.metadata.to_json()})
-    data: bytes = model.SerializeToString()
-    return data
+def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
+    """An ONNX file with its metadata replaced."""
+    model = onnx.load_model_from_string(data)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    replaced: bytes = model.SerializeToString()
+    return replaced
 
 
 def _compare(network: Network, exported: bytes) -> None:
@@ -104,8 +104,8 @@ def _compare(network: Network, exported: bytes) -> None:
         )
 
 
-def _quantise(model: Any, calibration: Iterable[Floats]) -> Any:
-    """A model whose convolutions but the first, and what passes between them, are 8-bit integers.
+def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
+    """An ONNX file whose convolutions but the first, and what passes between them, are 8-bit integers.
 
     Weights have 7 bits: two products of such a number and an unsigned one of 8 bits fit into 16 bits, so that CPUs
     without VNNI sum them exactly. Transposed convolutions stay in floating point, in which OpenVINO computes them anyway.
@@ -123,6 +123,7 @@ def _quantise(model: Any, calibration: Iterable[Floats]) -> Any:
             image = next(self.images, None)
             return None if image is None else {INPUT: np.ascontiguousarray(image)[None]}
 
+    model = onnx.load_model_from_string(data)
     nodes = list(model.graph.node)
     convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
     first = convolutions[min(FLOAT_CONVOLUTIONS, len(convolutions) - 1)]
@@ -142,4 +143,4 @@ def _quantise(model: Any, calibration: Iterable[Floats]) -> Any:
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"], "CalibPercentile": PERCENTILE},
             )
-        return onnx.load(path)
+        return path.read_bytes()

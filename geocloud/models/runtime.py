@@ -78,7 +78,8 @@ class OnnxRuntime:
             if not self.metadata.architecture:  # another program's network
                 self(np.zeros((1, len(BANDS), *PROBE), "float32"))
         except GeocloudError as error:
-            raise CheckpointError(f"{self._label}: {error}") from error
+            told = _beside(source)
+            raise CheckpointError(f"{told if told and told.is_file() else self._label}: {error}") from error
 
     def __call__(self, reflectance: Floats) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
@@ -139,7 +140,7 @@ def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
         model = _core().read_model(source.read_bytes() if isinstance(source, Path) else source)
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"{label}: not an ONNX file that OpenVINO reads ({_last_line(error)})") from error
-    beside = source.with_suffix(".toml") if isinstance(source, Path) else None
+    beside = _beside(source)
     if beside is not None and beside.is_file():
         return model, from_toml(beside)
     entry = ["framework", KEY]  # OpenVINO's place for metadata_props
@@ -152,6 +153,11 @@ def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
         return model, from_entry(model.get_rt_info(entry).value)
     except (CheckpointError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{label}: {error}") from error
+
+
+def _beside(source: Path | bytes) -> Path | None:
+    """The TOML file that may tell the metadata of an ONNX file."""
+    return source.with_suffix(".toml") if isinstance(source, Path) else None
 
 
 def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
