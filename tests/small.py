@@ -6,7 +6,6 @@ import torch
 from geocloud.models.metadata import ModelMetadata
 from geocloud.models.network import Network, build_body
 
-
 CAPABILITIES = torch.cpu.get_capabilities()
 needs_bfloat16 = pytest.mark.skipif(
     not (CAPABILITIES.get("avx512_bf16") or CAPABILITIES.get("amx_bf16")), reason="this CPU has no bfloat16"

@@ -16,9 +16,9 @@ from small import needs_bfloat16
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
+from geocloud.models.predictor import Precision, load_model
 from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.models.predictor import Precision, load_model
 from geocloud.scene import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows

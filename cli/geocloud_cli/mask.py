@@ -18,9 +18,9 @@ from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted, progress_bar, show_error
 
 if TYPE_CHECKING:
+    from geocloud.models.predictor import Predictor
     from geocloud.pipeline import MaskResult
     from geocloud.pipeline.draw import Progress
-    from geocloud.models.predictor import Predictor
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 

@@ -108,7 +108,7 @@ def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
     """An ONNX file whose convolutions but the first, and what passes between them, are 8-bit integers.
 
     Weights have 7 bits: two products of such a number and an unsigned one of 8 bits fit into 16 bits, so that CPUs
-    without VNNI sum them exactly. Transposed convolutions stay in floating point, in which OpenVINO computes them anyway.
+    without VNNI sum them exactly. Transposed convolutions stay in floating point: OpenVINO computes them so anyway.
     """
     try:
         from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static

@@ -68,7 +68,7 @@ class FastUNet(nn.Module):
         return self.leave(x)  # (N, classes, H, W)
 
     def enter(self, x: Tensor, no_nir: Tensor | None) -> Tensor:
-        """(N, bands, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, band ratios of 2×2 means."""
+        """(N, bands, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, ratios of 2×2 means."""
         parts = [nn.functional.pixel_unshuffle(x, 2)]
         if self.optional_nir:
             flag = torch.zeros_like(x[:, :1, ::2, ::2])

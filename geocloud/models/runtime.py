@@ -100,7 +100,7 @@ class OnnxRuntime:
         return blended[:, :, :height, :width]
 
     def _probability(self, x: Floats) -> Floats:
-        """Input of the network, of a size that it takes → probability ``(N, classes, H, W)``. Raises CheckpointError."""
+        """Input of a size that the network takes → probability ``(N, classes, H, W)``. Raises CheckpointError."""
         output = np.concatenate([self._infer(image[None]) for image in x]) if len(x) > 1 else self._infer(x)
         metadata = self.metadata
         needed = max((*metadata.cloud, *metadata.shadow)) + 1

@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 WEB_OPERATORS = {
     "Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose",
     "DepthToSpace", "DequantizeLinear", "Div", "Equal", "Expand", "Gather", "Greater", "IsNaN", "MaxPool", "Mul", "Not",
-    "QuantizeLinear", "Reciprocal", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze", "Sub",
-    "Transpose", "Unsqueeze", "Where",
+    "QuantizeLinear", "Reciprocal", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze",
+    "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """Operators of the opset 17 that onnxruntime-web has, as far as exported files use them."""
 
