@@ -1,8 +1,8 @@
 """The default network alone, one tile at a time, on one thread: ``python benchmarks/runtimes.py RUNTIME PRECISION``.
 
 RUNTIME is openvino (as geocloud runs it on CPUs; auto: the bundled file), torch (as on GPUs), compile (torch.compile)
-or onnxruntime, which must be installed. Prints JSON: CPU seconds per megapixel, seconds until the first tile is done, and
-the percentage of pixels masked as by torch in float32.
+or onnxruntime, if installed. Prints JSON: CPU seconds per megapixel, seconds until the first tile is done, and the
+percentage of pixels masked as by torch in float32.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def main(
     folds: int | None,
     resume: bool,
 ) -> None:
-    """Trains on all data not held out for validation; writes ARCH.safetensors and .onnx to OUT, or to each fold's folder."""
+    """Trains on all data not held out for validation; writes ARCH.safetensors and .onnx to OUT, or to each fold's."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:
         torch.set_num_threads(threads)

@@ -20,7 +20,7 @@ LEVELS = [
     {"tiling", "io"},
     {"grid", "findings", "picture"},
     {"bands"},
-    {"errors"},
+    {"errors", "_proj"},
 ]
 RANK = {room: rank for rank, level in enumerate(reversed(LEVELS)) for room in level}
 

@@ -22,7 +22,7 @@ class Precision(StrEnum):
 
 
 MAX_WORKERS = 8
-"""Maximum number of tiles at a time on a CPU. A tile per core is faster than all cores on one, but each takes 100 MB."""
+"""Maximum number of tiles at a time on a CPU. A tile per core is faster than all cores on one; each takes 100 MB."""
 
 DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 """Pattern of the names of devices."""

@@ -74,10 +74,8 @@ class ModelMetadata:
         for name, value, choices in (("input", self.input, INPUTS), ("activation", self.activation, ACTIVATIONS)):
             if value not in choices:
                 raise CheckpointError(f"{name} {value!r}: wanted {', '.join(choices)}")
-        sizes = {len(self.mean), len(self.std)}
-        if (sizes != {len(self.bands)} and (self.input == "normalised" or sizes != {0})) or not all(
-            s > 0 for s in self.std
-        ):
+        sizes, needed = {len(self.mean), len(self.std)}, self.input == "normalised"
+        if (sizes != {len(self.bands)} and (needed or sizes != {0})) or not all(std > 0 for std in self.std):
             raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
         if not self.cloud or min((*self.cloud, *self.shadow)) < 0:
             raise CheckpointError("cloud and shadow: wanted numbers of output channels from 0, of cloud at least one")

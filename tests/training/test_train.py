@@ -149,8 +149,8 @@ def test_a_run_may_start_from_a_model():
 def test_every_architecture_trains(architecture):
     config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
     made = train([(1.0, CHIPS)], [], config)
-    assert made.architecture == architecture
-    assert probabilities(Predictor(made), CHIPS[0]).shape == (2, 96, 96)
+    assert made.metadata.architecture == architecture
+    assert probabilities(by_torch(made), CHIPS[0]).shape == (2, 96, 96)
 
 
 def test_two_processes_train_one_model(tmp_path):
