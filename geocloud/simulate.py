@@ -118,10 +118,10 @@ class CloudKind:
 
 
 CLOUD_KINDS = {
-    "cumulus": CloudKind((2.5, 3.2), (1, 1), (2, 8), (0.05, 0.6), (0.35, 0.95), (0.01, 0.12), (3, 12)),
-    "stratus": CloudKind((3.2, 4.2), (1, 2), (1, 6), (0.3, 1.6), (0.3, 1.0), (0, 0), (2, 8), frequent=2),
+    "cumulus": CloudKind((3.0, 3.6), (1, 1), (4, 10), (0.05, 0.6), (0.5, 0.95), (0.01, 0.08), (4, 12)),
+    "stratus": CloudKind((3.4, 4.2), (1, 2), (2, 6), (0.3, 1.6), (0.4, 0.9), (0, 0), (4, 10), frequent=2),
     "haze": CloudKind((2.8, 4.2), (1, 3), (0.15, 0.9), (0.15, 0.8), (0.3, 0.7), (0, 0), (20, 40), 0.72),
-    "cirrus": CloudKind((2.6, 3.8), (2, 6), (0.15, 0.8), (0.15, 0.8), (0.35, 0.75), (0, 0.1), (20, 40)),
+    "cirrus": CloudKind((3.4, 4.2), (2, 4), (0.5, 1.4), (0.15, 0.6), (0.45, 0.75), (0, 0.1), (6, 14)),
     "altocumulus": CloudKind((3.0, 4.0), (1, 3), (0.08, 0.6), (0.2, 1.0), (0.3, 0.7), (0, 0.05), (0, 0), 0.88, 2),
 }
 
@@ -172,6 +172,9 @@ SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
     "snow": ((0.72, 0.70, 0.75, 0.66), 0.20),
 }
 
+RUGGED = {"snow": 0.35}
+"""Surfaces on mountains, and the relative variation of their brightness by the slope of the terrain."""
+
 BLOCKS = {"crops": 14.0, "city": 5.0}
 """Surfaces made of rectangles, and the mean side of these in pixels."""
 
@@ -197,11 +200,20 @@ def simulate_surface(shape: tuple[int, int], rng: np.random.Generator, kinds: Se
     for index, name in enumerate(names):
         colour, variation = SURFACES[name]
         texture = variation * (0.5 * relief + 0.5 * fractal_noise(shape, 1.8, rng)) * 0.6
+        if name in RUGGED:
+            texture = 0.3 * texture + RUGGED[name] * _slope(shape, rng)
         if name in BLOCKS:
             texture = 0.3 * texture + variation * blocks(shape, BLOCKS[name], rng)
         here = order == index
         surface[:, here] = np.array(colour, "float32")[:, None] * np.clip(1 + texture[here], 0.3, 1.8)
     return surface
+
+
+def _slope(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Slope of a terrain ``(h, w)`` towards the sun, of unit variance."""
+    down, across = np.gradient(fractal_noise(shape, 3.6, rng)) if min(shape) > 1 else np.zeros((2, *shape), "float32")
+    slope: Array = (across - down).astype("float32")
+    return slope / max(float(slope.std()), 1e-12)
 
 
 def blocks(shape: tuple[int, int], side: float, rng: np.random.Generator) -> Array:
