@@ -111,7 +111,7 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     config = dataclasses.replace(SMALL, loss="dice+0.5*focal", augment=dataclasses.replace(Augment(), size=64))
     done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack")
     assert (done.training, done.validation) == (4, 2)
-    best = Network.load(tmp_path / "run" / BEST)
+    best = read_safetensors(tmp_path / "run" / BEST)
     assert best.training["validation"]["jaccard"] == done.jaccard
     assert best.training["config"]["loss"] == "dice+0.5*focal"
     assert best.name == "run"
@@ -138,9 +138,9 @@ def test_a_run_may_start_from_a_model():
     first = train([(1.0, CHIPS)], [], SMALL)
     still = dataclasses.replace(SMALL, steps=1, learning_rate=1e-9)
     on = train([(1.0, CHIPS)], [], still, start=first)
-    for key, value in first.weights.items():
-        if "running" not in key and value.dtype.kind == "f":
-            np.testing.assert_allclose(on.weights[key], value, atol=1e-6, rtol=0)
+    for key, value in first.body.state_dict().items():
+        if "running" not in key and value.is_floating_point():
+            np.testing.assert_allclose(on.body.state_dict()[key], value, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
 
@@ -174,10 +174,10 @@ def test_two_processes_train_one_model(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     two = Network.load(tmp_path / "run" / LAST)
-    assert two.training["step"] == 3
+    assert two.metadata.training["step"] == 3
     rows = metrics(tmp_path / "run")
     assert len(rows) == 1
-    assert json.loads(json.dumps(two.training["config"]))["batch"] == 1
+    assert json.loads(json.dumps(two.metadata.training["config"]))["batch"] == 1
     alone = train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, steps=3, batch=1, precision="float32"))
     assert not same(two, alone), "each process had samples of its own"
 
