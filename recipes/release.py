@@ -1,7 +1,7 @@
 """Bundles a trained model: python recipes/release.py MODEL.safetensors DATA [--out geocloud/weights].
 
 Writes NAME.safetensors, the weights, and NAME.onnx, in 8-bit integers if it then masks the validation scenes as in
-floating point, else in floating point.
+floating point, else in floating point. Run it on a CPU without VNNI: sums may be clipped there.
 """
 
 from __future__ import annotations
