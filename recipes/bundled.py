@@ -34,7 +34,7 @@ sets for 7 500 steps.
 """
 
 RUN = TrainConfig(
-    steps=20_000,
+    steps=18_000,
     batch=5,
     learning_rate=1.5e-3,
     decay=0.4,
