@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from affine import Affine
@@ -28,6 +28,8 @@ class GeoBox:
     """From pixels (col, row) to coordinates of the CRS."""
     crs: CRS | None
     """None: unknown."""
+    stated_size: tuple[float, float] | None = None
+    """(height, width) of a pixel in metres as a user states it; None: told by transform and CRS."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -67,23 +69,20 @@ class GeoBox:
 
     def crop(self, window: Window) -> GeoBox:
         """The grid of a window, which may extend beyond this grid."""
-        return GeoBox(
-            int(window.height),
-            int(window.width),
-            self.transform @ Affine.translation(window.col_off, window.row_off),
-            self.crs,
-        )
+        moved = self.transform @ Affine.translation(window.col_off, window.row_off)
+        return replace(self, height=int(window.height), width=int(window.width), transform=moved)
 
     def flip(self) -> GeoBox:
         """The same extent with its rows in reverse order."""
         t = self.transform
         below = Affine(t.a, -t.b, t.c + t.b * self.height, t.d, -t.e, t.f + t.e * self.height)
-        return GeoBox(self.height, self.width, below, self.crs)
+        return replace(self, transform=below)
 
     def resize(self, height: int, width: int) -> GeoBox:
         """The same extent, divided into ``height`` × ``width`` pixels."""
-        scale = Affine.scale(self.width / width, self.height / height)
-        return GeoBox(height, width, self.transform @ scale, self.crs)
+        down, across = self.height / height, self.width / width
+        stated = self.stated_size and (self.stated_size[0] * down, self.stated_size[1] * across)
+        return GeoBox(height, width, self.transform @ Affine.scale(across, down), self.crs, stated)
 
     def agrees_with(self, other: GeoBox) -> bool:
         """True if both have the same size and CRS, and their corners agree to a hundredth of a pixel."""
@@ -99,8 +98,8 @@ class GeoBox:
         It is taken from the transform where the projection distorts lengths by less than one per cent, as UTM does.
         In a geographic CRS, or in one that distorts more (Web Mercator), it is measured on the ellipsoid.
         """
-        if self.crs is None:
-            return None
+        if self.stated_size is not None or self.crs is None:
+            return self.stated_size
         t = self.transform
         if not self.has_place:
             unit, metre = self.crs.units_factor

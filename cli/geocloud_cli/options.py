@@ -77,6 +77,13 @@ _VALUES = [
         "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names. Or a letter for each band (rgbn, "
         "bgrn), for rasters whose bands have no names.",
     ),
+    option(
+        "Input",
+        "--pixel-size",
+        type=float,
+        metavar="METRES",
+        help="Side of a pixel, for rasters without a CRS that tells it.",
+    ),
 ]
 
 _SCENE = [
@@ -116,6 +123,7 @@ def read_options(given: dict[str, Any]) -> ReadOptions:
         sun_elevation=given.pop("sun_elevation", None),
         scene_id=given.pop("scene_id", None),
         extent=given.pop("extent", None),
+        pixel_size=given.pop("pixel_size", None),
     )
 
 

@@ -111,7 +111,7 @@ def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
     size = scene.grid.pixel_size
     if size and max(size) > COARSEST and options.working_resolution != "native":
         raise GridError(
-            f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 20 to 60 m; take "
+            f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take "
             f"pixels of at most {COARSEST:g} m, or say --working-resolution native to have a mask all the same"
         )
 

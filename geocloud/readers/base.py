@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,6 +161,8 @@ class ReadOptions:
     """The scene to take from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None
     """Only what lies in these bounds: left, bottom, right, top in the scene's CRS."""
+    pixel_size: float | None = None
+    """Side of a pixel in metres, for rasters without a CRS that tells it; None: by transform and CRS."""
 
     def __post_init__(self) -> None:
         try:
@@ -180,6 +183,8 @@ class ReadOptions:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise OptionError(f"pixel size {self.pixel_size:g}: wanted metres, more than 0")
         if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
             raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
 

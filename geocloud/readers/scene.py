@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -56,6 +57,8 @@ class RasterScene:
             self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
             self.south_up = _is_south_up(self._stack.grid)  # the file's rows come in reverse order
             whole = self._stack.grid.flip() if self.south_up else self._stack.grid
+            if options.pixel_size is not None:
+                whole = replace(whole, stated_size=(options.pixel_size, options.pixel_size))
             part = whole.whole if options.extent is None else _part(recipe, whole, options.extent)
             self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
             _note_place(recipe, whole, self._stack.roughly_placed)
@@ -237,9 +240,15 @@ def _note_place(recipe: SceneRecipe, grid: GeoBox, roughly: str | None) -> None:
     if len(recipe.bands) == 3:
         log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", recipe.source)
     size = grid.pixel_size
+    if size is None and "38-Cloud" not in recipe.kind:
+        log.warning(
+            "%s: nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
+            "--pixel-size METRES",
+            label,
+        )
     if size and not FINEST <= max(size) <= COARSEST:
         log.warning(
-            "%s: pixels of %.3g m; the models were trained at 20 to 60 m, expect less of them", label, max(size)
+            "%s: pixels of %.3g m; the models were trained at 30 to 60 m, expect less of them", label, max(size)
         )
 
 

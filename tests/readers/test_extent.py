@@ -1,9 +1,12 @@
-"""Part of a scene is that part of the whole."""
+"""Part of a scene is that part of the whole; pixels have a size that the user may state."""
+
+import logging
 
 import numpy as np
 import pytest
 import rasterio
 from conftest import bright, geobox, ramp, read_tif, write_tif
+from rasterio.crs import CRS
 
 from geocloud.errors import GridError, OptionError
 from geocloud.pipeline import mask_scene
@@ -29,3 +32,30 @@ def test_extents_that_make_no_sense(tmp_path):
         open_scene(path, ReadOptions(extent=(0, 0, 10, 10)))
     with pytest.raises(OptionError, match="right of left"):
         ReadOptions(extent=(10, 0, 0, 10))
+
+
+@pytest.mark.parametrize("crs", [None, CRS.from_wkt('LOCAL_CS["Unknown",UNIT["metre",1]]')])
+def test_pixels_of_known_size_are_averaged_without_a_place(tmp_path, crs, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("geocloud"), "propagate", True)
+    image = np.random.default_rng(0).random((4, 120, 90), "float32")
+    names = ("red", "green", "blue", "nir")
+    placed = write_tif(tmp_path / "placed.tif", image, geobox(120, 90, size=10), descriptions=names)
+    write_tif(tmp_path / "s.tif", image, geobox(120, 90, crs, 10), descriptions=names)
+    read = ReadOptions(pixel_size=10) if crs is None else ReadOptions()
+    for path, options in ((placed, ReadOptions()), (tmp_path / "s.tif", read)):
+        mask_scene(path, path.with_suffix(".mask.tif"), model=Bright(), read=options)
+    assert "size of its pixels" not in caplog.text
+    expected, found = (read_tif(tmp_path / f"{name}.mask.tif")[0] for name in ("placed", "s"))
+    np.testing.assert_array_equal(found, expected)
+    mask_scene(tmp_path / "s.tif", tmp_path / "n.tif", model=Bright(), read=ReadOptions())
+    assert ("size of its pixels" in caplog.text) == (crs is None)
+    assert (read_tif(tmp_path / "n.tif")[0] == expected).all() == (crs is not None)
+
+
+class Bright:
+    """Bright in red is cloud, at pixels of 30 m."""
+
+    pixel_size = 30.0
+
+    def __call__(self, tiles):
+        return bright(tiles)

@@ -738,7 +738,7 @@ def _(folder: Path) -> list[str]:
 
 for size, code, more in ((0.5, MASKED, ""), (200, MASKED, ""), (1000, 1, ""), (1000, MASKED, "native")):
 
-    @case("place", f"pixels of {size:g} m{', insisted on' if more else ''}", code, "trained at 20 to 60 m")
+    @case("place", f"pixels of {size:g} m{', insisted on' if more else ''}", code, "trained at 30 to 60 m")
     def _(folder: Path, size: float = size, more: str = more) -> list[str]:
         grid = GeoBox(90, 110, Affine(size, 0, 5e5, 0, -size, 5.4e6), UTM)
         return [stack(folder, grid=grid), *(["--working-resolution", more] if more else [])]
