@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.model import find_model
-from geocloud.model.checkpoint import Checkpoint
-from geocloud.predict import load_model
+from geocloud.models import ONNX, find_model, find_weights
+from geocloud.models.export import with_metadata
+from geocloud.models.network import Network
+from geocloud.models.predictor import load_model
 from geocloud.tiling.average import average
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, METRES, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
@@ -259,14 +260,17 @@ def draw(chip: Chip, probability: Array, threshold: float, path: Path) -> None:
 
 
 def record(path: Path, published: dict[str, Scores], threshold: float) -> None:
-    """Write the published scores into a checkpoint, where `geocloud models` reads them."""
-    model = Checkpoint.load(path)
+    """Write the published scores into the files of a model, where `geocloud models` reads them."""
+    network = Network.load(find_weights(path))
     scores = {
         label: {name: round(getattr(s.cloud[threshold], name), 6) for name in SCORES}
         for label, s in published.items()
         if has_cloud(s.cloud)
     }
-    replace(model, training={**model.training, "scores": scores}).save(path)
+    metadata = replace(network.metadata, training={**network.metadata.training, "scores": scores})
+    Network(metadata, network.body).save(find_weights(path))
+    if path.suffix == ONNX:
+        path.write_bytes(with_metadata(path.read_bytes(), metadata))
 
 
 def main() -> None:

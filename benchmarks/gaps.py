@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.tiling.gaps import fill_gaps
 from recipes.material import SOURCES
 
@@ -25,7 +25,7 @@ WIDTHS = (3, 8, 14)
 
 def main(data: Path) -> None:
     """Prints a table."""
-    predictor = load_model(cloud_alone=True)
+    predictor = load_model()
     same, seen = np.zeros((len(WIDTHS), 2)), np.zeros((len(WIDTHS), 1))
     for chip in SOURCES["biome"].chips(data, True) + SOURCES["biome"].chips(data, False):
         image = chip.pixels()
@@ -36,7 +36,7 @@ def main(data: Path) -> None:
             left = ~gaps & np.isfinite(image).all(0)
             seen[row] += left.sum()
             for col, fill in enumerate((lambda tiles: tiles, fill_gaps)):
-                with patch("geocloud.model.complete.fill_gaps", fill):
+                with patch("geocloud.models.predictor.fill_gaps", fill):
                     found = predictor.predict_array(np.where(gaps, np.nan, image), pixel_size=30)[0]
                 same[row, col] += ((found > predictor.threshold) == whole)[left].sum()
     print("| stripes, rows | not filled | filled |\n|---|---|---|")

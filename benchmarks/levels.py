@@ -15,7 +15,7 @@ import rasterio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.training.data.chips import CLOUD, UNKNOWN
 from recipes.material import SOURCES
 

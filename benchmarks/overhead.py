@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from geocloud.batch.job import Job, Settings, run_job
+from geocloud.models.predictor import load_model
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import load_model
 
 TURNS = 30
 

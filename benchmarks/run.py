@@ -23,13 +23,13 @@ from typing import Any
 
 from measure import in_turn
 
-from geocloud.model.devices import cuda_devices, has_openvino
+from geocloud.models.devices import cuda_devices
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
 COPIES = 12
 TYPES = ("float32", "bfloat16")
-OPENVINO = "from geocloud.model.openvino_runner import import_openvino; import_openvino()"  # without its telemetry
+OPENVINO = "from geocloud.models.runtime import import_openvino; import_openvino()"  # without its telemetry
 Row = dict[str, Any]
 Commands = dict[str, tuple[list[str], float]]
 
@@ -209,7 +209,7 @@ def batch(bench: Bench) -> list[Row]:
 
 def runtimes(bench: Bench) -> list[Row]:
     """The default network alone, in torch and in other runtimes that are installed."""
-    wanted = [("openvino", precision) for precision in ("int8", *TYPES)] if has_openvino() else []
+    wanted = [("openvino", precision) for precision in ("auto", *TYPES)]
     wanted += [(runtime, precision) for runtime in ("torch", "compile") for precision in TYPES]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
     rows = []

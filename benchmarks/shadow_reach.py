@@ -20,9 +20,9 @@ from rasterio.crs import CRS
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.grid import GeoBox
+from geocloud.models.predictor import load_model
 from geocloud.outputs import shadow as geometry
 from geocloud.outputs.shadow import HIGHEST, Sun, reach
-from geocloud.predict import load_model
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
 from recipes.material import SOURCES

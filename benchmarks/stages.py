@@ -38,15 +38,15 @@ def main(scene: str, output: str) -> None:
 
     keep_freed_memory()
     from geocloud import pipeline
-    from geocloud.model import openvino_runner
+    from geocloud.models import predictor, runtime
     from geocloud.outputs import mask as mosaic
     from geocloud.pipeline import draw, results
     from geocloud.readers.scene import RasterScene
 
     SPENT["start-up"] = time.process_time()
     watch(RasterScene, "read_raw", "read")
-    watch(openvino_runner, "_compute", "network", time.perf_counter)
-    watch(openvino_runner, "complete", "complete")
+    watch(runtime.OnnxRuntime, "__call__", "network", time.perf_counter)
+    watch(predictor, "fill_gaps", "fill gaps")
     watch(draw, "to_mask", "write")
     watch(mosaic.StripWriter, "write", "write")
     watch(results, "write_cog", "write", time.process_time)  # only GDAL's own threads run then

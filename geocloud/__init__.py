@@ -18,8 +18,9 @@ from geocloud._proj import use_own_database
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
     from geocloud.errors import GeocloudError
+    from geocloud.models.metadata import ModelMetadata
+    from geocloud.models.predictor import Predictor, load_model
     from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
-    from geocloud.predict import Predictor, load_model
     from geocloud.readers import RasterScene, ReadOptions, Scene, open_scene
 
 use_own_database()
@@ -30,6 +31,7 @@ __all__ = [
     "GeocloudError",
     "MaskOptions",
     "MaskResult",
+    "ModelMetadata",
     "Predictor",
     "RasterScene",
     "ReadOptions",
@@ -52,8 +54,9 @@ _HOMES = {
     "mask_array": "pipeline",
     "mask_scene": "pipeline",
     "mask_xarray": "pipeline",
-    "Predictor": "predict",
-    "load_model": "predict",
+    "ModelMetadata": "models.metadata",
+    "Predictor": "models.predictor",
+    "load_model": "models.predictor",
     "RasterScene": "readers",
     "ReadOptions": "readers",
     "Scene": "readers",

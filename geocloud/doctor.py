@@ -24,10 +24,11 @@ PACKAGES = (
     "pyogrio",
     "pyproj",
     "safetensors",
+    "openvino",
     "pillow",
     "pystac",
 )
-OPTIONAL = ("openvino", "torch", "distributed", "boto3", "pyarrow", "xarray", "matplotlib", "onnxruntime")
+OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "boto3", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256
@@ -88,8 +89,8 @@ def _projections() -> Finding:
 
 def _devices() -> Iterator[Finding]:
     from geocloud.errors import GeocloudError
-    from geocloud.model.devices import cores, has_torch, may_have_gpu, nvidia_gpus
-    from geocloud.predict import load_model
+    from geocloud.models.devices import cores, has_torch, may_have_gpu, nvidia_gpus
+    from geocloud.models.predictor import load_model
 
     names = []
     if may_have_gpu():
@@ -111,15 +112,13 @@ def _devices() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     from geocloud.errors import ModelError
-    from geocloud.model import bundled_models
-    from geocloud.model.checkpoint import Checkpoint, digest
-    from geocloud.predict import Predictor
+    from geocloud.models import bundled_models
+    from geocloud.models.predictor import load_model
 
-    for name, path in bundled_models().items():
+    for name in bundled_models():
         try:
-            checkpoint = Checkpoint.load(path)
-            Predictor(checkpoint, "cpu")
-            yield Finding(f"model {name}", True, f"SHA-256 of its weights {digest(checkpoint.weights)[:16]}…, as saved")
+            metadata = load_model(name, "cpu").metadata
+            yield Finding(f"model {name}", True, f"made from weights with the SHA-256 {metadata.sha256[:16]}…")
         except ModelError as error:
             yield Finding(f"model {name}", False, f"{error}; install geocloud again")
 

@@ -13,13 +13,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.model.checkpoint import Checkpoint
+from geocloud.models.network import Network
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.data.augment import Augment
-from geocloud.training.data.samples import Samples
-from geocloud.training.observe import observed
 from geocloud.training.train import Progress, train
 from recipes.material import Fold, training_groups
+from recipes.release import release
 
 SHARES = {
     "biome": 0.8, "sparcs": 2.0, "catalogue": 1.2, "taught": 1.4, "chips": 0.4, "clear": 1.0, "glaciers": 0.6,
@@ -33,9 +32,6 @@ START = {"fast": Path(__file__).with_name("fast-start.safetensors")}
 Those of an earlier `fast` of 24 channels, cut to the 16 that count most for the layers after them, and trained on these
 sets for 7 500 steps.
 """
-
-OBSERVED = 400
-"""Number of samples in which the ranges for 8-bit integers are measured."""
 
 RUN = TrainConfig(
     steps=18_000,
@@ -80,12 +76,12 @@ def main(
     folds: int | None,
     resume: bool,
 ) -> None:
-    """Trains on all data not held out for validation; writes ARCH.safetensors to OUT, or to the folder of each fold."""
+    """Trains on all data not held out for validation; writes ARCH.safetensors and .onnx to OUT, or to each fold's."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:
         torch.set_num_threads(threads)
     config = update(replace(RECIPES[arch], seed=seed), tomllib.loads("\n".join(changes)), "--set")
-    start = None if from_scratch or arch not in START else Checkpoint.load(START[arch])
+    start = None if from_scratch or arch not in START else Network.load(START[arch])
     for fold in [(k, folds) for k in range(folds)] if folds else [None]:
         train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, device, resume)
 
@@ -95,7 +91,7 @@ def train_model(
     run: Path,
     arch: str,
     config: TrainConfig,
-    start: Checkpoint | None,
+    start: Network | None,
     fold: Fold | None,
     device: str,
     resume: bool,
@@ -103,7 +99,7 @@ def train_model(
     """Trains one model into a folder."""
     groups = training_groups(data, SHARES, fold)
     model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
-    observed(model, Samples(groups, config.augment, config.seed), OBSERVED).save(run / f"{arch}.safetensors")
+    release(model, groups, config.augment, data, run, fold)
 
 
 def _report(progress: Progress) -> None:

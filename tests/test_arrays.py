@@ -7,12 +7,12 @@ import pytest
 from affine import Affine
 from conftest import bright, geobox, ramp, read_tif, write_tif
 from rasterio.crs import CRS
-from small import checkpoint
+from small import small
 
 import geocloud
 from geocloud.errors import BandError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.predict import Predictor
+from geocloud.models.predictor import by_torch
 from geocloud.simulate import simulate_scene
 
 xarray = pytest.importorskip("xarray")
@@ -91,7 +91,7 @@ def test_any_model_masks_an_array():
     image = ramp()
     valid = np.ones(image.shape[1:], bool)
     valid[:5] = False
-    own = Predictor(checkpoint(), "cpu")
+    own = by_torch(small(), "cpu")
     assert set(np.unique(geocloud.mask_array(image, valid=valid, model=own)[:5])) == {255}
     mask = geocloud.mask_array(image, model=bright, threshold=0.25)
     np.testing.assert_array_equal(mask == 1, bright(image[None])[0] > 0.25)

@@ -32,7 +32,7 @@ def test_scenes_floor_and_stages(tmp_path):
     python("floor.py", tmp_path / "plain", tmp_path / "floor.tif")
     assert cog_validate(tmp_path / "floor.tif", strict=True)[0]
     spent = json.loads(python("stages.py", tmp_path / "plain", tmp_path / "mask.tif"))
-    assert set(spent) == {"start-up", "read", "complete", "network", "convert, blend", "write"}
+    assert set(spent) == {"start-up", "read", "fill gaps", "network", "convert, blend", "write"}
     assert min(spent.values()) >= 0 and spent["network"] > 0
     with rasterio.open(tmp_path / "mask.tif") as mask:
         assert mask.shape == (600, 500)

@@ -53,11 +53,8 @@ class Model:
         self.function, self.batch, self.workers = function, batch, workers
         self.threads = set()
 
-    def start_worker(self):
-        self.threads.add(threading.get_ident())
-
     def __call__(self, tiles):
-        assert threading.get_ident() in self.threads
+        self.threads.add(threading.get_ident())
         return self.function(tiles)[:, None]
 
 

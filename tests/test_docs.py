@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 
 import click
 import pytest
@@ -13,8 +12,7 @@ from conftest import ROOT, SAMPLES, read_tif
 from console import play, run
 from geocloud_cli.main import cli
 
-from geocloud.model import DEFAULT, bundled_models
-from geocloud.model.about import read_about
+from geocloud.models import DEFAULT, bundled_models, read_metadata
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARD = (ROOT / "geocloud" / "weights" / "README.md").read_text(encoding="utf-8")
@@ -69,13 +67,13 @@ def test_pages_run_from_top_to_bottom(place, page):
     play_page((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), place)
 
 
-def test_the_description_of_a_foreign_model_is_understood():
-    pytest.importorskip("onnxruntime")
-    from geocloud.model.meaning import Meaning
+def test_the_description_of_a_foreign_model_is_understood(tmp_path):
+    from geocloud.models.metadata import from_toml
 
     (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "exchange.md").read_text("utf-8"), re.DOTALL)
-    meaning = Meaning.of(tomllib.loads(shown))
-    assert (meaning.bands[0], meaning.cloud, meaning.shadow, meaning.pixel_size) == ("blue", (1, 2), (3,), 10)
+    (tmp_path / "their_model.toml").write_text(shown, encoding="utf-8")
+    facts = from_toml(tmp_path / "their_model.toml")
+    assert (facts.bands[0], facts.cloud, facts.shadow, facts.pixel_size) == ("blue", (1, 2), (3,), 10)
 
 
 def test_the_build_of_torch_is_the_one_that_is_tested():
@@ -164,13 +162,13 @@ SHOWN = ("biome", "sparcs", "catalogue, red green blue alone", "chips", "taught"
 
 
 def test_scores_in_the_docs_are_those_in_the_checkpoint():
-    for name, path in bundled_models().items():
-        about = read_about(path)
-        scores = about["training"]["scores"]
+    for name in bundled_models():
+        metadata = read_metadata(name)
+        scores = metadata.training["scores"]
         row = [f"`{name}`", *(f"{scores[key]['jaccard']:.3f}" for key in SHOWN)]
         assert f"| {' | '.join(row)} |" in CARD, row
         if name == DEFAULT:
-            assert f"threshold {about['threshold']:g}" in CARD
+            assert f"threshold {metadata.threshold:g}" in CARD
             assert f"Jaccard {scores['biome']['jaccard']:.3f}" in README
             for key, found in scores.items():
                 start = rf"\| {key} \| \d+ \| \*\*{found['jaccard']:.3f}\*\* \| {found['accuracy']:.3f} \|"

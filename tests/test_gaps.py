@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from geocloud.model.devices import has_openvino
-from geocloud.predict import load_model
+from geocloud.models.predictor import load_model
 from geocloud.simulate import simulate_scene
 from geocloud.tiling.gaps import WIDEST, fill_gaps
 
@@ -45,12 +44,11 @@ def test_margins_and_wide_gaps_stay():
 def test_gaps_hardly_disturb_what_is_around_them_and_stay_no_data():
     image = simulate_scene(5, (384, 384), ("soil", "crops"), ("cumulus",), 0.4).reflectance
     gaps = stripes((384, 384), 10)
-    predictor = load_model(cloud_alone=True)
+    predictor = load_model()
     whole = predictor.predict_array(image)[0]
     holed = np.where(gaps, np.nan, image)
     found = predictor.predict_array(holed)[0]
-    where = "model.complete" if has_openvino() else "model.torch_runner"
-    with patch(f"geocloud.{where}.fill_gaps", lambda tiles: tiles):
+    with patch("geocloud.models.predictor.fill_gaps", lambda tiles: tiles):
         unfilled = predictor.predict_array(holed)[0]
     inside = ndimage.binary_erosion(np.ones_like(gaps), iterations=20)
     np.testing.assert_array_equal(np.isnan(found[inside]), gaps[inside])

@@ -15,12 +15,12 @@ PACKAGE = Path(geocloud.__file__).parent
 LEVELS = [
     {"training", "batch", "doctor"},
     {"pipeline"},
-    {"preview", "predict", "qgis"},
-    {"readers", "model", "outputs", "simulate"},
+    {"preview", "qgis"},
+    {"readers", "models", "outputs", "simulate"},
     {"tiling", "io"},
     {"grid", "findings", "picture"},
     {"bands"},
-    {"errors"},
+    {"errors", "_proj"},
 ]
 RANK = {room: rank for rank, level in enumerate(reversed(LEVELS)) for room in level}
 
@@ -60,19 +60,19 @@ def test_imports_point_down():
 
 def test_libraries_stay_in_their_rooms():
     allowed = {
-        "torch": {"model", "predict", "training", "doctor"},
+        "torch": {"models", "training", "doctor"},
         "click": set(),
         "tqdm": set(),
-        "onnx": {"model"},
-        "onnxruntime": {"model"},
-        "openvino": {"model"},
+        "onnx": {"models"},
+        "onnxruntime": {"models"},
+        "openvino": {"models"},
         "geopandas": {"outputs", "batch", "pipeline"},
         "distributed": {"batch"},
         "boto3": {"io"},
         "obstore": {"io"},
         "matplotlib": {"training", "pipeline"},
     }
-    raster_free = {"model", "predict", "bands"}
+    raster_free = {"models", "bands"}
     wrong = []
     for room, path in modules():
         for name in imports(path):
@@ -87,15 +87,17 @@ def test_libraries_stay_in_their_rooms():
     [
         ("errors", "numpy rasterio torch"),
         ("bands", "rasterio torch"),
-        ("model.checkpoint", "rasterio geopandas matplotlib"),
+        ("models", "numpy rasterio torch openvino"),
+        ("models.network", "rasterio geopandas matplotlib openvino onnx"),
+        ("models.runtime", "torch onnx onnxruntime geopandas"),
         ("grid", "torch geopandas"),
         ("tiling.blend", "torch geopandas"),
         ("io.remote", "torch geopandas"),
         ("readers", "torch geopandas matplotlib PIL"),
         ("outputs.mask", "torch geopandas"),
         ("preview.draw", "torch geopandas matplotlib"),
-        ("pipeline", "torch geopandas matplotlib distributed"),
-        ("predict", "geopandas matplotlib"),
+        ("pipeline", "torch openvino geopandas matplotlib distributed"),
+        ("models.predictor", "torch openvino onnx geopandas matplotlib"),
         ("training.data.cut", "torch matplotlib"),
         ("batch", "torch distributed matplotlib"),
     ],

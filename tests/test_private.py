@@ -1,6 +1,6 @@
 """What geocloud uses of others that is not public, each in one place: these fail first when it goes.
 
-`openvino_telemetry` (geocloud/model/openvino_runner.py): is hidden, so that importing OpenVINO sends nothing.
+`openvino_telemetry` (geocloud/models/runtime.py): is hidden, so that importing OpenVINO sends nothing.
 `rasterio._err.CPLE_BaseError` (geocloud/io/gdal.py): without it a damaged file may end in a traceback.
 """
 
@@ -13,10 +13,9 @@ import pytest
 from conftest import ROOT
 
 from geocloud.io import gdal
-from geocloud.model.devices import has_openvino
 
 PRIVATE = {
-    r"openvino_telemetry": "geocloud/model/openvino_runner.py",
+    r"openvino_telemetry": "geocloud/models/runtime.py",
     r"rasterio\._err": "geocloud/io/gdal.py",
 }
 
@@ -28,14 +27,13 @@ def test_private_names_have_one_home(pattern, home):
     assert users == {home}
 
 
-@pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO")
 def test_importing_openvino_sends_and_leaves_nothing(tmp_path):
     """Its telemetry would ask for no permission, write a number of this user to the home folder, and call Google."""
     code = (
         "import socket, sys\n"
         "def refuse(*_, **__): raise AssertionError('a connection')\n"
         "socket.create_connection = socket.socket.connect = refuse\n"
-        "from geocloud.predict import load_model\n"
+        "from geocloud.models.predictor import load_model\n"
         "load_model(device='cpu')\n"
         "import openvino\n"
         "assert not any(name.startswith('openvino_telemetry') for name in sys.modules)\n"

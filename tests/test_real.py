@@ -12,13 +12,13 @@ import rasterio
 from affine import Affine
 from conftest import read_tif
 from rasterio.windows import Window
+from small import needs_bfloat16
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.model.devices import has_openvino
+from geocloud.models.predictor import Precision, load_model
 from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import Precision, load_model
 from geocloud.readers import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows
@@ -165,8 +165,8 @@ def test_no_seam_shows(data, tmp_path, name):
 @pytest.mark.parametrize(
     ("precision", "least"),
     [
-        (Precision.BFLOAT16, 0.999),
-        pytest.param(Precision.INT8, 0.998, marks=pytest.mark.skipif(not has_openvino(), reason="needs OpenVINO")),
+        pytest.param(Precision.BFLOAT16, 0.999, marks=needs_bfloat16),
+        (Precision.INT8, 0.998),
     ],
 )
 def test_fewer_bits_mask_as_float32_does(data, precision, least):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import geopandas
 import numpy as np
@@ -13,17 +14,18 @@ import shapely
 from affine import Affine
 from conftest import geobox, ramp, read_tif, write_tif
 from scipy import ndimage
-from small import checkpoint
+from small import small
 
 import geocloud
+from geocloud import ModelMetadata, Predictor
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
+from geocloud.models import read_metadata
 from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
 from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
-from geocloud.tiling.model import PlainFunction
 from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
 GRID = geobox(90, 110)
@@ -36,7 +38,8 @@ def both(batch):
 
 
 def model(**changes):
-    return PlainFunction(both, classes=2, threshold=0.5, shadow_threshold=0.6, **changes)
+    facts = ModelMetadata(shadow=(1,), threshold=0.5, shadow_threshold=0.6, optional_nir=True)
+    return Predictor(both, replace(facts, **changes))
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_every_result_of_a_scene_knows_both(scene, tmp_path):
 
 
 def test_without_the_word_everything_is_as_it_was(scene, tmp_path):
-    one = PlainFunction(lambda batch: both(batch)[:, 0], threshold=0.5)
+    one = Predictor(lambda batch: both(batch)[:, 0])
     for folder, own in (("a", one), ("b", model())):
         (tmp_path / folder).mkdir()
         named = {"polygons": tmp_path / folder / "c.geojson", "probability": tmp_path / folder / "p.tif"}
@@ -149,7 +152,7 @@ def test_options_that_would_do_nothing_are_refused(scene, tmp_path):
     with pytest.raises(OptionError, match="shadow threshold 2"):
         MaskOptions(shadows=True, shadow_threshold=2)
     with pytest.raises(OptionError, match="detects no shadow"):
-        mask_scene(scene, tmp_path / "m.tif", model=PlainFunction(lambda b: b[:, 0]), options=MaskOptions(shadows=True))
+        mask_scene(scene, tmp_path / "m.tif", model=lambda b: b[:, 0], options=MaskOptions(shadows=True))
     assert not (tmp_path / "m.tif").exists()
 
 
@@ -213,10 +216,9 @@ def test_a_scene_whose_sun_is_known_loses_impossible_shadow(tmp_path):
     assert without == 20 * 20 + 30 * 40 and 0 < with_sun <= 20 * 20
 
 
-def test_old_checkpoints_have_a_threshold_of_shadow_and_new_ones_keep_their_own(tmp_path):
-    own = checkpoint(shadow_threshold=0.2)
-    own.save(tmp_path / "m.safetensors")
-    assert type(own).load(tmp_path / "m.safetensors").shadow_threshold == 0.2
+def test_a_file_keeps_its_threshold_of_shadow(tmp_path):
+    small(shadow_threshold=0.2).save(tmp_path / "m.safetensors")
+    assert read_metadata(tmp_path / "m.safetensors").shadow_threshold == 0.2
 
 
 def test_several_scenes_are_masked_with_their_shadow(scene, tmp_path):

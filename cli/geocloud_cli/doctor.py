@@ -48,7 +48,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _environment(ctx: click.Context) -> Finding:
     """The environment variables that set defaults of options, and whether 'geocloud mask' would take them."""
     from geocloud.findings import Finding
-    from geocloud.model import find_model
+    from geocloud.models import find_model
     from geocloud.pipeline import MaskOptions
 
     names = [parameter.envvar for parameter in mask.params if isinstance(parameter.envvar, str)]

@@ -80,7 +80,7 @@ def evaluate(
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
     predictor = None
     if predictions is None:
-        from geocloud.predict import load_model
+        from geocloud.models.predictor import load_model
 
         predictor = load_model(model, device)
     total = len(dataset.testing) or len(dataset.training)

@@ -18,8 +18,8 @@ from geocloud_cli.command import Command, option, output
 @options.as_json
 @option("Output", "--format", "form", type=click.Choice(["onnx"]), default="onnx", help="Format of the file.")
 def export(model: str, output: Path, overwrite: bool, as_json: bool, form: str) -> None:
-    """Write MODEL, a bundled one or a file, as ONNX, with what its channels mean inside. It is kept only if ONNX
-    Runtime computes with it what torch computes.
+    """Write MODEL, a bundled one or a .safetensors file, as ONNX in floating point, with its metadata inside. Its
+    input is reflectance, its output probability. It is kept only if it gives the same probabilities as torch.
 
     'geocloud mask --model FILE.onnx' takes it, and other programs' files too, with a FILE.toml beside them.
 

@@ -18,9 +18,9 @@ from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted, progress_bar, show_error
 
 if TYPE_CHECKING:
+    from geocloud.models.predictor import Predictor
     from geocloud.pipeline import MaskResult
     from geocloud.pipeline.draw import Progress
-    from geocloud.predict import Predictor
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
@@ -84,9 +84,9 @@ def mask(
     keep_freed_memory()
     loaded: str | Predictor = model
     if many:
-        from geocloud.predict import load_model
+        from geocloud.models.predictor import load_model
 
-        loaded = load_model(model, **asdict(compute), cloud_alone=not settings.shadows)
+        loaded = load_model(model, **asdict(compute))
 
     failed, taken = 0, set[Path]()
     fresh = [Path(said) for said in (output, polygons, probability) if said and not _exists(said)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -17,20 +18,19 @@ def models(as_json: bool) -> None:
 
     Example: geocloud models
     """
-    from geocloud.model import DEFAULT, bundled_models
-    from geocloud.model.about import read_about
+    from geocloud.models import DEFAULT, bundled_models, read_metadata
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name, path in bundled_models().items():
-        about = read_about(path)
-        scores = about["training"].get("scores", {})
+        metadata = read_metadata(path)
+        scores = metadata.training.get("scores", {})
         found.append(
             {
                 "name": name,
                 "default": name == DEFAULT,
-                "architecture": about["architecture"],
+                "architecture": metadata.architecture,
                 "bytes": path.stat().st_size,
-                "threshold": about["threshold"],
+                "threshold": metadata.threshold,
                 "jaccard": {name: found["jaccard"] for name, found in scores.items()},
                 "path": str(path),
             }

@@ -14,7 +14,7 @@ from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import training_progress
 
 if TYPE_CHECKING:
-    from geocloud.model.checkpoint import Checkpoint
+    from geocloud.models.network import Network
     from geocloud.training.config import TrainConfig
 
 PATH = click.Path(path_type=Path)
@@ -126,10 +126,10 @@ def train(
     from geocloud.training.config import TrainConfig, update
 
     start = None if start_from is None else _load(start_from)
-    settings = TrainConfig() if start is None else TrainConfig.like(start)
+    settings = TrainConfig() if start is None else TrainConfig.like(start.metadata)
     settings = settings if config is None else TrainConfig.load(config, settings)
     if start is not None:
-        settings = replace(settings, architecture=start.architecture, options=start.options)
+        settings = replace(settings, architecture=start.metadata.architecture, options=start.metadata.options)
     if arch is not None and arch != settings.architecture:
         changes |= {"architecture": arch, "options": {}}
     settings = update(settings, changes, "options")
@@ -154,11 +154,11 @@ def train(
             click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
 
 
-def _load(model: str) -> Checkpoint:
-    from geocloud.model import find_model
-    from geocloud.model.checkpoint import Checkpoint
+def _load(model: str) -> Network:
+    from geocloud.models import find_weights
+    from geocloud.models.network import Network
 
-    return Checkpoint.load(find_model(model))
+    return Network.load(find_weights(model))
 
 
 def _on_dataset(

@@ -24,7 +24,7 @@ from geocloud.errors import (
     without_secrets,
 )
 from geocloud.io.remote import upload
-from geocloud.model import model_files
+from geocloud.models import model_files
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.readers import ReadOptions
 

@@ -30,7 +30,7 @@ START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a for
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """How a worker loads its model: see `geocloud.predict.load_model`."""
+    """How a worker loads its model: see `geocloud.load_model`."""
 
     model: str
     """A bundled model's name or a checkpoint's path."""
@@ -44,22 +44,20 @@ class Compute:
     """Index of this worker on its machine, from 0; it selects the CUDA device."""
     of: int = 1
     """Number of workers on the machine, which share its cores."""
-    shadows: bool = False
-    """Whether cloud shadow is predicted too."""
 
     def load(self) -> Any:
         """The predictor. Raises ModelError, DeviceError."""
-        from geocloud.model.devices import cores
-        from geocloud.predict import load_model
+        from geocloud.models.devices import cores
+        from geocloud.models.predictor import load_model
 
         devices = self.devices()
         device = f"cuda:{self.place % devices}" if devices else self.device
         share = max(1, cores() // self.of)
-        return load_model(self.model, device, self.precision, self.batch, cloud_alone=not self.shadows, threads=share)
+        return load_model(self.model, device, self.precision, self.batch, threads=share)
 
     def devices(self) -> int:
         """Number of CUDA devices to choose from; 0 if a device was named."""
-        from geocloud.model.devices import cuda_devices
+        from geocloud.models.devices import cuda_devices
 
         return cuda_devices() if self.device in ("auto", "cuda") else 0
 

@@ -26,7 +26,7 @@ from geocloud.batch.report import PARTS, REPORT, write_report
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
-from geocloud.model import bundled_models, find_model
+from geocloud.models import bundled_models, find_model
 from geocloud.outputs.staging import sweep
 
 log = logging.getLogger(__name__)
@@ -216,7 +216,6 @@ def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generato
         where.device,
         where.precision,
         where.batch,
-        shadows=options.settings.mask.shadows,
     )
     if not jobs:
         return

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.model import DEFAULT
+from geocloud.models import DEFAULT
 from geocloud.outputs.mask import to_mask
-from geocloud.pipeline.load import load
+from geocloud.pipeline.load import Model, load
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.tiling.array import predict_image
-from geocloud.tiling.model import Function, Predict
-
-if TYPE_CHECKING:
-    from geocloud.predict import Predictor
 
 
 def mask_array(
@@ -24,7 +19,7 @@ def mask_array(
     *,
     pixel_size: float | None = None,
     valid: NDArray[np.bool_] | None = None,
-    model: str | Path | Predictor | Predict | Function = DEFAULT,
+    model: Model = DEFAULT,
     threshold: float | None = None,
     shadows: bool = False,
     shadow_threshold: float | None = None,
@@ -53,7 +48,7 @@ def mask_array(
             near-infrared band that the model needs; whatever loading the model raises.
     """
     options = MaskOptions(threshold=threshold, shadows=shadows, shadow_threshold=shadow_threshold)
-    predict = load(model, compute, shadows)
+    predict = load(model, compute)
     thresholds = find_thresholds(predict, options)
     probability = predict_image(predict, reflectance, valid, pixel_size=pixel_size)
     return to_mask(probability, thresholds)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.errors import OptionError
-from geocloud.model import ONNX, find_model
+from geocloud.models import ONNX, find_weights
 from geocloud.outputs.staging import Staging
 
 
 def export_model(model: str | Path, output: str | Path, overwrite: bool = False) -> int:
-    """Writes a model as an ONNX file, with what its channels mean inside; see `geocloud.model.onnx`.
+    """Writes the trained weights of a model as an ONNX file in floating point; see `geocloud.models.export`.
 
-    The file appears only when ONNX Runtime has given the same probabilities as torch.
+    The file appears only if OpenVINO gives the same probabilities for it as torch does for the weights.
 
     Args:
-        model: A bundled model's name, or a checkpoint's path.
+        model: A bundled model's name, or the path of a safetensors file.
         output: The file to write, ``.onnx``.
-        overwrite: Whether an existing file is replaced.
+        overwrite: True replaces an existing file.
 
     Returns:
         Its size in bytes.
@@ -28,12 +28,12 @@ def export_model(model: str | Path, output: str | Path, overwrite: bool = False)
     output = Path(output)
     if output.suffix.lower() != ONNX:
         raise OptionError(f"{output}: wanted a name that ends in {ONNX}")
-    path = find_model(model)
+    path = find_weights(model)
     with Staging([output], overwrite) as staging:
-        from geocloud.model.checkpoint import Checkpoint  # torch takes seconds to import
-        from geocloud.model.onnx import to_onnx
+        from geocloud.models.export import to_onnx  # torch takes seconds to import
+        from geocloud.models.network import Network
 
-        data = to_onnx(Checkpoint.load(path))
+        data = to_onnx(Network.load(path))
         staging.place(output).write_bytes(data)
         staging.publish()
     return len(data)

@@ -4,45 +4,37 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 from geocloud.errors import OptionError
-from geocloud.model import ONNX, find_model
-from geocloud.model.about import read_about
+from geocloud.models import read_metadata
+from geocloud.models.predictor import Function, Predictor, load_model
 from geocloud.pipeline.options import ComputeOptions
-from geocloud.tiling.model import Function, Predict, as_predict
+from geocloud.tiling.model import Predict
 
-if TYPE_CHECKING:
-    from geocloud.predict import Predictor
+Model = str | Path | Predict | Function
+"""A model by name or path, loaded, or as a plain function."""
 
 
-def trained_at(model: str | Path | Predictor | Predict | Function) -> float | None:
+def trained_at(model: Model) -> float | None:
     """Pixel size in metres that a model was trained on; None: any. Raises as `load` does.
 
-    A model of ours is not loaded for it, so that reading can begin before.
+    A model given by name is not loaded, so that reading can begin before.
     """
-    if not isinstance(model, (str, Path)):
-        return as_predict(model).pixel_size
-    path = find_model(model)
-    if path.suffix.lower() == ONNX:
-        from geocloud.model.onnx import OnnxModel
-
-        return OnnxModel.load(path).pixel_size
-    size: float | None = read_about(path).get("pixel_size")
-    return size
+    return read_metadata(model).pixel_size if isinstance(model, (str, Path)) else _as_predict(model).pixel_size
 
 
-def load(
-    model: str | Path | Predictor | Predict | Function, compute: ComputeOptions | None, shadows: bool = False
-) -> Predict:
-    """Loads a model given by name, without its shadow class unless ``shadows``; any other model is used as it is.
+def load(model: Model, compute: ComputeOptions | None = None) -> Predict:
+    """Loads a model given by name; any other model is used as it is.
 
     Raises OptionError if ``compute`` comes with a loaded model, and whatever loading raises.
     """
     if isinstance(model, (str, Path)):
-        from geocloud.predict import load_model  # torch takes seconds to import
-
-        return load_model(model, **asdict(compute or ComputeOptions()), cloud_alone=not shadows)
+        return load_model(model, **asdict(compute or ComputeOptions()))
     if compute is not None:
         raise OptionError("compute options are for a model given by name; a loaded one has its own")
-    return as_predict(model)
+    return _as_predict(model)
+
+
+def _as_predict(model: Predict | Function) -> Predict:
+    return cast(Predict, model) if hasattr(model, "classes") else Predictor(model)

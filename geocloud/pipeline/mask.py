@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rasterio
 
 from geocloud.errors import BandError, GridError, OptionError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.model import DEFAULT
+from geocloud.models import DEFAULT
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
 from geocloud.outputs.vector import check_place
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
-from geocloud.pipeline.load import load, trained_at
+from geocloud.pipeline.load import Model, load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
 from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.results import Made, write_mask, write_polygons, write_probability
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
-from geocloud.tiling.model import Function, Predict
+from geocloud.tiling.model import Predict
 from geocloud.tiling.resample import find_factors
-
-if TYPE_CHECKING:
-    from geocloud.predict import Predictor
 
 READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
@@ -41,7 +37,7 @@ def mask_scene(
     *,
     polygons: str | Path | None = None,
     probability: str | Path | None = None,
-    model: str | Path | Predictor | Predict | Function = DEFAULT,
+    model: Model = DEFAULT,
     read: ReadOptions | None = None,
     options: MaskOptions | None = None,
     compute: ComputeOptions | None = None,
@@ -58,7 +54,7 @@ def mask_scene(
             shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it.
         polygons: GeoPackage to write, with the layer ``clouds`` (or, by its suffix, GeoJSON, FlatGeobuf, GeoParquet).
         probability: Cloud Optimized GeoTIFF to write, in per cent, 255 no data: cloud and, if requested, shadow.
-        model: A bundled model's name, a checkpoint's path, a `Predictor`, or any function from reflectance
+        model: A bundled model's name, a model file's path, a `Predictor`, or any function from reflectance
             ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
         read: What is known of the source.
         options: How the mask is made.
@@ -86,7 +82,7 @@ def mask_scene(
         with Staging(plan.files, options.overwrite) as staging:
             level = scene.coarsest(int(min(factors)))
             with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
-                predict = load(model, compute, options.shadows)
+                predict = load(model, compute)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
                 view = View.of(scene, watched(rows, watch), factors, options)

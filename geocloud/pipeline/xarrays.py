@@ -16,7 +16,7 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.model import DEFAULT
+from geocloud.models import DEFAULT
 from geocloud.outputs import styles
 from geocloud.outputs.mask import NO_DATA
 from geocloud.pipeline.arrays import mask_array
@@ -82,7 +82,7 @@ def mask_xarray(
     else:
         import dask.array
 
-        reach = round(REACH * _factor(_of(model, shadows), metres))
+        reach = round(REACH * _factor(_of(model), metres))
         sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), reach) for axis in (-2, -1)}
         whole = bands.data.rechunk({0: -1, **{bands.ndim + axis: chunks for axis, chunks in sides.items()}})
         depth = {bands.ndim + axis: reach if len(chunks) > 1 else 0 for axis, chunks in sides.items()}
@@ -174,13 +174,13 @@ def _crs(image: Any) -> CRS | None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str, shadows: bool) -> Predict:
+def _loaded(model: str) -> Predict:
     """The model, loaded once per process."""
-    return load(model, None, shadows)
+    return load(model)
 
 
-def _of(model: str | Path | Predict, shadows: bool) -> Predict:
-    return _loaded(str(model), shadows) if isinstance(model, (str, Path)) else model
+def _of(model: str | Path | Predict) -> Predict:
+    return _loaded(str(model)) if isinstance(model, (str, Path)) else model
 
 
 def _factor(model: Predict, metres: float | None) -> float:
@@ -191,5 +191,5 @@ def _mask(block: NDArray[np.float32], *, model: str | Path | Predict, how: dict[
     """Images ``(4, …, h, w)`` → masks ``(…, h, w)``."""
     out = np.empty(block.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
-        out[place] = mask_array(block[:, *place], model=_of(model, how["shadows"]), **how)
+        out[place] = mask_array(block[:, *place], model=_of(model), **how)
     return out

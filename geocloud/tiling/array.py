@@ -31,7 +31,7 @@ def predict_image(
 ) -> NDArray[np.float32]:
     """Probability ``(classes, h, w)`` for an image ``(4, h, w)``; NaN where there is no data.
 
-    See `geocloud.predict.Predictor.predict_array`.
+    See `geocloud.Predictor.predict_array`.
     """
     reflectance = np.ma.filled(np.ma.asanyarray(reflectance, "float32"), np.nan)
     known = _known(predict, reflectance)

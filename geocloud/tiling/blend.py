@@ -80,7 +80,7 @@ def blend(grid: TileGrid, rows: Iterable[TileRow], predict: Predict, classes: in
         return predict(_stack(reflectance, group))
 
     canvas = np.zeros((classes, height, grid.reach), "float32")  # weighted sums of probabilities
-    with ThreadPoolExecutor(predict.workers, initializer=predict.start_worker) as pool:
+    with ThreadPoolExecutor(predict.workers) as pool:
         for row, tile_row in enumerate(rows):
             top = int(tile_row.first.read.row_off)
             valid = ~np.isnan(tile_row.reflectance[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
-from geocloud.model.checkpoint import ARCHITECTURES, Checkpoint
+from geocloud.models.metadata import ARCHITECTURES, ModelMetadata
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.split import SPLITS
 from geocloud.training.losses import parse_loss
@@ -25,7 +25,7 @@ class TrainConfig:
     """
 
     architecture: str = "fast"
-    """Name of the network, one of `geocloud.model.checkpoint.ARCHITECTURES`."""
+    """Name of the network, one of `geocloud.models.metadata.ARCHITECTURES`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the architecture."""
     steps: int = 12_000
@@ -92,7 +92,7 @@ class TrainConfig:
             raise OptionError(f"workers {self.workers}: wanted 0 or more")
 
     @classmethod
-    def like(cls, model: Checkpoint) -> TrainConfig:
+    def like(cls, model: ModelMetadata) -> TrainConfig:
         """The defaults for a run that starts from a model: what the model sees and how it is used stay the same."""
         found = cls(
             architecture=model.architecture,

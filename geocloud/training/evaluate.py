@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError, SceneReadError
-from geocloud.predict import Predictor
+from geocloud.models.predictor import Predictor
 from geocloud.readers.cloud38 import SIDE
 from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import ChipSource, read_codes

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geocloud.errors import DatasetError
-from geocloud.model.checkpoint import Checkpoint
+from geocloud.models.metadata import read_safetensors
+from geocloud.models.network import Network
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chips, LazyChips
 from geocloud.training.data.layout import DataSet
@@ -24,7 +25,7 @@ class Trained:
     """The outcome of a training run."""
 
     model: Path
-    """Checkpoint of the best model, by validation Jaccard."""
+    """Safetensors file of the best model, by validation Jaccard."""
     training: int
     """Number of patches trained on."""
     validation: int
@@ -38,7 +39,7 @@ def train_on(
     config: TrainConfig,
     out: Path,
     *,
-    start: Checkpoint | None = None,
+    start: Network | None = None,
     device: str = "auto",
     pack: Path | None = None,
     resume: bool = False,
@@ -80,5 +81,5 @@ def train_on(
     how |= {"resume": resume, "report": report}
     train([(1.0, training)], validation, config, out, **how)
     team.wait()
-    best = Checkpoint.load(out / BEST)
+    best = read_safetensors(out / BEST)
     return Trained(out / BEST, len(kept), len(held), best.training["validation"]["jaccard"])

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
-from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.devices import Precision
-from geocloud.model.networks import build_network, load_network, to_arrays
-from geocloud.model.normalise import normalise
-from geocloud.model.torch_runner import find_device, find_dtype
-from geocloud.predict import Predictor
+from geocloud.models.devices import Precision
+from geocloud.models.gpu import find_device, find_dtype
+from geocloud.models.metadata import ModelMetadata
+from geocloud.models.network import Network, build_body
+from geocloud.models.predictor import Predictor, by_torch
+from geocloud.models.prepare import prepare
 from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips
 from geocloud.training.data.samples import Batches, Group, Samples
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
-from geocloud.training.observe import observed
 from geocloud.training.state import RunState
 from geocloud.training.team import Team
 
@@ -65,12 +64,12 @@ def train(
     config: TrainConfig,
     out: Path | None = None,
     *,
-    start: Checkpoint | None = None,
+    start: Network | None = None,
     name: str = "model",
     device: str = "auto",
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> Checkpoint:
+) -> Network:
     """Trains a network.
 
     Under torchrun every process calls this, and only the first one writes. On a CPU a resumed run ends with exactly the
@@ -129,9 +128,9 @@ def train(
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
     for batch in loader:
         reflectance, target = (part.to(place, non_blocking=True) for part in batch)
-        image = normalise(reflectance, mean, std, config.brightest, True).contiguous(memory_format=torch.channels_last)
+        image, no_nir = prepare(reflectance, mean, std, config.brightest, optional_nir=True)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
-            logits = network(image)
+            logits = network(image.contiguous(memory_format=torch.channels_last), no_nir)
         value = loss(logits, target)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
@@ -147,31 +146,32 @@ def train(
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
-        checkpoint = observed(_checkpoint(run, config, name), samples)
+        model = _trained(run, config, name)
         if team.first and len(validation):
-            found = validate(Predictor(checkpoint, str(place)), validation)
+            found = validate(by_torch(model, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
             row |= scores
-            checkpoint = replace(checkpoint, training={**checkpoint.training, "validation": scores})
+            model = _trained(run, config, name, {"validation": scores})
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         report(Progress(run.step, config.steps, row["loss"], row.get("jaccard")))
         since, count = torch.zeros((), device=place), 0
         if team.first and out is not None:
-            _save(run, checkpoint, out, settings, validation, place)
-    return observed(_checkpoint(run, config, name), samples)
+            _save(run, model, out, settings, validation, place)
+    return _trained(run, config, name)
 
 
-def _start(config: TrainConfig, start: Checkpoint | None, place: torch.device) -> RunState:
+def _start(config: TrainConfig, start: Network | None, place: torch.device) -> RunState:
     torch.manual_seed(config.seed)
-    network = build_network(config.architecture, **{**NETWORK, **config.options})
+    network = build_body(config.architecture, **{**NETWORK, **config.options})
     if start is not None:
-        if (start.architecture, start.options) != (config.architecture, {**NETWORK, **config.options}):
+        found = start.metadata
+        if (found.architecture, found.options) != (config.architecture, {**NETWORK, **config.options}):
             raise CheckpointError(
-                f"model {start.name!r} is {start.architecture} {start.options}: "
+                f"model {found.name!r} is {found.architecture} {found.options}: "
                 f"it cannot start a run of {config.architecture} {config.options}"
             )
-        network = load_network(start).train()
+        network = copy.deepcopy(start.body).train()
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
@@ -197,21 +197,23 @@ def _average(run: RunState, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
 
 
-def _checkpoint(run: RunState, config: TrainConfig, name: str) -> Checkpoint:
-    about = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1)}
-    return Checkpoint(
+def _trained(run: RunState, config: TrainConfig, name: str, scores: dict[str, Any] | None = None) -> Network:
+    provenance = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1), **(scores or {})}
+    metadata = ModelMetadata(
         name=name,
-        architecture=config.architecture,
-        weights=to_arrays(run.average.state_dict()),
         mean=(config.mean,) * 4,
         std=(config.std,) * 4,
+        clip=config.brightest,
+        shadow=(1,),
         threshold=config.threshold,
         shadow_threshold=config.shadow_threshold,
-        options={**NETWORK, **config.options},
-        clip=config.brightest,
         pixel_size=config.pixel_size,
-        training=about,
+        optional_nir=True,
+        architecture=config.architecture,
+        options={**NETWORK, **config.options},
+        training=provenance,
     )
+    return Network(metadata, copy.deepcopy(run.average))
 
 
 def _last(run: RunState, score: str) -> float | None:
@@ -228,7 +230,7 @@ def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
 
 def _save(
     run: RunState,
-    checkpoint: Checkpoint,
+    model: Network,
     out: Path,
     settings: dict[str, Any],
     validation: Chips,
@@ -237,14 +239,14 @@ def _save(
     """Writes all files of a run, the state last, so that it never refers to files that are missing."""
     from geocloud.training import figures
 
-    checkpoint.save(out / LAST)
+    model.save(out / LAST)
     jaccard = run.rows[-1].get("jaccard")
     if jaccard is not None and math.isnan(jaccard) and run.best <= 0:
         log.warning("the validation scenes hold no cloud, so no model is best: %s is the latest", BEST)
-        checkpoint.save(out / BEST)
+        model.save(out / BEST)
     elif jaccard is not None and jaccard > run.best:
         run.best = jaccard
-        checkpoint.save(out / BEST)
+        model.save(out / BEST)
     with (out / METRICS).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(run.rows[-1]))
         writer.writeheader()
@@ -252,9 +254,9 @@ def _save(
     figures.curves(run.rows, out / "curves.png")
     if len(validation):
         shown = [validation[int(i)] for i in np.linspace(0, len(validation) - 1, min(8, len(validation)))]
-        predictor = Predictor(checkpoint, str(place))
+        predictor = by_torch(model, str(place))
         found = [(chip, probabilities(predictor, chip)[0]) for chip in shown]
-        figures.samples(found, checkpoint.threshold, out / "samples.png")
+        figures.samples(found, predictor.threshold, out / "samples.png")
     run.save(out / STATE, settings)
 
 

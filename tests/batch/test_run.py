@@ -34,8 +34,8 @@ from geocloud.batch.manifest import Manifest
 from geocloud.batch.run import _alone
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
+from geocloud.models.predictor import load_model
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
-from geocloud.predict import load_model
 
 COUNT = 9
 

@@ -26,7 +26,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from safe import L1C, L2A, OLD, numbers, pack, product_text, write_safe
-from small import checkpoint
+from small import small
 
 from geocloud.grid import GeoBox
 from geocloud.simulate import SimulatedScene, write_level1
@@ -823,7 +823,7 @@ def _(folder: Path) -> list[str]:
 
 def model(folder: Path, change: Callable[[bytes], bytes]) -> list[str]:
     path = folder / "m.safetensors"
-    checkpoint().save(path)
+    small().save(path)
     path.write_bytes(change(path.read_bytes()))
     return [stack(folder), "--model", str(path)]
 
@@ -849,15 +849,16 @@ def _(folder: Path) -> list[str]:
 
 @case("model", "weights of another architecture", 1, "do not fit")
 def _(folder: Path) -> list[str]:
-    checkpoint(weights=checkpoint("unet").weights).save(folder / "m.safetensors")
+    network = small()
+    network.body = small("unet").body
+    network.save(folder / "m.safetensors")
     return [stack(folder), "--model", str(folder / "m.safetensors")]
 
 
 @case("model", "an architecture that does not exist", 1, "no architecture 'othe'")
 def _(folder: Path) -> list[str]:
-    checkpoint(weights=checkpoint().weights)
     path = folder / "m.safetensors"
-    checkpoint().save(path)
+    small().save(path)
     data = path.read_bytes().replace(b'\\"architecture\\": \\"fast\\"', b'\\"architecture\\": \\"oth\\" ')
     path.write_bytes(data.replace(b'\\"oth\\" ', b'\\"oth_\\"').replace(b"oth_", b"othe"))
     return [stack(folder), "--model", str(path)]

@@ -36,16 +36,15 @@ import rasterio
 from cases import NAME, product, stack
 from conftest import ramp
 from safe import numbers, pack, write_safe
-from small import checkpoint
+from small import small
 
 from geocloud.errors import GeocloudError
-from geocloud.model.checkpoint import Checkpoint
-from geocloud.model.networks import load_network
+from geocloud.models.network import Network
+from geocloud.models.predictor import Predictor
 from geocloud.readers import open_scene, reading_down
 from geocloud.readers.landsat import parse_mtl
 from geocloud.readers.sentinel2 import LEVELS, parse_mtd
 from geocloud.tiling.blend import blend, tile_rows
-from geocloud.tiling.model import PlainFunction
 from geocloud.tiling.tiles import TileGrid
 
 SECONDS, MEGABYTES = 10, 1024
@@ -93,7 +92,7 @@ def open_and_read(path: Path) -> None:
             return
         grid = TileGrid.fitted(scene.grid.height, scene.grid.width, 256, 32)
         with reading_down(scene, 2**20) as rows:
-            for strip in blend(grid, tile_rows(grid, rows), PlainFunction(lambda batch: batch[:, 0] * 0 + 0.5)):
+            for strip in blend(grid, tile_rows(grid, rows), Predictor(lambda batch: batch[:, 0] * 0 + 0.5)):
                 assert (np.isnan(strip.probability) | (abs(strip.probability - 0.5) < 1e-3)).all()
 
 
@@ -122,7 +121,7 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
     safe = write_safe(folder, numbers(ramp()))
     granule = next((safe / "GRANULE").iterdir())
     product_text, tile_text = safe / "MTD_MSIL1C.xml", granule / "MTD_TL.xml"
-    checkpoint().save(folder / "model.safetensors")
+    small().save(folder / "model.safetensors")
     return {
         "MTL text": (made / f"{NAME}_MTL.txt", lambda path: parse_mtl(path.read_text("latin-1"), "MTL")),
         "MTL in its folder": (made / f"{NAME}_MTL.txt", lambda path: open_and_read(path.parent)),
@@ -136,7 +135,7 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
         "tar": (folder / f"{NAME}.tar", open_and_read),
         "zip": (folder / f"{NAME}.zip", open_and_read),
         "STAC item": (folder / "item.json", open_and_read),
-        "checkpoint": (folder / "model.safetensors", lambda path: load_network(Checkpoint.load(path))),
+        "checkpoint": (folder / "model.safetensors", Network.load),
     }
 
 

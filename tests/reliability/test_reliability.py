@@ -17,11 +17,11 @@ from kills import kill_again_and_again, well
 
 import geocloud
 from geocloud.errors import CheckpointError, SceneReadError
-from geocloud.model import bundled_models
-from geocloud.model.checkpoint import Checkpoint
+from geocloud.models import bundled_models, find_weights
+from geocloud.models.network import Network
+from geocloud.models.predictor import load_model
 from geocloud.outputs.staging import STAGING_PREFIX, sweep
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.predict import load_model
 from geocloud.tiling.tiles import TileGrid
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
@@ -196,23 +196,22 @@ def test_doctor_finds_what_is_ill(monkeypatch, tmp_path):
     from geocloud import doctor
 
     for name, path in bundled_models().items():
-        data = path.read_bytes()
-        (tmp_path / f"{name}.safetensors").write_bytes(data[:-4] + bytes([data[-4] ^ 1]) + data[-3:])
-    monkeypatch.setattr("geocloud.model.WEIGHTS", tmp_path)
+        (tmp_path / f"{name}.onnx").write_bytes(path.read_bytes()[:-2000])
+    monkeypatch.setattr("geocloud.models.FILES", tmp_path)
     found = {finding.what: finding for finding in doctor.examine()}
     assert not found["self-test"].well and not found["model fast"].well
-    assert "damaged or tampered with" in found["model fast"].text
+    assert "not an ONNX file that OpenVINO reads" in found["model fast"].text
 
 
 def test_weights_are_checked_against_their_hash(tmp_path):
-    for path in bundled_models().values():
-        Checkpoint.load(path).save(tmp_path / "same.safetensors")
+    for path in map(find_weights, bundled_models()):
+        Network.load(path).save(tmp_path / "same.safetensors")
         assert (tmp_path / "same.safetensors").read_bytes() == path.read_bytes()
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 4
         (tmp_path / "m.safetensors").write_bytes(data)
         with pytest.raises(CheckpointError, match="damaged or tampered"):
-            Checkpoint.load(tmp_path / "m.safetensors")
+            Network.load(tmp_path / "m.safetensors")
 
 
 def test_errors_are_one_line_whatever_is_in_them():

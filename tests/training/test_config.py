@@ -3,8 +3,7 @@
 import pytest
 
 from geocloud.errors import OptionError
-from geocloud.model import find_model
-from geocloud.model.checkpoint import Checkpoint
+from geocloud.models import read_metadata
 from geocloud.training.config import TrainConfig, update
 from geocloud.training.data.augment import Augment
 
@@ -20,7 +19,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
 
 
 def test_a_run_from_a_model_sees_what_it_saw_and_a_file_may_say_otherwise(tmp_path):
-    model = Checkpoint.load(find_model("fast"))
+    model = read_metadata("fast")
     like = TrainConfig.like(model)
     assert (like.architecture, like.options) == (model.architecture, model.options)
     assert (like.threshold, like.shadow_threshold) == (model.threshold, model.shadow_threshold)

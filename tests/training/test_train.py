@@ -14,8 +14,9 @@ import torch
 from conftest import simulated_chip as chip
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
-from geocloud.model.checkpoint import Checkpoint
-from geocloud.predict import Predictor
+from geocloud.models.metadata import read_safetensors
+from geocloud.models.network import Network
+from geocloud.models.predictor import by_torch
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.layout import open_dataset
@@ -35,8 +36,9 @@ def metrics(run):
 
 
 def same(one, other):
-    assert one.weights.keys() == other.weights.keys()
-    return all(np.array_equal(value, other.weights[key]) for key, value in one.weights.items())
+    one, other = one.body.state_dict(), other.body.state_dict()
+    assert one.keys() == other.keys()
+    return all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking a loader beside OpenMP's threads
@@ -45,9 +47,9 @@ def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
     first, second = (train([(1.0, CHIPS)], [], dataclasses.replace(config, workers=n)) for n in (0, 1))
     assert same(first, second), "whoever makes the samples"
     unseen = chip(9)
-    found = probabilities(Predictor(first, "cpu", "float32"), unseen)[0] > 0.5
+    found = probabilities(by_torch(first, "cpu", "float32"), unseen)[0] > 0.5
     assert Confusion.of(found, unseen.cloud).jaccard > 0.5
-    assert first.training["config"]["steps"] == 60
+    assert first.metadata.training["config"]["steps"] == 60
 
 
 def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
@@ -68,7 +70,7 @@ def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
     )
     assert steps[0] > 4, "what was saved is not done again"
     assert same(whole, again)
-    assert same(Checkpoint.load(tmp_path / "run" / LAST), Checkpoint.load(tmp_path / "whole" / LAST))
+    assert same(Network.load(tmp_path / "run" / LAST), Network.load(tmp_path / "whole" / LAST))
     rows = [metrics(tmp_path / run) for run in ("whole", "run")]
     assert [[r["step"] for r in found] for found in rows] == [["4", "8", "12"]] * 2
     assert [r["jaccard"] for r in rows[0]] == [r["jaccard"] for r in rows[1]]
@@ -109,7 +111,7 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     config = dataclasses.replace(SMALL, loss="dice+0.5*focal", augment=dataclasses.replace(Augment(), size=64))
     done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack")
     assert (done.training, done.validation) == (4, 2)
-    best = Checkpoint.load(tmp_path / "run" / BEST)
+    best = read_safetensors(tmp_path / "run" / BEST)
     assert best.training["validation"]["jaccard"] == done.jaccard
     assert best.training["config"]["loss"] == "dice+0.5*focal"
     assert best.name == "run"
@@ -127,8 +129,8 @@ def test_a_run_whose_validation_holds_no_cloud_still_ends_in_a_best_model(tmp_pa
     chip = CHIPS[0]
     clear = [dataclasses.replace(chip, target=np.zeros_like(chip.target))]
     train([(1.0, CHIPS)], clear, SMALL, tmp_path / "run")
-    assert Checkpoint.load(tmp_path / "run" / BEST).training["validation"]
-    alarms = Checkpoint.load(tmp_path / "run" / BEST).training["validation"]["jaccard"]
+    assert read_safetensors(tmp_path / "run" / BEST).training["validation"]
+    alarms = read_safetensors(tmp_path / "run" / BEST).training["validation"]["jaccard"]
     assert alarms == 0 or "hold no cloud" in caplog.text
 
 
@@ -136,9 +138,9 @@ def test_a_run_may_start_from_a_model():
     first = train([(1.0, CHIPS)], [], SMALL)
     still = dataclasses.replace(SMALL, steps=1, learning_rate=1e-9)
     on = train([(1.0, CHIPS)], [], still, start=first)
-    for key, value in first.weights.items():
-        if "running" not in key and value.dtype.kind == "f":
-            np.testing.assert_allclose(on.weights[key], value, atol=1e-6, rtol=0)
+    for key, value in first.body.state_dict().items():
+        if "running" not in key and value.is_floating_point():
+            np.testing.assert_allclose(on.body.state_dict()[key], value, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="it cannot start a run of fast"):
         train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, options={"width": 8}), start=first)
 
@@ -147,8 +149,8 @@ def test_a_run_may_start_from_a_model():
 def test_every_architecture_trains(architecture):
     config = dataclasses.replace(SMALL, architecture=architecture, options={"width": 4}, steps=2, precision="bfloat16")
     made = train([(1.0, CHIPS)], [], config)
-    assert made.architecture == architecture
-    assert probabilities(Predictor(made), CHIPS[0]).shape == (2, 96, 96)
+    assert made.metadata.architecture == architecture
+    assert probabilities(by_torch(made), CHIPS[0]).shape == (2, 96, 96)
 
 
 def test_two_processes_train_one_model(tmp_path):
@@ -171,11 +173,11 @@ def test_two_processes_train_one_model(tmp_path):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    two = Checkpoint.load(tmp_path / "run" / LAST)
-    assert two.training["step"] == 3
+    two = Network.load(tmp_path / "run" / LAST)
+    assert two.metadata.training["step"] == 3
     rows = metrics(tmp_path / "run")
     assert len(rows) == 1
-    assert json.loads(json.dumps(two.training["config"]))["batch"] == 1
+    assert json.loads(json.dumps(two.metadata.training["config"]))["batch"] == 1
     alone = train([(1.0, CHIPS)], [], dataclasses.replace(SMALL, steps=3, batch=1, precision="float32"))
     assert not same(two, alone), "each process had samples of its own"
 

@@ -1,4 +1,4 @@
-"""What this machine computes on, as far as that can be told without torch, which takes seconds to import."""
+"""Devices of this machine, found without torch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 
 class Precision(StrEnum):
-    """The type of numbers that the network computes in."""
+    """Number types that networks compute in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -21,33 +21,28 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
-MOST_WORKERS = 8
-"""Most tiles at a time on a CPU. A tile per core is faster than all cores on one, but each takes some 100 MB."""
+MAX_WORKERS = 8
+"""Maximum number of tiles at a time on a CPU. A tile per core is faster than all cores on one; each takes 100 MB."""
 
 DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
-"""Names of devices."""
+"""Pattern of the names of devices."""
 
 
 def cores() -> int:
     """Threads to compute on: OMP_NUM_THREADS, or else as many as the processors that this process may use."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said):
-        return int(said)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal() and int(limit):
+        return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_openvino() -> bool:
-    """Whether networks are computed by OpenVINO on the CPU: where it is installed, on x86-64."""
-    return platform.machine() in ("x86_64", "AMD64") and find_spec("openvino") is not None
-
-
 def has_torch() -> bool:
-    """Whether torch is installed, which only GPUs, training and CPUs without OpenVINO need."""
+    """True if torch is installed, which only GPUs and training need."""
     return find_spec("torch") is not None
 
 
 def nvidia_gpus() -> int:
-    """Number of NVIDIA's GPUs that the driver tells of; 0 without a driver."""
+    """Number of NVIDIA GPUs that the driver reports; 0 without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:

@@ -11,13 +11,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from geocloud.model.unet import convolve_twice
+from geocloud.models.unet import convolve_twice
 
 
 class FastUNet(nn.Module):
-    """(N, C, H, W), the output of `geocloud.model.normalise.normalise` → (N, classes, H, W) logits.
+    """Normalised reflectance ``(N, bands, H, W)`` → logits ``(N, classes, H, W)``.
 
-    H and W are multiples of ``stride``; C is ``bands``, or one more with ``optional_nir``.
+    The input is the output of `geocloud.models.prepare.prepare`; H and W are multiples of ``stride``.
 
     Args:
         bands: Number of bands.
@@ -25,7 +25,7 @@ class FastUNet(nn.Module):
         levels: Number of levels.
         widest: Upper limit of the channels; None: no limit.
         classes: Number of classes.
-        optional_nir: Whether the input has a further channel: 1 over a whole image without near-infrared, else 0.
+        optional_nir: True adds a channel to the input: 1 over images without near-infrared, else 0.
         ratios: Adds the ratios (band − red) / (band + red), times ten, to the input; for models before 0.2.
         black: The normalised value of reflectance 0, which must be the same for all bands if ``ratios`` is set.
     """
@@ -56,8 +56,8 @@ class FastUNet(nn.Module):
         self.up = nn.ModuleList(nn.Sequential(*convolve_twice(2 * c, c, 3, 1)) for c in widths[-2::-1])
         self.leave = nn.Sequential(nn.Conv2d(width, 4 * classes, 1), nn.PixelShuffle(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x, next(self.parameters()).dtype)
+    def forward(self, x: Tensor, no_nir: Tensor | None = None) -> Tensor:
+        x = self.enter(x, no_nir).to(next(self.parameters()).dtype)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.pool(x))  # (N, width·2^level, H/2^(level+1), W/2^(level+1))
@@ -67,20 +67,14 @@ class FastUNet(nn.Module):
             x = block(torch.cat([grow(x), skips.pop()], 1))  # one level up
         return self.leave(x)  # (N, classes, H, W)
 
-    def enter(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, C, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, band ratios of 2×2 means."""
-        if not self.ratios:
-            x = x.to(dtype)  # before it is rearranged: half as many bytes
-        count, _, height, width = x.shape
-        corners = 4 * self.bands
-        shape = (count, self.channels, height // 2, width // 2)
-        seen = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        for corner in range(4):  # as nn.PixelUnshuffle(2), but fast on a CPU
-            seen[:, corner:corners:4] = x[:, : self.bands, corner // 2 :: 2, corner % 2 :: 2]
+    def enter(self, x: Tensor, no_nir: Tensor | None) -> Tensor:
+        """(N, bands, H, W) → (N, channels, H/2, W/2): space-to-depth, missing-band channel, ratios of 2×2 means."""
+        parts = [nn.functional.pixel_unshuffle(x, 2)]
         if self.optional_nir:
-            seen[:, corners] = x[:, self.bands, ::2, ::2]
+            flag = torch.zeros_like(x[:, :1, ::2, ::2])
+            parts.append(flag if no_nir is None else no_nir.expand_as(flag))
         if self.ratios:
-            light = seen[:, :corners].view(count, self.bands, 4, height // 2, width // 2).mean(2) - self.black
+            light = nn.functional.avg_pool2d(x, 2) - self.black
             red, others = light[:, :1], light[:, 1:]
-            seen[:, -(self.bands - 1) :] = (10 * (others - red) / (others + red + 0.1)).clamp(-2, 2)
-        return seen.to(dtype)
+            parts.append((10 * (others - red) / (others + red + 0.1)).clamp(-2, 2))
+        return torch.cat(parts, 1)

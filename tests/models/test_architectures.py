@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from geocloud.errors import CheckpointError
-from geocloud.model.checkpoint import ARCHITECTURES
-from geocloud.model.networks import NETWORKS, build_network
-from geocloud.model.unet import AttentionGate, UNet, contract_block, expand_block
+from geocloud.models.metadata import ARCHITECTURES
+from geocloud.models.network import NETWORKS, build_body
+from geocloud.models.unet import AttentionGate, UNet, contract_block, expand_block
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (7, 3), (5, 2)])
@@ -41,7 +41,7 @@ def test_each_architecture_has_a_network():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (384, 384)])
 def test_logits_have_the_inputs_resolution(name, size):
-    network = build_network(name).eval()
+    network = build_body(name).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 4, *size)).shape == (1, 1, *size)
     assert size[0] % network.stride == 0
@@ -51,7 +51,7 @@ def test_logits_have_the_inputs_resolution(name, size):
 def test_a_flip_of_the_image_is_not_a_flip_of_the_mask_elsewhere(name):
     """Where a pixel changes, the logits change most around that very pixel: nothing is transposed or mirrored."""
     torch.manual_seed(3)
-    network = build_network(name).eval()
+    network = build_body(name).eval()
     image = torch.rand(1, 4, 64, 96)
     other = image.clone()
     other[:, :, 10:14, 70:74] += 2
@@ -67,7 +67,7 @@ def test_a_flip_of_the_image_is_not_a_flip_of_the_mask_elsewhere(name):
 def test_networks_learn_what_is_bright(name):
     torch.manual_seed(0)
     options = {"width": 8} if name == "fast" else {"width": 4}
-    network = build_network(name, **options)
+    network = build_body(name, **options)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
     coarse = torch.rand(6, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     image = nn.functional.interpolate(coarse, scale_factor=16) - 0.5
@@ -92,6 +92,6 @@ def test_a_closed_gate_lets_nothing_through():
 
 def test_names_and_options_that_do_not_exist():
     with pytest.raises(CheckpointError, match="fast, unet, attention-unet"):
-        build_network("resnet")
+        build_body("resnet")
     with pytest.raises(CheckpointError, match="depth"):
-        build_network("fast", depth=3)
+        build_body("fast", depth=3)

@@ -1,0 +1,65 @@
+"""Networks, their files, and the bundled models. Importing this package loads neither torch nor OpenVINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geocloud.errors import ModelNotFoundError
+from geocloud.models.metadata import ModelMetadata
+
+__all__ = ["DEFAULT", "ModelMetadata", "bundled_models", "find_model", "find_weights", "model_files", "read_metadata"]
+
+FILES = Path(__file__).parent.parent / "weights"
+"""Folder of the bundled models."""
+
+DEFAULT = "fast"
+"""Name of the model that is used unless another is named."""
+
+ONNX, SAFETENSORS = ".onnx", ".safetensors"
+"""Suffixes of model files: for running on a CPU, and trained weights for torch."""
+
+
+def bundled_models() -> dict[str, Path]:
+    """The ONNX files of the bundled models, by name."""
+    return {path.stem: path for path in sorted(FILES.glob(f"*{ONNX}"))}
+
+
+def find_model(name: str | Path) -> Path:
+    """The ONNX file of a bundled model, given its name, or a model file, given its path. Raises ModelNotFoundError."""
+    bundled = bundled_models()
+    if str(name) in bundled:
+        return bundled[str(name)]
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise ModelNotFoundError(
+        f"{name}: no model file, and no bundled model of that name; bundled are {', '.join(bundled) or 'none'}"
+    )
+
+
+def find_weights(name: str | Path) -> Path:
+    """The safetensors file of a model: its own, or the one beside its ONNX file. Raises ModelNotFoundError."""
+    path = find_model(name)
+    weights = path.with_suffix(SAFETENSORS) if path.suffix.lower() == ONNX else path
+    if not weights.is_file():
+        raise ModelNotFoundError(f"{path}: no trained weights beside it; wanted {weights.name}")
+    return weights
+
+
+def model_files(name: str | Path) -> tuple[Path, ...]:
+    """All files that a model is read from: its own and, beside an ONNX file, one of TOML. Raises ModelNotFoundError."""
+    path = find_model(name)
+    beside = path.with_suffix(".toml")
+    return (path, beside) if path.suffix.lower() == ONNX and beside.is_file() else (path,)
+
+
+def read_metadata(name: str | Path) -> ModelMetadata:
+    """Metadata of a model, given its name or path, without loading it. Raises ModelError."""
+    path = find_model(name)
+    if path.suffix.lower() != ONNX:
+        from geocloud.models.metadata import read_safetensors
+
+        return read_safetensors(path)
+    from geocloud.models.runtime import read_onnx
+
+    return read_onnx(path)[1]

@@ -1,0 +1,146 @@
+"""ONNX files, made from trained networks by torch's exporter and ONNX Runtime's quantiser."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.bands import BANDS
+from geocloud.errors import CheckpointError, DependencyError
+
+try:
+    import onnx
+    import torch
+
+    from geocloud.models.network import Network
+except ImportError as error:
+    raise DependencyError("export needs torch and onnx; run pip install 'geocloud[export]'") from error
+
+from geocloud.models.devices import Precision
+from geocloud.models.metadata import KEY, ModelMetadata
+from geocloud.models.runtime import OnnxRuntime
+
+Floats = NDArray[np.float32]
+
+OPSET = 17
+"""Version of the ONNX operators; onnxruntime-web knows it, too."""
+
+INPUT, OUTPUT = "reflectance", "probability"
+
+AGREEMENT = 1e-3
+"""Largest accepted difference in probability between torch and an exported file in floating point."""
+
+FLOAT_CONVOLUTIONS = 3
+"""Convolutions at the beginning of a network that stay in floating point: reflectance needs more than 8 bits."""
+
+PERCENTILE = 99.99
+"""Percentile of the values of a layer that its 8-bit integers reach to; higher values are clipped."""
+
+
+def to_onnx(network: Network, calibration: Iterable[Floats] | None = None) -> bytes:
+    """An ONNX file that takes reflectance and gives probability, with the network's metadata inside.
+
+    Its input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data, its output ``probability``,
+    ``(N, classes, H, W)``; N, H and W are dynamic, H and W multiples of the network's stride.
+
+    Args:
+        network: A trained network.
+        calibration: Images ``(4, h, w)`` like those that the network was trained on, in which the range of each layer
+            is measured to compute in 8-bit integers; None: floating point.
+
+    Raises:
+        CheckpointError: The file gives other probabilities than torch.
+        DependencyError: ONNX Runtime, which quantises, is not installed.
+    """
+    file, axes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
+    with warnings.catch_warnings():
+        # The newer exporter, by torch.export, fixes the batch size of `fast`, and needs onnxscript.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, len(BANDS), 64, 64),),
+            file,  # type: ignore[arg-type] # its type knows paths only
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: axes, OUTPUT: axes},
+        )
+    exported = with_metadata(file.getvalue(), network.metadata)
+    _compare(network, exported)
+    return exported if calibration is None else with_metadata(_quantise(exported, calibration), network.metadata)
+
+
+def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
+    """An ONNX file with its metadata replaced."""
+    model = onnx.load_model_from_string(data)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    replaced: bytes = model.SerializeToString()
+    return replaced
+
+
+def _compare(network: Network, exported: bytes) -> None:
+    """Raises CheckpointError if a file gives other probabilities than its network on a batch with gaps."""
+    images = np.random.default_rng(0).uniform(0, 1.2, (3, len(BANDS), 64, 192)).astype("float32")
+    images[0, :, :9], images[1, 2, 30, 40:50] = np.nan, np.nan
+    if network.metadata.optional_nir:
+        images[2, 3] = np.nan
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    difference = float(abs(OnnxRuntime(exported, Precision.FLOAT32, 1)(images) - expected).max())
+    if not difference <= AGREEMENT:
+        raise CheckpointError(
+            f"model {network.metadata.name!r}: exported, it differs by {difference:.3g} in probability from what torch "
+            "computes; nothing was written: please report it"
+        )
+
+
+def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
+    """An ONNX file whose convolutions but the first, and what passes between them, are 8-bit integers.
+
+    Transposed convolutions stay in floating point: OpenVINO computes them so anyway. CPUs without VNNI clip sums of two
+    products to 16 bits: compare masks on such a CPU. With weights of 7 bits, which cannot be clipped, masks agree less.
+    """
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+    except ImportError as error:
+        raise DependencyError("8-bit integers need onnxruntime; run pip install 'geocloud[export]'") from error
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc] # it has no types
+        def __init__(self) -> None:
+            self.images: Iterator[Floats] = iter(calibration)
+
+        def get_next(self) -> dict[str, Floats] | None:
+            image = next(self.images, None)
+            return None if image is None else {INPUT: np.ascontiguousarray(image)[None]}
+
+    model = onnx.load_model_from_string(data)
+    nodes = list(model.graph.node)
+    convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+    first = convolutions[min(FLOAT_CONVOLUTIONS, len(convolutions) - 1)]
+    with tempfile.TemporaryDirectory(prefix="geocloud-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        with redirect_stdout(sys.stderr):  # it prints its progress
+            quantize_static(
+                model,
+                path,
+                Reader(),
+                op_types_to_quantize=["Conv", "Relu"],
+                nodes_to_exclude=[node.name for node in nodes[: first - 1]],
+                per_channel=True,
+                reduce_range=False,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"], "CalibPercentile": PERCENTILE},
+            )
+        return path.read_bytes()

@@ -1,0 +1,162 @@
+"""Metadata of a model, the same inside its ONNX file and its safetensors file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from geocloud.bands import BANDS
+from geocloud.errors import CheckpointError, ModelNotFoundError
+
+KEY = "geocloud"
+"""Name of the entry that holds the metadata, as JSON, in a file."""
+
+FORMAT = 2
+"""Version of the entry in safetensors files; 1, of geocloud before ONNX files, is read too."""
+
+ARCHITECTURES = ("fast", "unet", "attention-unet")
+"""Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
+
+ACTIVATIONS = ("sigmoid", "softmax", "none")
+INPUTS = ("reflectance", "normalised")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelMetadata:
+    """Facts about a model that are needed to use it. Raises CheckpointError."""
+
+    name: str = "custom"
+    """Name in messages and in the tags of results."""
+    bands: tuple[str, ...] = BANDS
+    """Bands of the input, in order: red, green and blue, and nir unless the model does without it."""
+    input: str = "reflectance"
+    """reflectance: TOA reflectance, NaN where there is no data; nir all NaN if the image has none and the model allows
+    it. normalised: (reflectance − mean) / std, without NaN."""
+    mean: tuple[float, ...] = ()
+    """Mean reflectance of each band, for normalisation."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of each band's reflectance, for normalisation."""
+    clip: float | None = None
+    """Reflectance is clipped to this maximum before normalisation; None: no clipping."""
+    activation: str = "none"
+    """Function that turns the output of the file into probability: sigmoid, softmax, or none if it is probability."""
+    cloud: tuple[int, ...] = (0,)
+    """Output channels, from 0, whose probabilities add up to that of cloud."""
+    shadow: tuple[int, ...] = ()
+    """Output channels whose probabilities add up to that of cloud shadow; empty: no shadow class."""
+    threshold: float = 0.5
+    """Pixels with a higher probability of cloud are cloud."""
+    shadow_threshold: float = 0.5
+    """Pixels with a higher probability of shadow are shadow, unless they are cloud."""
+    pixel_size: float | None = None
+    """Pixel size in metres that the model was trained on; None: any."""
+    optional_nir: bool = False
+    """True if near-infrared may be missing: NaN over the whole image."""
+    architecture: str = ""
+    """Name of the network, one of `ARCHITECTURES`; empty: another program's network."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the architecture."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Provenance: configuration of the training run, and scores."""
+    licence: str = ""
+    """SPDX identifier of the licence of the weights."""
+    sha256: str = ""
+    """SHA-256 of the trained weights, by `geocloud.models.network.digest`."""
+
+    def __post_init__(self) -> None:
+        bands = set(self.bands)
+        if not set(BANDS[:3]) <= bands <= set(BANDS) or len(bands) < len(self.bands):
+            raise CheckpointError(f"bands {list(self.bands)}: wanted each of red, green, blue once, and perhaps nir")
+        for name, value, choices in (("input", self.input, INPUTS), ("activation", self.activation, ACTIVATIONS)):
+            if value not in choices:
+                raise CheckpointError(f"{name} {value!r}: wanted {', '.join(choices)}")
+        sizes, needed = {len(self.mean), len(self.std)}, self.input == "normalised"
+        if (sizes != {len(self.bands)} and (needed or sizes != {0})) or not all(std > 0 for std in self.std):
+            raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
+        if not self.cloud or min((*self.cloud, *self.shadow)) < 0:
+            raise CheckpointError("cloud and shadow: wanted numbers of output channels from 0, of cloud at least one")
+        for threshold in (self.threshold, self.shadow_threshold):
+            if not 0 < threshold < 1:
+                raise CheckpointError(f"threshold {threshold}: wanted more than 0 and less than 1")
+        for name in ("pixel_size", "clip"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise CheckpointError(f"{name} {value}: wanted more than 0")
+
+    @property
+    def classes(self) -> int:
+        """Number of probabilities per pixel: 1 cloud, 2 cloud and shadow."""
+        return 2 if self.shadow else 1
+
+    def to_json(self) -> str:
+        """JSON, as in files."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelMetadata:
+        """Metadata from JSON or TOML values. Raises CheckpointError."""
+        names = {known.name for known in fields(cls)}
+        if unknown := set(values) - names:
+            raise CheckpointError(f"no setting {', '.join(sorted(unknown))}; there are {', '.join(sorted(names))}")
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        try:
+            numbers = {name: tuple(float(v) for v in values[name]) for name in ("mean", "std") if name in values}
+            return cls(**{**values, **lists, **numbers})
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"a value of the wrong type ({error})") from error
+
+
+def from_entry(text: str) -> ModelMetadata:
+    """Metadata from the JSON in a file. Raises CheckpointError, or ValueError for anything but JSON."""
+    values = json.loads(text)
+    version = values.pop("format", None) if isinstance(values, dict) else None
+    if version == 1:
+        values = _from_format_1(values)
+    elif version != FORMAT:
+        raise CheckpointError(f"wanted metadata of format 1 or {FORMAT}; a newer geocloud may read it")
+    return ModelMetadata.from_dict(values)
+
+
+def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a checkpoint written before metadata were shared by all files."""
+    needed = ("name", "architecture", "options", "bands", "mean", "std", "threshold", "training")
+    if missing := [name for name in needed if name not in values]:
+        raise CheckpointError(f"its metadata are incomplete: no {', '.join(missing)}")
+    optional = ("shadow_threshold", "clip", "pixel_size", "sha256")
+    kept = {name: values[name] for name in (*needed, *optional) if name in values}
+    options = values["options"]
+    kept |= {"shadow": [1] if options.get("classes", 1) > 1 else []}
+    return {**kept, "optional_nir": bool(options.get("optional_nir", False))}
+
+
+def from_toml(path: Path) -> ModelMetadata:
+    """Metadata from a TOML file beside another program's ONNX file. Raises CheckpointError."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if missing := [name for name in ("bands", "mean", "std", "activation") if name not in values]:
+            raise CheckpointError(f"{' and '.join(missing)} missing")
+        return ModelMetadata.from_dict({"name": path.stem, "input": "normalised", **values})
+    except (CheckpointError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_safetensors(path: Path) -> ModelMetadata:
+    """Metadata of a safetensors file, without its weights or torch. Raises ModelNotFoundError or CheckpointError."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path}: no such model file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            entry = (file.metadata() or {})[KEY]
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: no safetensors file, or a damaged one ({error})") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that geocloud wrote") from error
+    try:
+        return from_entry(entry)
+    except (CheckpointError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {error}") from error

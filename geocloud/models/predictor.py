@@ -1,0 +1,221 @@
+"""Prediction: reflectance → probability of cloud, on a CPU or GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.errors import DependencyError, DeviceError, OptionError
+from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
+from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
+from geocloud.models.metadata import ModelMetadata
+from geocloud.tiling.array import predict_image
+from geocloud.tiling.gaps import fill_gaps
+
+if TYPE_CHECKING:
+    from geocloud.models.network import Network
+
+log = logging.getLogger(__name__)
+
+Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Reflectance ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``, or of cloud and other
+classes ``(N, classes, H, W)``."""
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A network on a device."""
+
+    metadata: ModelMetadata
+    """Metadata of the model."""
+    device: str
+    """Name of the device, as torch calls it."""
+    precision: Precision
+    """Number type that it computes in."""
+    batch: int
+    """Tiles per call at which it is fastest."""
+    workers: int
+    """Number of threads that may call it at the same time."""
+
+    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+        ...
+
+
+class FunctionRuntime:
+    """A plain function as a `Runtime`."""
+
+    device, precision, batch, workers = "cpu", Precision.FLOAT32, 4, 1
+
+    def __init__(self, function: Function, metadata: ModelMetadata) -> None:
+        self.metadata, self._function = metadata, function
+
+    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        probability = np.array(self._function(reflectance))  # a copy: it may be read-only, or the input itself
+        return probability[:, None] if probability.ndim == 3 else probability
+
+
+class Predictor:
+    """A runtime with the metadata of its model.
+
+    Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
+    `geocloud.tiling.model.Predict`. ``batch`` is halved when the device runs out of memory.
+
+    Args:
+        runtime: A runtime, as `load_model` finds it, or any function from reflectance ``(N, 4, H, W)``, NaN where there
+            is no data, to the probability of cloud ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``.
+        metadata: Metadata of the model, for a function; None: one of cloud alone, which may lack near-infrared.
+        batch: Tiles per batch; None: the runtime's own.
+
+    Raises:
+        OptionError: A batch below 1.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime | Function,
+        metadata: ModelMetadata | None = None,
+        batch: int | None = None,
+    ) -> None:
+        if batch is not None and batch < 1:
+            raise OptionError(f"batch size {batch}: wanted 1 or more")
+        if not isinstance(runtime, Runtime):
+            runtime = FunctionRuntime(runtime, metadata or ModelMetadata(optional_nir=True))
+        self._runtime = runtime
+        self.metadata = runtime.metadata
+        self.name, self.classes = self.metadata.name, self.metadata.classes
+        self.threshold, self.shadow_threshold = self.metadata.threshold, self.metadata.shadow_threshold
+        self.pixel_size = self.metadata.pixel_size
+        self.optional_nir = self.metadata.optional_nir or "nir" not in self.metadata.bands
+        self.device, self.precision, self.workers = runtime.device, runtime.precision, runtime.workers
+        self.batch = batch or runtime.batch
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
+
+        H and W must be multiples of 32. The result is meaningless where there is no data.
+        """
+        reflectance = fill_gaps(reflectance)
+        parts, first = [], 0
+        while first < len(reflectance):
+            part = reflectance[first : first + self.batch]
+            try:
+                parts.append(self._runtime(part))
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise DeviceError(
+                        f"out of memory on {self.device} with a single tile; try a smaller --tile-size"
+                    ) from error
+                self.batch = (len(part) + 1) // 2
+                log.warning("out of memory on %s: continuing with %d tiles at a time", self.device, self.batch)
+                continue
+            first += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def predict_array(
+        self,
+        reflectance: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        tile_size: int | None = None,
+        overlap: int = 128,
+        pixel_size: float | None = None,
+    ) -> NDArray[np.float32]:
+        """Predicts an image of any size.
+
+        Args:
+            reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere; NaN where there is no data.
+                nir is NaN everywhere if the image has none.
+            valid: ``(h, w)``, True where there is data; None: where all bands are finite.
+            tile_size: Largest side of a tile in pixels; None: the fastest.
+            overlap: Pixels by which tiles overlap.
+            pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
+                probability interpolated back; None: no resampling, as for pixels of 30 m.
+
+        Returns:
+            Probability ``(classes, h, w)``, NaN where there is no data.
+
+        Raises:
+            OptionError: A wrong shape, values that cannot be reflectance, or a missing near-infrared band that the
+                model needs.
+        """
+        return predict_image(self, reflectance, valid, tile_size, overlap, pixel_size)
+
+
+def load_model(
+    model: str | Path = DEFAULT,
+    device: str = "auto",
+    precision: str = Precision.AUTO,
+    batch: int | None = None,
+    threads: int | None = None,
+) -> Predictor:
+    """Loads a bundled model by its name, or any ONNX or safetensors file by its path.
+
+    OpenVINO computes ONNX files on the CPU. torch computes safetensors files, and those beside an ONNX file on a GPU or
+    in another precision than that of the ONNX file.
+
+    Args:
+        model: Name or path.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, float32, bfloat16, float16 or int8.
+        batch: Tiles per batch; None: by device.
+        threads: Threads to compute in, on a CPU; None: one per core, or OMP_NUM_THREADS.
+
+    Raises:
+        GeocloudError: ModelNotFoundError, CheckpointError, DeviceError, DependencyError or OptionError.
+    """
+    if precision not in list(Precision):
+        raise OptionError(f"precision {precision!r}: wanted {', '.join(Precision)}")
+    if not DEVICES.fullmatch(device):
+        raise DeviceError(f"device {device!r}: wanted auto, cpu, cuda, cuda:N or mps")
+    runtime = _find_runtime(find_model(model), device, Precision(precision), threads or cores())
+    return Predictor(runtime, batch=batch)
+
+
+def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
+    """A network computed by torch. Raises DeviceError if this machine lacks the device or precision."""
+    from geocloud.models.gpu import TorchRuntime, find_device
+
+    return Predictor(TorchRuntime(network, find_device(device), Precision(precision)))
+
+
+def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -> Runtime:
+    weights = path if path.suffix.lower() != ONNX else path.with_suffix(SAFETENSORS)
+    has_weights, wants_gpu = weights.is_file(), device not in ("auto", "cpu")
+    if path != weights and not (has_weights and (wants_gpu or (device == "auto" and may_have_gpu()))):
+        from geocloud.models.runtime import OnnxRuntime
+
+        if wants_gpu:
+            log.warning("%s: the CPU computes, as no %s lies beside it", path, weights.name)
+        elif device == "auto" and not has_torch() and nvidia_gpus():
+            log.warning("computing on the CPU: for the GPU that is here, run pip install 'geocloud[gpu]'")
+        runtime = OnnxRuntime(path, precision, threads)
+        if not has_weights or precision in (Precision.AUTO, runtime.precision):
+            return runtime
+    try:
+        import torch
+    except ImportError as error:
+        raise DependencyError(
+            f"{weights.name} on device {device} in precision {precision} needs torch; run pip install 'geocloud[gpu]'"
+        ) from error
+    from geocloud.models.gpu import TorchRuntime, find_device
+    from geocloud.models.network import Network
+
+    place = find_device(device)
+    if place.type == "cpu":
+        if path != weights and precision is Precision.AUTO:
+            return _find_runtime(path, "cpu", precision, threads)
+        torch.set_num_threads(threads)
+    return TorchRuntime(Network.load(weights), place, precision)
+
+
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """CUDA raises an error of its own type; the CPU's allocators only a message, which differs between systems."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

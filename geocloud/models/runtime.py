@@ -1,0 +1,222 @@
+"""ONNX files computed by OpenVINO, on a CPU: https://docs.openvino.ai. An ONNX file cannot run code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.bands import BANDS
+from geocloud.errors import CheckpointError, DeviceError, GeocloudError
+from geocloud.models.devices import MAX_WORKERS, Precision
+from geocloud.models.metadata import KEY, ModelMetadata, from_entry, from_toml
+from geocloud.tiling.tiles import TileGrid
+
+Floats = NDArray[np.float32]
+
+TYPES = {Precision.FLOAT32: ("f32", "FP32"), Precision.BFLOAT16: ("bf16", "BF16"), Precision.FLOAT16: ("f16", "FP16")}
+"""OpenVINO's names of precisions: as a hint, and among the capabilities of a CPU."""
+
+PROBE = (64, 128)
+"""Size of the image that a file is tried with."""
+
+WINDOW_OVERLAP = 1 / 4
+"""Overlap of the windows, as a share of their shorter side, of a network that takes images of one size only."""
+
+_CORE: list[Any] = []
+_LOCK = Lock()
+
+
+class OnnxRuntime:
+    """An ONNX file's network, as `geocloud.models.predictor.Runtime`; one tile per thread.
+
+    Args:
+        source: The file, or its content.
+        precision: The precision of what the file does not quantise; auto: the CPU's fastest.
+        threads: Threads of all tiles together.
+
+    Raises:
+        DeviceError: The CPU lacks the precision.
+        CheckpointError: The file cannot be used, or does not compute in 8-bit integers.
+    """
+
+    device, batch = "cpu", 1
+
+    def __init__(self, source: Path | bytes, precision: Precision, threads: int) -> None:
+        model, self.metadata = read_onnx(source)
+        self._label = source if isinstance(source, Path) else "the exported file"
+        settings: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": min(threads, MAX_WORKERS),
+            "ENABLE_CPU_PINNING": False,  # processes side by side would take the same cores
+        }
+        quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+        if precision is Precision.INT8 and not quantised:
+            raise CheckpointError(f"{self._label}: does not compute in int8; leave --precision int8 out")
+        if precision in TYPES:
+            hint, capability = TYPES[precision]
+            if capability not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise DeviceError(f"precision {precision}: this CPU has no instructions for it; take auto or float32")
+            settings["INFERENCE_PRECISION_HINT"] = hint
+        try:
+            network = _core().compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise CheckpointError(f"{self._label}: OpenVINO cannot run it ({_last_line(error)})") from error
+        hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
+        self.workers = settings["NUM_STREAMS"]
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share it must not compete for cores
+        for _ in range(self.workers):
+            self._idle.put(network.create_infer_request())
+        try:
+            self._size = _fixed_size(model, self.metadata)
+            if not self.metadata.architecture:  # another program's network
+                self(np.zeros((1, len(BANDS), *PROBE), "float32"))
+        except GeocloudError as error:
+            told = _beside(source)
+            raise CheckpointError(f"{told if told and told.is_file() else self._label}: {error}") from error
+
+    def __call__(self, reflectance: Floats) -> Floats:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+        x = np.ascontiguousarray(reflectance)
+        if self.metadata.input == "normalised":
+            x = normalised(reflectance, self.metadata)
+        if self._size is None:
+            return self._probability(x)
+        height, width = x.shape[2:]
+        grid = TileGrid(height, width, self._size, int(min(self._size) * WINDOW_OVERLAP))
+        below, right = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
+        padded = np.pad(x, ((0, 0), (0, 0), (0, below), (0, right)), "symmetric")
+        blended = np.zeros((len(x), self.metadata.classes, *padded.shape[2:]), "float32")
+        for tile in grid:
+            rows, cols = tile.read.toslices()
+            weights = grid.row_weights(tile.row)[:, None] * grid.col_weights(tile.col)
+            blended[:, :, rows, cols] += weights * self._probability(padded[:, :, rows, cols])
+        return blended[:, :, :height, :width]
+
+    def _probability(self, x: Floats) -> Floats:
+        """Input of a size that the network takes → probability ``(N, classes, H, W)``. Raises CheckpointError."""
+        output = np.concatenate([self._infer(image[None]) for image in x]) if len(x) > 1 else self._infer(x)
+        metadata = self.metadata
+        needed = max((*metadata.cloud, *metadata.shadow)) + 1
+        if output.ndim != 4 or output.shape[2:] != x.shape[2:] or output.shape[1] < needed:
+            raise CheckpointError(
+                f"gives {output.shape} for an image of {x.shape[2:]} pixels; wanted (N, at least {needed}, H, W)"
+            )
+        if metadata.activation == "softmax":
+            output = np.exp(output - output.max(1, keepdims=True))
+            output /= output.sum(1, keepdims=True)
+        elif metadata.activation == "sigmoid":
+            output = 1 / (1 + np.exp(-np.clip(output, -60, 60)))
+        groups = [group for group in (metadata.cloud, metadata.shadow) if group]
+        if groups == [(channel,) for channel in range(output.shape[1])]:
+            return output
+        return np.stack([output[:, list(group)].sum(1) for group in groups], 1)
+
+    def _infer(self, x: Floats) -> Floats:
+        request = self._idle.get()
+        try:
+            request.infer([np.ascontiguousarray(x)], share_inputs=True)
+            output: Floats = request.get_output_tensor().data.astype("float32")
+        except RuntimeError as error:
+            raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({_last_line(error)})") from error
+        finally:
+            self._idle.put(request)
+        return output
+
+
+def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
+    """The graph (``openvino.Model``) and metadata of an ONNX file.
+
+    The metadata are those in a TOML file of the same name beside it, or those inside it. Raises CheckpointError.
+    """
+    label = source if isinstance(source, Path) else "the exported file"
+    try:
+        model = _core().read_model(source.read_bytes() if isinstance(source, Path) else source)
+    except (RuntimeError, OSError) as error:
+        raise CheckpointError(f"{label}: not an ONNX file that OpenVINO reads ({_last_line(error)})") from error
+    beside = _beside(source)
+    if beside is not None and beside.is_file():
+        return model, from_toml(beside)
+    entry = ["framework", KEY]  # OpenVINO's place for metadata_props
+    if not model.has_rt_info(entry):
+        raise CheckpointError(
+            f"{label}: no metadata; put {beside and beside.name} beside it, with bands, mean, std and activation "
+            "(docs/exchange.md)"
+        )
+    try:
+        return model, from_entry(model.get_rt_info(entry).value)
+    except (CheckpointError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{label}: {error}") from error
+
+
+def _beside(source: Path | bytes) -> Path | None:
+    """The TOML file that may tell the metadata of an ONNX file."""
+    return source.with_suffix(".toml") if isinstance(source, Path) else None
+
+
+def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
+    """Input of a network that does not normalise by itself: its bands ``(N, bands, H, W)``, without NaN.
+
+    Pixels without data are filled with each band's mean over the rest of the tile, as by `geocloud.models.prepare`.
+    """
+    x = reflectance[:, [BANDS.index(band) for band in metadata.bands]]
+    missing = np.isnan(x.sum(1, keepdims=True))  # (N, 1, H, W)
+    if metadata.clip is not None:
+        x = np.minimum(x, metadata.clip)
+    if missing.any():
+        total = np.where(missing, 0, x).sum((2, 3), keepdims=True)
+        x = np.where(missing, total / np.maximum((~missing).sum((2, 3), keepdims=True), 1), x)
+    mean, std = (np.reshape(values, (1, -1, 1, 1)) for values in (metadata.mean, metadata.std))
+    return ((x - mean) / std).astype("float32")
+
+
+def _fixed_size(model: Any, metadata: ModelMetadata) -> tuple[int, int] | None:
+    """Height and width that a network is limited to; None: any. Raises CheckpointError if its input is unsuitable."""
+    shape = model.inputs[0].partial_shape
+    if len(model.inputs) != 1 or shape.rank != 4 or model.inputs[0].element_type.to_string() != "f32":
+        raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
+    channels, height, width = (size.get_length() if size.is_static else None for size in list(shape)[1:])
+    if channels not in (None, len(metadata.bands)):
+        raise CheckpointError(f"has {channels} input channels, and its metadata {len(metadata.bands)} bands")
+    if height is None and width is None:
+        return None
+    if not height or not width or height % 32 or width % 32:
+        raise CheckpointError(
+            f"takes images of {height}×{width} pixels only; wanted two multiples of 32, or dynamic height and width"
+        )
+    return height, width
+
+
+def _last_line(error: Exception) -> str:
+    return " ".join(str(error).split())[-300:]
+
+
+def _core() -> Any:
+    """OpenVINO's core, one for the process, which is never freed.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and at its end unmaps that without telling the
+    system: the next signal, such as Ctrl-C, would kill the process.
+    """
+    with _LOCK:
+        if not _CORE:
+            _CORE.append(import_openvino().Core())
+        return _CORE[0]
+
+
+def import_openvino() -> Any:
+    """OpenVINO without its telemetry, which would send an event to Google each time that it is imported."""
+    hidden = "openvino_telemetry" not in sys.modules
+    if hidden:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # importing it fails, which is foreseen
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]
+    return openvino

@@ -1,0 +1,88 @@
+"""Bundles a trained model: python recipes/release.py MODEL.safetensors DATA [--out geocloud/weights].
+
+Writes NAME.safetensors, the weights, and NAME.onnx, in 8-bit integers if it then masks the validation scenes as in
+floating point, else in floating point. Run it on a CPU without VNNI: sums may be clipped there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from geocloud.models.devices import Precision, cores
+from geocloud.models.export import to_onnx
+from geocloud.models.network import Network
+from geocloud.models.predictor import Predictor
+from geocloud.models.runtime import OnnxRuntime
+from geocloud.training.data.augment import Augment
+from geocloud.training.data.samples import Group, Samples
+from recipes.material import SOURCES, Fold, training_groups, validation_chips
+
+SAMPLES = 100
+"""Number of training samples in which the ranges for 8-bit integers are measured."""
+
+SCENES = 12
+"""Maximum number of validation scenes of each set on which 8-bit integers are compared with floating point."""
+
+SETS = ("biome", "sparcs", "catalogue", "taught")
+
+AGREEMENT = 0.999
+"""Minimum share of pixels that both call cloud, or both do not, for 8-bit integers to be taken."""
+
+LICENCE = "MIT"
+
+
+@click.command(help=__doc__)
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("geocloud/weights"), show_default=True)
+def main(model: Path, data: Path, out: Path) -> None:
+    """Bundles one model."""
+    from recipes.bundled import RUN, SHARES
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    release(Network.load(model), training_groups(data, SHARES), RUN.augment, data, out)
+
+
+def release(
+    network: Network, groups: Sequence[Group], augment: Augment, data: Path, out: Path, fold: Fold | None = None
+) -> None:
+    """Writes both files of a model into a folder."""
+    network = Network(replace(network.metadata, licence=LICENCE), network.body)
+    path = out / f"{network.metadata.name}.safetensors"
+    network.save(path)
+    network = Network.load(path)  # with the SHA-256 of the weights in its metadata
+    samples = Samples(groups, augment, seed=0)
+    exact = to_onnx(network)
+    quantised = to_onnx(network, (samples[i][0].numpy() for i in range(SAMPLES)))
+    same = agreement(exact, quantised, data, fold)
+    click.echo(f"{network.metadata.name}: 8-bit integers agree with floating point in {100 * same:.2f} % of pixels")
+    path.with_suffix(".onnx").write_bytes(quantised if same >= AGREEMENT else exact)
+
+
+def agreement(one: bytes, other: bytes, data: Path, fold: Fold | None = None) -> float:
+    """Share of the validation scenes' pixels in which two ONNX files agree on cloud."""
+    masks = [_clouds(Predictor(OnnxRuntime(file, Precision.AUTO, cores())), data, fold) for file in (one, other)]
+    return float(np.mean(np.concatenate([a == b for a, b in zip(*masks, strict=True)])))
+
+
+def _clouds(predictor: Predictor, data: Path, fold: Fold | None) -> Iterator[NDArray[np.bool_]]:
+    for name in SETS:
+        for chip in validation_chips(SOURCES[name], data, fold=fold)[:SCENES]:
+            probability = predictor.predict_array(chip.pixels(), pixel_size=chip.metres)[0]
+            yield probability[np.isfinite(probability)] > predictor.threshold
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(cores())
+    main()
