@@ -13,7 +13,6 @@ from geocloud.io import gdal
 from geocloud.models import DEFAULT
 from geocloud.outputs.plan import OutputPlan
 from geocloud.outputs.staging import Staging
-from geocloud.outputs.vector import check_place
 from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
 from geocloud.pipeline.load import Model, load, trained_at
 from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
@@ -76,6 +75,8 @@ def mask_scene(
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
         _check_metres(scene.grid, options)
         if plan.polygons:
+            from geocloud.outputs.vector import check_place  # imports geopandas
+
             check_place(plan.polygons, scene.grid.has_place)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)

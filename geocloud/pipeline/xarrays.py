@@ -35,7 +35,7 @@ NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir",
 CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
 """Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
-REACH = 96
+REACH = 128
 """Overlap of dask blocks on each side, in pixels that the model sees. Blocks start at multiples of it, and so of the
 network's stride: other starts change 0.3 % of a mask."""
 
