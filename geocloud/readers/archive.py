@@ -153,8 +153,8 @@ def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -
 
 def list_bucket(url: str, below: bool = False) -> Listing:
     """The files directly in a store's folder, or all ``below`` it. Raises SceneReadError, DependencyError."""
-    root = url.rstrip("/")
-    names = sorted(address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
+    root = f"{url.rstrip('/')}/"
+    names = sorted(address.removeprefix(root) for address in list_files(root))
     return in_bucket(url, tuple(name for name in names if below or "/" not in name))
 
 

@@ -133,8 +133,7 @@ def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
 def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
 
-    If the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
-    scene's own size; else it keeps the padding, as no data.
+    The size of its truth (``Entire_scene_gts``) tells the padding to cut off; without, padding stays, as no data.
     """
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})

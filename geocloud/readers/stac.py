@@ -137,10 +137,7 @@ def read_document(place: str) -> Document:
 
 
 def read_item(source: str) -> Item:
-    """The item in a file or at an address; ``FILE#ID`` names one of an item collection.
-
-    Raises SceneNotFoundError, SceneReadError.
-    """
+    """The item in a file or at an address; ``FILE#ID`` names one of several. Raises SceneReadError."""
     place, _, wanted = source.partition("#")
     try:
         items = read_document(place).items
@@ -237,10 +234,7 @@ def _baseline(properties: dict[str, Any], name: str) -> float | None:
 
 
 def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
-    """Asset and band number of each band, told by common names.
-
-    Of the finest resolution at which all four are there; single bands before stacks, TIFF before JPEG 2000.
-    """
+    """Asset and band number of each band by common names: of the finest resolution; single bands, TIFF first."""
     offers: list[tuple[str, float, tuple[int, bool, int], str, int]] = []
     for order, (key, asset) in enumerate(assets.items()):
         if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
@@ -295,9 +289,8 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
 
 def _fill(bands: list[dict[str, Any]]) -> float | None:
     """The value of no data, if all bands have the same."""
-    fills = {_number(band.get("nodata")) for band in bands}
-    fill = fills.pop() if len(fills) == 1 else None
-    return fill if fill is not None and math.isfinite(fill) else None
+    fill, *others = {_number(band.get("nodata")) for band in bands}
+    return None if others or fill is None or not math.isfinite(fill) else fill
 
 
 def _georeference(asset: dict[str, Any], properties: dict[str, Any]) -> GeoBox | None:
