@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
@@ -24,17 +24,8 @@ from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 """Suffixes of archives, the fastest to read first."""
-DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    RuntimeError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, *DAMAGED)
 """Errors of Python's archive readers for damaged, encrypted and unknown contents."""
 PLAIN_NAME = 100
 """Bytes of the longest name that a tar's plain header holds."""
@@ -162,8 +153,8 @@ def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -
 
 def list_bucket(url: str, below: bool = False) -> Listing:
     """The files directly in a store's folder, or all ``below`` it. Raises SceneReadError, DependencyError."""
-    root = url.rstrip("/")
-    names = sorted(address.removeprefix(f"{root}/") for address in list_files(f"{root}/"))
+    root = f"{url.rstrip('/')}/"
+    names = sorted(address.removeprefix(root) for address in list_files(root))
     return in_bucket(url, tuple(name for name in names if below or "/" not in name))
 
 
@@ -175,84 +166,72 @@ def in_bucket(url: str, names: tuple[str, ...]) -> Listing:
     )
 
 
-class _Archive:
-    """An archive on a disk or at a URL, and its format by its first bytes (at a URL, by its name)."""
+Members = tuple[Iterable[str], Callable[[str], str], Callable[[str], bytes]]
+"""Names in an archive, the paths by which GDAL opens them, and their contents."""
 
-    def __init__(self, place: str | Path) -> None:
-        self.remote = is_remote(place)
-        self._place = place
-        self.source = without_secrets(str(place))
-        self.name = PurePosixPath(self.source).name if self.remote else Path(place).name
-        self.gdal_name = gdal_name(str(place)) if self.remote else Path(place).resolve().as_posix()
-        lower = self.name.lower()
-        self.named_gzip = lower.endswith((".tar.gz", ".tgz"))
-        self.is_gzip, self.is_zip = self.named_gzip, lower.endswith((".zip", ".safe"))
-        if not self.remote:
-            with Path(place).open("rb") as file:
+
+def list_archive(place: str | Path) -> Listing:
+    """The files in a tar or zip archive, on a disk or at a URL. Its first bytes tell the format; of a URL, its name.
+
+    Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
+    """
+    source, remote = without_secrets(str(place)), is_remote(place)
+    name = PurePosixPath(source).name if remote else Path(place).name
+    packed = gdal_name(str(place)) if remote else Path(place).resolve().as_posix()
+    named_gzip = name.lower().endswith((".tar.gz", ".tgz"))
+    is_gzip, is_zip = named_gzip, name.lower().endswith((".zip", ".safe"))
+
+    def opened() -> IO[bytes]:
+        return open_file(str(place)) if remote else Path(place).open("rb")
+
+    try:
+        if not remote:
+            with opened() as file:
                 start = file.read(6)
             if start.startswith((b"BZh", b"\xfd7zXZ")):
                 raise SceneError(f"{place}: compressed by bzip2 or xz, which is not read in place; unpack it")
             if start:
-                self.is_gzip, self.is_zip = start.startswith(b"\x1f\x8b"), start.startswith(b"PK")
-
-    def open(self) -> IO[bytes]:
-        """The file's bytes, from any place in it."""
-        return open_file(str(self._place)) if self.remote else Path(self._place).open("rb")
-
-
-def list_archive(place: str | Path) -> Listing:
-    """The files in a tar or zip archive, on a disk or at a URL.
-
-    Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
-    """
-    try:
-        archive = _Archive(place)
-        if archive.remote and archive.is_gzip:
+                is_gzip, is_zip = start.startswith(b"\x1f\x8b"), start.startswith(b"PK")
+        elif is_gzip:
             raise SceneError(
                 f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
             )
-        return _zip(archive) if archive.is_zip else _tar(archive)
+        by_gdal = not remote and is_gzip == named_gzip
+        names, path_of, read = _zip(opened, packed) if is_zip else _tar(opened, packed, is_gzip, by_gdal)
     except SceneError:
         raise
     except DAMAGE as error:
         raise SceneReadError(f"{place}: damaged or cut off, cannot be read as an archive ({error})") from error
+    safe = sorted(name for name in names if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
+    return Listing(source, archive_stem(name), tuple(safe), path_of, read)
 
 
-def _tar(archive: _Archive) -> Listing:
-    with archive.open() as file, tarfile.open(fileobj=file) as tar:
+def _tar(opened: Callable[[], IO[bytes]], packed: str, is_gzip: bool, by_gdal: bool) -> Members:
+    with opened() as file, tarfile.open(fileobj=file) as tar:
         # By position, so that a text is read without listing the archive again.
         members = {member.name.removeprefix("./"): member for member in tar if member.isreg()}  # no links, no devices
 
     def read(name: str) -> bytes:
-        with archive.open() as file, tarfile.open(fileobj=file) as tar:
+        with opened() as file, tarfile.open(fileobj=file) as tar:
             member = tar.extractfile(members[name])
             return member.read(MAX_TEXT + 1) if member else b""
 
     def path_of(name: str) -> str:
         # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
-        plain = len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME
-        if plain and not archive.remote and archive.is_gzip == archive.named_gzip:
-            return f"/vsitar/{{{archive.gdal_name}}}/{name}"
-        gzip = "/vsigzip/" if archive.is_gzip else ""
-        return f"/vsisubfile/{members[name].offset_data}_{members[name].size},{gzip}{archive.gdal_name}"
+        if by_gdal and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
+            return f"/vsitar/{{{packed}}}/{name}"
+        gzip = "/vsigzip/" if is_gzip else ""
+        return f"/vsisubfile/{members[name].offset_data}_{members[name].size},{gzip}{packed}"
 
-    return _in_archive(archive, tuple(members), path_of, read)
+    return members, path_of, read
 
 
-def _zip(archive: _Archive) -> Listing:
-    with archive.open() as file, zipfile.ZipFile(file) as packed:
-        members = {info.filename.removeprefix("./"): info for info in packed.infolist() if not info.is_dir()}
+def _zip(opened: Callable[[], IO[bytes]], packed: str) -> Members:
+    with opened() as file, zipfile.ZipFile(file) as archive:
+        members = {info.filename.removeprefix("./"): info for info in archive.infolist() if not info.is_dir()}
 
     def read(name: str) -> bytes:
-        with archive.open() as file, zipfile.ZipFile(file) as packed, packed.open(members[name]) as member:
+        with opened() as file, zipfile.ZipFile(file) as archive, archive.open(members[name]) as member:
             return member.read(MAX_TEXT + 1)
 
-    # Braces: GDAL then takes any name for the archive.
-    return _in_archive(archive, tuple(members), lambda name: f"/vsizip/{{{archive.gdal_name}}}/{name}", read)
-
-
-def _in_archive(
-    archive: _Archive, names: tuple[str, ...], path_of: Callable[[str], str], read: Callable[[str], bytes]
-) -> Listing:
-    safe = sorted(name for name in names if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
-    return Listing(archive.source, archive_stem(archive.name), tuple(safe), path_of, read)
+    return members, lambda name: f"/vsizip/{{{packed}}}/{name}", read  # braces: GDAL takes any name for the archive

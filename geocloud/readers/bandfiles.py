@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,11 @@ from geocloud.readers.source import Candidate, Form, Reader, Source
 
 Wanted = Sequence[tuple[str, ...]]
 """Names of red, green, blue and nir in file names; of several for one band the first that exists is used."""
+
+NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
+"""A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
+
+SEPARATORS = "_-. "
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Product:
     @property
     def stem(self) -> str:
         """The prefix without folders and separators."""
-        return self.prefix.rpartition("/")[2].strip("_-. ")
+        return self.prefix.rpartition("/")[2].strip(SEPARATORS)
 
     def choose(self, wanted: Wanted) -> tuple[str, ...] | None:
         """The first existing name of each wanted band; None if a band is missing."""
@@ -41,28 +46,46 @@ class Product:
 
     def sources(self, listing: Listing, bands: Sequence[str]) -> tuple[BandSource, ...]:
         """The files of some of its bands."""
-        files = [self.files[band] for band in bands]
-        return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
+        return band_sources(listing, [self.files[band] for band in bands])
 
 
 class BandFileReader(Reader):
-    """Reads products of one file per band; a subclass says how their files are named."""
+    """Reads products of one file per band; a subclass says how their files are named, and what their values mean."""
 
-    parts: tuple[re.Pattern[str], ...] = ()
-    """Names of files that belong to a product: bands and metadata."""
+    form: re.Pattern[str]
+    """The whole name of a band file; its group ``prefix`` tells products apart."""
+    metadata: re.Pattern[str] | None = None
+    """The name of a metadata file."""
+    hint: re.Pattern[str] | None = None
+    """Part of the name of each band file, found in less time."""
+    usual: Wanted = ()
+    """Names of red, green, blue and nir."""
     needed = "fetch the product whole"
     """End of the message about missing bands."""
 
+    def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
+        """Group and band of a file name; None for other files."""
+        return "", parts["band"].upper()
+
     def products(self, listing: Listing) -> list[Product]:
         """The products among files, complete or not."""
-        raise NotImplementedError
-
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
-        """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands."""
-        raise NotImplementedError
+        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for name in listing.names:
+            folder, slash, base = name.rpartition("/")
+            if (self.hint and not self.hint.search(base)) or base.startswith("._"):  # added to archives by macOS
+                continue
+            parts = self.form.fullmatch(base)
+            key = self.key(parts) if parts else None
+            if parts and key:
+                groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
+        return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
 
     def wanted(self, product: Product) -> Wanted:
         """Names of red, green, blue and nir, as far as file names tell."""
+        return self.usual
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands."""
         raise NotImplementedError
 
     def match(self, source: Source) -> bool:
@@ -71,10 +94,10 @@ class BandFileReader(Reader):
             return False  # before the folder is listed: there may be many such files in it
         products = self.products(source.listing)
         if source.member is None:
-            return any(self._is_product(product) for product in products)
-        return bool(belonging(products, source.member, self.is_part))
+            return any(self.is_product(product) for product in products)
+        return bool(self._belonging(products, source.member))
 
-    def _is_product(self, product: Product) -> bool:
+    def is_product(self, product: Product) -> bool:
         """True for a product with some of the bands that are looked for."""
         return any(name in product.files for names in self.wanted(product) for name in names)
 
@@ -85,7 +108,7 @@ class BandFileReader(Reader):
             prefixes[product.prefix].append(product)
         for products in prefixes.values():
             files = frozenset(name for product in products for name in product.files.values())
-            scenes = [product for product in products if self._is_product(product)]
+            scenes = [product for product in products if self.is_product(product)]
             member = next(iter((scenes or products)[0].files.values()))
             yield Candidate(member, products[0].stem, files, 0, bool(scenes), True)
 
@@ -93,24 +116,8 @@ class BandFileReader(Reader):
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
         products = self.products(source.listing)
         if source.member is not None:
-            products = self.siblings(products, belonging(products, source.member, self.is_part))
+            products = self.siblings(products, self._belonging(products, source.member))
         return self.assemble(source.listing, self.select(source.listing, products, options), options, source.member)
-
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe of a product. Raises BandError for missing bands, SceneError."""
-        numbers = band_numbers(options)
-        wanted = [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
-        bands = product.choose(wanted)
-        if bands is None:
-            of = f", of {product.stem}" if product.stem else ""
-            raise BandError(f"{listing.source}: {missing_bands(wanted, product)}{of}; {self.needed}")
-        source = listing.source if member is None else listing.label(member)
-        return SceneRecipe(
-            name=product.stem or listing.stem,
-            source=source,
-            bands=product.sources(listing, bands),
-            **self.facts(listing, product, bands),
-        )
 
     def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
         """The products that a named file stands for, of all, given those that it belongs to."""
@@ -118,20 +125,36 @@ class BandFileReader(Reader):
 
     def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
-        names = [tuple(_numbered(number)) for number in band_numbers(options) or ()]
-        complete = [product for product in products if product.choose(names or self.wanted(product))]
+        complete = [product for product in products if product.choose(self.asked(product, options))]
         candidates = complete or [max(products, key=lambda product: len(product.files))]
         prefixes = sorted({product.prefix for product in candidates})
         if len(prefixes) > 1:
-            raise BandError(
-                f"{listing.source}: {len(prefixes)} products in one place "
-                f"({shorten(prefix.rpartition('/')[2].rstrip('_-. ') for prefix in prefixes)}); name one file of one"
-            )
+            names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
+            raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
         if len(candidates) > 1:
             raise BandError(
                 f"{listing.source}: several files for the same band; name one file of the ones that you mean"
             )
         return candidates[0]
+
+    def asked(self, product: Product, options: ReadOptions) -> Wanted:
+        """The bands that a user gave by their numbers, or else the usual ones."""
+        numbers = band_numbers(options)
+        return [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
+
+    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+        """The recipe of a product. Raises BandError for missing bands, SceneError."""
+        wanted = self.asked(product, options)
+        bands = product.choose(wanted)
+        if bands is None:
+            of = f", of {product.stem}" if product.stem else ""
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product.files)}{of}; {self.needed}")
+        return SceneRecipe(
+            name=product.stem or listing.stem,
+            source=listing.source if member is None else listing.label(member),
+            bands=product.sources(listing, bands),
+            **self.facts(listing, product, bands),
+        )
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Bands and metadata; of an archive itself."""
@@ -139,14 +162,29 @@ class BandFileReader(Reader):
             return (source.place,)
         names = source.listing.names
         if source.member is not None:
-            products = belonging(self.products(source.listing), source.member, self.is_part)
-            prefix = products[0].prefix.rstrip("_-. ")
+            prefix = self._belonging(self.products(source.listing), source.member)[0].prefix.rstrip(SEPARATORS)
             names = tuple(name for name in names if name.startswith(prefix))
-        return tuple(sorted(source.listing.path_of(name) for name in names if self.is_part(name)))
+        return tuple(sorted(source.listing.path_of(name) for name in names if self._is_part(name)))
 
-    def is_part(self, name: str) -> bool:
+    def _is_part(self, name: str) -> bool:
         """True for the name of a band or metadata file."""
-        return any(form.fullmatch(name.rpartition("/")[2]) for form in self.parts)
+        base = name.rpartition("/")[2]
+        return bool(self.form.fullmatch(base) or (self.metadata and self.metadata.fullmatch(base)))
+
+    def _belonging(self, products: list[Product], member: str) -> list[Product]:
+        """The products that a file belongs to: as a band, or by a name that begins like theirs."""
+        if holding := [product for product in products if member in product.files.values()]:
+            return holding
+        stems = {product.prefix.lower().rstrip(SEPARATORS) for product in products}
+        longest = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default=None)
+        if longest is None or not (longest or self._is_part(member)):
+            return []
+        return [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == longest]
+
+
+def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:
+    """Files of one band each."""
+    return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
 
 
 def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
@@ -154,64 +192,17 @@ def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
     return None if isinstance(options.bands, str) else options.bands
 
 
-def _numbered(number: int) -> Iterator[str]:
-    yield from (f"B{number:02}", f"B{number}")
-
-
-NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
-"""A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
-
-
-def group_files(
-    names: Sequence[str],
-    form: re.Pattern[str],
-    key: Callable[[re.Match[str]], tuple[str, str] | None],
-    hint: re.Pattern[str] | None = None,
-) -> list[Product]:
-    """Groups files by prefix and group of their names.
-
-    Args:
-        names: Names in a listing.
-        form: The whole name of a file; its group ``prefix`` tells products apart.
-        key: Gives group and band of a name, None for other files.
-        hint: Part of each such name, found in less time.
-    """
-    groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        if hint and not hint.search(base):
-            continue
-        parts = None if base.startswith("._") else form.fullmatch(base)  # ._: added to archives by macOS
-        told = key(parts) if parts else None
-        if parts and told:
-            prefix = f"{folder}/{parts['prefix']}" if folder else parts["prefix"]
-            groups[prefix, told[0]].setdefault(told[1], name)
-    return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
-
-
-def belonging(products: list[Product], member: str, is_part: Callable[[str], bool]) -> list[Product]:
-    """The products that a file belongs to: as a band, or by a name that begins like theirs."""
-    holding = [product for product in products if member in product.files.values()]
-    if holding:
-        return holding
-    stems = {id(product): product.prefix.lower().rstrip("_-. ") for product in products}
-    named = [product for product in products if stems[id(product)] and member.lower().startswith(stems[id(product)])]
-    longest = max((len(stems[id(product)]) for product in named), default=0)
-    named = [product for product in named if len(stems[id(product)]) == longest]
-    return named or [product for product in products if not stems[id(product)] and is_part(member)]
-
-
-def missing_bands(wanted: Wanted, product: Product) -> str:
+def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
     """``no red (B4) and no nir (B5); found B2, B3``."""
     missing = [
         f"{band} ({' or '.join(names)})"
         for band, names in zip(BANDS, wanted, strict=False)
-        if not set(names) & set(product.files)
+        if not set(names) & set(present)
     ]
-    return f"no {' and no '.join(missing)}; found {', '.join(sorted(product.files))}"
+    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
 
 
-def shorten(names: Iterator[str] | Sequence[str], limit: int = 4) -> str:
+def shorten(names: Iterable[str], limit: int = 4) -> str:
     """The first of some names, for a message."""
     names = list(names)
     return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window
+from rasterio.windows import Window, intersect
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, UnitsError
@@ -20,10 +20,6 @@ from geocloud.io.prefetch import ahead
 
 Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]
-
-
-Sampled = tuple[NDArray[np.generic], int]
-"""Pixels with data ``(band, n)``, and the number of pixels that they are of."""
 
 READ_ROWS = 256
 """About how many rows of a scene are read at once."""
@@ -47,7 +43,7 @@ class Raw:
 
 
 class Scene(Protocol):
-    """Four bands of one place at one time, and where they are."""
+    """Four bands of one place at one time, and where they are. What is None is unknown."""
 
     name: str
     """The product's or file's name, without folders and suffix."""
@@ -56,22 +52,21 @@ class Scene(Protocol):
     grid: GeoBox
     """Size, transform and CRS; north up, whatever the file's own orientation."""
     acquired: datetime | None
-    """UTC; None: unknown."""
+    """UTC."""
     sun_elevation: float | None
-    """Degrees above the horizon; None: unknown."""
+    """Degrees above the horizon."""
     sun_azimuth: float | None
-    """Degrees clockwise from north; None: unknown."""
+    """Degrees clockwise from north."""
     area_or_point: str | None
     """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
     block_rows: int
     """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
 
     def read(self, window: Window) -> tuple[Reflectance, Valid]:
-        """Reads a window that lies inside the grid.
+        """Reads a window inside the grid. Raises SceneReadError.
 
-        Returns reflectance ``(4, h, w)``, float32, red, green, blue, nir, NaN where there is no data, and all over nir
-        where there is none of it; and valid ``(h, w)``, True where the pixel holds data in all bands. Raises
-        SceneReadError.
+        Returns reflectance ``(4, h, w)`` of red, green, blue and nir, NaN where there is no data (all of nir where
+        there is none), and valid ``(h, w)``, True where the pixel holds data in all bands.
         """
         ...
 
@@ -84,11 +79,10 @@ class Scene(Protocol):
         ...
 
     def coarsest(self, most: int) -> int:
-        """The lowest resolution at which the files hold the pixels, too, at no loss but of detail.
+        """The lowest resolution in the files that loses nothing but detail, as a divisor of at most ``most``; 1: none.
 
-        The largest power of two, at most ``most``, by which it divides the scene's; 1: its own. Only wavelet
-        codestreams (JPEG 2000) hold others, which are decoded in a fraction of the time; what they show lies
-        (level − 1) / 2 of the scene's pixels further right and down.
+        Only JPEG 2000 holds others, which are decoded in a fraction of the time; what they show lies (level − 1) / 2
+        of the scene's pixels further right and down.
         """
         ...
 
@@ -181,10 +175,10 @@ class ReadOptions:
         elif self.bands is not None and (
             len(self.bands) not in (3, 4) or len(set(self.bands)) != len(self.bands) or min(self.bands) < 1
         ):
-            raise BandError(
-                f"bands {self.bands}: wanted different numbers from 1, of red, green, blue and nir, "
-                "or of the first three where there is no nir"
+            wanted = (
+                "different numbers from 1, of red, green, blue and nir, or of the first three where there is no nir"
             )
+            raise BandError(f"bands {self.bands}: wanted {wanted}")
         if self.scale is not None and self.units is not Units.AUTO:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:
@@ -195,6 +189,18 @@ class ReadOptions:
             raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
 
 
+def parse_time(text: str, form: str = "") -> datetime | None:
+    """A time as `datetime.strptime` reads it, of ISO 8601 without a form, in UTC unless it says otherwise.
+
+    None if it is none.
+    """
+    try:
+        time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def is_order(word: str) -> bool:
     """True for a word with one r, g and b, at most one n, and any number of x."""
     return {*word} <= {*"rgbnx"} and all(word.count(letter) == 1 for letter in "rgb") and word.count("n") < 2
@@ -202,21 +208,12 @@ def is_order(word: str) -> bool:
 
 def read_filled(scene: Scene, window: Window) -> Reflectance:
     """Reads a window that may hang over the edge: reflectance ``(4, h, w)``, NaN outside and where there is no data."""
-    grid = scene.grid
-    top, left, height, width = (int(v) for v in (window.row_off, window.col_off, window.height, window.width))
-    first, last = max(top, 0), min(top + height, grid.height)
-    start, stop = max(left, 0), min(left + width, grid.width)
-    out = np.full((4, height, width), np.nan, "float32")
-    if first < last and start < stop:
-        reflectance, _ = scene.read(Window(start, first, stop - start, last - first))
-        out[:, first - top : last - top, start - left : stop - left] = reflectance
+    out = np.full((4, int(window.height), int(window.width)), np.nan, "float32")
+    if intersect(window, scene.grid.whole):
+        inside = window.intersection(scene.grid.whole)
+        part = Window(inside.col_off - window.col_off, inside.row_off - window.row_off, inside.width, inside.height)
+        out[:, *part.toslices()], _ = scene.read(inside)
     return out
-
-
-def rows_at_once(scene: Scene) -> int:
-    """Number of rows to read together: whole blocks, unless those are too high for memory."""
-    whole = scene.block_rows * max(1, READ_ROWS // scene.block_rows)
-    return whole if whole <= 4 * READ_ROWS else READ_ROWS
 
 
 @contextmanager
@@ -226,7 +223,9 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
     What it gives fills an array ``(4, rows, width)`` with reflectance from a row on, NaN where there is no data. Ask
     for rows in their order, each once. For ``level`` see `Scene.read_raw`.
     """
-    height, width, step = scene.grid.height, scene.grid.width, max(rows_at_once(scene) // level, 1) * level
+    height, width = scene.grid.shape
+    step = scene.block_rows * max(1, READ_ROWS // scene.block_rows)  # whole blocks, unless too high for memory
+    step = max((step if step <= 4 * READ_ROWS else READ_ROWS) // level, 1) * level
     windows = (Window(0, first, width, min(step, height - first)) for first in range(0, height, step))
     most = min(most // (step * width), -(-height // step))
     with ahead((scene.read_raw(window, level) for window in windows), max(1, most)) as pieces:
@@ -250,11 +249,11 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
 
 def sample_pixels(
     grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]], level: int = 1
-) -> Iterator[Sampled]:
-    """A few small windows spread over a grid, to look at without reading it all.
+) -> Iterator[NDArray[np.generic]]:
+    """The valid pixels ``(band, n)`` of small windows spread over a grid, to look at without reading it all.
 
     ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``, with each level × level
-    pixels as one; the grid's sides are multiples of ``level``. Yields the valid ones, and how many were looked at.
+    pixels as one; the grid's sides are multiples of ``level``.
     """
     side, count = 64, 5
     height, width = (n // level for n in grid.shape)
@@ -266,12 +265,11 @@ def sample_pixels(
             part = Window(col, row, min(side, width), min(side, height))
             window = Window(*(level * n for n in part.flatten()))
             values, valid = read(window) if whole is None else (each[..., *part.toslices()] for each in whole)
-            yield values[:, valid], valid.size
+            yield values[:, valid]
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """Raw values of one band as sampled: the 0.1, 50 and 99.9 percentiles of valid pixels (NaN without any)."""
+class Observed(NamedTuple):
+    """The 0.1, 50 and 99.9 percentiles of one band's valid pixels; NaN without any."""
 
     low: float
     middle: float
@@ -280,17 +278,17 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A look at a scene's raw values: one `Observed` a band, and the share of valid pixels in what was looked at."""
+    """A look at a scene's raw values, and the share of valid pixels in what was looked at."""
 
     bands: tuple[Observed, ...]
     valid_share: float = 0.0
 
     @property
     def low(self) -> float:
-        """The lowest of the bands' low values; NaN without any valid pixel."""
-        return min(band.low for band in self.bands)
+        """The lowest of the bands' low values."""
+        return min(low for low, _, _ in self.bands)
 
     @property
     def high(self) -> float:
-        """The highest of the bands' high values; NaN without any valid pixel."""
-        return max(band.high for band in self.bands)
+        """The highest of the bands' high values."""
+        return max(high for _, _, high in self.bands)

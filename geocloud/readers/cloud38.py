@@ -94,9 +94,8 @@ def parse_patch(path: Path) -> Patch | None:
 def find_patches(folder: Path) -> Iterator[Patch]:
     """All patches in a folder, or in folders named after bands up to two levels below, as 38-Cloud is laid out."""
     below = [path for path in folder.iterdir() if path.is_dir()]
-    named = [path for path in below if any(band in path.name.lower() for band in BANDS)]
-    deeper = [path for parent in below for path in parent.iterdir() if path.is_dir()]
-    for place in (folder, *named, *(path for path in deeper if any(band in path.name.lower() for band in BANDS))):
+    below += [path for parent in below for path in parent.iterdir() if path.is_dir()]
+    for place in (folder, *(path for path in below if any(band in path.name.lower() for band in BANDS))):
         for path in place.iterdir():
             if patch := parse_patch(path):
                 yield patch
@@ -125,15 +124,16 @@ def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
         raise BandError(
             f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
         )
+    with open_raster(str(path), str(path)) as dataset:
+        dtype = str(dataset.dtypes[0])
     bands = tuple(BandSource(str(file), str(file)) for file in files.values())
-    return _recipe(patch.name, str(path), patch.scene, bands, str(path))
+    return _recipe(patch.name, str(path), patch.scene, bands, dtype)
 
 
 def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
 
-    If the folder holds the scene's truth (``Entire_scene_gts``), its size tells the padding, and the mask has the
-    scene's own size; else it keeps the padding, as no data.
+    The size of its truth (``Entire_scene_gts``) tells the padding to cut off; without, padding stays, as no data.
     """
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
@@ -156,8 +156,7 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
             f"{folder}: scene {scene} lacks {len(missing)} of {4 * len(cells)} patch files ({shorten(missing)}); "
             "name a single patch file to mask that patch alone"
         )
-    sample = str(own[0].path)
-    with open_raster(sample, sample) as dataset:
+    with open_raster(str(own[0].path), str(own[0].path)) as dataset:
         side, dtype = dataset.height, str(dataset.dtypes[0])
     padded = rows * side, cols * side
     size = _truth_size(folder, scene) or padded
@@ -169,14 +168,12 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
         )
         for band in BANDS
     )
-    return _recipe(scene, str(folder), scene, bands, sample)
+    return _recipe(scene, str(folder), scene, bands, dtype)
 
 
-def _recipe(name: str, source: str, scene: str, bands: tuple[BandSource, ...], sample: str) -> SceneRecipe:
-    with open_raster(sample, sample) as dataset:
-        eight_bits = dataset.dtypes[0] == "uint8"
+def _recipe(name: str, source: str, scene: str, bands: tuple[BandSource, ...], dtype: str) -> SceneRecipe:
     # Some copies hold the upper eight of the sixteen bits.
-    full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if eight_bits else None
+    full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
     return SceneRecipe(
         name=name,
         source=source,

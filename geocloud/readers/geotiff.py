@@ -17,11 +17,11 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
-from geocloud.readers.bandfiles import band_numbers
+from geocloud.readers.bandfiles import band_numbers, missing_bands
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import NO_BLUE, OLI, TM, Level, ProductName
-from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, rise_of_first, sample_scene
-from geocloud.readers.sentinel2_bands import SATELLITE as SENTINEL2_NAME
+from geocloud.readers.landsat import NO_BLUE, OLI, Level, ProductName
+from geocloud.readers.named_bands import SENTINEL2_NAME
+from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, compare_rises, sample_scene
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
 from geocloud.readers.stack import open_raster
 
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 Indexes = tuple[int, ...]
 """Numbers of red, green, blue and, if there is one, nir."""
 
-NIR_WORDS = ("nir", "nir08", "nir8", "nir1")
-"""Names of near-infrared, the best first."""
+WORDS = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+"""Names of red, green, blue and near-infrared, the best first."""
 
 ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 """Files by which a folder is known as Zarr."""
@@ -101,8 +101,8 @@ class Raster(Reader):
         """The file itself, or the file that one of GDAL's names is about."""
         if source.form is Form.FOLDER:
             tree = list_tree(source.path)
-            return tuple(tree.path_of(name) for name in tree.names)
-        return (gdal.file_of(source.place) or source.place,) if source.form is Form.NAME else (source.place,)
+            return tuple(map(tree.path_of, tree.names))
+        return ((source.form is Form.NAME and gdal.file_of(source.place)) or source.place,)
 
 
 def _is_zarr(listing: Listing) -> bool:
@@ -123,37 +123,33 @@ def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | N
     name = ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
-            return _of_variables(dataset, path, stem, options)
+            return _of_variables(dataset.subdatasets, path, stem, options)
         try:
-            look = _Look(dataset, path, stem, name, options)
+            look = _Look(dataset, path, stem, options)
             indexes = band_numbers(options) or look.find(usual)
             look.check(indexes)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
         scaled = any(pair != (1, 0) for pair in zip(dataset.scales, dataset.offsets, strict=True))
     # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
-    units = {Level.L1: Units.LANDSAT_L1, Level.SR: Units.LANDSAT_L2}.get(name.level) if name.level else None
-    return SceneRecipe(
-        name=stem,
-        source=without_secrets(path),
-        bands=_sources(path, indexes),
-        units=Units.AUTO if scaled or units is None else units,
-        acquired=name.acquired,
-    )
+    level = name.level if not scaled else None
+    units = Units.LANDSAT_L1 if level is Level.L1 else Units.LANDSAT_L2 if level is Level.SR else Units.AUTO
+    return replace(_recipe(path, indexes), name=stem, units=units, acquired=name.acquired)
 
 
-def _sources(path: str, indexes: Indexes) -> tuple[BandSource, ...]:
-    return tuple(BandSource(path, without_secrets(path), index) for index in indexes)
+def _recipe(path: str, indexes: Indexes) -> SceneRecipe:
+    """Some bands of a raster."""
+    shown = without_secrets(path)
+    return SceneRecipe(shown, shown, tuple(BandSource(path, shown, index) for index in indexes))
 
 
-def _of_variables(dataset: rasterio.DatasetReader, path: str, stem: str, options: ReadOptions) -> SceneRecipe:
+def _of_variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions) -> SceneRecipe:
     """A file of a variable per band, as netCDF and Zarr have them. Raises BandError for other files."""
-    inside = list(dataset.subdatasets)
     named = f"holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
         raise BandError(f"{path}: {named}; --bands tells the bands of one raster")
     variables = [re.split(r"[:/]", name)[-1] for name in inside]
-    indexes = _by_words(variables, path) or _by_number(variables, path, stem, ProductName.parse(stem), options)
+    indexes = _by_words(variables, path) or _by_number(variables, path, stem, options.units)
     if indexes is None:
         raise BandError(f"{path}: {named}")
     chosen = [inside[index - 1] for index in indexes]
@@ -172,23 +168,21 @@ class _Look:
     dataset: rasterio.DatasetReader
     path: str
     stem: str
-    name: ProductName
     options: ReadOptions
 
     @property
     def units_too(self) -> str:
         """The end of a message about bands if units must be given as well: 8 bits never tell them."""
-        silent = self.options.units is Units.AUTO and self.options.scale is None
-        silent = silent and all(scale == 1 for scale in self.dataset.scales)
-        eight = self.dataset.count > 0 and self.dataset.dtypes[0] == "uint8"
-        told = "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
-        return told if eight and silent else ""
+        told = self.options.units is not Units.AUTO or self.options.scale is not None or {*self.dataset.scales} != {1}
+        if told or self.dataset.dtypes[0] != "uint8":
+            return ""
+        return "; and, of 8 bits, --units scaled-8bit (0 to 255 for 0 to 1) or --scale and --offset"
 
     def find(self, usual: Indexes | None) -> Indexes:
         """Looks at descriptions, ``usual``, a user's order in letters, colours, and at last at the pixels."""
         dataset, path = self.dataset, self.path
         texts = _descriptions(dataset)
-        indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.name, self.options) or usual
+        indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.options.units) or usual
         if indexes:
             return indexes
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
@@ -240,8 +234,7 @@ class _Look:
         """
         if not self._is_alpha(index):
             return False
-        recipe = SceneRecipe(self.path, self.path, _sources(self.path, (index,)))
-        values = np.concatenate([piece[0] for piece in sample_scene(recipe)])
+        values = sample_scene(_recipe(self.path, (index,)))
         return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
     def _by_pixels(self) -> Indexes:
@@ -250,19 +243,16 @@ class _Look:
         Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
         """
         shown = without_secrets(self.path)
-        ratio = None if self.units_too else rise_of_first(SceneRecipe(shown, shown, _sources(self.path, RED_FIRST)))
+        ratio = None if self.units_too else compare_rises(sample_scene(_recipe(self.path, RED_FIRST)))
         if ratio is not None and not 1 / NO_DOUBT < ratio < NO_DOUBT:
-            first, order, other = (
-                ("first", "red, green, blue, nir", BLUE_FIRST)
-                if ratio > 1
-                else ("third", "blue, green, red, nir", RED_FIRST)
-            )
+            chosen, other = (RED_FIRST, BLUE_FIRST) if ratio > 1 else (BLUE_FIRST, RED_FIRST)
             log.warning(
                 "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as "
                 "red does; if that is wrong, say --bands %s",
-                shown, order, first, max(ratio, 1 / ratio), ",".join(map(str, other)),
+                shown, ", ".join(BANDS[index - 1] for index in chosen), "first" if ratio > 1 else "third",
+                max(ratio, 1 / ratio), ",".join(map(str, other)),
             )  # fmt: skip
-            return RED_FIRST if ratio > 1 else BLUE_FIRST
+            return chosen
         raise BandError(
             f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
             f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
@@ -292,99 +282,75 @@ def _only(name: str, indexes: Sequence[int], path: str) -> int:
 def _by_words(descriptions: Sequence[str], path: str) -> Indexes | None:
     """Descriptions that are a band's name, then those that hold one. Raises BandError for a name that occurs twice."""
     texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in descriptions]
-    exact: dict[str, list[int]] = {}
-    holding: dict[str, list[int]] = {}
-    for index, text in enumerate(texts, 1):
-        exact.setdefault(text, []).append(index)
-        tokens = set(re.findall(r"[a-z]+\d*[a-z]?|\d+", text))
-        if not {"edge", "rededge"} & tokens:
-            for token in tokens:
-                holding.setdefault(token, []).append(index)
+    tokens = [set(re.findall(r"[a-z]+\d*[a-z]?|\d+", text)) for text in texts]
+    tokens = [set() if {"edge", "rededge"} & words else words for words in tokens]
     chosen: list[int] = []
-    for band in BANDS:
-        words = NIR_WORDS if band == "nir" else (band,)
-        places = [names[word] for word in words for names in (exact, holding) if word in names]
+    for words in WORDS:
+        exact = ([index for index, text in enumerate(texts, 1) if text == word] for word in words)
+        holding = ([index for index, words in enumerate(tokens, 1) if word in words] for word in words)
+        places = next((indexes for pair in zip(exact, holding, strict=True) for indexes in pair if indexes), None)
         if places:
-            chosen.append(_only(repr(band), places[0], path) if len(places) else 0)
-    alone = len(descriptions) == 3 and len(chosen) == 3
-    return tuple(chosen) if len(chosen) == 4 or alone else None
+            chosen.append(_only(repr(words[0]), places, path))
+    return tuple(chosen) if len(chosen) == 4 or len(chosen) == len(descriptions) == 3 else None
 
 
-def _by_number(
-    descriptions: Sequence[str], path: str, stem: str, name: ProductName, options: ReadOptions
-) -> Indexes | None:
+def _by_number(descriptions: Sequence[str], path: str, stem: str, units: Units) -> Indexes | None:
     """Landsat's and Sentinel-2's band names, told apart by what the user or the file's name says, or by the bands.
 
     Raises BandError for names that fit both, or occur twice.
     """
-    numbers: dict[str, list[int]] = {}
-    padded = False
+    name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
     for index, text in enumerate(descriptions, 1):
         form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
         if parts := re.search(form, text, re.IGNORECASE):
             numbers.setdefault(parts[2].upper(), []).append(index)
             padded |= bool(parts[1])
-    present = set(numbers)
-    if name.is_mss and present:
+    if name.is_mss and numbers:
         raise BandError(f"{path}: {NO_BLUE}")
-    wanted = _numbers_of(present, path, stem, name, options.units, padded)
-    if wanted is None or (missing := [n for n in wanted if n not in present]) == wanted:
+    if name.numbers and numbers:
+        wanted: list[str] | None = [str(n) for n in name.numbers]
+    else:
+        wanted = _numbers_of(set(numbers), path, units, padded, bool(SENTINEL2_NAME.search(stem)))
+    if wanted is None or not {*wanted} & {*numbers}:
         return None
-    if missing:
-        lacking = [f"{band} (B{n})" for band, n in zip(BANDS, wanted, strict=True) if n in missing]
-        present_names = ", ".join(f"B{n}" for n in numbers)
+    if not {*wanted} <= {*numbers}:
+        lacking = missing_bands([(f"B{n}",) for n in wanted], [f"B{n}" for n in numbers])
         raise BandError(
-            f"{path}: no {' and no '.join(lacking)}; found {present_names}; say --bands with the numbers of red, "
-            "green, blue and near-infrared if they have other names"
+            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
+            "names"
         )
     return tuple(_only(f"B{n}", numbers[n], path) for n in wanted)
 
 
-def _numbers_of(
-    present: set[str], path: str, stem: str, name: ProductName, units: Units, padded: bool
-) -> list[str] | None:
-    """Names of red, green, blue and nir without their B; None if too few bands are named so."""
-    if name.satellite is not None and present:
-        return [str(n) for n in (OLI if name.satellite >= 8 else TM)]
+def _numbers_of(present: set[str], path: str, units: Units, padded: bool, sentinel2: bool) -> list[str] | None:
+    """Names of red, green, blue and nir without their B, of an unknown satellite; None if too few are named so."""
     if not {"2", "3", "4"} <= present:
         return None
-    near = "8" if "8" in present else "8A"
-    landsat = units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
-    whole_landsat = {str(n) for n in range(1, 12)} <= present and not {"8A", "12"} & present
-    if not landsat and (
-        units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4)
-        or SENTINEL2_NAME.search(stem)
-        or {"8A", "12"} & present
-        or ("8" in present and ("5" not in present or padded))
-    ):
-        return ["4", "3", "2", near]
-    if not landsat and {"5", "8"} <= present and not whole_landsat:
-        raise BandError(
-            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Sentinel-2's, of which B8 is "
-            "near-infrared, or Landsat's, of which B5 is; say --units sentinel2 or --units landsat-l2 (or landsat-l1), "
-            "or --bands with the numbers of red, green, blue and near-infrared"
-        )
+    shown = f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be"
+    if units not in (Units.LANDSAT_L1, Units.LANDSAT_L2):
+        sentinel2 |= units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or bool({"8A", "12"} & present)
+        if sentinel2 or ("8" in present and ("5" not in present or padded)):
+            return ["4", "3", "2", "8" if "8" in present else "8A"]
+        if {"5", "8"} <= present and not {str(n) for n in range(1, 12)} <= present:
+            raise BandError(
+                f"{shown} Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is; say --units "
+                "sentinel2 or --units landsat-l2 (or landsat-l1), or --bands with the numbers of red, green, blue and "
+                "near-infrared"
+            )
     if "5" not in present:
         return None
     if "1" in present and not present & {"9", "10", "11"}:
         raise BandError(
-            f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be Landsat 4-7's or 8-9's; "
-            "say --bands with the numbers of red, green, blue and near-infrared"
+            f"{shown} Landsat 4-7's or 8-9's; say --bands with the numbers of red, green, blue and near-infrared"
         )
     return [str(n) for n in OLI]
 
 
 def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
     """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left, if any."""
-    colours: dict[str, int] = {}
-    rest = []
-    for index, colour in enumerate(dataset.colorinterp, 1):
-        if colour.name in BANDS:
-            colours.setdefault(colour.name, index)
-        elif colour != ColorInterp.alpha:
-            rest.append(index)
-    if "nir" not in colours and len(rest) == 1:
-        colours["nir"] = rest[0]
-    if not all(band in colours for band in BANDS[:3]) or ("nir" not in colours and rest):
+    names = [colour.name for colour in dataset.colorinterp]
+    rest = [index for index, name in enumerate(names, 1) if name not in (*BANDS, "alpha")]
+    nir = [names.index("nir") + 1] if "nir" in names else rest
+    if not {*BANDS[:3]} <= {*names} or len(nir) > 1:
         return None
-    return tuple(colours[band] for band in BANDS if band in colours)
+    return (*(names.index(band) + 1 for band in BANDS[:3]), *nir)

@@ -1,45 +1,169 @@
-"""Single bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
+"""Sets of single bands that their file names alone tell: HLS granules, bare Sentinel-2 bands, bands named by colour."""
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import BandFileReader, Product, Wanted, band_numbers, group_files
-from geocloud.readers.base import ReadOptions, SceneRecipe
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, shorten
+from geocloud.readers.base import ReadOptions, parse_time
+from geocloud.readers.landsat import METADATA_FILE, ProductName
 
-BAND_FILE = re.compile(
-    r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
+log = logging.getLogger(__name__)
+
+GRANULE_ID = re.compile(
+    r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
 )
-COLOUR = re.compile(r"red|green|blue|nir", re.IGNORECASE)
-WANTED: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+
+SENTINEL2_NAME = re.compile(
+    r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
+)
+"""A tile with its time, or the satellite, in a file's or folder's name."""
+
+TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
+BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
+"""Names of Copernicus (EO) Browser's single bands, whose 16 bits are 0 to 65535 for reflectance 0 to 1."""
+
+SIZES = ("10m", "", "20m", "60m")
+"""Suffixes of band names, finest first; without a size, red, green, blue and B08 are at 10 m."""
+
+
+class Hls(BandFileReader):
+    """HLS granules, L30 and S30: a Cloud Optimized GeoTIFF a band, 30 m (HLS Product User Guide, version 2.0)."""
+
+    title = "an HLS granule: a folder or archive of its GeoTIFFs, or one of them"
+    notes = "L30 and S30, version 1.5 and 2.0, surface reflectance; near-infrared is B05 of L30 and B8A of S30"
+    product_ids = (GRANULE_ID.pattern,)
+    form = re.compile(
+        rf"(?P<prefix>{GRANULE_ID.pattern})\.(?P<band>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE
+    )
+
+    def wanted(self, product: Product) -> Wanted:
+        """In Landsat's and in Sentinel-2's granules the same numbers mean different bands."""
+        parts = GRANULE_ID.search(product.prefix)
+        assert parts is not None
+        return (("B04",), ("B03",), ("B02",), ("B05" if parts["product"].upper() == "L30" else "B8A",))
+
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+        """The only granule. Raises BandError for several."""
+        if len(products) != 1:
+            names = shorten(product.stem for product in products)
+            raise BandError(
+                f"{listing.source}: {len(products)} HLS granules in one place ({names}); name a file of one"
+            )
+        return products[0]
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Date and kind from the granule's ID."""
+        parts = GRANULE_ID.fullmatch(product.stem)
+        assert parts is not None
+        acquired = parse_time(parts["date"].upper(), "%Y%jT%H%M%S")
+        told = {"acquired": acquired, "kind": f"HLS {parts['product'].upper()}"}
+        return {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(1e-4), "fill": -9999, **told}
+
+
+class Sentinel2Bands(BandFileReader):
+    """Sentinel-2's bands without their product. B05 is near-infrared on Landsat 8, and red edge here."""
+
+    title = "bare Sentinel-2 bands (`B02.tif`, `T32TQM_20200101T101031_B04.jp2`) in a folder or archive, or one of them"
+    notes = (
+        "told from Landsat's by name, by B8A, B12, B08 without B05, or by two digits; near-infrared is B08, else B8A; "
+        "their values tell the units, or `--units`"
+    )
+    form = re.compile(
+        r"(?!MSK_)(?P<prefix>.*?)(?:^|[_\-. ])(?:B|band)(?P<band>0?[1-9]|1[0-2]|8A)(?P<rest>[_\-. ].*)?"
+        r"\.(?:tiff?|jp2|img)",
+        re.IGNORECASE,
+    )
+    hint = NUMBERED
+    usual = (("B04",), ("B03",), ("B02",), ("B08", "B8A"))
+    needed = "red B04, green B03, blue B02, near-infrared B08 or B8A are needed (or --bands 4,3,2, without it)"
+
+    def key(self, parts: re.Match[str]) -> tuple[str, str]:
+        """Pixel size, or whatever follows the band, and the band."""
+        return (parts["rest"] or "").strip("_-. ").lower(), f"B{parts['band'].upper().zfill(2)}"
+
+    def products(self, listing: Listing) -> list[Product]:
+        """Sets of bands that are Sentinel-2's, by prefix and size."""
+        products = super().products(listing)
+        has_mtl = any(METADATA_FILE.fullmatch(name.rpartition("/")[2]) for name in listing.names)
+        files: dict[str, dict[str, str]] = defaultdict(dict)
+        for product in products:
+            files[product.prefix] |= product.files
+        return [p for p in products if _is_sentinel2(p.prefix, files[p.prefix], listing.stem, has_mtl)]
+
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+        """The finest complete set."""
+        sized = [p for p in products if p.group in SIZES and p.choose(self.asked(p, options))]
+        if len({product.prefix for product in sized}) == 1 and not any(p.group not in SIZES for p in products):
+            return min(sized, key=lambda product: SIZES.index(product.group))
+        return super().select(listing, products, options)
+
+    def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
+        """A named file of one size stands for the bands of all sizes."""
+        own = [product for product in named if product.group not in SIZES and product.choose(self.usual)]
+        return own or [product for product in products if product.prefix in {other.prefix for other in named}]
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+        """Values tell the units, but for the Browser's files."""
+        browser = BROWSER.search(product.files[bands[0]])
+        nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
+        told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
+        log.warning("%s: bands of Sentinel-2 by their names%s; %s", listing.source, nir, told)
+        units = Units.SCALED_16BIT if browser else Units.AUTO
+        return {"units": units, "acquired": _time(product.stem) or _time(listing.stem), "kind": "Sentinel-2 bands"}
 
 
 class NamedBands(BandFileReader):
-    """Bands named by colour."""
+    """Bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
 
     title = "single bands named `red`, `green`, `blue` and `nir` (or `nir08`) in a folder or archive, or one of them"
     notes = "whichever satellite they are from; their values tell the units, or `--units`"
-    parts = (BAND_FILE,)
+    form = re.compile(
+        r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
+    )
+    hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
+    usual = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+
+    def key(self, parts: re.Match[str]) -> tuple[str, str]:
+        """One group."""
+        return "", parts["band"].lower()
 
     def products(self, listing: Listing) -> list[Product]:
-        """Grouped by prefix."""
-        groups = group_files(listing.names, BAND_FILE, lambda parts: ("", parts["band"].lower()), COLOUR)
-        return [product for product in groups if {"red", "green", "blue"} <= set(product.files)]
+        """Only with the three colours."""
+        return [product for product in super().products(listing) if product.choose(self.usual[:3])]
 
-    def wanted(self, product: Product) -> Wanted:
-        """The same in all products."""
-        return WANTED
-
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
         """As for others, without numbers of bands."""
         if band_numbers(options):
             raise BandError(f"{listing.source}: its bands are named by colour; leave --bands out")
-        return super().assemble(listing, product, options, member)
+        return super().select(listing, products, options)
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Nothing but what they are."""
         return {"kind": "bands named by colour"}
+
+
+def _time(text: str) -> datetime | None:
+    parts = TIME.search(text)
+    return parse_time(parts[1].upper(), "%Y%m%dT%H%M%S") if parts else None
+
+
+def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) -> bool:
+    """Looks at the names of files, then of the folder, then at the bands that exist."""
+    prefix = prefix.rpartition("/")[2]
+    if SENTINEL2_NAME.search(prefix) or "B8A" in files:
+        return True
+    if has_mtl or ProductName.parse(prefix).satellite is not None or ProductName.parse(stem).satellite is not None:
+        return False
+    if SENTINEL2_NAME.search(stem) or "B12" in files:
+        return True
+    padded = any(re.search(r"B0[2-8]", name, re.IGNORECASE) for name in files.values())
+    return {"B02", "B03", "B04", "B08"} <= set(files) and (padded or "B05" not in files)

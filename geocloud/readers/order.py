@@ -7,8 +7,6 @@ and water tell nothing: there the two rise alike, and blue more where too much a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,14 +28,6 @@ RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
 """Numbers of red, green, blue and nir in the two orders."""
 
 
-def rise_of_first(recipe: SceneRecipe) -> float | None:
-    """Contrast ratio over land between a scene's first and third band, see `compare_rises`.
-
-    Looks at small windows all over the scene. Raises SceneError.
-    """
-    return compare_rises(np.concatenate(list(sample_scene(recipe)), 1))
-
-
 def compare_rises(pixels: NDArray[np.generic]) -> float | None:
     """Contrast ratio between the first and the third of four bands: their 5 to 75 percentile ranges over land.
 
@@ -52,11 +42,10 @@ def compare_rises(pixels: NDArray[np.generic]) -> float | None:
     return rises[0] / rises[1] if min(rises) > 0 else None
 
 
-def sample_scene(recipe: SceneRecipe) -> Iterator[NDArray[np.generic]]:
+def sample_scene(recipe: SceneRecipe) -> NDArray[np.generic]:
     """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
     stack = BandStack(recipe)
     try:
-        for pixels, _ in sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill)):
-            yield pixels
+        return np.concatenate(list(sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill))), 1)
     finally:
         stack.close()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
 from geocloud.readers.archive import Listing, local_name, on_disk, parse_xml
-from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe
+from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
 
@@ -52,11 +52,7 @@ class PlanetName:
         parts = NAME.fullmatch(stem)
         if not parts:
             return None
-        try:
-            text = f"{parts['date']}{parts['time'] or '000000'}"
-            acquired = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        except ValueError:
-            acquired = None
+        acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
         words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
         return cls(parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired)
 
@@ -87,11 +83,9 @@ class Planet(Reader):
         """With the units of the product and its usable data mask. Raises SceneReadError."""
         name = PlanetName.parse(source.stem)
         assert name is not None
-        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.count])
-        recipe = replace(recipe, fill=0, acquired=name.acquired)
-        mask = _udm2(source, name)
-        if mask:
-            recipe = replace(recipe, mask=MaskSource(str(mask), UNUSABLE, NO_IMAGE))
+        recipe, mask = raster_recipe(source.place, source.stem, options, BANDS[name.count]), _udm2(source, name)
+        unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
+        recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
         try:
             conversion = SURFACE if name.surface else _coefficients(source, name, [b.index for b in recipe.bands])
         except UnitsError as error:
@@ -111,14 +105,14 @@ def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conve
     file = _metadata(source, name)
     if file is None:
         raise UnitsError(
-            f"{source.place}: radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
+            f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
             "it; put it there, or say --scale and --offset"
         )
     coefficients = read_coefficients(file)
-    lacking = [number for number in numbers if number not in coefficients]
-    if lacking:
-        raise UnitsError(f"{file}: no reflectanceCoefficient of band {lacking[0]}; fetch the file again")
-    return Conversion.of([coefficients[number] for number in numbers])
+    try:
+        return Conversion.of([coefficients[number] for number in numbers])
+    except KeyError as error:
+        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error}; fetch the file again") from error
 
 
 def read_coefficients(path: Path) -> dict[int, float]:
@@ -139,7 +133,7 @@ def read_coefficients(path: Path) -> dict[int, float]:
 
 def _metadata(source: Source, name: PlanetName) -> Path | None:
     """The coefficients' file: of this product's own number of bands, though both kinds may be beside."""
-    for file in _named(source, name, "metadata", (".xml",)):
+    for file in _named(source, name, "metadata", "xml"):
         other = PlanetName.parse(re.sub(r"_metadata", "", file.stem, flags=re.IGNORECASE))
         if other and (other.count, other.surface) == (name.count, False):
             return file
@@ -149,16 +143,13 @@ def _metadata(source: Source, name: PlanetName) -> Path | None:
 def _udm2(source: Source, name: PlanetName) -> Path | None:
     """The mask: clipped if the scene is."""
     clipped = "clip" in source.stem.lower()
-    masks = _named(source, name, "udm2", (".tif", ".tiff"))
+    masks = _named(source, name, "udm2", "tiff?")
     return next((file for file in masks if ("clip" in file.stem.lower()) == clipped), None)
 
 
-def _named(source: Source, name: PlanetName, word: str, endings: tuple[str, ...]) -> list[Path]:
+def _named(source: Source, name: PlanetName, word: str, suffix: str) -> list[Path]:
     """Files of the same scene beside it, of which the name holds a word, in order."""
     if source.form is not Form.FILE:
         return []
-    scene = name.scene.lower()
-    names = [
-        file for file in source.listing.names if file.lower().startswith(f"{scene}_") and file.lower().endswith(endings)
-    ]
-    return [source.path.parent / file for file in names if word in file.lower()[len(scene) :]]
+    form = re.compile(rf"{re.escape(name.scene)}_.*{word}.*\.{suffix}", re.IGNORECASE)
+    return [source.path.parent / file for file in source.listing.names if form.fullmatch(file)]

@@ -14,12 +14,10 @@ from geocloud.readers.bandfiles import BandFileReader
 from geocloud.readers.base import ReadOptions, SceneRecipe
 from geocloud.readers.cloud38 import Cloud38
 from geocloud.readers.geotiff import Raster
-from geocloud.readers.hls import Hls
 from geocloud.readers.landsat import Landsat
-from geocloud.readers.named_bands import NamedBands
+from geocloud.readers.named_bands import Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.planet import Planet
 from geocloud.readers.sentinel2 import Sentinel2
-from geocloud.readers.sentinel2_bands import Sentinel2Bands
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
 from geocloud.readers.stac import Stac
 
@@ -58,15 +56,14 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     if options.scene_id is not None and not isinstance(reader, Cloud38):
         raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
     if isinstance(reader, BandFileReader) and place.member is None:
-        _refuse_mixed(place, reader)
+        _refuse_mixed(place.listing, reader)
     try:
         return reader.recipe(place, options)
     except BandError as error:
-        if place.form is not Form.FOLDER or isinstance(reader, Cloud38):
-            raise
-        if sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) < 2:
-            raise
-        raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
+        several = place.form is Form.FOLDER and not isinstance(reader, Cloud38)
+        if several and sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) > 1:
+            raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
+        raise
 
 
 def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
@@ -85,18 +82,13 @@ def table() -> str:
     return "\n".join(["| source | notes |", "|---|---|", *rows])
 
 
-def _refuse_mixed(source: Source, reader: BandFileReader) -> None:
+def _refuse_mixed(listing: Listing, reader: BandFileReader) -> None:
     """Raises BandError for a folder, archive or bucket with complete bands of several makers."""
-    listing = source.listing
     for other in READERS[READERS.index(reader) :]:
-        if not isinstance(other, BandFileReader):
+        if not isinstance(other, BandFileReader) or isinstance(other, NamedBands):
             continue
         products = other.products(listing)
-        if (
-            other is not reader
-            and not isinstance(other, NamedBands)
-            and any(product.choose(other.wanted(product)[:3]) for product in products)
-        ):
+        if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
             raise BandError(
                 f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
             )
@@ -110,9 +102,8 @@ def _nothing(source: Source) -> GeocloudError:
     archives = [name for name in listing.names if is_archive(Path(name))]
     inside = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     if not listing.names:
-        inside = "no Landsat band files, " + (
-            "only folders in it; name one of them" if listing.folders else "it is empty"
-        )
+        held = "only folders in it; name one of them" if listing.folders else "it is empty"
+        inside = f"no Landsat band files, {held}"
     if source.form is Form.ARCHIVE and len(rasters) > 1:
         inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
     elif source.form is Form.FOLDER and len([*rasters, *listing.folders, *archives]) > 1:

@@ -18,16 +18,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
-from geocloud.readers.base import (
-    Observed,
-    Raw,
-    ReadOptions,
-    Reflectance,
-    Sample,
-    SceneRecipe,
-    Valid,
-    sample_pixels,
-)
+from geocloud.readers.base import Observed, Raw, ReadOptions, Reflectance, Sample, SceneRecipe, Valid, sample_pixels
 from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
 
@@ -61,21 +52,21 @@ class RasterScene:
         self.recipe, self._stack = recipe, BandStack(recipe)
         try:
             self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
-            self.sun_elevation, self.sun_azimuth = recipe.sun_elevation, recipe.sun_azimuth
-            if options.sun_elevation is not None:
-                self.sun_elevation = options.sun_elevation
+            self.sun_elevation = recipe.sun_elevation if options.sun_elevation is None else options.sun_elevation
+            self.sun_azimuth, self.dtype = recipe.sun_azimuth, self._stack.dtype
             self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
-            self.dtype = self._stack.dtype
-            self.south_up = _is_south_up(self._stack.grid)
-            self.grid, self._left, self._top = self._stack.grid, 0, 0
-            if self.south_up:
-                self.grid = self.grid.flip()
+            self.south_up = _is_south_up(self._stack.grid)  # the file's rows come in reverse order
+            whole = self._stack.grid.flip() if self.south_up else self._stack.grid
             if options.pixel_size is not None:
-                self.grid = replace(self.grid, stated_size=(options.pixel_size, options.pixel_size))
-            self._note_place()
-            if options.extent is not None:
-                self._crop(options.extent)
-            self._check_width()
+                whole = replace(whole, stated_size=(options.pixel_size, options.pixel_size))
+            part = whole.whole if options.extent is None else _part(recipe, whole, options.extent)
+            self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
+            _note_place(recipe, whole, self._stack.roughly_placed)
+            if self.grid.width > WIDEST:
+                raise GridError(
+                    f"{recipe.source}: {self.grid.width} pixels wide, too wide to be masked at once; "
+                    f"wanted at most {WIDEST}: give an --extent"
+                )
             self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
             try:
                 self.units, self.conversion = resolve(
@@ -92,12 +83,6 @@ class RasterScene:
         except BaseException:
             self.close()
             raise
-
-    units: Units
-    conversion: Conversion
-    grid: GeoBox
-    south_up: bool
-    """True if the file is stored from south to north: its rows come in reverse order."""
 
     @property
     def crs(self) -> CRS | None:
@@ -130,11 +115,9 @@ class RasterScene:
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
         pixels = pixels[:, inside] if inside.any() and not inside.all() else pixels
         # Sorted as they are on disk: of floats without an order percentiles take twice as long.
-        low, middle, high = np.percentile(
-            np.sort(pixels, 1).astype("float64"), (0.1, 50, 99.9), 1, overwrite_input=True
-        )
-        observed = tuple(Observed(*(float(v) for v in values)) for values in zip(low, middle, high, strict=True))
-        return Sample(observed, share)
+        ordered = np.sort(pixels, 1).astype("float64")
+        percentiles = np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True)
+        return Sample(tuple(Observed(*values) for values in percentiles.T.tolist()), share)
 
     def read(self, window: Window | None = None) -> tuple[Reflectance, Valid]:
         """See `Scene.read`; the whole scene where no window is given."""
@@ -203,16 +186,18 @@ class RasterScene:
 
     def _look(self, level: int) -> tuple[NDArray[np.generic], float]:
         """Values ``(band, n)`` of valid pixels of a resolution, see `sample`, and the share of them in the windows."""
+        looked: list[Valid] = []
 
         def read(window: Window) -> tuple[NDArray[np.generic], Valid]:
             values, valid = self._values(window, (int(window.height) // level, int(window.width) // level))
             if level > 1:  # pixels near those without data are mixed with them
                 near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
                 valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
+            looked.append(valid)
             return values, valid
 
-        seen, sizes = map(list, zip(*sample_pixels(self.grid, read, level), strict=True))
-        share = sum(pixels.shape[1] for pixels in seen) / sum(sizes)
+        seen = list(sample_pixels(self.grid, read, level))
+        share = sum(int(valid.sum()) for valid in looked) / sum(valid.size for valid in looked)
         first = 0
         while not any(pixels.size for pixels in seen) and first < self.grid.height:
             rows = min(256 * level, self.grid.height - first)
@@ -225,50 +210,46 @@ class RasterScene:
         return Raw(*self._values(window, shape), self.conversion)
 
     def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
-        col, row = window.col_off + self._left, window.row_off + self._top
-        if not self.south_up:
-            return self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
-        row = self._stack.grid.height - row - window.height
-        values, valid = self._stack.read(Window(col, row, window.width, window.height), self._fill, shape)
-        return values[:, ::-1], valid[::-1]
+        row = window.row_off + self._top
+        if self.south_up:
+            row = self._stack.grid.height - row - window.height
+        window = Window(window.col_off + self._left, row, window.width, window.height)
+        values, valid = self._stack.read(window, self._fill, shape)
+        return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
-    def _crop(self, extent: tuple[float, float, float, float]) -> None:
-        part = self.grid.window(extent)
-        if part is None:
-            raise GridError(
-                f"{self.recipe.source}: nothing of it lies in the extent {extent}; give left,bottom,right,top in the "
-                f"scene's CRS ({self.grid.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in self.grid.bounds)}"
-            )
-        self._left, self._top, self.grid = int(part.col_off), int(part.row_off), self.grid.crop(part)
 
-    def _check_width(self) -> None:
-        if self.grid.width > WIDEST:
-            raise GridError(
-                f"{self.recipe.source}: {self.grid.width} pixels wide, too wide to be masked at once; "
-                f"wanted at most {WIDEST}: give an --extent"
-            )
+def _part(recipe: SceneRecipe, grid: GeoBox, extent: tuple[float, float, float, float]) -> Window:
+    """The window of an extent. Raises GridError if nothing lies in it."""
+    part = grid.window(extent)
+    if part is None:
+        raise GridError(
+            f"{recipe.source}: nothing of it lies in the extent {extent}; give left,bottom,right,top in the "
+            f"scene's CRS ({grid.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in grid.bounds)}"
+        )
+    return part
 
-    def _note_place(self) -> None:
-        """Says what a user should know of where the scene is, or is not."""
-        label, roughly = self.recipe.bands[0].label, self._stack.roughly_placed
-        if self.grid.crs is None and self.grid.transform.is_identity and roughly:
-            log.warning(
-                "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
-                label, roughly,
-            )  # fmt: skip
-        if self.bands == 3:
-            log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", self.recipe.source)
-        size = self.grid.pixel_size
-        if size is None and "38-Cloud" not in self.recipe.kind:
-            log.warning(
-                "%s: nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
-                "--pixel-size METRES",
-                label,
-            )
-        if size and not FINEST <= max(size) <= COARSEST:
-            log.warning(
-                "%s: pixels of %.3g m; the models were trained at 30 to 60 m, expect less of them", label, max(size)
-            )
+
+def _note_place(recipe: SceneRecipe, grid: GeoBox, roughly: str | None) -> None:
+    """Says what a user should know of where the scene is, or is not, and of its bands."""
+    label = recipe.bands[0].label
+    if grid.crs is None and grid.transform.is_identity and roughly:
+        log.warning(
+            "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
+            label, roughly,
+        )  # fmt: skip
+    if len(recipe.bands) == 3:
+        log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", recipe.source)
+    size = grid.pixel_size
+    if size is None and "38-Cloud" not in recipe.kind:
+        log.warning(
+            "%s: nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
+            "--pixel-size METRES",
+            label,
+        )
+    if size and not FINEST <= max(size) <= COARSEST:
+        log.warning(
+            "%s: pixels of %.3g m; the models were trained at 30 to 60 m, expect less of them", label, max(size)
+        )
 
 
 def _is_south_up(grid: GeoBox) -> bool:

@@ -12,14 +12,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from geocloud.bands import BANDS, Conversion, Units
+from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.readers.archive import Listing, list_bucket, list_tree, local_name, parse_xml
-from geocloud.readers.bandfiles import band_numbers, shorten
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
+from geocloud.readers.bandfiles import band_numbers, band_sources, missing_bands, shorten
+from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.source import Candidate, Form, Reader, Source
 
 log = logging.getLogger(__name__)
@@ -55,20 +55,15 @@ class Granule:
     """Its metadata file's name."""
 
     @property
+    def files(self) -> list[str]:
+        """The names of its bands, in the listing."""
+        return [name for files in self.bands.values() for name in files.values()]
+
+    @property
     def tile(self) -> str:
         """T32TQM, or the folder's name if that tells none."""
-        names = [name.replace("/", "_") for files in self.bands.values() for name in files.values()]
-        parts = TILE.search(self.folder) or next(filter(None, map(TILE.search, names)), None)
-        return parts[1].upper() if parts else self.folder
-
-    def choose(self, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]] | None:
-        """Names of the wanted bands and their files, of the finest size that holds them all."""
-        for size, usual in WANTED.items():
-            bands = [f"B{number:02}" for number in numbers] if numbers else list(usual)
-            files = self.bands.get(size, {})
-            if set(bands) <= set(files):
-                return bands, [files[band] for band in bands]
-        return None
+        names = (self.folder, *(name.replace("/", "_") for name in self.files))
+        return next((parts[1].upper() for parts in map(TILE.search, names) if parts), self.folder)
 
 
 class Sentinel2(Reader):
@@ -89,10 +84,8 @@ class Sentinel2(Reader):
                 return _locate(source) is not None
             case Form.ARCHIVE:
                 return bool(find_packed(source.listing.names))
-            case Form.BUCKET:
-                return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
-            case _:
-                return False
+            case form:
+                return form is Form.BUCKET and bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The product of which this is the folder, or each of its granules if it has several."""
@@ -114,8 +107,25 @@ class Sentinel2(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the product, or of the granule that a path in it picks. Raises BandError, SceneReadError."""
         listing, member = self._listing(source)
-        return safe_recipe(
-            source.listing.source if source.form is Form.ARCHIVE else source.place, listing, options, member
+        label = source.listing.source if source.form is Form.ARCHIVE else source.place
+        granules = find_granules(listing.names)
+        granule = _choose(label, granules, member)
+        bands, files = _choose_bands(label, granule, band_numbers(options))
+        mtd = _product_metadata(label, listing, options)
+        tile = _parse(listing, granule.metadata, TILES) if granule.metadata else None
+        units, conversion = _units(mtd, bands)
+        name = _name(listing)
+        return SceneRecipe(
+            name=name if len(granules) == 1 else f"{name}_{granule.tile}",
+            source=label,
+            bands=band_sources(listing, files),
+            units=units,
+            conversion=conversion,
+            fill=0,
+            acquired=(mtd.acquired if mtd else None) or (tile.acquired if tile else None),
+            sun_elevation=tile.sun_elevation if tile else None,
+            sun_azimuth=tile.sun_azimuth if tile else None,
+            kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
@@ -126,8 +136,7 @@ class Sentinel2(Reader):
         granules = find_granules(listing.names)
         names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
         for granule in [g for g in granules if g.folder == member] or granules:
-            names += [name for files in granule.bands.values() for name in files.values()]
-            names += [granule.metadata] if granule.metadata else []
+            names += [*granule.files, *([granule.metadata] if granule.metadata else [])]
         return tuple(listing.path_of(name) for name in sorted(names))
 
     def _listing(self, source: Source) -> tuple[Listing, str]:
@@ -144,8 +153,8 @@ class Sentinel2(Reader):
             return source.listing.below(roots[0]), ""
         root = _locate(source)
         assert root is not None
-        within = source.path.absolute()
-        parts = within.relative_to(root.absolute()).parts if within.is_relative_to(root.absolute()) else ()
+        within, whole = source.path.absolute(), root.absolute()
+        parts = within.relative_to(whole).parts if within.is_relative_to(whole) else ()
         return list_tree(root), parts[1] if len(parts) > 1 else ""
 
 
@@ -228,67 +237,33 @@ def find_granules(names: Iterable[str]) -> list[Granule]:
     ]
 
 
-def safe_recipe(source: str, listing: Listing, options: ReadOptions, member: str = "") -> SceneRecipe:
-    """The recipe of the product in a listing, and of its granule ``member`` if it has several.
-
-    Raises BandError for missing bands, and if several granules may be meant; SceneReadError for missing and damaged
-    metadata.
-    """
-    granules = find_granules(listing.names)
-    granule = _choose(source, granules, member)
-    numbers = band_numbers(options)
-    chosen = granule.choose(numbers)
-    if chosen is None:
-        wanted = [f"B{number:02}" for number in numbers] if numbers else WANTED["10"]
-        bands = granule.bands.get("10", {})
-        missing = [f"{band} ({name})" for band, name in zip(BANDS, wanted, strict=False) if name not in bands]
-        raise BandError(
-            f"{source}: no {' and no '.join(missing)} at 10 m; found {', '.join(sorted(bands)) or 'no band'}; "
-            "fetch the product whole"
-        )
-    mtd = _product_metadata(source, listing, options)
-    tile = _parse(listing, granule.metadata, TILES) if granule.metadata else None
-    units, conversion = _units(mtd, chosen[0])
-    name = _name(listing)
-    return SceneRecipe(
-        name=name if len(granules) == 1 else f"{name}_{granule.tile}",
-        source=source,
-        bands=tuple(BandSource(listing.path_of(file), listing.label(file)) for file in chosen[1]),
-        units=units,
-        conversion=conversion,
-        fill=0,
-        acquired=(mtd.acquired if mtd else None) or (tile.acquired if tile else None),
-        sun_elevation=tile.sun_elevation if tile else None,
-        sun_azimuth=tile.sun_azimuth if tile else None,
-        kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
-    )
-
-
 def _choose(source: str, granules: list[Granule], member: str) -> Granule:
-    named = [granule for granule in granules if granule.folder == member]
-    if not named and not granules:
+    """The granule in the folder ``member``, or the only one. Raises BandError."""
+    if not granules:
         raise BandError(f"{source}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
-    if not named and len(granules) > 1:
+    chosen = [granule for granule in granules if granule.folder == member] or granules
+    if len(chosen) > 1:
         tiles = shorten(sorted(granule.tile for granule in granules), 12)
         raise BandError(
             f"{source}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one, below GRANULE"
         )
-    return (named or granules)[0]
+    return chosen[0]
+
+
+def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]]:
+    """Names of the wanted bands and their files, of the finest size that holds them all. Raises BandError."""
+    given = [f"B{number:02}" for number in numbers or ()]
+    for size, usual in WANTED.items():
+        bands, files = given or list(usual), granule.bands.get(size, {})
+        if set(bands) <= set(files):
+            return bands, [files[band] for band in bands]
+    missing = missing_bands([(band,) for band in given or WANTED["10"]], granule.bands.get("10", {}), " at 10 m")
+    raise BandError(f"{source}: {missing}; fetch the product whole")
 
 
 def _name(listing: Listing) -> str:
     parts = FOLDER.fullmatch(listing.stem)
     return parts["name"] if parts else listing.stem
-
-
-def _units(mtd: Mtd | None, bands: Sequence[str]) -> tuple[Units, Conversion | None]:
-    """Units from the metadata; from baseline 04.00 on they are unknown if there is no offset."""
-    if mtd is None:
-        return Units.AUTO, None
-    if not mtd.has_offsets and (mtd.baseline or 0) >= 4:
-        log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, mtd.baseline)
-        return Units.AUTO, None
-    return Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2, mtd.conversion(bands)
 
 
 # Metadata: of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) and of a tile (MTD_TL.xml).
@@ -319,11 +294,14 @@ def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mt
     return _parse(listing, names[0], tuple(LEVELS)) if names else None
 
 
-def _parse(listing: Listing, name: str, roots: tuple[str, ...]) -> Mtd:
-    mtd = parse_mtd(listing.read_text(name), listing.label(name))
-    if mtd.root not in roots:
-        raise SceneReadError(f"{mtd.label}: holds {mtd.root}, wanted {' or '.join(roots)}")
-    return mtd
+def _units(mtd: Mtd | None, bands: Sequence[str]) -> tuple[Units, Conversion | None]:
+    """Units from the metadata; from baseline 04.00 on they are unknown if there is no offset."""
+    if mtd is None:
+        return Units.AUTO, None
+    if not mtd.offsets and (mtd.baseline or 0) >= 4:
+        log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, mtd.baseline)
+        return Units.AUTO, None
+    return Units.SENTINEL2_BASELINE4 if mtd.offsets else Units.SENTINEL2, mtd.conversion(bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +314,8 @@ class Mtd:
     """Name of the outermost element."""
     texts: dict[str, str]
     """Element, and parent/element → text, of several the first."""
-    offsets: dict[tuple[str, str], str]
-    """Element and its ``band_id`` → text."""
+    offsets: dict[str, str]
+    """``band_id`` → what is added to values, from baseline 04.00 on, so that dark pixels are not cut off."""
 
     @property
     def level(self) -> str:
@@ -349,70 +327,65 @@ class Mtd:
     @property
     def baseline(self) -> float | None:
         """The processing baseline, 5.09 for N0509."""
-        return self._number("PROCESSING_BASELINE")
+        return self._number("PROCESSING_BASELINE", self.texts)
 
     @property
     def acquired(self) -> datetime | None:
         """The product's start or the tile's sensing time, UTC."""
-        text = self.texts.get("PRODUCT_START_TIME") or self.texts.get("SENSING_TIME") or ""
-        try:
-            acquired = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        return acquired if acquired.tzinfo else acquired.replace(tzinfo=UTC)
+        return parse_time(self.texts.get("PRODUCT_START_TIME") or self.texts.get("SENSING_TIME") or "")
 
     @property
     def sun_elevation(self) -> float | None:
         """Degrees above the horizon in the middle of a tile; reflectance holds it already."""
-        zenith = self._number("Mean_Sun_Angle/ZENITH_ANGLE")
+        zenith = self._number("Mean_Sun_Angle/ZENITH_ANGLE", self.texts)
         return 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None
 
     @property
     def sun_azimuth(self) -> float | None:
         """Degrees clockwise from north in the middle of a tile."""
-        azimuth = self._number("Mean_Sun_Angle/AZIMUTH_ANGLE")
+        azimuth = self._number("Mean_Sun_Angle/AZIMUTH_ANGLE", self.texts)
         return None if azimuth is None else azimuth % 360
-
-    @property
-    def has_offsets(self) -> bool:
-        """True from baseline 04.00 on: values are shifted, so that dark pixels are not cut off."""
-        return any(element == OFFSET[self.level] for element, _ in self.offsets)
 
     def conversion(self, bands: Sequence[str]) -> Conversion:
         """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
 
         Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
         """
-        names = QUANTIFICATION[self.level]
+        names, offsets = QUANTIFICATION[self.level], [0.0] * len(bands)
         name = next((name for name in names if name in self.texts), names[0])
-        quantification = self._number(name)
+        quantification = self._number(name, self.texts)
         if quantification is None:
             raise SceneReadError(f"{self.label}: no {name}, which tells what the values mean; fetch the product again")
         if not quantification >= 1:
             raise SceneReadError(f"{self.label}: {name} is {quantification:g}, wanted 1 or more, as a rule 10000")
-        offsets = [self._offset(band) / quantification for band in bands]
+        for position, band in enumerate(bands if self.offsets else ()):
+            number, element = str(BAND_IDS.index(band)), OFFSET[self.level]
+            value = self._number(number, self.offsets, element)
+            if value is None:
+                raise SceneReadError(
+                    f"{self.label}: no {element} of {band} (band_id {number}), and some of other bands"
+                )
+            offsets[position] = value / quantification
         return Conversion.of([1 / quantification] * len(bands), offsets)
 
-    def _offset(self, band: str) -> float:
-        if not self.has_offsets:
-            return 0.0
-        element, number = OFFSET[self.level], str(BAND_IDS.index(band))
-        value = self._to_number(element, self.offsets.get((element, number)))
-        if value is None:
-            raise SceneReadError(f"{self.label}: no {element} of {band} (band_id {number}), and some of other bands")
-        return value
-
-    def _number(self, name: str) -> float | None:
-        return self._to_number(name, self.texts.get(name))
-
-    def _to_number(self, name: str, text: str | None) -> float | None:
+    def _number(self, key: str, texts: dict[str, str], name: str = "") -> float | None:
+        """A finite number, None if it is missing. Raises SceneReadError for anything else."""
+        if key not in texts:
+            return None
         try:
-            number = None if text is None else float(text)
+            number = float(texts[key])
         except ValueError:
             number = math.nan
-        if number is not None and not math.isfinite(number):
-            raise SceneReadError(f"{self.label}: {name} is {text!r}, wanted a number")
+        if not math.isfinite(number):
+            raise SceneReadError(f"{self.label}: {name or key} is {texts[key]!r}, wanted a number")
         return number
+
+
+def _parse(listing: Listing, name: str, roots: tuple[str, ...]) -> Mtd:
+    mtd = parse_mtd(listing.read_text(name), listing.label(name))
+    if mtd.root not in roots:
+        raise SceneReadError(f"{mtd.label}: holds {mtd.root}, wanted {' or '.join(roots)}")
+    return mtd
 
 
 def parse_mtd(text: str, label: str) -> Mtd:
@@ -424,12 +397,12 @@ def parse_mtd(text: str, label: str) -> Mtd:
             f"{label}: no Sentinel-2 metadata, wanted {', '.join((*LEVELS, *TILES))}, found {name[:50]!r}"
         )
     texts: dict[str, str] = {}
-    offsets: dict[tuple[str, str], str] = {}
+    offsets: dict[str, str] = {}
     for parent in root.iter():
         for element in parent:
             key, value = local_name(element), (element.text or "").strip()
             texts.setdefault(f"{local_name(parent)}/{key}", value)
             texts.setdefault(key, value)
-            if key in OFFSET.values():
-                offsets.setdefault((key, element.get("band_id", "")), value)
+            if key == OFFSET.get(LEVELS.get(name, "")):
+                offsets.setdefault(element.get("band_id", ""), value)
     return Mtd(label, name, texts, offsets)

@@ -42,20 +42,17 @@ class Source:
     @cached_property
     def form(self) -> Form:
         """The kind of place, by the name and the disk alone. Raises SceneNotFoundError."""
+        named = PurePosixPath(without_secrets(self.place).partition("#")[0])
+        is_stac = named.suffix.lower() in STAC_SUFFIXES
         if is_remote(self.place):
-            path = PurePosixPath(without_secrets(self.place).partition("#")[0])
-            if is_archive(path) and path.suffix.lower() != ".safe":
+            if is_archive(named) and named.suffix.lower() != ".safe":
                 return Form.ARCHIVE
-            single = path.suffix.lower() in STAC_SUFFIXES or names_file(self.place) or not is_store(self.place)
-            return Form.URL if single else Form.BUCKET
+            return Form.URL if is_stac or names_file(self.place) or not is_store(self.place) else Form.BUCKET
         if self.path.is_dir():
             return Form.FOLDER
-        if is_gdal_name(self.place):
+        if is_gdal_name(self.place) or (not self.path.exists() and is_stac and Path(named).is_file()):
             return Form.NAME
         if not self.path.exists():
-            collection = Path(self.place.partition("#")[0])
-            if collection.suffix.lower() in STAC_SUFFIXES and collection.is_file():
-                return Form.NAME
             raise SceneNotFoundError(f"{self.path}: no such file or folder")
         return Form.ARCHIVE if is_archive(self.path) else Form.FILE
 
@@ -75,10 +72,8 @@ class Source:
     def listing(self) -> Listing:
         """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
         match self.form:
-            case Form.FOLDER:
-                return list_folder(self.path)
-            case Form.FILE:
-                return list_folder(self.path.parent)
+            case Form.FOLDER | Form.FILE:
+                return list_folder(self.path if self.member is None else self.path.parent)
             case Form.ARCHIVE:
                 return list_archive(self.place if is_remote(self.place) else self.path)
             case Form.BUCKET:
@@ -152,12 +147,8 @@ class Reader:
 def count_bands(path: str) -> int:
     """The number of a raster's bands. Raises SceneReadError."""
     try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):  # half the time: no search for files beside it
-            return _count(path)
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
+            return int(dataset.count)  # half the time: no search for files beside it
     except SceneReadError:  # of some formats these are part
-        return _count(path)
-
-
-def _count(path: str) -> int:
-    with open_raster(path, path) as dataset:
-        return int(dataset.count)
+        with open_raster(path, path) as dataset:
+            return int(dataset.count)

@@ -10,9 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,8 +27,8 @@ from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, is_store, read_bytes
 from geocloud.readers.archive import decode
 from geocloud.readers.bandfiles import band_numbers
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import LEVEL1_GROUPS, OLI, Level, ProductName, parse_mtl
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.landsat import LEVEL1_GROUPS, OLI, Level, Mtl, ProductName, parse_mtl
 from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
 
 NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
@@ -51,7 +49,6 @@ KEYS = (
 
 BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
 """Properties with Sentinel-2's processing baseline."""
-BASELINE_IN_ID = re.compile(r"_N(\d\d)(\d\d)_", re.IGNORECASE)
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
 
@@ -100,9 +97,9 @@ class Stac(Reader):
 
 def is_item_path(path: Path) -> bool:
     """True for a JSON file that says it is STAC."""
-    if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
-        return False
     try:
+        if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
+            return False
         document = read_document(str(path))
     except (OSError, ValueError):
         return False
@@ -140,18 +137,15 @@ def read_document(place: str) -> Document:
 
 
 def read_item(source: str) -> Item:
-    """The item in a file or at an address; ``FILE#ID`` names one of an item collection.
-
-    Raises SceneNotFoundError, SceneReadError.
-    """
+    """The item in a file or at an address; ``FILE#ID`` names one of several. Raises SceneReadError."""
     place, _, wanted = source.partition("#")
     try:
         items = read_document(place).items
+    except SceneReadError:
+        raise
     except FileNotFoundError as error:
         raise SceneNotFoundError(f"{place}: no such file") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, SceneReadError):
-            raise
         raise SceneReadError(f"{place}: cannot be read as a STAC item ({error})") from error
     if not items or (wanted and wanted not in items):
         raise SceneReadError(f"{source}: no STAC item there; 'geocloud batch' reads catalogs and collections")
@@ -167,7 +161,11 @@ def read_item(source: str) -> Item:
 @lru_cache(maxsize=4)
 def _load(place: str, stamp: int) -> Document:
     """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
-    return Document.parse(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
+    return Document.parse(_read(place))
+
+
+def _read(place: str) -> bytes:
+    return read_bytes(place) if is_remote(place) else Path(place).read_bytes()
 
 
 def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
@@ -186,16 +184,14 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         )
     places = [(absolute(base, assets[key]["href"]), index) for key, index in chosen]
     rasters = [_raster(assets[key], index) for key, index in chosen]
-    product = ProductName.parse(name)
-    sun, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
+    product, mtl = ProductName.parse(name), Mtl("", {})
     units, conversion = _units(rasters, properties, name, product)
     mtl_key = next((key for key in MTL_KEYS if key in assets), None)
     if product.level is Level.L1 and mtl_key:
         place = absolute(base, assets[mtl_key]["href"])
-        mtl = parse_mtl(decode(read_bytes(place) if is_remote(place) else Path(place).read_bytes()), place)
+        mtl = parse_mtl(decode(_read(place)), place)
         conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
-        sun = mtl.sun_elevation if mtl.sun_elevation is not None else sun
-        azimuth = mtl.sun_azimuth if mtl.sun_azimuth is not None else azimuth
+    elevation, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
     return SceneRecipe(
         name=re.sub(r"[^\w.\-]", "_", name),
         source=without_secrets(source),
@@ -203,9 +199,9 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         units=units,
         conversion=conversion,
         fill=_fill(rasters),
-        acquired=_time(properties.get("datetime")) or product.acquired,
-        sun_elevation=sun,
-        sun_azimuth=azimuth,
+        acquired=parse_time(str(properties.get("datetime"))) or product.acquired,
+        sun_elevation=elevation if mtl.sun_elevation is None else mtl.sun_elevation,
+        sun_azimuth=azimuth if mtl.sun_azimuth is None else mtl.sun_azimuth,
         georeference=_georeference(assets[chosen[0][0]], properties),
         kind="STAC item",
     )
@@ -232,71 +228,52 @@ def _units(
 
 def _baseline(properties: dict[str, Any], name: str) -> float | None:
     """Sentinel-2's processing baseline, 5.09 for N0509."""
-    in_id = BASELINE_IN_ID.search(name)
-    texts = [str(properties[key]) for key in BASELINES if key in properties]
-    for text in [*texts, *([f"{in_id[1]}.{in_id[2]}"] if in_id else [])]:
-        if parts := re.match(r"N?(\d\d?\.\d+)$", text.strip(), re.IGNORECASE):
-            return float(parts[1])
-    return None
+    told = (re.fullmatch(r"N?(\d\d?)\.(\d+)", str(properties.get(key)).strip(), re.IGNORECASE) for key in BASELINES)
+    parts = next(filter(None, told), None) or re.search(r"_N(\d\d)(\d\d)_", name, re.IGNORECASE)
+    return float(f"{parts[1]}.{parts[2]}") if parts else None
 
 
 def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
-    """Asset and band number of each band, told by common names.
-
-    Of the finest resolution at which all four are there; single bands before stacks, TIFF before JPEG 2000.
-    """
-    offers: dict[str, list[tuple[float, tuple[int, bool, int], str, int]]] = {}
+    """Asset and band number of each band by common names: of the finest resolution; single bands, TIFF first."""
+    offers: list[tuple[str, float, tuple[int, bool, int], str, int]] = []
     for order, (key, asset) in enumerate(assets.items()):
         if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
             continue
-        bands = list(_bands(asset))
+        bands = [b for b in asset.get("bands") or asset.get("eo:bands") or [] if isinstance(b, dict)]
+        rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
         for index, band in enumerate(bands, 1):
-            rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
             size = _number(band.get("gsd")) or _number(asset.get("gsd")) or math.inf
-            common = band.get("eo:common_name") or band.get("common_name")
-            offers.setdefault(str(common), []).append((size, rank, key, index))
-    sizes = sorted({size for offer in offers.values() for size, *_ in offer})
-    for same_size in (*sizes, None):
+            offers.append((str(band.get("eo:common_name") or band.get("common_name")), size, rank, key, index))
+    sizes = sorted({size for _, size, *_ in offers})
+    for allowed in (*([size] for size in sizes), sizes):
         chosen = []
         for names in NAMES.values():
             fitting = [
-                [(rank, key, index) for size, rank, key, index in offers.get(name, []) if same_size in (None, size)]
-                for name in names
+                (names.index(offer[0]), *offer[2:]) for offer in offers if offer[0] in names and offer[1] in allowed
             ]
-            best = next((min(offer) for offer in fitting if offer), None)
-            chosen += [(best[1], best[2])] if best else []
+            chosen += [min(fitting)[2:]] if fitting else []
         if len(chosen) == len(BANDS):
             return chosen
     return None
 
 
 def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
-    named = [next((key for key in NAMES[band] if key in assets), "") for band in BANDS]
-    if all(named):
-        return [(key, 1) for key in named]
-    for pattern, keys in KEYS:
-        if re.match(pattern, name) and all(key in assets for key in keys):
-            return [(key, 1) for key in keys]
-    return None
-
-
-def _bands(asset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from (b for b in asset.get("bands") or asset.get("eo:bands") or [] if isinstance(b, dict))
+    """Asset of each band, told by the assets' keys."""
+    named = tuple(next((key for key in keys if key in assets), "") for keys in NAMES.values())
+    usual = (keys for pattern, keys in KEYS if re.match(pattern, name))
+    keys = next((keys for keys in (named, *usual) if all(key in assets for key in keys)), None)
+    return [(key, 1) for key in keys] if keys else None
 
 
 def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
     """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
-    values: dict[str, Any] = {}
-    for place in (
-        asset,
-        *list(asset.get("bands") or [])[index - 1 : index],
-        *list(asset.get("raster:bands") or [])[index - 1 : index],
-    ):
-        for key in ("scale", "offset", "nodata"):
-            value = place.get(f"raster:{key}", place.get(key) if place is not asset or key == "nodata" else None)
-            if value is not None:
-                values[key] = value
-    return values
+    values = {key: asset.get(f"raster:{key}") for key in ("scale", "offset")}
+    values["nodata"] = asset.get("raster:nodata", asset.get("nodata"))
+    for bands in ("bands", "raster:bands"):
+        for band in list(asset.get(bands) or [])[index - 1 : index]:
+            told = {key: band.get(f"raster:{key}", band.get(key)) for key in values}
+            values |= {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
@@ -312,9 +289,8 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
 
 def _fill(bands: list[dict[str, Any]]) -> float | None:
     """The value of no data, if all bands have the same."""
-    fills = {_number(band.get("nodata")) for band in bands}
-    fill = fills.pop() if len(fills) == 1 else None
-    return fill if fill is not None and math.isfinite(fill) else None
+    fill, *others = {_number(band.get("nodata")) for band in bands}
+    return None if others or fill is None or not math.isfinite(fill) else fill
 
 
 def _georeference(asset: dict[str, Any], properties: dict[str, Any]) -> GeoBox | None:
@@ -351,11 +327,3 @@ def absolute(base: str, href: str) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        acquired = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return acquired if acquired.tzinfo else acquired.replace(tzinfo=UTC)

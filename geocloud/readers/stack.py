@@ -100,6 +100,20 @@ class BandStack:
     def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
         return [(self._datasets[band.path], band) for band in self._recipe.bands]
 
+    def _read(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
+        """Reads from a raster. Raises SceneReadError."""
+        try:
+            with rasterio.Env(**self._env):
+                return self._read_again(path, read)
+        except (RasterioError, OSError) as error:
+            rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+            problem = f"damaged or cut off, {rows}; fetch the file again"
+            if gdal_options(path):
+                problem = f"{rows} ({error}); is its server well, and the file?"
+            elif missing := _missing_sources(self._datasets[path]):
+                problem = f"{missing}, of which it is made, does not exist"
+            raise SceneReadError(f"{label}: {problem}") from error
+
     def _read_again(self, path: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
         """Reads from a raster; a remote one is opened anew as long as that fails. Raises RasterioError, OSError."""
         for _ in range(REOPENINGS if gdal_options(path) else 0):
@@ -114,7 +128,8 @@ class BandStack:
         return read(self._datasets[path])
 
     def _describe(self) -> None:
-        self._check_bands()
+        for reader in self._readers:
+            _check(*reader)
         dataset, band = self._readers[0]
         self.dtype = str(dataset.dtypes[band.index - 1])
         """The values' type on disk."""
@@ -123,7 +138,6 @@ class BandStack:
         """The grid of all bands."""
         if self._recipe.mask:
             self._check_mask(self._recipe.mask)
-        self._check_size()
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
         """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
         self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
@@ -138,32 +152,21 @@ class BandStack:
     def read(
         self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
     ) -> tuple[NDArray[np.generic], Valid]:
-        """Values as on disk, a band each, and where all bands hold data ``(h, w)``; of another shape, nearest.
+        """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
         A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
         """
-        height, width = shape or (int(window.height), int(window.width))
+        shape = shape or (int(window.height), int(window.width))
         dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
-        values = np.empty((len(self._readers), height, width), dtype)
-        valid = np.ones((height, width), bool)
+        values = np.empty((len(self._readers), *shape), dtype)
+        valid = np.ones(shape, bool)
         for position, band in enumerate(self._recipe.bands):
 
             def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
-                values[at] = dataset.read(band.index, window=window, out_shape=(height, width))
+                values[at] = dataset.read(band.index, window=window, out_shape=shape)
                 return self._band_valid(dataset, band, window, values[at])
 
-            try:
-                with rasterio.Env(**self._env):
-                    valid &= self._read_again(band.path, read)
-            except (RasterioError, OSError) as error:
-                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
-                if gdal_options(band.path):
-                    raise SceneReadError(
-                        f"{band.label}: {rows} ({error}); is its server well, and the file?"
-                    ) from error
-                if missing := _missing_sources(self._datasets[band.path]):
-                    raise SceneReadError(f"{band.label}: {missing}, of which it is made, does not exist") from error
-                raise SceneReadError(f"{band.label}: damaged or cut off, {rows}; fetch the file again") from error
+            valid &= self._read(band.path, band.label, window, read)
         for band_values in values:
             if fill is not None:
                 valid &= band_values != fill
@@ -171,8 +174,11 @@ class BandStack:
                 valid &= np.isfinite(band_values)
         if fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        if self._recipe.mask:
-            valid &= self._unmarked(self._recipe.mask, window, (height, width))
+        if mask := self._recipe.mask:
+            marks = self._read(
+                mask.path, mask.path, window, lambda d: d.read(mask.index, window=window, out_shape=shape)
+            )
+            valid &= (marks & mask.bits) == 0
         return values, valid
 
     def close(self) -> None:
@@ -196,17 +202,6 @@ class BandStack:
             valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
         return valid
 
-    def _unmarked(self, mask: MaskSource, window: Window, shape: tuple[int, int]) -> Valid:
-        """``(h, w)``, True where the mask beside the scene does not say that there is no data."""
-        try:
-            with rasterio.Env(**self._env):
-                marks = self._read_again(
-                    mask.path, lambda dataset: dataset.read(mask.index, window=window, out_shape=shape)
-                )
-        except (RasterioError, OSError) as error:
-            raise SceneReadError(f"{mask.path}: damaged or cut off, cannot be read; fetch the file again") from error
-        return (marks & mask.bits) == 0
-
     def _check_mask(self, mask: MaskSource) -> None:
         dataset = self._datasets[mask.path]
         if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
@@ -214,26 +209,16 @@ class BandStack:
                 f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, or "
                 "move it away"
             )
-        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-        if not grid.agrees_with(self.grid):
+        if not (grid := _grid(dataset)).agrees_with(self.grid):
             raise GridError(
                 f"{mask.path}: its grid ({describe(grid)}) differs from its scene's ({describe(self.grid)}); fetch the "
                 "one that belongs to it, or move it away"
             )
 
-    def _check_bands(self) -> None:
-        for dataset, band in self._readers:
-            if band.index > dataset.count:
-                raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
-            dtype = str(dataset.dtypes[band.index - 1])
-            if dtype.startswith(("complex", "cint", "cfloat")):
-                raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
-
     def _block_cache(self) -> int:
-        """Bytes that GDAL must hold so that it decodes no block twice, where reading whole blocks does not see to it.
+        """Bytes that GDAL must hold to decode no block twice; 0 if reading whole blocks is enough or it is too much.
 
-        That is where bands are interleaved by pixel, so that a block holds them all, and where blocks are higher than
-        what is read at once. Not where that would take more than `LARGEST_CACHE`.
+        Needed where a block holds all bands (interleaved by pixel), or is higher than what is read at once.
         """
         needed = 0
         for dataset, band in self._readers:
@@ -247,16 +232,9 @@ class BandStack:
         return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
-        for dataset, band in self._readers:
-            t = dataset.transform
-            if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
-                raise GridError(
-                    f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file"
-                )
-        grids = [GeoBox(d.height, d.width, d.transform, d.crs) for d, _ in self._readers]
-        first, label = grids[0], self._readers[0][1].label
-        for grid, (_, band) in zip(grids[1:], self._readers[1:], strict=True):
-            if not grid.agrees_with(first):
+        first, label = _grid(self._readers[0][0]), self._readers[0][1].label
+        for dataset, band in self._readers[1:]:
+            if not (grid := _grid(dataset)).agrees_with(first):
                 raise GridError(
                     f"{band.label}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); "
                     "all bands must cover the same pixels"
@@ -268,22 +246,32 @@ class BandStack:
             return GeoBox(first.height, first.width, first.transform, own.crs)
         return own if own.shape == first.shape else first
 
-    def _check_size(self) -> None:
-        """Refuses what would take all memory there is: bombs, as a rule."""
-        for dataset, band in self._readers:
-            rows, cols = dataset.block_shapes[band.index - 1]
-            if rows * cols * np.dtype(dataset.dtypes[band.index - 1]).itemsize > LARGEST_BLOCK:
-                raise GridError(
-                    f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
-                    "gdal_translate -co TILED=YES"
-                )
-
     def _conversion_in_file(self) -> Conversion | None:
-        pairs = [(d.scales[b.index - 1], d.offsets[b.index - 1]) for d, b in self._readers]
-        if all(pair == (1, 0) for pair in pairs):
-            return None
-        red, green, blue, nir = [*pairs, pairs[0]][:4]  # a nir that is missing has the scale of red
-        return Conversion((red[0], green[0], blue[0], nir[0]), (red[1], green[1], blue[1], nir[1]))
+        scales = [d.scales[b.index - 1] for d, b in self._readers]
+        offsets = [d.offsets[b.index - 1] for d, b in self._readers]
+        return Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
+
+
+def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
+    """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
+    if band.index > dataset.count:
+        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
+    dtype = str(dataset.dtypes[band.index - 1])
+    if dtype.startswith(("complex", "cint", "cfloat")):
+        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+    t = dataset.transform
+    if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
+        raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
+    rows, cols = dataset.block_shapes[band.index - 1]
+    if rows * cols * np.dtype(dtype).itemsize > LARGEST_BLOCK:
+        raise GridError(
+            f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
+            "gdal_translate -co TILED=YES"
+        )
+
+
+def _grid(dataset: rasterio.DatasetReader) -> GeoBox:
+    return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
 
 
 def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:

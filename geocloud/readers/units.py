@@ -17,9 +17,7 @@ from geocloud.readers.base import ReadOptions, Sample, SceneRecipe
 
 log = logging.getLogger(__name__)
 
-CHOICES = ", ".join(u for u in Units if u is not Units.AUTO)
-
-SIXTEEN = str(Units.SCALED_16BIT)
+CHOICES = [u for u in Units if u is not Units.AUTO]
 
 # The limits, and the data that they come from.
 
@@ -64,28 +62,23 @@ def resolve(
 ) -> tuple[Units, Conversion]:
     """The units of a source and its conversion to reflectance, the sun included.
 
-    Args:
-        recipe: Units and conversion by names and metadata.
-        options: Units or scale that a user gives.
-        dtype: The type of the values.
-        in_file: Scale and offset in the raster itself.
-        look: Samples the values.
-
-    Raises:
-        UnitsError: Nothing tells the units, or the sun's elevation is given in vain or invalid.
+    ``in_file`` is the raster's own scale and offset, ``look`` samples the values. Raises UnitsError if nothing tells
+    the units, and for a sun's elevation that is invalid or given in vain.
     """
-    if options.scale is not None:
-        conversion = Conversion.uniform(options.scale, options.offset or 0.0)
-        if options.sun_elevation is not None:
-            conversion = _lit(conversion, options.sun_elevation, recipe)
-        return _checked(recipe, Units.REFLECTANCE, conversion, look())
-    if options.units is not Units.AUTO:
-        units: Units = options.units
-        own = recipe.conversion if recipe.units is units else None
-        _refuse_eight_bits(recipe, units, own, dtype)
-        return _checked(recipe, units, _with_sun(recipe, options, units, own or CONVERSIONS[units]), look())
-    units, conversion = _declared(recipe, dtype, in_file, look)
-    return units, _with_sun(recipe, options, units, conversion)
+    try:
+        if options.scale is not None:
+            conversion = Conversion.uniform(options.scale, options.offset or 0.0)
+            if options.sun_elevation is not None:
+                conversion = conversion.lit_by(options.sun_elevation)
+            return _checked(recipe, Units.REFLECTANCE, conversion, look())
+        if options.units is not Units.AUTO:
+            units: Units = options.units
+            conversion = _usual(units, recipe.conversion if recipe.units is units else None, dtype)
+            return _checked(recipe, units, _with_sun(recipe, options, units, conversion), look())
+        units, conversion = _declared(recipe, dtype, in_file, look)
+        return units, _with_sun(recipe, options, units, conversion)
+    except UnitsError as error:
+        raise UnitsError(f"{recipe.source}: {error}") from error
 
 
 def _declared(
@@ -94,8 +87,7 @@ def _declared(
     """Decided by names and metadata, then by the raster's own scale, if the values allow it; else by the values."""
     declared: list[tuple[Units, Conversion]] = []
     if recipe.units is not Units.AUTO:
-        _refuse_eight_bits(recipe, recipe.units, recipe.conversion, dtype)
-        declared.append((recipe.units, recipe.conversion or CONVERSIONS[recipe.units]))
+        declared.append((recipe.units, _usual(recipe.units, recipe.conversion, dtype)))
     if in_file is not None:
         declared.append((Units.REFLECTANCE, in_file))
     if not declared:
@@ -118,8 +110,7 @@ def _declared(
         try:
             by_values = _from_values(recipe, dtype, sample)
         except UnitsError as error:
-            rest = str(error).removeprefix(f"{recipe.source}: ")
-            raise UnitsError(f"{recipe.source}: {problem}; {rest}") from error
+            raise UnitsError(f"{problem}; {error}") from error
         chosen = by_values, CONVERSIONS[by_values]
     log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, problem, chosen[0])
     return chosen
@@ -129,20 +120,26 @@ def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
     """True if sampled values can be reflectance under a conversion, see `POSSIBLE`; also if there are no values."""
     if math.isnan(sample.low):
         return True
-    lit = zip(sample.bands, conversion.scale, conversion.offset, strict=False)
-    bands = [tuple(scale * value + offset for value in (b.low, b.middle, b.high)) for b, scale, offset in lit]
-    if units is Units.LANDSAT_L1 and max(low for low, *_ in bands) < 0:
+    highest = [max(values) for values in zip(*_convert(sample, conversion), strict=True)]
+    if units is Units.LANDSAT_L1 and highest[0] < 0:
         return False
-    highest = [max(values) for values in zip(*bands, strict=True)]
     return all(low <= value <= high for value, (low, high) in zip(highest, POSSIBLE, strict=True))
 
 
-def _refuse_eight_bits(recipe: SceneRecipe, units: Units, conversion: Conversion | None, dtype: str) -> None:
+def _convert(sample: Sample, conversion: Conversion) -> list[list[float]]:
+    """Each band's percentiles as reflectance."""
+    bands = zip(sample.bands, conversion.scale, conversion.offset, strict=False)
+    return [[scale * value + offset for value in values] for values, scale, offset in bands]
+
+
+def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversion:
+    """The conversion of the metadata, or else the units' usual one. Raises UnitsError where there is none."""
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
         raise UnitsError(
-            f"{recipe.source}: 8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; "
+            "8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; "
             "put it beside the bands, or say --scale and --offset"
         )
+    return conversion or CONVERSIONS[units]
 
 
 def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversion: Conversion) -> Conversion:
@@ -150,21 +147,14 @@ def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversio
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:
-            return _lit(conversion, sun, recipe)
+            return conversion.lit_by(sun)
         log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
     elif options.sun_elevation is not None:
         raise UnitsError(
-            f"{recipe.source}: a sun elevation was given, but the values are {units}, which hold it already; "
+            f"a sun elevation was given, but the values are {units}, which hold it already; "
             "leave it out, or say --units landsat-l1"
         )
     return conversion
-
-
-def _lit(conversion: Conversion, sun: float, recipe: SceneRecipe) -> Conversion:
-    try:
-        return conversion.lit_by(sun)
-    except UnitsError as error:
-        raise UnitsError(f"{recipe.source}: {error}") from error
 
 
 def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
@@ -174,19 +164,19 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         low = 0
     if math.isnan(low):  # no data at all: any units give the same mask
         return Units.REFLECTANCE
+    likely = CHOICES
     if dtype.startswith("float"):
         if low >= -0.2 and high <= 2:
             return Units.REFLECTANCE
-        likely = CHOICES
     elif dtype == "uint8":
-        likely = str(Units.SCALED_8BIT)
-    elif dtype == "uint16" and 4000 <= low < 6900 and max(band.low for band in sample.bands) > low + 1200:
+        likely = [Units.SCALED_8BIT]
+    elif dtype == "uint16" and 4000 <= low < 6900 and max(band_low for band_low, _, _ in sample.bands) > low + 1200:
         # Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is DN 7273), and blue air far above it:
         # 1350 or more in 150 real scenes and parts of them, but at most 1100 in Sentinel-2's of nothing but cloud.
         return Units.LANDSAT_L1
     elif 0 <= low < 1000 and (_stays_below(sample, FAINT) or high in FULL):
         raise UnitsError(
-            f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}), too dark for "
+            f"nothing tells what the values mean ({dtype}, {low:g} to {high:g}), too dark for "
             f"reflectance × 10 000, rather as numbers of 10 to 12 bits are, radiance, or per mille; say --scale and "
             f"--offset, or, if it is a dark scene, --units {Units.SENTINEL2}"
         )
@@ -212,16 +202,16 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         )
         return Units.SENTINEL2  # nothing dark in it, cloud or snow all over: 0.1 of reflectance changes little
     elif low >= 6900:
-        likely = f"{Units.LANDSAT_L1}, {Units.LANDSAT_L2}"
+        likely = [Units.LANDSAT_L1, Units.LANDSAT_L2]
     elif 1000 <= low < 2000 and high < BRIGHTEST:
-        likely = f"{Units.SENTINEL2}, {Units.SENTINEL2_BASELINE4}"
+        likely = [Units.SENTINEL2, Units.SENTINEL2_BASELINE4]
     else:
-        numbers = [u for u in Units if u not in (Units.AUTO, Units.REFLECTANCE, Units.SCALED_8BIT)]
-        likely = ", ".join(u for u in numbers if is_possible(u, CONVERSIONS[u], sample)) or CHOICES
+        numbers = [u for u in CHOICES if u not in (Units.REFLECTANCE, Units.SCALED_8BIT)]
+        likely = [u for u in numbers if is_possible(u, CONVERSIONS[u], sample)] or CHOICES
+    words = " or ".join(f"{u} (0 to 65535 for 0 to 1)" if u is Units.SCALED_16BIT else u for u in likely)
     raise UnitsError(
-        f"{recipe.source}: nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
-        f"say --units {' or '.join(likely.split(', ')).replace(SIXTEEN, f'{SIXTEEN} (0 to 65535 for 0 to 1)')}, or "
-        "--scale and --offset"
+        f"nothing tells what the values mean ({dtype}, {low:g} to {high:g}); "
+        f"say --units {words}, or --scale and --offset"
     )
 
 
@@ -236,19 +226,18 @@ def _stays_below(sample: Sample, limit: float) -> bool:
 
     Land and cloud are about as bright in near-infrared as elsewhere, or brighter; without near-infrared nothing tells.
     """
-    visible, nir = sample.bands[:3], sample.bands[3:]
-    seen = nir and nir[0].middle >= 0.8 * max(band.middle for band in visible)
+    middles = [middle for _, middle, _ in sample.bands]
+    seen = len(middles) == 4 and middles[3] >= 0.8 * max(middles[:3])
     return sample.high < (limit if seen else DARKEST)
 
 
 def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> tuple[Units, Conversion]:
     """Warns when the brightest or darkest values cannot be reflectance; raises UnitsError if most of a band cannot."""
-    bands = list(zip(sample.bands, conversion.scale, conversion.offset, strict=False))
-    values = [scale * value + offset for band, scale, offset in bands for value in (band.low, band.high)]
-    middle = max(scale * band.middle + offset for band, scale, offset in bands)
+    bands = _convert(sample, conversion)
+    values, middle = [value for low, _, high in bands for value in (low, high)], max(middle for _, middle, _ in bands)
     if middle > IMPOSSIBLE:
         raise UnitsError(
-            f"{recipe.source}: read as {units}, half of a band would have a reflectance above {middle:.4g}, wanted 0 "
+            f"read as {units}, half of a band would have a reflectance above {middle:.4g}, wanted 0 "
             "to 1; say other --units, or --scale and --offset"
         )
     if min(values) < -0.5 or max(values) > 3:

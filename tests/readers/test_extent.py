@@ -9,6 +9,8 @@ from conftest import bright, geobox, ramp, read_tif, write_tif
 from rasterio.crs import CRS
 
 from geocloud.errors import GridError, OptionError
+from geocloud.models.metadata import ModelMetadata
+from geocloud.models.predictor import Predictor
 from geocloud.pipeline import mask_scene
 from geocloud.readers import ReadOptions, open_scene
 
@@ -39,23 +41,15 @@ def test_pixels_of_known_size_are_averaged_without_a_place(tmp_path, crs, caplog
     monkeypatch.setattr(logging.getLogger("geocloud"), "propagate", True)
     image = np.random.default_rng(0).random((4, 120, 90), "float32")
     names = ("red", "green", "blue", "nir")
+    model = Predictor(bright, ModelMetadata(pixel_size=30, optional_nir=True))
     placed = write_tif(tmp_path / "placed.tif", image, geobox(120, 90, size=10), descriptions=names)
     write_tif(tmp_path / "s.tif", image, geobox(120, 90, crs, 10), descriptions=names)
     read = ReadOptions(pixel_size=10) if crs is None else ReadOptions()
     for path, options in ((placed, ReadOptions()), (tmp_path / "s.tif", read)):
-        mask_scene(path, path.with_suffix(".mask.tif"), model=Bright(), read=options)
+        mask_scene(path, path.with_suffix(".mask.tif"), model=model, read=options)
     assert "size of its pixels" not in caplog.text
     expected, found = (read_tif(tmp_path / f"{name}.mask.tif")[0] for name in ("placed", "s"))
     np.testing.assert_array_equal(found, expected)
-    mask_scene(tmp_path / "s.tif", tmp_path / "n.tif", model=Bright(), read=ReadOptions())
+    mask_scene(tmp_path / "s.tif", tmp_path / "n.tif", model=model, read=ReadOptions())
     assert ("size of its pixels" in caplog.text) == (crs is None)
     assert (read_tif(tmp_path / "n.tif")[0] == expected).all() == (crs is not None)
-
-
-class Bright:
-    """Bright in red is cloud, at pixels of 30 m."""
-
-    pixel_size = 30.0
-
-    def __call__(self, tiles):
-        return bright(tiles)
