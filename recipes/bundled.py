@@ -41,8 +41,8 @@ RUN = TrainConfig(
     average=0.999,
     validate_every=2_500,
     workers=0,
-    threshold=0.35,
-    shadow_threshold=0.2,
+    threshold=0.3,
+    shadow_threshold=0.07,
     augment=Augment(size=160),
 )
 RECIPES = {

@@ -56,7 +56,7 @@ def main() -> None:
     write_truth(scene, collar(size), place, FARMLAND)
 
     size, place = 400, grid(400, 32, 600_015, 5_100_015)
-    scene = simulate_scene(7, (size, size), ("snow", "forest", "soil"), ("cumulus", "stratus"), cover=0.25)
+    scene = simulate_scene(8, (size, size), ("snow", "forest", "soil"), ("cumulus", "stratus"), cover=0.25)
     options = {"count": 4, "dtype": "uint16", "nodata": 65_535, "compress": "deflate", "predictor": 2}
     with rasterio.open(HERE / "simulated_mountains.tif", "w", driver="GTiff", **options, **place.profile) as dataset:
         dataset.descriptions = BANDS
