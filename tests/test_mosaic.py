@@ -62,7 +62,7 @@ def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer(tmp_path):
 
 
 def test_a_buffer_needs_a_crs(tmp_path):
-    with pytest.raises(OptionError, match="CRS"):
+    with pytest.raises(OptionError, match="pixel size"):
         dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), {CLOUD: 100}, 32, None)
 
 
