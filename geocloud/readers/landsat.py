@@ -63,7 +63,7 @@ class Level(StrEnum):
 
 FILE_WORDS = {Level.L1: "B", Level.TOA: "TOA_B", Level.TOA_10000: "toa_band", Level.SR: "SR_B", Level.SR_10000: "SR_B"}
 KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
-"""What stands before the band's number in a file name → level."""
+"""Level by the word before the band's number in a file name."""
 
 TEN_THOUSAND = Conversion.uniform(1e-4)
 FIXED: dict[Level, tuple[Units, Conversion, int]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -115,7 +116,7 @@ class Candidate:
     """True if all that is below the folder belongs to the scene."""
 
 
-class Reader:
+class Reader(ABC):
     """Recognises and reads the sources of one maker. Subclass it, and name an instance in `registry.READERS`."""
 
     title = ""
@@ -127,17 +128,17 @@ class Reader:
     virtual = False
     """True if a fingerprint depends on the recipe instead of the file that holds it."""
 
+    @abstractmethod
     def match(self, source: Source) -> bool:
         """True for a source of this kind, by names alone, but for a file's number of bands."""
-        raise NotImplementedError
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The scenes among the files of a folder or bucket."""
         return iter(())
 
+    @abstractmethod
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of a source that matches. Raises SceneError."""
-        raise NotImplementedError
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Paths and URLs that the scene is read from, in a fixed order, for fingerprints. Raises SceneError."""
