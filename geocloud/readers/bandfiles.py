@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,9 +84,9 @@ class BandFileReader(Reader):
         """Names of red, green, blue and nir, as far as file names tell."""
         return self.usual
 
-    @abstractmethod
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
-        """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands."""
+        """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands; none unless a maker has some."""
+        return {}
 
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
