@@ -12,7 +12,8 @@ from small import small
 import geocloud
 from geocloud.errors import BandError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.models.predictor import by_torch
+from geocloud.models.metadata import ModelMetadata
+from geocloud.models.predictor import Predictor, by_torch
 from geocloud.simulate import simulate_scene
 
 xarray = pytest.importorskip("xarray")
@@ -123,19 +124,10 @@ def test_no_data_in_an_array_is_no_data_in_its_mask(image, kind):
 
 def test_lazy_images_of_any_size_are_masked_like_those_in_memory():
     dask = pytest.importorskip("dask.array")
-    rng = np.random.default_rng(5)
+    rng, model = np.random.default_rng(5), Predictor(bright, ModelMetadata(pixel_size=30, optional_nir=True))
     for height, width, size in ((1, 1, 30), (30, 200, 10), (130, 97, 20), (300, 260, 10), (420, 300, 15)):
         image = rng.random((4, height, width), "float32")
         whole = stack(image, geobox(height, width, size=size))
         lazy = whole.copy(data=dask.from_array(image, chunks=(1, 100, 90)))
-        found = geocloud.mask_xarray(lazy, pixel_size=size, model=Smooth())
-        np.testing.assert_array_equal(found.values, geocloud.mask_xarray(whole, pixel_size=size, model=Smooth()).values)
-
-
-class Smooth:
-    """Bright in red is cloud, at pixels of 30 m."""
-
-    pixel_size = 30.0
-
-    def __call__(self, tiles):
-        return bright(tiles)
+        found = geocloud.mask_xarray(lazy, pixel_size=size, model=model)
+        np.testing.assert_array_equal(found.values, geocloud.mask_xarray(whole, pixel_size=size, model=model).values)

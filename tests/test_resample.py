@@ -8,6 +8,8 @@ import rasterio
 from conftest import geobox, write_tif
 
 from geocloud.errors import OptionError
+from geocloud.models.metadata import ModelMetadata
+from geocloud.models.predictor import Predictor
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.tiling.average import average
 from geocloud.tiling.blend import Strip
@@ -153,10 +155,7 @@ def test_resolutions_that_make_no_sense_are_refused(pixel, wanted):
 
 
 class Bright:
-    """What is bright in red is cloud; it wants pixels of 30 m."""
-
-    pixel_size = 30.0
-    optional_nir = True
+    """Bright in red is cloud."""
 
     def __init__(self):
         self.seen = []
@@ -169,9 +168,10 @@ class Bright:
 def test_a_fine_scene_is_masked_in_the_models_pixels_on_its_own_grid(tmp_path):
     image = image_with_gaps(500, 430)
     write_tif(tmp_path / "s.tif", image, geobox(500, 430, size=10), descriptions=("red", "green", "blue", "nir"))
-    model = Bright()
+    bright = Bright()
+    model = Predictor(bright, ModelMetadata(pixel_size=30, optional_nir=True))
     mask_scene(tmp_path / "s.tif", tmp_path / "m.tif", model=model)
-    assert sum(shape[-1] * shape[-2] for shape in model.seen) < 500 * 430 / 2, "a ninth of the pixels, and margins"
+    assert sum(shape[-1] * shape[-2] for shape in bright.seen) < 500 * 430 / 2, "a ninth of the pixels, and margins"
     with rasterio.open(tmp_path / "m.tif") as dataset:
         assert dataset.shape == (500, 430)
         found = dataset.read(1)

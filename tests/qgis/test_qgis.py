@@ -217,7 +217,7 @@ def test_products_and_extents(home, plugin, tmp_path):
         assert part.shape == (100, 100) and part.bounds == (left + 3000, top - 9000, left + 6000, top - 6000)
     model = foreign(tmp_path / "theirs.onnx", 3, [[1, 0, 0]])
     model.with_suffix(".toml").write_text(
-        'bands = ["red", "green", "blue"]\nmean = [0.3, 0, 0]\nstd = [1, 1, 1]\noutput = "sigmoid"\n'
+        'bands = ["red", "green", "blue"]\nmean = [0.3, 0, 0]\nstd = [1, 1, 1]\nactivation = "sigmoid"\n'
     )
     done = process(home, "mask", PRODUCT=product, OUTPUT=tmp_path / "whole.tif", MODEL_FILE=model)
     assert done.returncode == 0, done.stdout + done.stderr
