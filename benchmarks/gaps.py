@@ -27,7 +27,7 @@ def main(data: Path) -> None:
     """Prints a table."""
     predictor = load_model()
     same, seen = np.zeros((len(WIDTHS), 2)), np.zeros((len(WIDTHS), 1))
-    for chip in SOURCES["biome"].chips(data, True) + SOURCES["biome"].chips(data, False):
+    for chip in map(SOURCES["biome"].read, SOURCES["biome"].paths(data)):
         image = chip.pixels()
         whole = predictor.predict_array(image, pixel_size=30)[0] > predictor.threshold
         rows, cols = np.mgrid[: image.shape[1], : image.shape[2]]

@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.models.predictor import load_model
 from geocloud.training.data.chips import CLOUD, UNKNOWN
-from recipes.material import SOURCES
+from recipes.material import SOURCES, validation_chips
 
 LOSSLESS = {"QUALITY": 100, "REVERSIBLE": "YES", "YCBCR420": "NO", "RESOLUTIONS": 6}
 
 
 def main(data: Path) -> None:
     model, hits, either, same, pixels = load_model(), np.zeros(2), np.zeros(2), 0, 0
-    for chip in SOURCES["weak"].chips(data, validation=True):
+    for chip in validation_chips(SOURCES["weak"], data):
         height, width = (n // 2 * 2 for n in chip.reflectance.shape[1:])
         numbers = np.rint(np.nan_to_num(chip.reflectance[:, :height, :width]).clip(0, 6) * 1e4).astype("uint16")
         with rasterio.MemoryFile(ext=".jp2") as memory:

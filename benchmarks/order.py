@@ -40,7 +40,7 @@ def main(data: Path) -> None:
     print("| set | | right | refused | wrong |\n|---|---|---|---|---|")
     for name in SETS:
         found: dict[str, list[int]] = {"whole": [0, 0, 0], "crops": [0, 0, 0]}
-        for chip in SOURCES[name].chips(data, True) + SOURCES[name].chips(data, False):
+        for chip in map(SOURCES[name].read, SOURCES[name].paths(data)):
             for kind, image in parts(chip.pixels()):
                 pixels = image[:, np.isfinite(image).all(0)]
                 rise = compare_rises(pixels) if pixels.size else None

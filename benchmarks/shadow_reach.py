@@ -25,7 +25,7 @@ from geocloud.outputs import shadow as geometry
 from geocloud.outputs.shadow import HIGHEST, Sun, reach
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
-from recipes.material import SOURCES
+from recipes.material import SOURCES, validation_chips
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 HEIGHTS = (HIGHEST, 12_000.0)
@@ -73,7 +73,7 @@ def main(data: Path, model: str = "fast") -> None:
     predictor = load_model(model)
     ways = (None, *HEIGHTS)
     scores = {(threshold, way): Confusion() for threshold in THRESHOLDS for way in ways}
-    for chip in SOURCES["sparcs"].chips(data, True):
+    for chip in validation_chips(SOURCES["sparcs"], data):
         found = probabilities(predictor, chip)
         cloud = found[0] > predictor.threshold
         sun = sun_of(chip.name)

@@ -51,7 +51,7 @@ class Conversion:
 
     @classmethod
     def of(cls, scales: Sequence[float], offsets: Sequence[float] = ()) -> Conversion:
-        """Of four bands, or of three without near-infrared; offsets are 0 unless given."""
+        """A conversion of four bands, or of three without near-infrared; offsets are 0 unless given."""
         offsets = offsets or [0.0] * len(scales)
         a, b, c, d = [*scales, 1.0][:4]
         e, f, g, h = [*offsets, 0.0][:4]

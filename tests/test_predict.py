@@ -218,7 +218,7 @@ def test_workers_share_the_cores(monkeypatch):
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_half_precision_is_close(architecture):
-    """By the code that GPUs run."""
+    """The code that GPUs run, on the CPU."""
     image = simulate_scene(3, (64, 96)).reflectance[None]
     full = predictor(architecture)(image)
     half = by_torch(small(architecture), "cpu", Precision.BFLOAT16)(image)

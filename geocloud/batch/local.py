@@ -30,7 +30,7 @@ START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a for
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """How a worker loads its model: see `geocloud.load_model`."""
+    """A model, and the arguments that a worker loads it with: see `geocloud.load_model`."""
 
     model: str
     """A bundled model's name or a checkpoint's path."""

@@ -55,7 +55,7 @@ class MaskOptions:
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptions:
-    """Where and how a model given by name computes; see `geocloud.load_model`."""
+    """Device, precision and batch of a model given by name; see `geocloud.load_model`."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""

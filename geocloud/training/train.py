@@ -115,7 +115,7 @@ def train(
         network = nn.parallel.DistributedDataParallel(network)
     if config.compile:
         network.compile()
-    samples = Samples(groups, config.augment, config.seed)
+    samples = Samples(groups, config.augment, config.seed, config.pixel_size)
     loader = DataLoader(
         samples,
         batch_sampler=Batches(run.step, config.steps, config.batch, team.rank, team.size),

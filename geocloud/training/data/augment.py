@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 Target = NDArray[np.uint8]
 
 METRES = 30.0
-"""Pixel size in metres to which finer chips are averaged, as finer scenes are."""
+"""Pixel size in metres of the bundled models, to which finer chips are averaged, as finer scenes are."""
 
 FIELDS = 200
 """Number of fractal fields from which simulated clouds are drawn."""
@@ -59,12 +59,12 @@ class Augment:
     coarse: float = 0.12
     """Samples of large chips are averaged to pixels twice as large."""
 
-    def sample(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
+    def sample(self, chip: Chip, rng: np.random.Generator, metres: float = METRES) -> tuple[Array, Target]:
         """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`.
 
-        A chip finer than `METRES` is averaged to it.
+        A chip whose pixels are finer than ``metres`` is averaged to that size.
         """
-        image, target = self._crop(chip, rng)
+        image, target = self._crop(chip, rng, metres)
         turns = int(rng.integers(4))
         image, target = np.rot90(image, turns, (1, 2)), np.rot90(target, turns, (1, 2))
         if rng.random() < 0.5:
@@ -91,9 +91,9 @@ class Augment:
         target[:, np.isnan(image[:3]).any(0)] = UNKNOWN
         return image, target
 
-    def _crop(self, chip: Chip, rng: np.random.Generator) -> tuple[Array, Target]:
+    def _crop(self, chip: Chip, rng: np.random.Generator, metres: float) -> tuple[Array, Target]:
         """A random square of the chip, possibly averaged to coarser pixels; mirrored where the chip is smaller."""
-        factor = max(1.0, METRES / chip.metres)
+        factor = max(1.0, metres / chip.metres)
         height, width = chip.target.shape[1:]
         if min(height, width) >= 2 * self.size * factor and rng.random() < self.coarse:
             factor *= 2
