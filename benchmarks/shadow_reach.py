@@ -1,6 +1,6 @@
 """What dropping impossible shadow is worth: ``python benchmarks/shadow_reach.py DATA [MODEL]``.
 
-Scores cloud shadow on the validation scenes of SPARCS, as predicted, and after `geocloud.outputs.shadow.reach`. The
+Scores cloud shadow on the validation scenes of SPARCS, as predicted, and after `geocloud.masks.shadow.reach`. The
 position of the sun, which the set does not tell, is computed from each scene's path, row and day, at 10:12 local time.
 """
 
@@ -20,9 +20,10 @@ from rasterio.crs import CRS
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.grid import GeoBox
+from geocloud.masks import shadow as geometry
+from geocloud.masks.shadow import HIGHEST, reach
 from geocloud.models.predictor import load_model
-from geocloud.outputs import shadow as geometry
-from geocloud.outputs.shadow import HIGHEST, Sun, reach
+from geocloud.raster import Sun
 from geocloud.training.metrics import Confusion
 from geocloud.training.train import probabilities
 from recipes.material import SOURCES, validation_chips

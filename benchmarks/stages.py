@@ -39,16 +39,16 @@ def main(scene: str, output: str) -> None:
     keep_freed_memory()
     from geocloud import pipeline
     from geocloud.models import predictor, runtime
-    from geocloud.outputs import mask as mosaic
-    from geocloud.pipeline import draw, results
+    from geocloud.pipeline import results, staged
     from geocloud.readers.scene import RasterScene
+    from geocloud.writers import cog
 
     SPENT["start-up"] = time.process_time()
     watch(RasterScene, "read_raw", "read")
     watch(runtime.OnnxRuntime, "__call__", "network", time.perf_counter)
     watch(predictor, "fill_gaps", "fill gaps")
-    watch(draw, "to_mask", "write")
-    watch(mosaic.StripWriter, "write", "write")
+    watch(staged, "to_mask", "write")
+    watch(cog.StripWriter, "write", "write")
     watch(results, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
     SPENT["convert, blend"] = time.process_time() - sum(SPENT.values())

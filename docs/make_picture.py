@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 import geocloud
 from geocloud.io import gdal
-from geocloud.outputs.styles import CLOUD_RGB
+from geocloud.writers.styles import CLOUD_RGB
 from geocloud.readers import read_filled
 
 ROOT = Path(__file__).parent.parent

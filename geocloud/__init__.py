@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from geocloud.errors import GeocloudError
     from geocloud.models.metadata import ModelMetadata
     from geocloud.models.predictor import Predictor, load_model
-    from geocloud.pipeline import ComputeOptions, MaskOptions, MaskResult, mask_array, mask_scene, mask_xarray
+    from geocloud.options import ComputeOptions, MaskOptions
+    from geocloud.pipeline import MaskResult, apply_mask, mask_array, mask_raster, mask_scene, mask_xarray
+    from geocloud.raster import Raster, Sun
     from geocloud.readers import RasterScene, ReadOptions, Scene, open_scene
 
 use_own_database()
@@ -33,12 +35,16 @@ __all__ = [
     "MaskResult",
     "ModelMetadata",
     "Predictor",
+    "Raster",
     "RasterScene",
     "ReadOptions",
     "Scene",
+    "Sun",
     "Units",
+    "apply_mask",
     "load_model",
     "mask_array",
+    "mask_raster",
     "mask_scene",
     "mask_xarray",
     "open_scene",
@@ -48,8 +54,12 @@ _HOMES = {
     "BANDS": "bands",
     "Units": "bands",
     "GeocloudError": "errors",
-    "ComputeOptions": "pipeline",
-    "MaskOptions": "pipeline",
+    "ComputeOptions": "options",
+    "MaskOptions": "options",
+    "Raster": "raster",
+    "Sun": "raster",
+    "apply_mask": "pipeline",
+    "mask_raster": "pipeline",
     "MaskResult": "pipeline",
     "mask_array": "pipeline",
     "mask_scene": "pipeline",

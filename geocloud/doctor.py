@@ -129,7 +129,7 @@ def _mask() -> Finding:
     from rasterio.crs import CRS
 
     from geocloud.errors import GeocloudError
-    from geocloud.outputs.mask import CLOUD
+    from geocloud.masks.codes import CLOUD
     from geocloud.pipeline import mask_scene
     from geocloud.simulate import simulate_scene
 

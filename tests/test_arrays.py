@@ -76,9 +76,9 @@ def test_what_cannot_be_masked_is_said_in_a_line(image):
     with pytest.raises(OptionError, match="wanted more than 0"):
         geocloud.mask_array(image, threshold=2)
     good = stack(image, geobox(300, 260))
-    with pytest.raises(OptionError, match="uint16: wanted reflectance"):
+    with pytest.raises(OptionError, match="uint16, and no attribute scale_factor"):
         geocloud.mask_xarray((good.fillna(0) * 10_000).astype("uint16"))
-    with pytest.raises(BandError, match="no green among the bands red, verde"):
+    with pytest.raises(BandError, match="bands red, verde, blue, nir: wanted red, green"):
         geocloud.mask_xarray(good.assign_coords(band=["red", "verde", "blue", "nir"]))
     with pytest.raises(BandError, match="wanted one named band"):
         geocloud.mask_xarray(good.rename(band="b"))
@@ -101,11 +101,11 @@ def test_any_model_masks_an_array():
 def test_degrees_are_measured_in_metres(image, monkeypatch):
     seen = []
 
-    def mask(image, pixel_size, **_):
-        seen.append(pixel_size)
-        return image[0]
+    def predict(model, raster, **_):
+        seen.append(raster.geobox.pixel_size[0])
+        return raster.data[:1]
 
-    monkeypatch.setattr("geocloud.pipeline.xarrays.mask_array", mask)
+    monkeypatch.setattr("geocloud.pipeline.xarrays.predict_raster", predict)
     near = GeoBox(300, 260, Affine(1e-4, 0, 10, 0, -1e-4, 0), CRS.from_epsg(4326))
     geocloud.mask_xarray(stack(image, near).rename(x="longitude", y="latitude"))
     assert 11 < seen[0] < 11.2

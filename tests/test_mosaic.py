@@ -1,10 +1,12 @@
 """Refining of masks, held against scipy, and what is written, held against rio-cogeo."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import geobox, read_tif, write_tif
+from conftest import geobox, read_tif
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
@@ -13,18 +15,11 @@ from scipy import ndimage
 
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.outputs import styles
-from geocloud.outputs.mask import (
-    CLOUD,
-    StripWriter,
-    Thresholds,
-    count,
-    dilate,
-    remove_small,
-    to_mask,
-    to_percent,
-    write_cog,
-)
+from geocloud.masks.codes import CLOUD, Thresholds, to_mask, to_percent
+from geocloud.masks.refine import dilate, refine, refinements, remove_small
+from geocloud.options import MaskOptions
+from geocloud.writers import styles
+from geocloud.writers.cog import StripWriter, rewrite, write_cog
 
 
 def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
@@ -38,42 +33,34 @@ def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
 
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(1, 700), st.sampled_from([(30, 30), (30, 10), (12.5, 40)]), st.integers(7, 60))
-def test_a_buffer_is_the_euclidean_distance(tmp_path_factory, seed, radius, size, strip):
-    folder = tmp_path_factory.mktemp("d")
+def test_a_buffer_is_the_euclidean_distance(seed, radius, size, strip):
     mask = blobs(seed=seed, share=0.02, missing=0.1)
     grid = GeoBox(90, 110, Affine(size[1], 0, 5e5, 0, -size[0], 5e6), CRS.from_epsg(32633))
-    source = write_tif(folder / "a.tif", mask[None], grid, nodata=255)
-    dilate(source, folder / "b.tif", grid, {CLOUD: radius}, strip, None)
+    found = refine(mask, [partial(dilate, grid=grid, radii={CLOUD: radius}, strip=strip)])
     distance = ndimage.distance_transform_edt(mask != 1, sampling=size)
     expected = np.where(mask == 255, 255, distance <= radius).astype("uint8")
-    np.testing.assert_array_equal(read_tif(folder / "b.tif")[0], expected)
+    np.testing.assert_array_equal(found, expected)
 
 
-def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer(tmp_path):
+def test_a_buffer_in_degrees_is_wider_where_meridians_are_closer():
     grid = GeoBox(41, 41, Affine(0.001, 0, 20, 0, -0.001, 60.02), CRS.from_epsg(4326))
     mask = np.zeros((41, 41), "uint8")
     mask[20, 20] = 1
-    dilate(
-        write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255), tmp_path / "b.tif", grid, {CLOUD: 500}, 16, None
-    )
-    found = read_tif(tmp_path / "b.tif")[0] == 1
+    found = refine(mask, [partial(dilate, grid=grid, radii={CLOUD: 500}, strip=16)]) == 1
     assert found[:, 20].sum() == 2 * 4 + 1  # 111 m a step
     assert found[20].sum() == 2 * 8 + 1  # 56 m a step
 
 
-def test_a_buffer_needs_a_crs(tmp_path):
+def test_a_buffer_needs_a_crs():
     with pytest.raises(OptionError, match="pixel size"):
-        dilate(tmp_path / "a.tif", tmp_path / "b.tif", geobox(crs=None), {CLOUD: 100}, 32, None)
+        refinements(MaskOptions(buffer=100), geobox(crs=None), None)
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 30))
-def test_no_small_cloud_and_no_small_hole_is_left(tmp_path_factory, seed, pixels):
-    folder = tmp_path_factory.mktemp("s")
+def test_no_small_cloud_and_no_small_hole_is_left(seed, pixels):
     mask = blobs(seed=seed, share=0.4, missing=0.2)
-    source = write_tif(folder / "a.tif", mask[None], nodata=255)
-    remove_small(source, folder / "b.tif", pixels, geobox(), 32, None)
-    found = read_tif(folder / "b.tif")[0]
+    found = refine(mask, [partial(remove_small, grid=geobox(), pixels=pixels)])
     np.testing.assert_array_equal(found == 255, mask == 255)
     for value in (0, 1):
         labels, n = ndimage.label(found == value)
@@ -86,11 +73,10 @@ def test_no_small_cloud_and_no_small_hole_is_left(tmp_path_factory, seed, pixels
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (30, 40)])
-def test_with_a_minimum_larger_than_the_scene_nothing_has_a_larger_neighbour_to_join(tmp_path, shape):
+def test_with_a_minimum_larger_than_the_scene_nothing_has_a_larger_neighbour_to_join(shape):
     mask = blobs(*shape)
-    source = write_tif(tmp_path / "a.tif", mask[None], geobox(*shape), nodata=255)
-    remove_small(source, tmp_path / "b.tif", 5000, geobox(*shape), 32, None)
-    np.testing.assert_array_equal(read_tif(tmp_path / "b.tif")[0], mask)
+    found = refine(mask, [partial(remove_small, grid=geobox(*shape), pixels=5000)])
+    np.testing.assert_array_equal(found, mask)
 
 
 def test_threshold_and_per_cent():
@@ -127,9 +113,15 @@ def test_a_cog_is_valid_and_on_the_grid(tmp_path, shape):
             assert abs((small == 1).mean() - (mask == 1).mean()) < 0.01  # overviews keep the share of cloud
 
 
-def test_counts(tmp_path):
+def halves(read):
+    yield 0, read(0, 40)
+    yield 40, read(40, 90)
+
+
+def test_counts_of_a_rewritten_mask(tmp_path):
     mask = blobs(missing=0.25)
     write_strips(tmp_path / "a.tif", mask, geobox())
-    found = count(tmp_path / "a.tif", 32)
+    found = rewrite(tmp_path / "a.tif", tmp_path / "b.tif", halves, geobox(), None)
+    np.testing.assert_array_equal(read_tif(tmp_path / "b.tif")[0], mask)
     assert (found.clear, found.cloud, found.no_data) == ((mask == 0).sum(), (mask == 1).sum(), (mask == 255).sum())
     assert found.cloud_percent == pytest.approx(100 * (mask == 1).sum() / (mask != 255).sum())

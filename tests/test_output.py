@@ -1,7 +1,7 @@
 import pytest
 
 from geocloud.errors import OutputError, OutputExistsError
-from geocloud.outputs.staging import Staging
+from geocloud.writers.staging import Staging
 
 
 def test_nothing_appears_before_everything_is_there(tmp_path):

@@ -15,9 +15,9 @@ from rasterio.crs import CRS
 from test_mosaic import blobs
 
 from geocloud.grid import GeoBox
-from geocloud.outputs import styles
-from geocloud.outputs.polygons import trace_clouds
-from geocloud.outputs.vector import write_layer
+from geocloud.writers import styles
+from geocloud.writers.polygons import trace_clouds
+from geocloud.writers.vector import write_layer
 
 WHEN = datetime(2024, 7, 1, 10, 11, 12, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ def trace(folder, mask, grid, percent=None, acquired=WHEN):
     percent = np.where(mask == 255, 255, 60).astype("uint8") if percent is None else percent
     path = write_tif(folder / "mask.tif", mask[None], grid, nodata=255)
     probability = write_tif(folder / "percent.tif", percent[None], grid, nodata=255)
-    return trace_clouds(path, probability, scene="S", acquired=acquired, strip=16)
+    return trace_clouds(path, probability, scene="S", acquired=acquired)
 
 
 @pytest.mark.parametrize("seed", range(6))

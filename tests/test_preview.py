@@ -7,11 +7,11 @@ from conftest import bright, geobox, ramp, write_tif
 from PIL import Image
 
 from geocloud.errors import GridError, OptionError, OutputExistsError
-from geocloud.outputs.styles import CLOUD_RGB
 from geocloud.pipeline import mask_scene
 from geocloud.preview.draw import PreviewOptions, preview_scene
 from geocloud.preview.render import Overview, outline, overlay, render
 from geocloud.readers import open_scene
+from geocloud.writers.styles import CLOUD_RGB
 
 PLAIN = PreviewOptions(size=110, caption=False)
 

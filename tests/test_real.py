@@ -16,8 +16,8 @@ from small import needs_bfloat16
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
+from geocloud.masks.codes import Thresholds, to_mask
 from geocloud.models.predictor import Precision, load_model
-from geocloud.outputs.mask import Thresholds, to_mask
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.readers import ReadOptions, find_recipe, open_scene, reading_down
 from geocloud.tiling.average import average
@@ -177,7 +177,8 @@ def test_fewer_bits_mask_as_float32_does(data, precision, least):
     same = []
     for source in sources:
         with open_scene(source, SENTINEL if source.parent.name == "sentinel2_4band" else None) as scene:
-            image, valid = scene.read(Window(0, 0, scene.grid.width, scene.grid.height))
+            raster = scene.read(Window(0, 0, scene.grid.width, scene.grid.height))
+            image, valid = raster.data, raster.valid
             size = scene.grid.pixel_size and scene.grid.pixel_size[0]
         one, other = (model.predict_array(image, pixel_size=size)[0][valid] > model.threshold for model in models)
         same.append(one == other)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import geopandas
 import numpy as np
@@ -20,10 +21,12 @@ import geocloud
 from geocloud import ModelMetadata, Predictor
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
+from geocloud.masks.codes import CLOUD, SHADOW, Counts, Thresholds, to_mask
+from geocloud.masks.refine import dilate, refine, remove_small
+from geocloud.masks.shadow import drop_impossible
 from geocloud.models import read_metadata
-from geocloud.outputs.mask import CLOUD, SHADOW, Counts, Thresholds, dilate, remove_small, to_mask
-from geocloud.outputs.shadow import Sun, drop_impossible
 from geocloud.pipeline import MaskOptions, mask_scene
+from geocloud.raster import Sun
 from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
 from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
@@ -121,10 +124,9 @@ def blobs():
     return mask
 
 
-def test_small_clouds_and_small_shadows_go_each_against_all_else(tmp_path):
-    source, mask = write_tif(tmp_path / "a.tif", blobs()[None], GRID, nodata=255), blobs()
-    remove_small(source, tmp_path / "b.tif", 30, GRID, 32, None)
-    found = read_tif(tmp_path / "b.tif")[0]
+def test_small_clouds_and_small_shadows_go_each_against_all_else():
+    mask = blobs()
+    found = refine(mask, [partial(remove_small, grid=GRID, pixels=30)])
     np.testing.assert_array_equal(found == 255, mask == 255)
     for value in (CLOUD, SHADOW):
         labels, count = ndimage.label(found == value)
@@ -135,11 +137,9 @@ def test_small_clouds_and_small_shadows_go_each_against_all_else(tmp_path):
     assert (found[kept] == CLOUD).all()
 
 
-def test_buffers_grow_both_and_shadow_by_more(tmp_path):
+def test_buffers_grow_both_and_shadow_by_more():
     mask = blobs()
-    source = write_tif(tmp_path / "a.tif", mask[None], GRID, nodata=255)
-    dilate(source, tmp_path / "b.tif", GRID, {CLOUD: 60, SHADOW: 150}, 16, None)
-    found = read_tif(tmp_path / "b.tif")[0]
+    found = refine(mask, [partial(dilate, grid=GRID, radii={CLOUD: 60, SHADOW: 150}, strip=16)])
     near = {value: ndimage.distance_transform_edt(mask != value) * 30 <= r for value, r in ((1, 60), (2, 150))}
     truth = np.where(mask == 255, 255, np.where(near[1], 1, np.where(near[2], 2, 0)))
     np.testing.assert_array_equal(found, truth)
@@ -166,7 +166,7 @@ def test_arrays_know_shadow(scene):
 
 @pytest.mark.parametrize("turned", [0, 30])
 @pytest.mark.parametrize("azimuth", [0, 45, 150, 270])
-def test_what_no_cloud_could_throw_is_no_shadow(tmp_path, azimuth, turned):
+def test_what_no_cloud_could_throw_is_no_shadow(azimuth, turned):
     """Against a ray from every shadow towards the sun."""
     rng, sun = np.random.default_rng(azimuth), Sun(50, azimuth)
     place = GRID.transform @ Affine.rotation(turned)
@@ -174,9 +174,7 @@ def test_what_no_cloud_could_throw_is_no_shadow(tmp_path, azimuth, turned):
     cloud = ndimage.binary_dilation(rng.random((600, 500)) > 0.99995, iterations=6)
     mask = np.where(cloud, 1, np.where(rng.random((600, 500)) > 0.5, 2, 0)).astype("uint8")
     mask[:9] = 255
-    source = write_tif(tmp_path / "a.tif", mask[None], grid, nodata=255)
-    drop_impossible(source, tmp_path / "b.tif", grid, sun, 64, None)
-    found = read_tif(tmp_path / "b.tif")[0]
+    found = refine(mask, [partial(drop_impossible, grid=grid, sun=sun, strip=64)])
     np.testing.assert_array_equal(found[mask != 2], mask[mask != 2])
 
     rows, cols = np.nonzero(mask == 2)

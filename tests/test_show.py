@@ -10,9 +10,9 @@ from conftest import bright, geobox, ramp, read_tif, write_tif
 from PIL import Image
 
 import geocloud
-from geocloud.outputs.styles import CLOUD_RGB
 from geocloud.pipeline import mask_scene
 from geocloud.readers import open_scene
+from geocloud.writers.styles import CLOUD_RGB
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from geocloud.outputs import styles
+from geocloud.writers import styles
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def test_a_tile_is_a_scene_again(product, tmp_path):
         cut_geotiffs(scene, tmp_path, tile_size=64)
     with open_scene(tmp_path / "images" / f"{product.name}_001_001.tif") as tile:
         assert tile.grid == geobox().crop(Window(64, 64, 64, 64))
-        found, valid = tile.read(Window(0, 0, 64, 64))
+        raster = tile.read(Window(0, 0, 64, 64))
+        found, valid = raster.data, raster.valid
     assert valid.sum() == 26 * 46  # what hangs over the edge is no data
     np.testing.assert_allclose(found[:, :26, :46], ramp()[:, 64:, 64:], atol=8e-5)
 
@@ -58,7 +59,7 @@ def test_38cloud_patches_make_up_the_scene_again(product, tmp_path):
         raw = read_tif(product / f"{product.name}_B4.TIF")[0]
     with open_scene(root, ReadOptions(sun_elevation=50)) as again:
         assert again.grid.shape == (90, 110)
-        found, _ = again.read(Window(0, 0, 110, 90))
+        found = again.read(Window(0, 0, 110, 90)).data
     np.testing.assert_allclose(found, ramp(), atol=3e-5)
     patch = read_tif(root / "train_red" / f"red_patch_6_2_by_2_{product.name}.TIF")[0]
     np.testing.assert_array_equal(patch, raw[29:61, 23:55])  # the very numbers that are on disk

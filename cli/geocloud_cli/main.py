@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from geocloud_cli.apply import apply
 from geocloud_cli.batch import batch
 from geocloud_cli.completion import completion
 from geocloud_cli.dataset import dataset
@@ -61,5 +62,20 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-for command in (mask, batch, preview, qgis, info, tile, models, dataset, train, evaluate, export, doctor, completion):
+for command in (
+    mask,
+    apply,
+    batch,
+    preview,
+    qgis,
+    info,
+    tile,
+    models,
+    dataset,
+    train,
+    evaluate,
+    export,
+    doctor,
+    completion,
+):
     cli.add_command(command)

@@ -20,7 +20,7 @@ from geocloud_cli.messages import counted, progress_bar, show_error
 if TYPE_CHECKING:
     from geocloud.models.predictor import Predictor
     from geocloud.pipeline import MaskResult
-    from geocloud.pipeline.draw import Progress
+    from geocloud.tiling.mosaic import Progress
 
 FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
@@ -35,6 +35,12 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
     help="Also write cloud polygons: GeoPackage layer 'clouds', or .geojson, .fgb, .parquet.",
 )
 @option("Output", "--probability", metavar="OUT.tif|DIR", help="Also write the cloud probability, in per cent.")
+@option(
+    "Output",
+    "--masked",
+    metavar="OUT.tif|DIR",
+    help="Also write the scene itself, with cloud, shadow and no data set to nodata.",
+)
 @options.overwrite
 @options.as_json
 @options.masking
@@ -47,6 +53,7 @@ def mask(
     output: str | None,
     polygons: str | None,
     probability: str | None,
+    masked: str | None,
     model: str,
     progress: str,
     as_json: bool,
@@ -66,9 +73,9 @@ def mask(
       geocloud mask archive/*.tar -o masks/
     """
     from geocloud.errors import OutputExistsError
-    from geocloud.outputs.staging import sweep
     from geocloud.pipeline import MaskOptions, mask_scene
     from geocloud.readers import find_recipe
+    from geocloud.writers.staging import sweep
 
     if ctx.obj["quiet"]:
         progress = "none"
@@ -76,7 +83,7 @@ def mask(
     compute = options.compute_options(given)
     settings = MaskOptions(**given)
     many = len(scenes) > 1
-    for said in (output, polygons, probability):
+    for said in (output, polygons, probability, masked):
         if many and said is not None and Path(said).suffix.lower() in FILE_SUFFIXES:
             raise click.UsageError(f"{said}: several scenes need a folder, not a file")
     if settings.polygon_min_area is not None and polygons is None:
@@ -89,7 +96,7 @@ def mask(
         loaded = load_model(model, **asdict(compute))
 
     failed, taken = 0, set[Path]()
-    fresh = [Path(said) for said in (output, polygons, probability) if said and not _exists(said)]
+    fresh = [Path(said) for said in (output, polygons, probability, masked) if said and not _exists(said)]
     for scene in scenes:
         try:
             recipe = find_recipe(scene, read)
@@ -106,6 +113,7 @@ def mask(
                 destination,
                 polygons=_destination(polygons, many, recipe.name, "_clouds.gpkg"),
                 probability=_destination(probability, many, recipe.name, "_probability.tif"),
+                masked=_destination(masked, many, recipe.name, "_masked.tif"),
                 model=loaded,  # a name is loaded while the scene is read
                 read=read,
                 options=settings,
@@ -162,6 +170,7 @@ def _line(result: MaskResult) -> str:
     if result.polygon_count is not None:
         more = f", {counted(result.polygon_count, 'polygon')} in {result.polygons}"
     more += f", probability in {result.probability}" if result.probability else ""
+    more += f", scene without clouds in {result.masked}" if result.masked else ""
     return f"{result.mask}: {cloud}{more}{place}"
 
 

@@ -20,11 +20,11 @@ from shapely.geometry.base import BaseGeometry
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs import styles
-from geocloud.outputs.mask import CLEAR, NO_DATA
-from geocloud.outputs.staging import Staging
+from geocloud.masks.codes import CLEAR, NO_DATA
 from geocloud.pipeline import MaskResult
 from geocloud.preview.render import Overview, Pixels, colour_mask, encode, overlay, render, side_by_side
+from geocloud.writers import styles
+from geocloud.writers.staging import Staging
 
 THUMBNAIL = 192
 """Longest side of a thumbnail in pixels."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from geocloud.batch.manifest import Entry
 from geocloud.errors import DependencyError, OutputError
-from geocloud.outputs.staging import Staging
+from geocloud.writers.staging import Staging
 
 GROUP = 5000
 """Rows of a row group of Parquet, which are in memory at a time."""

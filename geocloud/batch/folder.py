@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from geocloud.batch.describe import EXTENSIONS
 from geocloud.batch.job import when
 from geocloud.batch.manifest import DONE, Entry
-from geocloud.outputs.staging import Staging
+from geocloud.writers.staging import Staging
 
 COLLECTION = "collection.json"
 

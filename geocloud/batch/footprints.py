@@ -13,9 +13,9 @@ import shapely
 
 from geocloud.batch.job import when
 from geocloud.batch.manifest import DONE, Entry
-from geocloud.outputs import styles
-from geocloud.outputs.staging import Staging
-from geocloud.outputs.vector import write_layer
+from geocloud.writers import styles
+from geocloud.writers.staging import Staging
+from geocloud.writers.vector import write_layer
 
 FOOTPRINTS = "footprints"
 ROWS = 10_000

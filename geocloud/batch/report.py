@@ -23,7 +23,7 @@ import shapely
 from geocloud.batch.entries import Entries
 from geocloud.batch.manifest import DONE, Entry
 from geocloud.errors import OutputError
-from geocloud.outputs.staging import Staging
+from geocloud.writers.staging import Staging
 
 REPORT, PARTS = "report.html", "report"
 ASSETS = ("coast.js", "map.js", "report.css", "report.js")

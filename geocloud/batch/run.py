@@ -27,7 +27,7 @@ from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
 from geocloud.models import bundled_models, find_model
-from geocloud.outputs.staging import sweep
+from geocloud.writers.staging import sweep
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
 from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.models.metadata import ModelMetadata
-from geocloud.tiling.array import predict_image
+from geocloud.raster import Raster
 from geocloud.tiling.gaps import fill_gaps
+from geocloud.tiling.mosaic import predict_raster
 
 if TYPE_CHECKING:
     from geocloud.models.network import Network
@@ -145,7 +146,8 @@ class Predictor:
             OptionError: A wrong shape, values that cannot be reflectance, or a missing near-infrared band that the
                 model needs.
         """
-        return predict_image(self, reflectance, valid, tile_size, overlap, pixel_size)
+        raster = Raster.from_array(reflectance, valid, pixel_size)
+        return predict_raster(self, raster, tile_size=tile_size, overlap=overlap)
 
 
 def load_model(

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geocloud.errors import OptionError
+from geocloud.masks.codes import Mask, to_mask
+from geocloud.masks.refine import refine, refinements
 from geocloud.models import DEFAULT
-from geocloud.outputs.mask import to_mask
-from geocloud.pipeline.load import Model, load
-from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
-from geocloud.tiling.array import predict_image
+from geocloud.options import ComputeOptions, MaskOptions
+from geocloud.pipeline.load import Model, find_thresholds, load
+from geocloud.raster import Raster, Sun
+from geocloud.tiling.mosaic import predict_raster
+
+
+def mask_raster(
+    raster: Raster,
+    *,
+    model: Model = DEFAULT,
+    options: MaskOptions | None = None,
+    compute: ComputeOptions | None = None,
+    **changes: Any,
+) -> Mask:
+    """Masks an image in memory as `geocloud.mask_scene` masks a file.
+
+    Args:
+        raster: The image, as `geocloud.open_scene(...).read()` returns it.
+        model: As for `geocloud.mask_scene`. Loading takes longer than masking a small image: for many images, pass a
+            `Predictor`.
+        options: How the mask is made.
+        compute: Where and how a model given by name computes.
+        changes: Fields of `MaskOptions` that differ from ``options``, such as ``shadows=True``.
+
+    Returns:
+        ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
+
+    Raises:
+        GeocloudError: OptionError for a missing near-infrared band that the model needs, and for options that do not
+            fit the image; whatever loading the model raises.
+    """
+    options = in_memory(options, changes)
+    steps = refinements(options, raster.geobox, raster.sun)
+    predict = load(model, compute)
+    thresholds = find_thresholds(predict, options)
+    probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
+    return refine(to_mask(probability, thresholds), steps)
 
 
 def mask_array(
@@ -19,36 +56,46 @@ def mask_array(
     *,
     pixel_size: float | None = None,
     valid: NDArray[np.bool_] | None = None,
+    sun: Sun | None = None,
     model: Model = DEFAULT,
-    threshold: float | None = None,
-    shadows: bool = False,
-    shadow_threshold: float | None = None,
+    options: MaskOptions | None = None,
     compute: ComputeOptions | None = None,
-) -> NDArray[np.uint8]:
-    """Masks an image in memory.
+    **changes: Any,
+) -> Mask:
+    """Masks a numpy array: see `geocloud.mask_raster`.
 
     Args:
-        reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere (0 to about 1.2); NaN where
-            there is no data. nir is NaN everywhere if the image has none.
+        reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere (0 to about 1.2), or
+            ``(3, h, w)`` without near-infrared. No data: NaN, masked, all bands 0, or any band at most −1.
         pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
             probability interpolated back; None: no resampling, as for pixels of 30 m.
-        valid: ``(h, w)``, True where there is data; None: where all bands are finite.
-        model: As for `geocloud.mask_scene`. Loading takes longer than masking a small image: for many images, pass a
-            `Predictor`.
-        threshold: Pixels with a higher probability of cloud are cloud; None: the model's own.
-        shadows: Whether cloud shadow is masked too.
-        shadow_threshold: Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own.
-        compute: Where and how a model given by name computes.
-
-    Returns:
-        ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
+        valid: ``(h, w)``, True where there is data; None: wherever the values are data.
+        sun: Position of the sun over an image whose first row is its northern edge: shadow that no cloud can throw is
+            removed; None: unknown.
+        model: As for `geocloud.mask_raster`.
+        options: As for `geocloud.mask_raster`.
+        compute: As for `geocloud.mask_raster`.
+        changes: As for `geocloud.mask_raster`.
 
     Raises:
-        GeocloudError: OptionError for a wrong shape, for values that cannot be reflectance, and for a missing
-            near-infrared band that the model needs; whatever loading the model raises.
+        GeocloudError: As `geocloud.mask_raster`, and OptionError for a wrong shape or values that cannot be
+            reflectance.
     """
-    options = MaskOptions(threshold=threshold, shadows=shadows, shadow_threshold=shadow_threshold)
-    predict = load(model, compute)
-    thresholds = find_thresholds(predict, options)
-    probability = predict_image(predict, reflectance, valid, pixel_size=pixel_size)
-    return to_mask(probability, thresholds)
+    raster = Raster.from_array(reflectance, valid, pixel_size, sun)
+    return mask_raster(raster, model=model, options=options, compute=compute, **changes)
+
+
+def in_memory(options: MaskOptions | None, changes: dict[str, Any]) -> MaskOptions:
+    """Options with changes, for a mask that is not written. Raises OptionError for those that concern files."""
+    try:
+        options = replace(options or MaskOptions(), **changes)
+    except TypeError as error:
+        raise OptionError(f"{', '.join(changes)}: wanted fields of MaskOptions ({error})") from error
+    if options.polygon_min_area is not None or options.overwrite:
+        raise OptionError("polygon_min_area and overwrite are for masks written to files")
+    return options
+
+
+def tiling(options: MaskOptions) -> dict[str, Any]:
+    """The options of tiles, as `predict_raster` takes them."""
+    return {name: getattr(options, name) for name in ("working_resolution", "tile_size", "overlap")}

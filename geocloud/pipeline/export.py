@@ -6,7 +6,7 @@ from pathlib import Path
 
 from geocloud.errors import OptionError
 from geocloud.models import ONNX, find_weights
-from geocloud.outputs.staging import Staging
+from geocloud.writers.staging import Staging
 
 
 def export_model(model: str | Path, output: str | Path, overwrite: bool = False) -> int:

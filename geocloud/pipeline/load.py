@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import cast
 
 from geocloud.errors import OptionError
+from geocloud.masks.codes import Thresholds
 from geocloud.models import read_metadata
 from geocloud.models.predictor import Function, Predictor, load_model
-from geocloud.pipeline.options import ComputeOptions
+from geocloud.options import ComputeOptions, MaskOptions
 from geocloud.tiling.model import Predict
 
 Model = str | Path | Predict | Function
@@ -34,6 +35,16 @@ def load(model: Model, compute: ComputeOptions | None = None) -> Predict:
     if compute is not None:
         raise OptionError("compute options are for a model given by name; a loaded one has its own")
     return _as_predict(model)
+
+
+def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
+    """The requested thresholds, or the model's own. Raises OptionError for shadow if the model has no shadow class."""
+    cloud = predict.threshold if options.threshold is None else options.threshold
+    if not options.shadows:
+        return Thresholds(cloud)
+    if predict.classes < 2:
+        raise OptionError(f"model {predict.name!r} detects no shadow; leave --shadows out, or take a model that does")
+    return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)
 
 
 def _as_predict(model: Predict | Function) -> Predict:

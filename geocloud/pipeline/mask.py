@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
 
-from geocloud.errors import BandError, GridError, OptionError
-from geocloud.grid import GeoBox
+from geocloud.errors import BandError, GridError
 from geocloud.io import gdal
+from geocloud.masks.refine import refinements
 from geocloud.models import DEFAULT
-from geocloud.outputs.plan import OutputPlan
-from geocloud.outputs.staging import Staging
-from geocloud.pipeline.draw import Progress, View, Watch, draw, refine, watched
-from geocloud.pipeline.load import Model, load, trained_at
-from geocloud.pipeline.options import ComputeOptions, MaskOptions, find_thresholds
+from geocloud.options import ComputeOptions, MaskOptions
+from geocloud.pipeline.load import Model, find_thresholds, load, trained_at
 from geocloud.pipeline.result import MaskResult
-from geocloud.pipeline.results import Made, write_mask, write_polygons, write_probability
+from geocloud.pipeline.results import MaskRun
+from geocloud.pipeline.staged import refine_staged, stage
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
+from geocloud.tiling.blend import ReadRows
 from geocloud.tiling.model import Predict
+from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
+from geocloud.writers.plan import OutputPlan
+from geocloud.writers.staging import Staging
 
 READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
 
-
 COARSEST = 300.0
-"""Metres of a pixel's side beyond which nothing is masked unless the user insists: what one pixel holds is no cloud."""
+"""Largest accepted pixel size in metres; clouds are unresolved beyond it."""
+
+Watch = Callable[[int, NDArray[np.float32]], None]
+"""Called as a scene is read, with the first row and reflectance ``(4, rows, width)``, NaN where there is no data."""
 
 
 def mask_scene(
@@ -36,6 +43,7 @@ def mask_scene(
     *,
     polygons: str | Path | None = None,
     probability: str | Path | None = None,
+    masked: str | Path | None = None,
     model: Model = DEFAULT,
     read: ReadOptions | None = None,
     options: MaskOptions | None = None,
@@ -53,6 +61,8 @@ def mask_scene(
             shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it.
         polygons: GeoPackage to write, with the layer ``clouds`` (or, by its suffix, GeoJSON, FlatGeobuf, GeoParquet).
         probability: Cloud Optimized GeoTIFF to write, in per cent, 255 no data: cloud and, if requested, shadow.
+        masked: Cloud Optimized GeoTIFF to write: the scene's own pixels, with cloud, shadow (if requested) and no data
+            set to nodata. It holds all bands of a scene in one file, otherwise red, green, blue and nir.
         model: A bundled model's name, a model file's path, a `Predictor`, or any function from reflectance
             ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
         read: What is known of the source.
@@ -69,15 +79,15 @@ def mask_scene(
     """
     started = time.monotonic()
     options, read = options or MaskOptions(), read or ReadOptions()
-    plan = OutputPlan.of(output, polygons, probability)
+    plan = OutputPlan.of(output, polygons, probability, masked)
     recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
     with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
         plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
-        _check_metres(scene.grid, options)
         if plan.polygons:
-            from geocloud.outputs.vector import check_place  # imports geopandas
+            from geocloud.writers.vector import check_place  # imports geopandas
 
             check_place(plan.polygons, scene.grid.has_place)
+        steps = refinements(options, scene.grid, scene.sun)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
@@ -86,21 +96,34 @@ def mask_scene(
                 predict = load(model, compute)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
-                view = View.of(scene, watched(rows, watch), factors, options)
-                drawn = draw(scene, view, predict, thresholds, staging, plan, progress)
-            drawn = refine(drawn, scene, options, staging, plan)
-            made = Made(scene, predict.name, thresholds, drawn, read)
-            polygon_count = write_polygons(made, options, staging, plan)
-            write_probability(made, staging, plan)
-            write_mask(made, staging, plan)
+                strips = mosaic(
+                    watched(rows, watch),
+                    scene.grid.shape,
+                    predict,
+                    classes=thresholds.classes,
+                    factors=factors,
+                    tile_size=options.tile_size,
+                    overlap=options.overlap,
+                    progress=progress,
+                )
+                rasters = stage(strips, scene, thresholds, staging, plan)
+            rasters = refine_staged(rasters, steps, scene, staging, plan)
+            run = MaskRun(scene, predict.name, thresholds, rasters, options, read, plan)
+            polygon_count = run.write(staging)
             staging.publish()
-        return made.result(plan, polygon_count, time.monotonic() - started)
+        return run.result(polygon_count, time.monotonic() - started)
 
 
-def _check_metres(grid: GeoBox, options: MaskOptions) -> None:
-    metres = (options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)
-    if grid.pixel_size is None and any(metres):
-        raise OptionError("sizes in metres need a scene whose pixel size is known; this one has no CRS with a unit")
+def watched(read: ReadRows, watch: Watch | None) -> ReadRows:
+    """``read``, which also calls ``watch`` with what it reads."""
+    if watch is None:
+        return read
+
+    def read_and_show(first: int, out: NDArray[np.float32]) -> None:
+        read(first, out)
+        watch(first, out)
+
+    return read_and_show
 
 
 def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ from rasterio.enums import Resampling
 from geocloud.errors import DependencyError, GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import CLOUD, SHADOW
-from geocloud.outputs.styles import CLASSES
-from geocloud.pipeline.draw import STRIP
+from geocloud.masks.codes import CLOUD, SHADOW
 from geocloud.pipeline.xarrays import name_flags
+from geocloud.raster import coordinates_of, data_array
 from geocloud.readers import ReadOptions, open_scene
+from geocloud.writers.styles import CLASSES
 
 if TYPE_CHECKING:
     import geopandas
@@ -64,6 +64,8 @@ class MaskResult:
     """Threshold of cloud that was applied."""
     seconds: float
     """Wall-clock time."""
+    masked: Path | None = None
+    """The scene without its clouds that was written; None: not requested."""
     shadow_percent: float | None = None
     """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
     shadow_threshold: float | None = None
@@ -85,43 +87,24 @@ class MaskResult:
         Raises:
             DependencyError: xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise DependencyError("to_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
-        grid, t = _grid(self.mask), _grid(self.mask).transform
-        place: dict[str, str] = {"GeoTransform": " ".join(f"{value!r}" for value in t.to_gdal())}
-        if grid.crs:
-            wkt = grid.crs.to_wkt()
-            place |= {"crs_wkt": wkt, "spatial_ref": wkt}
-        coordinates: dict[str, object] = {"spatial_ref": ((), 0, place)}
-        if _is_upright(grid):
-            coordinates["y"] = t.f + t.e * (np.arange(grid.height) + 0.5)
-            coordinates["x"] = t.c + t.a * (np.arange(grid.width) + 0.5)
-        if self.acquired:
-            when = datetime.fromisoformat(self.acquired).astimezone(UTC).replace(tzinfo=None)
-            coordinates["time"] = np.datetime64(when, "ns")
+        acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
         with open_quietly(self.mask) as dataset:
             values = dataset.read(1)
-        attributes = {
-            **name_flags(self.shadow_threshold is not None),
-            "grid_mapping": "spatial_ref",
-            "model": self.model,
-        }
-        return xarray.DataArray(values, coordinates, ("y", "x"), "cloud_mask", attributes)
+        attributes = {**name_flags(self.shadow_threshold is not None), "model": self.model}
+        return data_array(values, coordinates_of(_grid(self.mask), acquired), ("y", "x"), "cloud_mask", attributes)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
         """The polygons of the mask: those written or, if none were, every one however small.
 
-        Columns are those of `geocloud.outputs.polygons.trace_clouds`; without a file there is no ``mean_probability``.
+        Columns are those of `geocloud.writers.polygons.trace_clouds`; without a file there is no ``mean_probability``.
         """
-        from geocloud.outputs import polygons, vector  # importing geopandas takes a second
+        from geocloud.writers import polygons, vector  # importing geopandas takes a second
 
         if self.polygons:
             return vector.read_layer(self.polygons, polygons.LAYER)
         acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
         shadows = self.shadow_threshold is not None
-        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, strip=STRIP, shadows=shadows)
+        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, shadows=shadows)
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draws the scene with its clouds outlined, in coordinates of its CRS; if it is gone, the mask alone.
@@ -143,7 +126,7 @@ class MaskResult:
             axes = pyplot.subplots(layout="constrained")[1]
         grid, t = _grid(self.mask), _grid(self.mask).transform
         edges = (t.c, t.c + grid.width * t.a, t.f + grid.height * t.e, t.f)
-        axes.imshow(_picture(self, PLOT_SIDE), extent=edges if _is_upright(grid) else None)
+        axes.imshow(_picture(self, PLOT_SIDE), extent=edges if t.b == t.d == 0 else None)
         share = "" if self.cloud_percent is None else f": {self.cloud_percent:.1f} % cloud"
         axes.set_title(f"{self.scene}{share}")
         shown = (CLOUD, SHADOW) if self.shadow_threshold else (CLOUD,)
@@ -169,6 +152,8 @@ class MaskResult:
         }
         if self.polygons:
             facts["polygons"] = f"{self.polygon_count} in {self.polygons}"
+        if self.masked:
+            facts["scene without clouds"] = str(self.masked)
         if self.probability:
             facts["probability"] = str(self.probability)
         facts["time"] = f"{self.seconds:.1f} s"
@@ -193,8 +178,3 @@ def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
 def _grid(mask: Path) -> GeoBox:
     with open_quietly(mask) as dataset:
         return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-
-
-def _is_upright(grid: GeoBox) -> bool:
-    """Whether rows run along x, and columns along y."""
-    return grid.transform.b == grid.transform.d == 0

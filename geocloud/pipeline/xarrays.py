@@ -1,4 +1,4 @@
-"""Masks of xarray objects, as returned by stackstac, odc-stac and rioxarray: in memory, or lazily with dask."""
+"""Masks of xarray objects, as returned by odc-stac, stackstac and rioxarray: in memory, or lazily with dask."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
+from geocloud.masks.codes import NO_DATA, Thresholds, to_mask
+from geocloud.masks.refine import Step, refine, refinements
 from geocloud.models import DEFAULT
-from geocloud.outputs import styles
-from geocloud.outputs.mask import NO_DATA
-from geocloud.pipeline.arrays import mask_array
-from geocloud.pipeline.load import load
+from geocloud.options import MaskOptions
+from geocloud.pipeline.arrays import in_memory, tiling
+from geocloud.pipeline.load import Model, find_thresholds, load
+from geocloud.raster import Raster, Sun
+from geocloud.readers import bands_by_name
 from geocloud.tiling.model import Predict
+from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
+from geocloud.writers import styles
 
 if TYPE_CHECKING:
     import xarray
 
 log = logging.getLogger(__name__)
 
-NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}
-"""Accepted names of the bands, which are STAC's common names."""
-
 CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
 """Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
-REACH = 128
+PADDING = 128
 """Overlap of dask blocks on each side, in pixels that the model sees. Blocks start at multiples of it, and so of the
 network's stride: other starts change 0.3 % of a mask."""
 
@@ -44,26 +46,33 @@ def mask_xarray(
     image: xarray.DataArray | xarray.Dataset,
     *,
     pixel_size: float | None = None,
-    model: str | Path | Predict = DEFAULT,
-    threshold: float | None = None,
-    shadows: bool = False,
-    shadow_threshold: float | None = None,
-) -> xarray.DataArray:
-    """Masks an image, or a stack of images, on the same pixels: see `geocloud.mask_array`.
+    sun: Sun | None = None,
+    model: Model = DEFAULT,
+    options: MaskOptions | None = None,
+    probability: bool = False,
+    **changes: Any,
+) -> Any:
+    """Masks an image, or a stack of images, on the same pixels: see `geocloud.mask_raster`.
 
-    The mask is lazy if the image is. Dask then computes it block by block, with overlaps that hide the seams.
+    The mask is lazy if the image is. Dask then predicts it block by block, with overlaps that hide the seams.
 
     Args:
         image: Reflectance at the top of the atmosphere (0 to about 1.2), NaN where there is no data: a DataArray with
             dimensions ``band``, ``y``, ``x`` and possibly others, such as ``time``, whose coordinate ``band`` names the
-            bands; or a Dataset with a variable per band. Bands are named red, green, blue and nir (or nir08); nir may
-            be missing.
+            bands; or a Dataset with a variable per band. Bands have STAC's common names, or those of Landsat's or
+            Sentinel-2's products; nir may be missing. Integers need the attributes ``scale_factor`` (or ``scale``)
+            and, if they have one, ``_FillValue`` (or ``nodata``).
         pixel_size: In metres; None: from the coordinates and the CRS (``spatial_ref``, ``epsg`` or ``proj:epsg``), if
             the image has them.
-        model: A bundled model's name or a checkpoint's path, which each process loads once; or a loaded model.
-        threshold: Pixels with a higher probability of cloud are cloud; None: the model's own.
-        shadows: Whether cloud shadow is masked too, as 2.
-        shadow_threshold: Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own.
+        sun: Position of the sun, the same in all images; None: unknown.
+        model: As for `geocloud.mask_raster`; each process loads a model given by name once.
+        options: As for `geocloud.mask_raster`.
+        probability: True returns a Dataset of ``cloud_mask``, ``cloud_probability`` and, if shadow is requested,
+            ``shadow_probability``.
+        changes: As for `geocloud.mask_raster`.
+
+    Returns:
+        A DataArray ``(…, y, x)``, uint8, as `geocloud.mask_raster` returns it, or a Dataset with it.
 
     Raises:
         GeocloudError: BandError for missing bands, OptionError for wrong dimensions and for values that cannot be
@@ -73,32 +82,69 @@ def mask_xarray(
         import xarray
     except ImportError as error:
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
-    bands = _bands(image, xarray)
-    metres = pixel_size or _pixel_size(bands)
-    how = {"pixel_size": metres, "threshold": threshold, "shadows": shadows, "shadow_threshold": shadow_threshold}
-    of_block = partial(_mask, model=model, how=how)
+    options, bands = in_memory(options, changes), _bands(image, xarray)
+    geobox = _geobox(bands, pixel_size)
+    predict = _of(model)
+    thresholds = find_thresholds(predict, options)
+    steps = refinements(options, geobox, sun)
+    size = max(geobox.pixel_size) if geobox.pixel_size else None
+    of_block = partial(_predict, model=model, size=size, classes=thresholds.classes, options=options)
     if bands.chunks is None:
         values: Any = of_block(bands.values)
+        mask = _to_masks(values, thresholds=thresholds, steps=steps)
     else:
-        import dask.array
-
-        reach = round(REACH * _factor(_of(model), metres))
-        sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), reach) for axis in (-2, -1)}
-        whole = bands.data.rechunk({0: -1, **{bands.ndim + axis: chunks for axis, chunks in sides.items()}})
-        depth = {bands.ndim + axis: reach if len(chunks) > 1 else 0 for axis, chunks in sides.items()}
-        values = dask.array.map_overlap(
-            of_block, whole, depth=depth, boundary="none", drop_axis=0, dtype="uint8", meta=np.empty((0,) * 2, "uint8")
-        )
-    mask = bands.isel(band=0, drop=True).copy(data=values).rename("cloud_mask")
-    mask.attrs = name_flags(shadows)
-    mask.encoding = {}
-    return mask
+        padding = round(PADDING * max(find_factors(geobox.pixel_size, predict.pixel_size, options.working_resolution)))
+        values = _predict_lazily(bands, of_block, padding, thresholds.classes)
+        # Refinement looks across blocks: it takes whole masks, of a byte a pixel.
+        blocks = values.rechunk({-2: -1, -1: -1}) if steps else values
+        mask = blocks.map_blocks(_to_masks, thresholds=thresholds, steps=steps, drop_axis=0, dtype="uint8")
+    like = bands.isel(band=0, drop=True)
+    result = like.copy(data=mask).rename("cloud_mask")
+    result.attrs, result.encoding = name_flags(options.shadows), {}
+    if not probability:
+        return result
+    layers = {"cloud_mask": result}
+    for position, name in enumerate(("cloud", "shadow")[: thresholds.classes]):
+        layers[f"{name}_probability"] = like.copy(data=values[position])
+        layers[f"{name}_probability"].attrs = {"units": "1"}
+    return xarray.Dataset(layers)
 
 
 def name_flags(shadows: bool) -> dict[str, Any]:
     """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
     classes = {**styles.classes(shadows), NO_DATA: "no_data"}
     return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
+
+
+def _predict_lazily(bands: Any, of_block: Any, padding: int, classes: int) -> Any:
+    """Probability ``(classes, …, h, w)`` of a lazy image, in blocks that overlap by ``padding`` while predicted."""
+    from dask.array.overlap import overlap, trim_internal
+
+    sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), padding) for axis in (-2, -1)}
+    whole = bands.data.rechunk({0: -1, **{bands.ndim + axis: chunks for axis, chunks in sides.items()}})
+    depth = {bands.ndim + axis: padding if len(chunks) > 1 else 0 for axis, chunks in sides.items()}
+    padded = overlap(whole, depth, boundary="none")
+    predicted = padded.map_blocks(of_block, chunks=((classes,), *padded.chunks[1:]), dtype="float32")
+    return trim_internal(predicted, depth, boundary="none")
+
+
+def _predict(
+    block: NDArray[np.float32], *, model: Model, size: float | None, classes: int, options: MaskOptions
+) -> NDArray[np.float32]:
+    """Images ``(4, …, h, w)`` → probability ``(classes, …, h, w)``."""
+    out = np.empty((classes, *block.shape[1:]), "float32")
+    for place in np.ndindex(*out.shape[1:-2]):
+        raster = Raster.from_array(block[:, *place], pixel_size=size)
+        out[:, *place] = predict_raster(_of(model), raster, classes=classes, **tiling(options))
+    return out
+
+
+def _to_masks(values: NDArray[np.float32], *, thresholds: Thresholds, steps: list[Step]) -> NDArray[np.uint8]:
+    """Probability ``(classes, …, h, w)`` → refined masks ``(…, h, w)``."""
+    out = np.empty(values.shape[1:], "uint8")
+    for place in np.ndindex(*out.shape[:-2]):
+        out[place] = refine(to_mask(values[:, *place], thresholds), steps)
+    return out
 
 
 def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
@@ -111,32 +157,44 @@ def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
 def _bands(image: Any, xarray: Any) -> Any:
     """Red, green, blue and nir as a DataArray ``(band, …, y, x)``; nir is NaN if the image has none."""
     if isinstance(image, xarray.Dataset):
-        there = [str(name) for name in image.data_vars]
+        names = [str(name) for name in image.data_vars]
     elif isinstance(image, xarray.DataArray):
         if "band" not in image.dims or "band" not in image.coords:
             raise BandError(f"dimensions {image.dims}: wanted one named band, with a coordinate that names the bands")
-        there = [str(name) for name in image["band"].values]
+        names = [str(name) for name in image["band"].values]
         image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # of bands
     else:
         raise OptionError(f"{type(image).__name__}: wanted a DataArray or a Dataset of xarray")
-    found = {band: next((name for name in NAMES[band] if name in there), None) for band in BANDS}
-    missing = [band for band in BANDS[:3] if found[band] is None]
-    if missing:
-        raise BandError(f"no {' and no '.join(missing)} among the bands {', '.join(there)}; rename them")
-    if found["nir"] is None:
+    chosen = [names[index - 1] for index in bands_by_name(names, "image") or ()]
+    if not chosen and set(BANDS[:3]) <= set(names):
+        chosen = list(BANDS[:3])
+    if not chosen:
+        raise BandError(f"bands {', '.join(names)}: wanted red, green, blue and nir; rename them")
+    layers = [_layer(image, name, xarray) for name in chosen]
+    if len(layers) == 3:
         log.warning("without near-infrared, bright ground is more easily taken for cloud")
-    layers = [_layer(image, name, xarray) for name in found.values() if name is not None]
-    if found["nir"] is None:
         layers.append(xarray.full_like(layers[0], np.nan))
     stack = xarray.concat(layers, xarray.Variable("band", list(BANDS)), coords="minimal", compat="override")
     return stack.transpose("band", ..., *_ground(stack))
 
 
 def _layer(image: Any, name: str, xarray: Any) -> Any:
+    """One band as float32 reflectance, NaN where there is no data."""
     layer = image[name] if isinstance(image, xarray.Dataset) else image.sel(band=name)
+    facts = {**layer.encoding, **image.attrs, **layer.attrs}
+    scale = facts.get("scale_factor", facts.get("scale"))
+    if layer.dtype.kind != "f" and scale is None:
+        raise OptionError(
+            f"band {name} holds {layer.dtype}, and no attribute scale_factor says what its values are: set "
+            "scale_factor (0.0001 for values × 10 000), add_offset and _FillValue, or pass reflectance as floats"
+        )
+    values = layer.drop_vars("band", errors="ignore").astype("float32")
+    fill = facts.get("_FillValue", facts.get("nodata"))
+    if fill is not None and np.isfinite(fill):
+        values = values.where(layer.drop_vars("band", errors="ignore") != fill)
     if layer.dtype.kind != "f":
-        raise OptionError(f"band {name} holds {layer.dtype}: wanted reflectance as floats, with NaN for no data")
-    return layer.drop_vars("band", errors="ignore").astype("float32")
+        values = values * np.float32(scale) + np.float32(facts.get("add_offset", facts.get("offset", 0)))
+    return values
 
 
 def _ground(image: Any) -> tuple[str, str]:
@@ -146,17 +204,21 @@ def _ground(image: Any) -> tuple[str, str]:
     raise OptionError(f"dimensions {image.dims}: wanted y and x (or latitude and longitude)")
 
 
-def _pixel_size(image: Any) -> float | None:
-    """Longer side of a pixel in metres; None without coordinates or CRS."""
+def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
+    """The grid by coordinates and CRS; without them the pixel size is ``pixel_size``, if that is given."""
     rows, cols = _ground(image)
-    crs = _crs(image)
-    if crs is None or rows not in image.coords or min(image.sizes[rows], image.sizes[cols]) < 2:
+    height, width = image.sizes[rows], image.sizes[cols]
+    crs, placed = _crs(image), rows in image.coords and cols in image.coords
+    stated = (pixel_size, pixel_size) if pixel_size else None
+    if placed and min(height, width) > 1:
+        y, x = image[rows].values, image[cols].values
+        transform = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
+        if crs or stated:
+            return GeoBox(height, width, transform, crs, stated)
+    if not stated:
         log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 30 m")
-        return None
-    y, x = image[rows].values, image[cols].values
-    place = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
-    size = GeoBox(image.sizes[rows], image.sizes[cols], place, crs).pixel_size
-    return max(size) if size else None
+    size = pixel_size or 1.0
+    return GeoBox(height, width, Affine.scale(size, -size), None, stated)
 
 
 def _crs(image: Any) -> CRS | None:
@@ -165,9 +227,9 @@ def _crs(image: Any) -> CRS | None:
             continue
         held = image[name]
         value = "" if held.ndim else held.values.item()
-        said = held.attrs.get("crs_wkt") or held.attrs.get("spatial_ref") or value
+        text = held.attrs.get("crs_wkt") or held.attrs.get("spatial_ref") or value
         try:
-            return CRS.from_user_input(said if isinstance(said, str) else int(said))
+            return CRS.from_user_input(text if isinstance(text, str) else int(text))
         except (CRSError, TypeError, ValueError):
             continue
     return None
@@ -179,17 +241,5 @@ def _loaded(model: str) -> Predict:
     return load(model)
 
 
-def _of(model: str | Path | Predict) -> Predict:
-    return _loaded(str(model)) if isinstance(model, (str, Path)) else model
-
-
-def _factor(model: Predict, metres: float | None) -> float:
-    return find_factors((metres, metres) if metres else None, model.pixel_size)[0]
-
-
-def _mask(block: NDArray[np.float32], *, model: str | Path | Predict, how: dict[str, Any]) -> NDArray[np.uint8]:
-    """Images ``(4, …, h, w)`` → masks ``(…, h, w)``."""
-    out = np.empty(block.shape[1:], "uint8")
-    for place in np.ndindex(*out.shape[:-2]):
-        out[place] = mask_array(block[:, *place], model=_of(model), **how)
-    return out
+def _of(model: Model) -> Predict:
+    return _loaded(str(model)) if isinstance(model, (str, Path)) else load(model)

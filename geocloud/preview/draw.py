@@ -13,11 +13,11 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import CLEAR, NO_DATA, Counts
-from geocloud.outputs.staging import Staging
+from geocloud.masks.codes import CLEAR, NO_DATA, Counts
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster
+from geocloud.writers.staging import Staging
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.outputs import styles
-from geocloud.outputs.mask import CLOUD, SHADOW
+from geocloud.masks.codes import CLOUD, SHADOW
 from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
+from geocloud.writers import styles
 
 __all__ = [
     "FALSE_COLOUR",
@@ -58,7 +58,7 @@ class Overview:
 
 
 def colour_mask(mask: Pixels) -> Pixels:
-    """A mask ``(h, w)`` in the colours of `geocloud.outputs.styles`: red, green, blue, alpha ``(h, w, 4)``."""
+    """A mask ``(h, w)`` in the colours of `geocloud.writers.styles`: red, green, blue, alpha ``(h, w, 4)``."""
     table = np.zeros((256, 4), "uint8")
     for value, colour in styles.colours().items():
         table[value] = colour

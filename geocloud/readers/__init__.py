@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.readers.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
+from geocloud.readers.geotiff import bands_by_name
 from geocloud.readers.registry import READERS, find_reader, find_recipe
 from geocloud.readers.scene import RasterScene
 from geocloud.readers.source import Candidate, Reader, Source
+from geocloud.readers.stack import open_raster
 
 __all__ = [
     "READERS",
@@ -18,8 +20,10 @@ __all__ = [
     "Scene",
     "SceneRecipe",
     "Source",
+    "bands_by_name",
     "find_reader",
     "find_recipe",
+    "open_raster",
     "open_scene",
     "read_filled",
     "reading_down",

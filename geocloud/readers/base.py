@@ -17,6 +17,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.prefetch import ahead
+from geocloud.raster import Raster
 
 Reflectance = NDArray[np.float32]
 Valid = NDArray[np.bool_]
@@ -62,12 +63,8 @@ class Scene(Protocol):
     block_rows: int
     """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
 
-    def read(self, window: Window) -> tuple[Reflectance, Valid]:
-        """Reads a window inside the grid. Raises SceneReadError.
-
-        Returns reflectance ``(4, h, w)`` of red, green, blue and nir, NaN where there is no data (all of nir where
-        there is none), and valid ``(h, w)``, True where the pixel holds data in all bands.
-        """
+    def read(self, window: Window | None = None) -> Raster:
+        """Reads a window inside the grid, or the whole scene. Raises SceneReadError."""
         ...
 
     def read_raw(self, window: Window, level: int = 1) -> Raw:
@@ -212,7 +209,7 @@ def read_filled(scene: Scene, window: Window) -> Reflectance:
     if intersect(window, scene.grid.whole):
         inside = window.intersection(scene.grid.whole)
         part = Window(inside.col_off - window.col_off, inside.row_off - window.row_off, inside.width, inside.height)
-        out[:, *part.toslices()], _ = scene.read(inside)
+        out[:, *part.toslices()] = scene.read(inside).data
     return out
 
 

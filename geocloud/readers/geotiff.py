@@ -354,3 +354,11 @@ def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
     if not {*BANDS[:3]} <= {*names} or len(nir) > 1:
         return None
     return (*(names.index(band) + 1 for band in BANDS[:3]), *nir)
+
+
+def bands_by_name(names: Sequence[str], label: str) -> Indexes | None:
+    """Numbers, from 1, of red, green, blue and nir among named bands; None if the names do not tell.
+
+    ``label`` names their source in messages. Raises BandError for names that fit two satellites, or occur twice.
+    """
+    return _by_words(names, label) or _by_number(names, label, "", Units.AUTO)

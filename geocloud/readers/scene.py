@@ -18,6 +18,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
+from geocloud.raster import Raster, Sun
 from geocloud.readers.base import Observed, Raw, ReadOptions, Reflectance, Sample, SceneRecipe, Valid, sample_pixels
 from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
@@ -119,12 +120,20 @@ class RasterScene:
         percentiles = np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True)
         return Sample(tuple(Observed(*values) for values in percentiles.T.tolist()), share)
 
-    def read(self, window: Window | None = None) -> tuple[Reflectance, Valid]:
-        """See `Scene.read`; the whole scene where no window is given."""
-        raw = self.read_raw(self.grid.whole if window is None else window)
+    def read(self, window: Window | None = None) -> Raster:
+        """Reflectance of a window inside the grid, or of the whole scene. Raises SceneReadError."""
+        window = self.grid.whole if window is None else window
+        raw = self.read_raw(window)
         reflectance = np.empty((4, *raw.valid.shape), "float32")
         raw.reflectance(slice(None), reflectance)
-        return reflectance, raw.valid
+        return Raster(reflectance, raw.valid, self.grid.crop(window), self.acquired, self.sun)
+
+    @property
+    def sun(self) -> Sun | None:
+        """Position of the sun; None: unknown."""
+        if self.sun_elevation is None or self.sun_azimuth is None:
+            return None
+        return Sun(self.sun_elevation, self.sun_azimuth)
 
     def read_raw(self, window: Window, level: int = 1) -> Raw:
         """See `Scene.read_raw`."""
@@ -209,12 +218,15 @@ class RasterScene:
     def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
         return Raw(*self._values(window, shape), self.conversion)
 
-    def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+    def file_window(self, window: Window) -> Window:
+        """The window of the scene's rasters in which the pixels of a window lie, in the raster's own row order."""
         row = window.row_off + self._top
         if self.south_up:
             row = self._stack.grid.height - row - window.height
-        window = Window(window.col_off + self._left, row, window.width, window.height)
-        values, valid = self._stack.read(window, self._fill, shape)
+        return Window(window.col_off + self._left, row, window.width, window.height)
+
+    def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+        values, valid = self._stack.read(self.file_window(window), self._fill, shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
 

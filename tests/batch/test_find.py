@@ -140,7 +140,7 @@ def test_stac_items_collections_and_catalogs(tmp_path):
     assert names([tmp_path / "catalog.json"]) == ["item-1"]
     for found in find_scenes([str(tmp_path / "catalog.json"), str(tmp_path / "items.json")]):
         with open_scene(found.source) as scene:
-            reflectance, _ = scene.read(Window(0, 0, 110, 90))
+            reflectance = scene.read(Window(0, 0, 110, 90)).data
             np.testing.assert_allclose(reflectance, ramp(), atol=6e-5)
             assert scene.acquired.isoformat() == "2024-07-01T10:00:00+00:00"
 
@@ -158,7 +158,7 @@ def test_stac_assets_by_key(tmp_path):
     }
     (tmp_path / "hls.json").write_text(json.dumps(item))
     with open_scene(tmp_path / "hls.json") as scene:
-        reflectance, _ = scene.read(Window(0, 0, 110, 90))
+        reflectance = scene.read(Window(0, 0, 110, 90)).data
     np.testing.assert_allclose(reflectance, ramp(), atol=6e-5)
 
 
@@ -177,7 +177,7 @@ def test_a_level_1_item_reads_its_mtl(tmp_path):
     (tmp_path / "item.json").write_text(json.dumps(item))
     with open_scene(tmp_path / "item.json") as scene:
         assert scene.sun_elevation == 50
-        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90))[0], ramp(), atol=3e-5)
+        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90)).data, ramp(), atol=3e-5)
     del item["assets"]["mtl.txt"]
     (tmp_path / "item.json").write_text(json.dumps(item))
     with open_scene(tmp_path / "item.json") as scene:
@@ -202,7 +202,7 @@ def test_offsets_of_sentinel_2(tmp_path, applied):
     item["properties"] = {"earthsearch:boa_offset_applied": applied, "platform": "sentinel-2a"}
     (tmp_path / "item.json").write_text(json.dumps(item))
     with open_scene(tmp_path / "item.json") as scene:
-        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90))[0], ramp(), atol=6e-5)
+        np.testing.assert_allclose(scene.read(Window(0, 0, 110, 90)).data, ramp(), atol=6e-5)
 
 
 def test_damaged_stac_is_one_clear_error(tmp_path):

@@ -84,7 +84,7 @@ def scene_folder(tmp_path):
 
 def pixels(source):
     with open_scene(source) as scene:
-        return scene.read(Window(0, 0, 110, 90))[0]
+        return scene.read(Window(0, 0, 110, 90)).data
 
 
 def test_texts_lists_and_uploads_survive_a_bad_server(store, tmp_path):

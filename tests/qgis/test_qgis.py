@@ -16,9 +16,9 @@ from foreign import foreign
 from PIL import Image
 
 from geocloud.batch import BatchOptions, run_batch
-from geocloud.outputs import styles
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.qgis import install as qgis
+from geocloud.writers import styles
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 MOUNTAINS = SAMPLES / "simulated_mountains.tif"

@@ -39,7 +39,7 @@ def bands_in(folder, pattern, values, keys=(4, 3, 2, 5)):
 def read(source, caplog=None, **options):
     """Units, reflectance and the notes."""
     with open_scene(source, ReadOptions(**options)) as scene:
-        return scene.units, scene.read()[0]
+        return scene.units, scene.read().data
 
 
 REFLECTANCE = [("float32", 1.0, Units.REFLECTANCE), ("int16", 1e4, Units.SENTINEL2), ("uint16", 1e4, Units.SENTINEL2)]

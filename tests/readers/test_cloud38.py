@@ -51,8 +51,9 @@ def test_a_scene_put_together_from_patches_is_the_scene(tmp_path, height, width)
         assert scene.grid == nowhere(height, width)
         assert scene.units is Units.LANDSAT_L1
         assert scene.acquired.date().isoformat() == "2016-05-20"
-        found, valid = scene.read(Window(0, 0, width, height))
-        part, _ = scene.read(Window(5, 9, 20, 15))
+        raster = scene.read(Window(0, 0, width, height))
+        found, valid = raster.data, raster.valid
+        part = scene.read(Window(5, 9, 20, 15)).data
     np.testing.assert_allclose(found, image, atol=2e-5)
     assert valid.all()
     np.testing.assert_array_equal(part, found[:, 9:24, 5:25])
@@ -62,7 +63,7 @@ def test_without_a_truth_the_padding_stays_as_no_data(tmp_path):
     root = make_scene(tmp_path / "t", level1_numbers(ramp()), truth=False)
     with open_scene(root) as scene:
         assert scene.grid.shape == (96, 128)
-        _, valid = scene.read(Window(0, 0, 128, 96))
+        valid = scene.read(Window(0, 0, 128, 96)).valid
     assert valid.sum() == 90 * 110
     assert valid[3, 9]
     assert not valid[2, 9]
@@ -73,7 +74,7 @@ def test_one_patch_by_the_name_of_any_band(tmp_path):
     for band in BANDS:
         with open_scene(root / f"test_{band}" / f"{band}_patch_6_2_by_2_{ID}.TIF") as scene:
             assert scene.name == f"patch_6_2_by_2_{ID}"
-            found, _ = scene.read(Window(0, 0, 32, 32))
+            found = scene.read(Window(0, 0, 32, 32)).data
         np.testing.assert_allclose(found, ramp()[:, 29:61, 23:55], atol=2e-5)
 
 
@@ -82,7 +83,7 @@ def test_files_side_by_side_make_a_patch_too(tmp_path):
         path = tmp_path / f"{band}_patch_1_1_by_1_{ID}.TIF"
         write_tif(path, level1_numbers(ramp(32, 32))[b : b + 1], nowhere(32, 32))
     with open_scene(path) as scene:
-        np.testing.assert_allclose(scene.read(Window(0, 0, 32, 32))[0], ramp(32, 32), atol=2e-5)
+        np.testing.assert_allclose(scene.read(Window(0, 0, 32, 32)).data, ramp(32, 32), atol=2e-5)
     path.unlink()
     with pytest.raises(BandError, match="no nir file"):
         open_scene(tmp_path / f"red_patch_1_1_by_1_{ID}.TIF")
@@ -92,7 +93,7 @@ def test_eight_bit_copies(tmp_path):
     numbers = (level1_numbers(ramp()) // 257).astype("uint8")
     root = make_scene(tmp_path / "t", numbers)
     with open_scene(root) as scene:
-        found, _ = scene.read(Window(0, 0, 110, 90))
+        found = scene.read(Window(0, 0, 110, 90)).data
     np.testing.assert_allclose(found, ramp(), atol=0.006)
 
 

@@ -30,7 +30,7 @@ NAME = "LC08_L1TP_190026_20240701_20240708_02_T1"
 
 def read(source, **options):
     with open_scene(source, ReadOptions(**options)) as scene:
-        return scene.read()[0]
+        return scene.read().data
 
 
 def as_xml(path):
@@ -85,7 +85,7 @@ def test_an_archive_of_one_raster(tmp_path):
         archive.writestr("__MACOSX/in/._scene.tif", "junk")
     with open_scene(tmp_path / "one.zip") as scene:
         assert scene.name == "scene" and scene.recipe.source == str(tmp_path / "one.zip")
-        np.testing.assert_array_equal(scene.read()[0], ramp())
+        np.testing.assert_array_equal(scene.read().data, ramp())
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for name in ("a.tif", "b.tif"):
             archive.write(path, name)
@@ -127,7 +127,7 @@ def test_analysis_ready_data(tmp_path, caplog, name, scale, offset, dtype):
     for number, band in zip((4, 3, 2, 5), values, strict=True):
         write_tif(folder / name.format(number), band[None])
     with caplog.at_level(logging.WARNING, "geocloud"), open_scene(folder) as scene:
-        np.testing.assert_allclose(scene.read()[0], ramp(), atol=6e-5)
+        np.testing.assert_allclose(scene.read().data, ramp(), atol=6e-5)
         assert scene.acquired.date().isoformat() == "2020-01-01"
     assert not caplog.text
 
@@ -201,7 +201,7 @@ def test_resolutions_of_an_item(tmp_path):
     (tmp_path / "item.json").write_text(json.dumps(about))
     with open_scene(tmp_path / "item.json") as scene:
         assert scene.grid == geobox(size=10)
-        np.testing.assert_allclose(scene.read()[0], ramp(), atol=6e-5)
+        np.testing.assert_allclose(scene.read().data, ramp(), atol=6e-5)
 
 
 def test_a_mask_may_be_a_link(tmp_path):
@@ -284,4 +284,4 @@ def test_an_image_without_a_place_is_not_turned(tmp_path):
     path = write_tif(tmp_path / "a.tif", ramp(), GeoBox(90, 110, Affine(2, 0, 0, 0, 2, 0), None))
     with open_scene(path) as scene:
         assert not scene.south_up
-        np.testing.assert_array_equal(scene.read()[0], ramp())
+        np.testing.assert_array_equal(scene.read().data, ramp())

@@ -164,7 +164,7 @@ def test_windows_of_a_scene_are_parts_of_the_whole(tmp_path):
     path = write_tif(tmp_path / "scene.tif", ramp(), descriptions=("red", "green", "blue", "nir"))
     with open_scene(path) as scene:
         assert scene.grid == geobox()
-        found, _ = scene.read(Window(13, 7, 20, 30))
+        found = scene.read(Window(13, 7, 20, 30)).data
     np.testing.assert_array_equal(found, ramp()[:, 7:37, 13:33])
 
 
@@ -194,6 +194,7 @@ def test_a_scene_says_what_rasterio_says(tmp_path):
     with rasterio.open(path) as dataset, open_scene(path) as scene:
         assert (scene.crs, scene.transform, scene.shape) == (dataset.crs, dataset.transform, dataset.shape)
         assert scene.bounds == dataset.bounds and scene.name == "s"
-        reflectance, valid = scene.read()
+        raster = scene.read()
+        reflectance, valid = raster.data, raster.valid
         np.testing.assert_allclose(reflectance, dataset.read(), rtol=1e-6)
         assert valid.all()

@@ -24,7 +24,7 @@ OLI = {"red": 4, "green": 3, "blue": 2, "nir": 5}
 
 def reflectance(source, **options):
     with open_scene(source, ReadOptions(**options)) as scene:
-        return scene.read(WHOLE)[0]
+        return scene.read(WHOLE).data
 
 
 def bare_bands(folder, pattern, values, numbers=(4, 3, 2, 5), **options):

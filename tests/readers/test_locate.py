@@ -101,7 +101,7 @@ def test_names_that_only_gdal_knows_are_sources(tmp_path, monkeypatch):
     for name, file in gdal_names(tmp_path).items():
         assert Source(name).form is Form.NAME and find_reader(Source(name)).files(Source(name)) == (str(file),)
         with open_scene(name) as scene:
-            np.testing.assert_array_equal(scene.read()[0], ramp())
+            np.testing.assert_array_equal(scene.read().data, ramp())
             assert scene.name in ("scene", "1_scene")
         assert [found.source for found in find_scenes([name])] == [name]
         before, changed = fingerprint(name), file.stat().st_mtime_ns + 1_000_000_000
@@ -196,4 +196,4 @@ def test_file_addresses_of_stac_assets_are_paths(tmp_path):
     item.write_text(json.dumps({**about, "geometry": None, "links": [], "assets": {"data": asset}}))
     assert "%20" in asset["href"]
     with open_scene(item) as scene:
-        np.testing.assert_allclose(scene.read()[0], ramp(), atol=1e-6)
+        np.testing.assert_allclose(scene.read().data, ramp(), atol=1e-6)

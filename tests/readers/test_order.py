@@ -116,7 +116,7 @@ def test_transparency_is_never_a_band(tmp_path, dtype):
         bands_of(path, bands=(1, 2, 3, 4), scale=1 / 250)
     with open_scene(path, ReadOptions(bands=(1, 2, 3), scale=1 / 250)) as scene:
         assert scene.bands == 3
-        assert (scene.read(WHOLE)[1].sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
+        assert (scene.read(WHOLE).valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
 
 
 def test_near_infrared_that_is_marked_alpha_is_asked_for_with_its_units(tmp_path):
@@ -127,7 +127,8 @@ def test_near_infrared_that_is_marked_alpha_is_asked_for_with_its_units(tmp_path
     for word in ("marked alpha", "--bands 1,2,3,4", "--bands 1,2,3 ", "--units scaled-8bit", "--scale"):
         assert word in str(caught.value)
     with open_scene(path, ReadOptions(bands=(1, 2, 3, 4), units=Units.SCALED_8BIT)) as scene:
-        found, valid = scene.read(WHOLE)
+        raster = scene.read(WHOLE)
+        found, valid = raster.data, raster.valid
         np.testing.assert_allclose(found, fields(), atol=1 / 255)
         assert valid.all()
 
@@ -186,7 +187,8 @@ def test_the_name_of_a_planetscope_scene_tells_bands_and_units(tmp_path, caplog,
     values[1, 3, 4] = 0
     path = write_tif(tmp_path / name, values, descriptions=None)
     with caplog.at_level(logging.WARNING, "geocloud"), open_scene(path) as scene:
-        found, valid = scene.read(WHOLE)
+        raster = scene.read(WHOLE)
+        found, valid = raster.data, raster.valid
         assert scene.acquired.isoformat() == "2024-07-01T10:30:15+00:00"
     assert not caplog.text
     if len(order) == 4:
@@ -208,7 +210,7 @@ def test_radiance_needs_the_coefficients_beside_it(tmp_path):
     (tmp_path / f"{SCENE}_AnalyticMS_metadata_clip.xml").write_text(coefficients(*factors))
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
-        np.testing.assert_allclose(scene.read(WHOLE)[0], image, atol=3e-5)
+        np.testing.assert_allclose(scene.read(WHOLE).data, image, atol=3e-5)
 
 
 def test_eight_bands_of_radiance_have_eight_coefficients(tmp_path):
@@ -253,7 +255,7 @@ def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
     usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: another's
     mask = usable(tmp_path / f"{SCENE}_udm2_clip.tif")
     with open_scene(path) as scene:
-        assert (scene.read(WHOLE)[1].sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
+        assert (scene.read(WHOLE).valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
         assert scene.sample.valid_share < 1
     assert set(find_reader(Source(str(path))).files(Source(str(path)))) == {str(path), str(mask)}
 
@@ -270,6 +272,6 @@ def test_a_name_alone_does_not_make_a_planetscope_scene(tmp_path):
     """What somebody made of one, in other numbers or with other bands, is read as any raster is."""
     path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR.tif", fields()[SWAPPED], descriptions=None)
     with open_scene(path) as scene:
-        np.testing.assert_array_equal(scene.read(WHOLE)[0], read_tif(path)[SWAPPED])
+        np.testing.assert_array_equal(scene.read(WHOLE).data, read_tif(path)[SWAPPED])
     with pytest.raises(BandError, match="6 bands"):
         bands_of(write_tif(tmp_path / f"{SCENE}_AnalyticMS.tif", np.resize(ramp(), (6, 90, 110))))

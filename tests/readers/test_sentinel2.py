@@ -28,7 +28,7 @@ NAMES = ("red", "green", "blue", "nir")
 
 def read(source, **options):
     with open_scene(source, ReadOptions(**options)) as scene:
-        return scene.read()[0]
+        return scene.read().data
 
 
 def files(source):
@@ -131,7 +131,7 @@ def test_the_true_colour_image_of_a_product_is_a_raster_of_its_own(safe):
 def test_a_zip_and_its_folder_agree(safe, tmp_path, file, inside):
     packed = pack(safe, tmp_path / file, inside)
     with open_scene(packed) as scene, open_scene(safe) as folder:
-        np.testing.assert_array_equal(scene.read()[0], folder.read()[0])
+        np.testing.assert_array_equal(scene.read().data, folder.read().data)
         for what in ("name", "acquired", "sun_elevation", "units", "conversion", "grid"):
             assert getattr(scene, what) == getattr(folder, what)
 
@@ -332,7 +332,7 @@ def test_hls_granules(tmp_path, kind):
             assert scene.name == name and scene.units is Units.REFLECTANCE
             assert scene.acquired.date().isoformat() == ("2021-07-09" if kind == "L30" else "2021-07-10")
             assert scene.acquired.hour == 17
-            found = scene.read()[0]
+            found = scene.read().data
         assert np.isnan(found[:, :3]).all()
         np.testing.assert_allclose(found[:, 3:], ramp()[:, 3:], atol=6e-5)
 

@@ -168,7 +168,7 @@ def test_level_1_fill_is_zero_in_any_band_of_a_stack_too(tmp_path):
     values = level1_numbers(dark_to_bright(0.01, 0.6))
     values[1, 5, 6] = 0
     with open_scene(save(tmp_path, values), ReadOptions(units="landsat-l1")) as scene:
-        valid = scene.read(Window(0, 0, 110, 90))[1]
+        valid = scene.read(Window(0, 0, 110, 90)).valid
     assert np.argwhere(~valid).tolist() == [[5, 6]]
 
 
@@ -185,7 +185,7 @@ def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
         (product / "MTL.txt").unlink()
         product = product.rename(tmp_path / "bands")
     with open_scene(product, ReadOptions(scale=3e-5, offset=-0.1)) as scene:
-        assert np.argwhere(~scene.read()[1]).tolist() == [[5, 6]]
+        assert np.argwhere(~scene.read().valid).tolist() == [[5, 6]]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from geocloud.errors import CheckpointError, SceneReadError
 from geocloud.models import bundled_models, find_weights
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
-from geocloud.outputs.staging import STAGING_PREFIX, sweep
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.tiling.tiles import TileGrid
+from geocloud.writers.staging import STAGING_PREFIX, sweep
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 PACKAGE = Path(geocloud.__file__).parent
@@ -50,7 +50,7 @@ def test_killed_while_masking(tmp_path):
 
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from geocloud.outputs.staging import Staging\n"
+        "import sys, time; from pathlib import Path; from geocloud.writers.staging import Staging\n"
         "s = Staging([Path(sys.argv[1])]); s.place(Path(sys.argv[1])).write_text('half'); print('ready', flush=True)\n"
         "time.sleep(60)"
     )

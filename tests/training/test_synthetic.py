@@ -42,7 +42,8 @@ def test_truths_lie_on_the_scenes_they_belong_to(toy):
         assert scene.grid.shape == truth.shape
         from rasterio.windows import Window
 
-        reflectance, valid = scene.read(Window(0, 0, *reversed(truth.shape)))
+        raster = scene.read(Window(0, 0, *reversed(truth.shape)))
+        reflectance, valid = raster.data, raster.valid
     assert not truth[~valid].any()
     brightness = reflectance[2]
     right = brightness[valid & (truth == 1)].mean() - brightness[valid & (truth == 0)].mean()

@@ -14,13 +14,14 @@ from geocloud.bands import BANDS
 from geocloud.errors import BandError, GridError, OptionError, OutputError, OutputExistsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import CLOUD, NO_DATA, SHADOW, writing
-from geocloud.outputs.staging import Staging
+from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW
 from geocloud.readers import Scene, read_filled
 from geocloud.readers.cloud38 import SIDE, find_patches
 from geocloud.readers.stack import open_raster
 from geocloud.tiling.tiles import TileGrid
 from geocloud.training.data import cloud38
+from geocloud.writers.cog import writing
+from geocloud.writers.staging import Staging
 
 SCALE = 10_000
 MISSING = -32_768

@@ -18,14 +18,14 @@ from rasterio.windows import Window
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.outputs.mask import CLOUD, SHADOW
-from geocloud.outputs.styles import CLASSES
+from geocloud.masks.codes import CLOUD, SHADOW, STRIP
+from geocloud.writers.styles import CLASSES
 
 LAYER = "clouds"
 
 
 def trace_clouds(
-    mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, strip: int, shadows: bool = False
+    mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, shadows: bool = False
 ) -> geopandas.GeoDataFrame:
     """Polygons of cloud, and with ``shadows`` also of cloud shadow: 4-connected pixels, outlined along pixel edges.
 
@@ -34,7 +34,6 @@ def trace_clouds(
         probability: Probability raster in whole per cent, a band per class; None: no column ``mean_probability``.
         scene: Value of the column ``scene``.
         acquired: Value of the column ``acquired`` (UTC).
-        strip: Rows that are read at a time.
         shadows: Whether shadow gets polygons too.
 
     Returns:
@@ -54,7 +53,7 @@ def trace_clouds(
     geometry = np.concatenate(parts)
     means = {}
     if probability is not None:
-        found = [_mean_probability(part, probability, band, grid, strip) for band, part in enumerate(parts, 1)]
+        found = [_mean_probability(part, probability, band, grid) for band, part in enumerate(parts, 1)]
         means = {"mean_probability": np.concatenate(found)}
     kinds = np.repeat([CLASSES[CLOUD], CLASSES[SHADOW]][: len(parts)], [len(part) for part in parts])
     return geopandas.GeoDataFrame(
@@ -92,17 +91,15 @@ def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
     return areas
 
 
-def _mean_probability(
-    geometry: NDArray[Any], probability: Path, band: int, grid: GeoBox, strip: int
-) -> NDArray[np.float64]:
+def _mean_probability(geometry: NDArray[Any], probability: Path, band: int, grid: GeoBox) -> NDArray[np.float64]:
     """Mean of a band over the pixels of each polygon, in [0, 1], read strip by strip."""
     if not len(geometry):
         return np.empty(0)
     tree = shapely.STRtree(geometry)
     sums, pixels = np.zeros(len(geometry) + 1), np.zeros(len(geometry) + 1)
     with open_quietly(probability) as dataset:
-        for first in range(0, grid.height, strip):
-            window = Window(0, first, grid.width, min(strip, grid.height - first))
+        for first in range(0, grid.height, STRIP):
+            window = Window(0, first, grid.width, min(STRIP, grid.height - first))
             place = grid.crop(window)
             corners = ((0, 0), (place.width, 0), (place.width, place.height), (0, place.height))
             here = tree.query(shapely.Polygon([place.transform @ corner for corner in corners]))

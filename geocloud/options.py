@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 
 from geocloud.errors import OptionError
-from geocloud.outputs.mask import Thresholds
-from geocloud.tiling.model import Predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +61,3 @@ class ComputeOptions:
     """auto, float32, bfloat16, float16 or int8."""
     batch: int | None = None
     """Tiles per batch; None: by device."""
-
-
-def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
-    """The requested thresholds, or the model's own. Raises OptionError for shadow if the model has no shadow class."""
-    cloud = predict.threshold if options.threshold is None else options.threshold
-    if not options.shadows:
-        return Thresholds(cloud)
-    if predict.classes < 2:
-        raise OptionError(f"model {predict.name!r} detects no shadow; leave --shadows out, or take a model that does")
-    return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)

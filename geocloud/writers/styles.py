@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
-from geocloud.outputs.mask import CLEAR, CLOUD, NO_DATA, SHADOW
+from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, SHADOW
 
 CLOUD_RGB = (213, 94, 0)
 SHADOW_RGB = (204, 121, 167)

@@ -1,16 +1,15 @@
-"""Which shadows a cloud could throw: where the sun is known, all others are taken back."""
+"""Removal of shadow that no cloud of the scene could throw, where the position of the sun is known."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.grid import GeoBox
-from geocloud.outputs.mask import CLEAR, CLOUD, SHADOW, StripWriter, strips
+from geocloud.masks.codes import CLEAR, CLOUD, SHADOW, STRIP, ReadMask, Rows
+from geocloud.raster import Sun
 
 LOWEST, HIGHEST = 200.0, 5_000.0
 """Heights in metres between which clouds throw shadow that shows. Cirrus is higher, but its shadow is faint: with 12
@@ -20,42 +19,28 @@ CELL = 60.0
 """Metres of the cells in which clouds are followed."""
 
 TOLERANCE = 300.0
-"""What is within so many metres of a possible shadow is possible."""
+"""Tolerance in metres around the projected shadow."""
 
 AXIS, DIAGONAL = 0.414, 0.293
 """Half the lengths, as shares of the tolerance, of the lines along the axes and diagonals whose sum is an octagon."""
 
-LEAST_ELEVATION = 5.0
-"""Degrees of the sun below which shadows are too long to tell anything."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sun:
-    """Where the sun stands over a scene."""
-
-    elevation: float
-    """Degrees above the horizon."""
-    azimuth: float
-    """Degrees clockwise from north."""
-
-
-def drop_impossible(
-    source: Path, destination: Path, grid: GeoBox, sun: Sun, strip: int, area_or_point: str | None
-) -> None:
-    """Copies a mask without shadow that no cloud in it could throw; it becomes clear.
+def drop_impossible(read: ReadMask, *, grid: GeoBox, sun: Sun, strip: int = STRIP) -> Rows:
+    """The mask without shadow that no cloud in it could throw; it becomes clear.
 
     A shadow lies away from the sun, height / tan(elevation) from its cloud (flat ground). Clouds outside the scene are
     not known, so that their shadows on its edge are dropped, too.
     """
     cell = _cell(grid)
-    cloud = np.concatenate([_any(rows == CLOUD, cell) for _, rows in strips(source, _whole(strip, cell))])
-    possible = reach(cloud, grid, sun, cell)
-    with StripWriter(destination, grid, area_or_point) as writer:
-        for first, mask in strips(source, _whole(strip, cell)):
-            cells = possible[first // cell[0] :][: math.ceil(len(mask) / cell[0])]
-            here = cells.repeat(cell[1], 1).repeat(cell[0], 0)[: len(mask), : grid.width]
-            np.copyto(mask, CLEAR, where=(mask == SHADOW) & ~here)
-            writer.write(first, mask)
+    rows = max(strip // cell[0], 1) * cell[0]
+    edges = [(first, min(first + rows, grid.height)) for first in range(0, grid.height, rows)]
+    possible = reach(np.concatenate([_any(read(*edge) == CLOUD, cell) for edge in edges]), grid, sun, cell)
+    for first, last in edges:
+        mask = read(first, last)
+        cells = possible[first // cell[0] :][: math.ceil(len(mask) / cell[0])]
+        here = cells.repeat(cell[1], 1).repeat(cell[0], 0)[: len(mask), : grid.width]
+        np.copyto(mask, CLEAR, where=(mask == SHADOW) & ~here)
+        yield first, mask
 
 
 def reach(cloud: NDArray[np.bool_], grid: GeoBox, sun: Sun, cell: tuple[int, int]) -> NDArray[np.bool_]:
@@ -110,10 +95,6 @@ def _cell(grid: GeoBox) -> tuple[int, int]:
     assert grid.pixel_size is not None
     rows, cols = (max(1, round(CELL / size)) for size in grid.pixel_size)
     return rows, cols
-
-
-def _whole(strip: int, cell: tuple[int, int]) -> int:
-    return max(strip // cell[0], 1) * cell[0]
 
 
 def _any(cloud: NDArray[np.bool_], cell: tuple[int, int]) -> NDArray[np.bool_]:

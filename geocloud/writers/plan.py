@@ -22,30 +22,35 @@ class OutputPlan:
     """GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, by its suffix; None: not requested."""
     probability: Path | None = None
     """Cloud Optimized GeoTIFF; None: not requested."""
+    masked: Path | None = None
+    """Cloud Optimized GeoTIFF; None: not requested."""
 
     def __post_init__(self) -> None:
-        for path in (self.mask, self.probability):
+        for path in (self.mask, self.probability, self.masked):
             if path is not None and path.suffix.lower() not in (".tif", ".tiff"):
                 raise OutputError(
-                    f"{path}: masks and probabilities are GeoTIFFs; wanted a name that ends in .tif, or, for a folder, "
-                    "in /"
+                    f"{path}: rasters are written as GeoTIFFs; wanted a name that ends in .tif, or, for a folder, in /"
                 )
         if self.polygons is not None:
-            from geocloud.outputs.vector import check_suffix
+            from geocloud.writers.vector import check_suffix
 
             check_suffix(self.polygons)
 
     @classmethod
     def of(
-        cls, mask: str | Path, polygons: str | Path | None = None, probability: str | Path | None = None
+        cls,
+        mask: str | Path,
+        polygons: str | Path | None = None,
+        probability: str | Path | None = None,
+        masked: str | Path | None = None,
     ) -> OutputPlan:
         """The plan for paths given as text."""
-        return cls(Path(mask), *(None if path is None else Path(path) for path in (polygons, probability)))
+        return cls(Path(mask), *(None if path is None else Path(path) for path in (polygons, probability, masked)))
 
     @property
     def results(self) -> list[Path]:
         """The requested files, without styles."""
-        return [path for path in (self.mask, self.polygons, self.probability) if path is not None]
+        return [path for path in (self.mask, self.polygons, self.probability, self.masked) if path is not None]
 
     @property
     def styles(self) -> dict[Path, Path]:

@@ -1,0 +1,156 @@
+"""Scenes without their clouds: rasters as they are on disk, with cloud, shadow and no data set to nodata."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from geocloud.errors import GridError, SceneReadError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW, STRIP
+from geocloud.readers import RasterScene, open_raster
+from geocloud.readers.base import BandSource
+from geocloud.writers.cog import BLOCK, write_cog, writing
+from geocloud.writers.plan import OutputPlan
+from geocloud.writers.staging import Staging
+
+log = logging.getLogger(__name__)
+
+NODATA = {"f": float("nan"), "u": 0, "i": -9999}
+"""Nodata value by kind of number, of a raster that has none; −128 in 8 bits."""
+
+
+def apply_mask(
+    raster: str | Path,
+    mask: str | Path,
+    output: str | Path,
+    *,
+    codes: Collection[int] = (CLOUD, SHADOW),
+    overwrite: bool = False,
+) -> None:
+    """Copies all bands of a raster to a Cloud Optimized GeoTIFF, with cloud, shadow and no data set to nodata.
+
+    Data type, scales, offsets, descriptions and tags are kept. A raster without a nodata value gets one: NaN, 0 of
+    unsigned and −9999 of signed integers. A mask on another grid is resampled to the raster's, nearest neighbour; what
+    it does not cover becomes nodata.
+
+    Args:
+        raster: A file, or anything else that GDAL opens.
+        mask: A mask that geocloud wrote.
+        output: The file to write.
+        codes: Values of the mask that become nodata; those of no data (255) always do.
+        overwrite: True replaces an existing file.
+
+    Raises:
+        GeocloudError: SceneReadError, GridError where one has a CRS and the other has none, or OutputError.
+    """
+    plan = OutputPlan.of(output)
+    with rasterio.Env(**gdal.OPTIONS), open_raster(str(raster), str(raster)) as dataset:
+        bands = [BandSource(str(raster), str(raster), index) for index in dataset.indexes]
+        plan.refuse([raster, mask])
+        with Staging([plan.mask], overwrite) as staging:
+            grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            copy_bands(bands, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata)
+            staging.publish()
+
+
+def write_masked(scene: RasterScene, mask: Path, destination: Path, tags: dict[str, str]) -> None:
+    """Writes the bands of a scene: all bands of a single raster; red, green, blue and nir of files with a band each.
+
+    ``mask`` is the scene's finished mask.
+    """
+    bands: Sequence[BandSource] = scene.recipe.bands
+    if len({band.path for band in bands}) == 1:
+        with open_raster(bands[0].path, bands[0].label) as dataset:
+            bands = [BandSource(bands[0].path, bands[0].label, index) for index in dataset.indexes]
+    window = scene.file_window(scene.grid.whole)
+    copy_bands(bands, window, mask, destination, (CLOUD, SHADOW), tags, scene.recipe.fill)
+
+
+def copy_bands(
+    bands: Sequence[BandSource],
+    window: Window,
+    mask: Path,
+    destination: Path,
+    codes: Collection[int],
+    tags: dict[str, str],
+    nodata: float | None,
+) -> None:
+    """Copies a window of some bands, which share a grid, without the pixels that a mask marks.
+
+    Args:
+        bands: The bands, in order.
+        window: The window that is copied.
+        mask: A mask, of that window or on another grid.
+        destination: The COG to write.
+        codes: Values of the mask that become nodata.
+        tags: Further tags.
+        nodata: Nodata value of rasters that name none; None: by data type.
+    """
+    with ExitStack() as stack:
+        sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}
+        readers = [(sources[band.path], band.index) for band in bands]
+        first = readers[0][0]
+        dtype = np.result_type(*(d.dtypes[i - 1] for d, i in readers))
+        declared = next((d.nodatavals[i - 1] for d, i in readers if d.nodatavals[i - 1] is not None), nodata)
+        value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared
+        grid = GeoBox(first.height, first.width, first.transform, first.crs).crop(window)
+        marks = _on_grid(stack.enter_context(open_raster(str(mask), str(mask))), grid, str(mask), stack)
+        copy = destination.with_name(destination.name + ".scratch")
+        profile: dict[str, Any] = {"driver": "GTiff", "count": len(bands), "dtype": dtype, "nodata": value}
+        profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER", **grid.profile}
+        with writing(copy), gdal.open_quietly(copy, "w", **profile) as out:
+            out.scales = [d.scales[i - 1] for d, i in readers]
+            out.offsets = [d.offsets[i - 1] for d, i in readers]
+            out.colorinterp = [d.colorinterp[i - 1] for d, i in readers]
+            for position, (source, index) in enumerate(readers, 1):
+                out.update_tags(position, **source.tags(index))
+            hidden = 0
+            for top in range(0, grid.height, STRIP):
+                rows = min(STRIP, grid.height - top)
+                part = Window(window.col_off, window.row_off + top, grid.width, rows)
+                here = Window(0, top, grid.width, rows)
+                gone = np.isin(marks.read(1, window=here), (*codes, NO_DATA))
+                for position, (source, index) in enumerate(readers, 1):
+                    values = _read(source, index, part)
+                    if declared is None:
+                        hidden += int(((values == value) & ~gone).sum())
+                    values[gone] = value
+                    out.write(values.astype(dtype, copy=False), position, window=here)
+        if hidden:
+            log.warning("%s: %d values of clear pixels are %g, which now is nodata", bands[0].label, hidden, value)
+        names = [d.descriptions[i - 1] or Path(band.label).stem for band, (d, i) in zip(bands, readers, strict=True)]
+        write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags})
+        copy.unlink()
+
+
+def _on_grid(mask: Any, grid: GeoBox, label: str, stack: ExitStack) -> Any:
+    """A mask on a grid: as it is, or resampled to it."""
+    own = GeoBox(mask.height, mask.width, mask.transform, mask.crs)
+    if own.agrees_with(grid):
+        return mask
+    if own.crs is None or grid.crs is None:
+        raise GridError(
+            f"{label}: {own.height}×{own.width} pixels, CRS {own.crs or 'none'}; the raster has "
+            f"{grid.height}×{grid.width}, CRS {grid.crs or 'none'}; wanted the same grid, or a CRS in both"
+        )
+    return stack.enter_context(WarpedVRT(mask, nodata=NO_DATA, **grid.profile))
+
+
+def _read(source: Any, index: int, window: Window) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = source.read(index, window=window)
+    except gdal.TROUBLE as error:
+        raise SceneReadError(f"{source.name}: damaged or cut off ({error}); fetch the file again") from error
+    return values

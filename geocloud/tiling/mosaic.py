@@ -1,0 +1,90 @@
+"""Probabilities of whole images: resampled to the model's pixel size, cut into tiles, predicted, blended, and back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.errors import OptionError
+from geocloud.raster import Raster
+from geocloud.tiling.blend import ReadRows, Strip, blend, tile_rows
+from geocloud.tiling.model import Predict
+from geocloud.tiling.resample import NATIVE, Coarse, Factors, find_factors
+from geocloud.tiling.tiles import TileGrid
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished rows of tiles, and their total."""
+
+
+def mosaic(
+    read: ReadRows,
+    shape: tuple[int, int],
+    predict: Predict,
+    *,
+    classes: int,
+    factors: Factors = NATIVE,
+    tile_size: int | None = None,
+    overlap: int = 128,
+    progress: Progress | None = None,
+) -> Iterator[Strip]:
+    """Predicts an image from top to bottom, in strips of its own pixels.
+
+    Args:
+        read: Reads rows of the image.
+        shape: (height, width) of the image.
+        predict: The model.
+        classes: Number of probabilities that are kept.
+        factors: Ratios of the pixels that the model sees to those of the image, see `find_factors`.
+        tile_size: Largest side of a tile in pixels that the model sees; None: the fastest.
+        overlap: Pixels by which tiles overlap.
+        progress: Called after each row of tiles.
+    """
+    coarse = None if factors == NATIVE else Coarse(read, *shape, factors)
+    grid = TileGrid.fitted(*(coarse.shape if coarse else shape), tile_size, overlap)
+    strips = blend(grid, tile_rows(grid, coarse.read if coarse else read), predict, classes)
+    if progress:
+        strips = _reported(strips, progress, grid.rows)
+    return coarse.enlarge(strips) if coarse else strips
+
+
+def predict_raster(
+    predict: Predict,
+    raster: Raster,
+    *,
+    classes: int | None = None,
+    working_resolution: float | str | None = None,
+    tile_size: int | None = None,
+    overlap: int = 128,
+) -> NDArray[np.float32]:
+    """Probability ``(classes, h, w)`` of an image in memory, NaN where there is no data.
+
+    Raises OptionError if the model needs a near-infrared band that the image does not have.
+    """
+    if not predict.optional_nir and not raster.has_nir:
+        raise OptionError(f"no near-infrared, and model {predict.name!r} was not trained without it; take 'fast'")
+    image = np.where(raster.valid, raster.data, np.nan)
+
+    def read(first: int, out: NDArray[np.float32]) -> None:
+        out[...] = image[:, first : first + out.shape[1]]
+
+    strips = mosaic(
+        read,
+        raster.geobox.shape,
+        predict,
+        classes=classes or predict.classes,
+        factors=find_factors(raster.geobox.pixel_size, predict.pixel_size, working_resolution),
+        tile_size=tile_size,
+        overlap=overlap,
+    )
+    return np.concatenate([strip.probability for strip in strips], 1)
+
+
+def _reported(strips: Iterable[Strip], progress: Progress, rows: int) -> Iterator[Strip]:
+    done = itertools.count(1)  # `enumerate` would hold on to strips
+    for strip in strips:
+        progress(next(done), rows)
+        yield strip
+        del strip

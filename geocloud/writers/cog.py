@@ -1,0 +1,146 @@
+"""Rasters on disk: written strip by strip, and copied to Cloud Optimized GeoTIFFs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import rasterio.features
+import rasterio.shutil
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geocloud.errors import OutputError
+from geocloud.grid import GeoBox
+from geocloud.io import gdal
+from geocloud.io.gdal import open_quietly
+from geocloud.masks.codes import NO_DATA, NONE, STRIP, Counts, Mask
+from geocloud.masks.refine import Step
+
+BLOCK = 512
+
+COG = {
+    "COMPRESS": "DEFLATE",
+    "LEVEL": 5,  # much faster than level 6, and hardly larger files
+    "BLOCKSIZE": BLOCK,
+    "BIGTIFF": "IF_SAFER",
+    "STATISTICS": "YES",
+    "NUM_THREADS": "ALL_CPUS",
+}
+"""Creation options of GDAL's COG driver. A predictor would slow masks down and make them no smaller."""
+
+
+class StripWriter:
+    """Writes a uint8 raster from top to bottom; GDAL's cache holds the blocks that are incomplete."""
+
+    def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None, bands: int = 1) -> None:
+        with writing(path):
+            self._dataset = open_quietly(
+                path,
+                "w",
+                driver="GTiff",
+                count=bands,
+                dtype="uint8",
+                nodata=NO_DATA,
+                compress="PACKBITS",  # fast, for a temporary file
+                tiled=True,  # like the COG copied from it, or the copy would decode each block many times
+                blockxsize=BLOCK,
+                blockysize=BLOCK,
+                bigtiff="IF_SAFER",
+                **grid.profile,
+            )
+            if area_or_point:
+                self._dataset.update_tags(AREA_OR_POINT=area_or_point)
+        self._path = path
+
+    def write(self, first_row: int, values: Mask) -> None:
+        """Writes whole rows ``(rows, width)``, or ``(bands, rows, width)``."""
+        rows, width = values.shape[-2:]
+        with writing(self._path):
+            self._dataset.write(values.reshape(-1, rows, width), window=Window(0, first_row, width, rows))
+
+    def __enter__(self) -> StripWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with writing(self._path):
+            self._dataset.close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises GDAL's errors as OutputError."""
+    try:
+        # Without an Env, GDAL prints errors in threads. 38-Cloud masks are not georeferenced.
+        with rasterio.Env(**gdal.OPTIONS), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            yield
+    except (RasterioError, OSError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
+
+
+def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counts:
+    """Copies a mask through a step of its refinement, and counts its pixels."""
+    counts = NONE
+    with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point) as writer:
+
+        def read(first: int, last: int) -> Mask:
+            rows: Mask = dataset.read(1, window=Window(0, first, grid.width, last - first))
+            return rows
+
+        for first, rows in step(read):
+            writer.write(first, rows)
+            counts += Counts.of(rows)
+    return counts
+
+
+def flip_rows(source: Path, destination: Path, grid: GeoBox, area_or_point: str | None) -> None:
+    """Copies a raster with its rows in reverse order, for a scene that is stored from south to north.
+
+    ``grid`` is that of the copy.
+    """
+    with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point, dataset.count) as writer:
+        for first in range(0, grid.height, STRIP):
+            rows = min(STRIP, grid.height - first)
+            window = Window(0, grid.height - first - rows, grid.width, rows)
+            writer.write(first, dataset.read(window=window)[:, ::-1])
+
+
+def write_cog(
+    source: Path,
+    destination: Path,
+    *,
+    descriptions: Sequence[str],
+    tags: Mapping[str, str],
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+    resampling: Resampling = Resampling.nearest,
+) -> None:
+    """Copies a raster to a Cloud Optimized GeoTIFF.
+
+    Args:
+        source: The raster; its metadata are changed.
+        destination: The file to write.
+        descriptions: One for each band.
+        tags: Metadata of the dataset.
+        colours: Colour table of the first band; None: none.
+        resampling: For overviews; nearest preserves the cloud cover, mode reduces it.
+    """
+    with writing(destination):
+        with rasterio.open(source, "r+") as dataset:
+            dataset.descriptions = tuple(descriptions)
+            dataset.update_tags(**tags)
+            if colours:
+                dataset.write_colormap(1, dict(colours))
+            factors = [2**level for level in range(1, math.ceil(math.log2(max(dataset.shape) / BLOCK)) + 1)]
+            dataset.build_overviews(factors, resampling)  # in less time than the COG driver, which compresses more
+        # Of a raster one pixel high the driver makes its own.
+        options: dict[str, Any] = {**COG, "OVERVIEW_RESAMPLING": resampling.name}
+        rasterio.shutil.copy(source, destination, driver="COG", **options)
