@@ -13,7 +13,7 @@ PACKAGE = Path(geocloud.__file__).parent
 
 # High to low. A module may import from lower levels, and from its own package.
 LEVELS = [
-    {"training", "batch", "doctor"},
+    {"training", "batch", "doctor", "compare"},
     {"pipeline"},
     {"preview", "qgis"},
     {"readers", "models", "writers", "simulate"},

@@ -14,6 +14,7 @@ import click
 
 from geocloud_cli.apply import apply
 from geocloud_cli.batch import batch
+from geocloud_cli.compare import compare
 from geocloud_cli.completion import completion
 from geocloud_cli.dataset import dataset
 from geocloud_cli.doctor import doctor
@@ -65,6 +66,7 @@ def _interrupt(*_: object) -> None:
 for command in (
     mask,
     apply,
+    compare,
     batch,
     preview,
     qgis,

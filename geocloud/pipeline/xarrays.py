@@ -210,11 +210,13 @@ def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
     height, width = image.sizes[rows], image.sizes[cols]
     crs, placed = _crs(image), rows in image.coords and cols in image.coords
     stated = (pixel_size, pixel_size) if pixel_size else None
-    if placed and min(height, width) > 1:
+    if placed and (crs or stated):
         y, x = image[rows].values, image[cols].values
-        transform = Affine(x[1] - x[0], 0, x[0], 0, y[1] - y[0], y[0])
-        if crs or stated:
-            return GeoBox(height, width, transform, crs, stated)
+        given = str(image["spatial_ref"].attrs.get("GeoTransform", "")).split() if "spatial_ref" in image.coords else []
+        right = x[1] - x[0] if width > 1 else float(given[1]) if len(given) == 6 else None
+        down = y[1] - y[0] if height > 1 else float(given[5]) if len(given) == 6 else None
+        if right and down:
+            return GeoBox(height, width, Affine(right, 0, x[0], 0, down, y[0]), crs, stated)
     if not stated:
         log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 30 m")
     size = pixel_size or 1.0

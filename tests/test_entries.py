@@ -1,0 +1,125 @@
+"""A file, an array and an xarray object of the same pixels give the same mask, whatever is asked for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import geobox, read_tif, write_tif
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window
+from scipy import ndimage
+
+import geocloud
+from geocloud import MaskOptions, ModelMetadata, Predictor, Raster, ReadOptions, Sun
+from geocloud.errors import OptionError
+
+xarray = pytest.importorskip("xarray")
+
+
+def local(batch):
+    """Cloud where bright, shadow where dark, of the mean of 3×3 pixels."""
+    red = ndimage.uniform_filter(np.nan_to_num(batch[:, 0]), (0, 3, 3), mode="nearest")
+    return np.stack([red, 0.6 - red], 1).clip(0, 1).astype("float32")
+
+
+MODEL = Predictor(
+    local, ModelMetadata(shadow=(1,), threshold=0.45, shadow_threshold=0.3, pixel_size=30, optional_nir=True)
+)
+
+
+@st.composite
+def scenes(draw):
+    """An image of blobs with gaps, and its pixel size."""
+    height, width = draw(st.integers(1, 90)), draw(st.integers(1, 110))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), draw(st.floats(0.6, 4)))
+    noise = (noise - noise.mean()) / (noise.std() + 1e-6)
+    image = np.stack([np.clip(0.4 + 0.12 * noise + 0.01 * band, 0.02, 1.2) for band in range(4)]).astype("float32")
+    image[:, rng.random((height, width)) < draw(st.sampled_from([0, 0, 0.05]))] = np.nan
+    if draw(st.booleans()):
+        image[:, : height // 4] = np.nan
+    return image, draw(st.sampled_from([10, 15, 20, 30, 60]))
+
+
+@st.composite
+def choices(draw):
+    shadows = draw(st.booleans())
+    return MaskOptions(
+        threshold=draw(st.sampled_from([None, 0.3, 0.6])),
+        shadows=shadows,
+        min_area=draw(st.sampled_from([0, 0, 5_000, 40_000])),
+        buffer=draw(st.sampled_from([0, 0, 45, 200])),
+        shadow_buffer=draw(st.sampled_from([0, 90])) if shadows else 0,
+        tile_size=draw(st.sampled_from([None, 256])),
+        working_resolution=draw(st.sampled_from([None, None, "native", 60])),
+    )
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(scenes(), choices(), st.tuples(st.integers(1, 120), st.integers(1, 120)))
+def test_all_entries_agree(tmp_path_factory, scene, options, chunks):
+    image, size = scene
+    folder, grid, sun = tmp_path_factory.mktemp("e"), geobox(*image.shape[1:], size=size), Sun(40, 150)
+    path = write_tif(folder / "s.tif", image, grid, nodata=np.nan)
+    read = ReadOptions(units="reflectance")
+    with geocloud.open_scene(path, read) as opened:
+        raster = opened.read()
+    expected = geocloud.mask_raster(replace(raster, sun=sun), model=MODEL, options=options)
+    array = geocloud.mask_array(image, pixel_size=size, sun=sun, model=MODEL, options=options)
+    np.testing.assert_array_equal(array, expected)
+    stack = raster.to_xarray()
+    found = geocloud.mask_xarray(stack, sun=sun, model=MODEL, options=options)
+    np.testing.assert_array_equal(found.values, expected)
+    pytest.importorskip("dask")
+    lazy = stack.chunk({"band": 1, "y": chunks[0], "x": chunks[1]})
+    found = geocloud.mask_xarray(lazy, sun=sun, model=MODEL, options=options)
+    assert found.chunks is not None
+    np.testing.assert_array_equal(found.values, expected)
+    geocloud.mask_scene(path, folder / "m.tif", model=MODEL, read=read, options=options)
+    without_sun = geocloud.mask_raster(raster, model=MODEL, options=options)  # nothing tells the file's
+    np.testing.assert_array_equal(read_tif(folder / "m.tif")[0], without_sun)
+
+
+def test_a_product_and_its_pixels_give_the_same_mask_with_the_sun(product, tmp_path):
+    options = MaskOptions(shadows=True, buffer=60)
+    geocloud.mask_scene(product, tmp_path / "m.tif", model=MODEL, options=options)
+    with geocloud.open_scene(product) as scene:
+        raster = scene.read()
+    assert raster.sun and raster.acquired
+    np.testing.assert_array_equal(
+        geocloud.mask_raster(raster, model=MODEL, options=options), read_tif(tmp_path / "m.tif")[0]
+    )
+
+
+def test_cropping_a_raster_crops_everything():
+    image = np.random.default_rng(0).random((4, 30, 40), "float32")
+    grid = geobox(30, 40)
+    raster = Raster(image, np.ones((30, 40), bool), grid)
+    part = raster.crop(Window(5, 7, 11, 13))
+    np.testing.assert_array_equal(part.data, image[:, 7:20, 5:16])
+    assert part.valid.shape == part.geobox.shape == (13, 11)
+    assert part.geobox.transform @ (0, 0) == grid.transform @ (5, 7)
+    with pytest.raises(OptionError, match="wanted \\(4, 30, 40\\)"):
+        Raster(image[:3], raster.valid, grid)
+    with pytest.raises(OptionError, match="wanted \\(30, 40\\)"):
+        Raster(image, raster.valid[1:], grid)
+
+
+def test_an_xarray_of_a_raster_has_its_place(product):
+    rioxarray = pytest.importorskip("rioxarray")
+    with geocloud.open_scene(product) as scene:
+        array, grid = scene.read().to_xarray(), scene.grid
+    assert rioxarray and array.rio.crs == grid.crs
+    assert array.rio.transform().almost_equals(grid.transform)
+    assert array.band.values.tolist() == ["red", "green", "blue", "nir"]
+
+
+def test_options_of_files_and_unknown_ones_are_refused():
+    image = np.full((4, 9, 9), 0.2, "float32")
+    with pytest.raises(OptionError, match="for masks written to files"):
+        geocloud.mask_array(image, model=MODEL, polygon_min_area=100)
+    with pytest.raises(OptionError, match="wanted fields of MaskOptions"):
+        geocloud.mask_array(image, model=MODEL, tresh=0.2)
+    with pytest.raises(OptionError, match="pixel size is known"):
+        geocloud.mask_array(image, model=MODEL, buffer=60)

@@ -1,0 +1,93 @@
+"""Scenes without their clouds."""
+
+import logging
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from conftest import bright, geobox, ramp, read_tif, write_tif
+from geocloud_cli.main import cli
+
+import geocloud
+from geocloud import ReadOptions
+from geocloud.errors import GridError, OutputError
+
+
+def mask_both(path, folder, **how):
+    geocloud.mask_scene(path, folder / "m.tif", masked=folder / "masked.tif", model=bright, **how)
+    return read_tif(folder / "m.tif")[0], rasterio.open(folder / "masked.tif")
+
+
+def test_a_stack_keeps_all_bands_and_what_is_said_of_them(tmp_path):
+    values = np.rint(np.concatenate([ramp(), ramp()[:1] / 2]) * 10_000).astype("uint16")
+    values[:, :4] = 7
+    names = ("blue", "green", "red", "nir", "swir")
+    path = write_tif(tmp_path / "s.tif", values, descriptions=names, tags={"A": "b"}, nodata=7, scales=[1e-4] * 5)
+    mask, masked = mask_both(path, tmp_path)
+    with masked:
+        assert masked.count == 5 and masked.dtypes == ("uint16",) * 5 and masked.nodata == 7
+        assert masked.descriptions == names and masked.scales == (1e-4,) * 5
+        assert masked.tags()["A"] == "b" and "GEOCLOUD_MODEL" in masked.tags()
+        assert masked.profile["tiled"] and masked.transform == geobox().transform
+        np.testing.assert_array_equal(masked.read(), np.where(mask == 0, values, 7))
+
+
+def test_files_with_a_band_each_become_one(product, tmp_path):
+    mask, masked = mask_both(product, tmp_path)
+    with masked:
+        assert masked.count == 4 and masked.nodata == 0
+        for position, band in enumerate((4, 3, 2, 5), 1):
+            (source,) = product.glob(f"*_B{band}.TIF")
+            np.testing.assert_array_equal(masked.read(position), np.where(mask == 0, read_tif(source)[0], 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint8"])
+def test_a_raster_without_nodata_gets_one(tmp_path, dtype, caplog):
+    scale = {"float32": 1, "int16": 10_000, "uint8": 255}[dtype]
+    values = (ramp() * scale).astype(dtype)
+    path = write_tif(tmp_path / "s.tif", values)
+    read = ReadOptions(scale=1 / scale)
+    with caplog.at_level(logging.WARNING, "geocloud"):
+        mask, masked = mask_both(path, tmp_path, read=read)
+    with masked:
+        found = masked.read()
+        nodata = {"float32": np.nan, "int16": -9999, "uint8": 0}[dtype]
+        np.testing.assert_array_equal(found, np.where(mask == 0, values, np.array(nodata, dtype)))
+
+
+def test_a_part_and_a_scene_from_south_to_north(tmp_path):
+    grid = geobox()
+    south = grid.flip()
+    path = write_tif(tmp_path / "s.tif", ramp()[:, ::-1], south)
+    mask, masked = mask_both(path, tmp_path)
+    with masked:
+        np.testing.assert_array_equal(masked.read(), np.where(mask == 0, ramp()[:, ::-1], np.float32(np.nan)))
+        assert masked.transform == south.transform
+    t = grid.transform
+    extent = (t.c + 600, t.f - 1800, t.c + 2100, t.f - 300)
+    whole = write_tif(tmp_path / "n.tif", ramp())
+    (tmp_path / "part").mkdir()
+    mask, masked = mask_both(whole, tmp_path / "part", read=ReadOptions(extent=extent))
+    with masked:
+        assert masked.shape == mask.shape == (50, 50)
+        np.testing.assert_array_equal(masked.read(), np.where(mask == 0, ramp()[:, 10:60, 20:70], np.float32(np.nan)))
+
+
+def test_a_mask_is_applied_to_another_raster_on_another_grid(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    geocloud.mask_scene(scene, tmp_path / "m.tif", model=bright)
+    thermal = (np.arange(45 * 55).reshape(1, 45, 55) + 1).astype("uint16")
+    path = write_tif(tmp_path / "thermal.tif", thermal, geobox(45, 55, size=60))
+    result = CliRunner().invoke(cli, ["apply", str(tmp_path / "m.tif"), str(path), "-o", str(tmp_path / "out.tif")])
+    assert result.exit_code == 0, result.output
+    mask = read_tif(tmp_path / "m.tif")[0]
+    found = read_tif(tmp_path / "out.tif")[0]
+    corners = np.stack([mask[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    assert (found[(corners == 1).all(0)] == 0).all() and (found[(corners == 0).all(0)] > 0).all()
+    with pytest.raises(OutputError, match="is the scene itself"):
+        geocloud.apply_mask(path, tmp_path / "m.tif", path, overwrite=True)
+    bare = write_tif(tmp_path / "bare.tif", thermal, geobox(45, 55, crs=None))
+    with pytest.raises(GridError, match="wanted the same grid, or a CRS in both"):
+        geocloud.apply_mask(bare, tmp_path / "m.tif", tmp_path / "x.tif")
+    assert not (tmp_path / "x.tif").exists()

@@ -1,0 +1,76 @@
+"""Stacks as odc-stac, stackstac and rioxarray make them."""
+
+import numpy as np
+import pytest
+from conftest import bright, geobox, ramp
+
+import geocloud
+from geocloud import ModelMetadata, Predictor, Raster
+from geocloud.errors import BandError, OptionError
+
+xarray = pytest.importorskip("xarray")
+MODEL = Predictor(bright, ModelMetadata(optional_nir=True))
+
+
+@pytest.fixture
+def raster():
+    return Raster(ramp(), np.ones((90, 110), bool), geobox())
+
+
+def numbers(raster, names, **attributes):
+    """A Dataset of integers × 10 000, as odc-stac loads it, with no data in a corner."""
+    stack = raster.to_xarray()
+    values = np.rint(stack * 10_000).astype("uint16")
+    values[:, :5, :9] = 0
+    layers = {name: values.isel(band=i, drop=True) for i, name in enumerate(names)}
+    for layer in layers.values():
+        layer.attrs = attributes
+    return xarray.Dataset(layers)
+
+
+def expected(raster):
+    mask = bright(np.rint(raster.data * 10_000)[None] / 10_000)[0].astype("uint8")
+    mask[:5, :9] = 255
+    return mask
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("red", "green", "blue", "nir"),
+        ("red", "green", "blue", "nir08"),
+        ("B04", "B03", "B02", "B08"),
+        ("SR_B4", "SR_B3", "SR_B2", "SR_B5"),
+        ("B4", "B3", "B2", "B8A"),
+    ],
+)
+@pytest.mark.parametrize("keys", [("scale_factor", "_FillValue"), ("scale", "nodata")])
+def test_names_and_scales_of_the_catalogues(raster, names, keys):
+    data = numbers(raster, names, **{keys[0]: 0.0001, keys[1]: 0})
+    mask = geocloud.mask_xarray(data, model=MODEL)
+    np.testing.assert_array_equal(mask.values, expected(raster))
+
+
+def test_an_offset_is_added(raster):
+    data = numbers(raster, ("red", "green", "blue", "nir"), scale_factor=0.0001, add_offset=-0.1, _FillValue=0)
+    layers = {n: (b + 1000 * (b > 0)).astype("uint16").assign_attrs(b.attrs) for n, b in data.items()}
+    np.testing.assert_array_equal(geocloud.mask_xarray(xarray.Dataset(layers), model=MODEL).values, expected(raster))
+
+
+def test_names_that_fit_two_satellites_and_missing_scales_are_refused(raster):
+    with pytest.raises(BandError, match="B5"):
+        geocloud.mask_xarray(numbers(raster, ("B4", "B3", "B2", "B5")).assign(B8=lambda d: d.B5), model=MODEL)
+    with pytest.raises(OptionError, match="no attribute scale_factor"):
+        geocloud.mask_xarray(numbers(raster, ("red", "green", "blue", "nir")), model=MODEL)
+
+
+def test_a_mask_for_each_date_lazily_with_probabilities(raster):
+    pytest.importorskip("dask")
+    one = raster.to_xarray()
+    stack = xarray.concat([one, one * 0.5], xarray.Variable("time", [1, 2])).chunk({"time": 1, "y": 40, "x": 50})
+    result = geocloud.mask_xarray(stack, model=MODEL, probability=True)
+    assert set(result.data_vars) == {"cloud_mask", "cloud_probability"}
+    assert result.cloud_mask.dims == ("time", "y", "x") and result.cloud_mask.chunks is not None
+    for date, image in enumerate((raster.data, raster.data * np.float32(0.5))):
+        np.testing.assert_array_equal(result.cloud_probability[date].values, bright(image[None])[0])
+        np.testing.assert_array_equal(result.cloud_mask[date].values, bright(image[None])[0])
