@@ -14,8 +14,8 @@ from rasterio.windows import Window
 
 import geocloud
 from geocloud.io import gdal
-from geocloud.writers.styles import CLOUD_RGB
 from geocloud.readers import read_filled
+from geocloud.writers.styles import CLOUD_RGB
 
 ROOT = Path(__file__).parent.parent
 SCENE = ROOT / "sample_scenes" / "LC08_L1TP_999001_20240701_20240708_02_T1"

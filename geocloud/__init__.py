@@ -17,6 +17,7 @@ from geocloud._proj import use_own_database
 
 if TYPE_CHECKING:
     from geocloud.bands import BANDS, Units
+    from geocloud.compare import compare_masks
     from geocloud.errors import GeocloudError
     from geocloud.models.metadata import ModelMetadata
     from geocloud.models.predictor import Predictor, load_model
@@ -42,6 +43,7 @@ __all__ = [
     "Sun",
     "Units",
     "apply_mask",
+    "compare_masks",
     "load_model",
     "mask_array",
     "mask_raster",
@@ -59,6 +61,7 @@ _HOMES = {
     "Raster": "raster",
     "Sun": "raster",
     "apply_mask": "pipeline",
+    "compare_masks": "compare",
     "mask_raster": "pipeline",
     "MaskResult": "pipeline",
     "mask_array": "pipeline",
