@@ -16,6 +16,12 @@ class MaskOptions:
     """Pixels with a higher probability of cloud are cloud; None: the model's own."""
     shadows: bool = False
     """Whether cloud shadow is masked too."""
+    snow: bool = False
+    """True masks snow and ice as a class, 3, where the scene has a band at 1.6 µm (swir1)."""
+    cirrus: bool = False
+    """True masks thin cirrus over clear ground as a class, 4, where the scene has a band at 1.37 µm."""
+    reject_snow: bool = False
+    """True takes cloud back that is snow by swir1; without ``snow`` it becomes clear."""
     shadow_threshold: float | None = None
     """Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own."""
     min_area: float = 0.0
@@ -37,6 +43,17 @@ class MaskOptions:
     scene's grid."""
     overwrite: bool = False
     """Whether existing results are replaced."""
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Values of the mask besides no data: 0 clear, 1 cloud, and those of the further classes asked for."""
+        return (0, 1, *(code for code, wanted in ((2, self.shadows), (3, self.snow), (4, self.cirrus)) if wanted))
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of the further bands that are needed."""
+        needed = {"swir1": self.snow or self.reject_snow, "cirrus": self.cirrus}
+        return tuple(name for name, wanted in needed.items() if wanted)
 
     def __post_init__(self) -> None:
         for name in ("threshold", "shadow_threshold"):

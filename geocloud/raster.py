@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ class Raster:
     """Time of acquisition, UTC; None: unknown."""
     sun: Sun | None = None
     """Position of the sun; None: unknown."""
+    further: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Reflectance ``(h, w)``, NaN without data, of further bands: swir1, at 1.6 µm, and cirrus, at 1.37 µm."""
 
     def __post_init__(self) -> None:
         if self.data.shape != (len(BANDS), *self.geobox.shape):
@@ -118,7 +120,9 @@ class Raster:
     def crop(self, window: Window) -> Raster:
         """The part in a window inside the raster."""
         part = window.toslices()
-        return replace(self, data=self.data[:, *part], valid=self.valid[part], geobox=self.geobox.crop(window))
+        further = {name: band[part] for name, band in self.further.items()}
+        geobox = self.geobox.crop(window)
+        return replace(self, data=self.data[:, *part], valid=self.valid[part], geobox=geobox, further=further)
 
     def to_xarray(self) -> xarray.DataArray:
         """Reflectance ``(band, y, x)`` with the coordinates and CRS that rioxarray and odc-geo read.

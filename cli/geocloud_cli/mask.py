@@ -163,8 +163,9 @@ def _line(result: MaskResult) -> str:
     if result.cloud_percent is None:
         cloud = "cloud none (no valid pixels)"
     else:
-        shadow = "" if result.shadow_percent is None else f", shadow {result.shadow_percent:.1f} %"
-        cloud = f"cloud {result.cloud_percent:.1f} %{shadow} of valid pixels, valid {result.valid_percent:.1f} %"
+        shares = {"shadow": result.shadow_percent, "snow": result.snow_percent, "cirrus": result.cirrus_percent}
+        more = "".join(f", {name} {value:.1f} %" for name, value in shares.items() if value is not None)
+        cloud = f"cloud {result.cloud_percent:.1f} %{more} of valid pixels, valid {result.valid_percent:.1f} %"
     place = "" if result.crs else ", no CRS (the source has none)"
     more = ""
     if result.polygon_count is not None:

@@ -177,6 +177,9 @@ _MASKING = [
         help="Threshold of cloud probability.  [default: the model's own]",
     ),
     option("Mask", "--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
+    option("Mask", "--snow", is_flag=True, help="Also mask snow and ice, as 3, if the scene has a band at 1.6 µm."),
+    option("Mask", "--cirrus", is_flag=True, help="Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm."),
+    option("Mask", "--reject-snow", is_flag=True, help="Take cloud back that is snow by its band at 1.6 µm."),
     option(
         "Mask",
         "--shadow-threshold",

@@ -161,7 +161,7 @@ def _bands(kind: str, shadows: bool) -> dict[str, Any] | None:
                 "title": label.capitalize(),
                 "color_hint": "{:02X}{:02X}{:02X}".format(*styles.colours()[value][:3]),
             }
-            for value, label in styles.classes(shadows).items()
+            for value, label in styles.classes((0, 1, 2) if shadows else (0, 1)).items()
         ]
         classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
         return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CLEAR, CLOUD, SHADOW, NO_DATA = 0, 1, 2, 255
+CLEAR, CLOUD, SHADOW, SNOW, CIRRUS, NO_DATA = 0, 1, 2, 3, 4, 255
 """Values of a mask, uint8."""
 
 STRIP = 640
@@ -28,42 +28,47 @@ class Counts:
     """Number of pixels of each class in a mask."""
 
     clear: int
-    """Neither cloud nor shadow."""
+    """None of the other classes."""
     cloud: int
     """Cloud."""
     shadow: int
     """Cloud shadow."""
     no_data: int
     """No data."""
+    snow: int = 0
+    """Snow or ice."""
+    cirrus: int = 0
+    """Thin cirrus."""
 
     @classmethod
     def of(cls, mask: Mask) -> Counts:
         """Counts the pixels of a mask, or of a part of one."""
-        cloud, shadow, no_data = (int(np.count_nonzero(mask == value)) for value in (CLOUD, SHADOW, NO_DATA))
-        return cls(mask.size - cloud - shadow - no_data, cloud, shadow, no_data)
+        codes = (CLOUD, SHADOW, NO_DATA, SNOW, CIRRUS)
+        counts = [int(np.count_nonzero(mask == code)) for code in codes]
+        return cls(mask.size - sum(counts), *counts)
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.clear + other.clear,
-            self.cloud + other.cloud,
-            self.shadow + other.shadow,
-            self.no_data + other.no_data,
-        )
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def valid(self) -> int:
         """Pixels with data."""
-        return self.clear + self.cloud + self.shadow
+        return self.clear + self.cloud + self.shadow + self.snow + self.cirrus
+
+    def percent(self, code: int) -> float | None:
+        """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
+        pixels = {CLEAR: self.clear, CLOUD: self.cloud, SHADOW: self.shadow, SNOW: self.snow, CIRRUS: self.cirrus}
+        return 100 * pixels[code] / self.valid if self.valid else None
 
     @property
     def cloud_percent(self) -> float | None:
         """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
-        return 100 * self.cloud / self.valid if self.valid else None
+        return self.percent(CLOUD)
 
     @property
     def shadow_percent(self) -> float | None:
         """Per cent of the valid pixels that are cloud shadow; None if there are no valid pixels."""
-        return 100 * self.shadow / self.valid if self.valid else None
+        return self.percent(SHADOW)
 
     @property
     def valid_percent(self) -> float:

@@ -16,7 +16,8 @@ from rasterio.windows import Window
 
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, SHADOW, STRIP, Mask, ReadMask, Rows
+from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask, ReadMask, Rows
+from geocloud.masks.further import mark_cirrus, mark_snow
 from geocloud.masks.shadow import drop_impossible
 from geocloud.options import MaskOptions
 from geocloud.raster import Sun
@@ -24,8 +25,26 @@ from geocloud.raster import Sun
 Step = Callable[[ReadMask], Rows]
 
 
+def reclassify(options: MaskOptions, grid: GeoBox, layers: Mapping[str, ReadMask], percent: ReadMask) -> list[Step]:
+    """The steps that tell snow and thin cirrus.
+
+    Args:
+        options: The requested classes.
+        grid: Grid of the mask.
+        layers: Rows of `snow_index` under "swir1", and of `thin_cirrus` under "cirrus", as far as they are needed.
+        percent: Rows of the probability of cloud in per cent.
+    """
+    steps: list[Step] = []
+    if "swir1" in layers:
+        snow = partial(mark_snow, index=layers["swir1"], percent=percent, as_class=options.snow)
+        steps.append(partial(snow, grid=grid))
+    if "cirrus" in layers:
+        steps.append(partial(mark_cirrus, grid=grid, cirrus=layers["cirrus"]))
+    return steps
+
+
 def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Step]:
-    """The steps that refine a mask, in order.
+    """The steps that clean a mask, in order.
 
     Args:
         options: The requested refinement.
@@ -92,8 +111,8 @@ def remove_small(read: ReadMask, *, grid: GeoBox, pixels: int) -> Rows:
 def dilate(read: ReadMask, *, grid: GeoBox, radii: Mapping[int, float], strip: int = STRIP) -> Rows:
     """The mask with its classes grown: to all pixels whose centre is within a radius of a class pixel's centre.
 
-    ``radii`` holds, in metres, the radius of CLOUD, which grows over clear and shadow, and of SHADOW, which grows over
-    clear. No data stays. Distances are Euclidean and allow for pixels that are not square. In a geographic CRS the
+    ``radii`` holds, in metres, the radius of CLOUD, which grows over all but no data, and of SHADOW, which grows over
+    all but cloud and no data. Distances are Euclidean and allow for pixels that are not square. In a geographic CRS the
     pixel size is that at each strip's latitude.
     """
     assert grid.pixel_size is not None
@@ -107,7 +126,7 @@ def dilate(read: ReadMask, *, grid: GeoBox, radii: Mapping[int, float], strip: i
         here = slice(first - top, last - top)
         near = {value: _near(mask == value, radius, size, here) for value, radius in radii.items()}
         out = mask[here]
-        for value, over in ((SHADOW, (CLEAR,)), (CLOUD, (CLEAR, SHADOW))):
+        for value, over in ((SHADOW, (CLEAR, SNOW, CIRRUS)), (CLOUD, (CLEAR, SHADOW, SNOW, CIRRUS))):
             if value in near:
                 out[near[value] & np.isin(out, over)] = value
         yield first, out

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.masks.codes import Mask, to_mask
-from geocloud.masks.refine import refine, refinements
+from geocloud.masks.codes import Mask, ReadMask, to_mask, to_percent
+from geocloud.masks.further import LAYERS
+from geocloud.masks.refine import reclassify, refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import ComputeOptions, MaskOptions
 from geocloud.pipeline.load import Model, find_thresholds, load
@@ -48,7 +49,15 @@ def mask_raster(
     predict = load(model, compute)
     thresholds = find_thresholds(predict, options)
     probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
-    return refine(to_mask(probability, thresholds), steps)
+    if missing := set(options.further) - set(raster.further):
+        raise OptionError(f"snow and cirrus need further bands, and the image has no {', '.join(sorted(missing))}")
+    layers = {name: _rows(LAYERS[name](raster.data, raster.further[name])) for name in options.further}
+    marks = reclassify(options, raster.geobox, layers, _rows(to_percent(probability[0])))
+    return refine(to_mask(probability, thresholds), [*marks, *steps])
+
+
+def _rows(values: Mask) -> ReadMask:
+    return lambda first, last: values[first:last]
 
 
 def mask_array(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +14,33 @@ from numpy.typing import NDArray
 
 from geocloud.errors import BandError, GridError
 from geocloud.io import gdal
-from geocloud.masks.refine import refinements
+from geocloud.masks.refine import reclassify, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import ComputeOptions, MaskOptions
 from geocloud.pipeline.load import Model, find_thresholds, load, trained_at
 from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.results import MaskRun
-from geocloud.pipeline.staged import refine_staged, stage
+from geocloud.pipeline.staged import FurtherLayers, refine_staged, stage
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
+from geocloud.readers.further import further_band
 from geocloud.tiling.blend import ReadRows
 from geocloud.tiling.model import Predict
 from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
+from geocloud.writers.cog import rows_of
 from geocloud.writers.plan import OutputPlan
 from geocloud.writers.staging import Staging
+
+log = logging.getLogger(__name__)
 
 READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
 
 COARSEST = 300.0
 """Largest accepted pixel size in metres; clouds are unresolved beyond it."""
+
+WITHOUT = {"swir1": ("at 1.6 µm (swir1)", "snow"), "cirrus": ("at 1.37 µm (cirrus)", "thin cirrus")}
+"""The band, and the class that needs it."""
 
 Watch = Callable[[int, NDArray[np.float32]], None]
 """Called as a scene is read, with the first row and reflectance ``(4, rows, width)``, NaN where there is no data."""
@@ -87,17 +96,19 @@ def mask_scene(
             from geocloud.writers.vector import check_place  # imports geopandas
 
             check_place(plan.polygons, scene.grid.has_place)
+        options = with_available(scene, options)
         steps = refinements(options, scene.grid, scene.sun)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
         with Staging(plan.files, options.overwrite) as staging:
             level = scene.coarsest(int(min(factors)))
-            with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
+            further = FurtherLayers(scene, options.further, staging, plan)
+            with reading_down(scene, READ_AHEAD, level) as rows, further:  # continues while the model is loaded
                 predict = load(model, compute)
                 _check_bands(scene, predict)
                 thresholds = find_thresholds(predict, options)
                 strips = mosaic(
-                    watched(rows, watch),
+                    watched(watched(rows, watch), further.take if options.further else None),
                     scene.grid.shape,
                     predict,
                     classes=thresholds.classes,
@@ -106,12 +117,28 @@ def mask_scene(
                     overlap=options.overlap,
                     progress=progress,
                 )
-                rasters = stage(strips, scene, thresholds, staging, plan)
+                rasters = stage(strips, scene, thresholds, staging, plan, bool(options.further))
+            if options.further:
+                assert rasters.percent is not None
+                steps = [*reclassify(options, scene.grid, further.layers, rows_of(rasters.percent)), *steps]
             rasters = refine_staged(rasters, steps, scene, staging, plan)
             run = MaskRun(scene, predict.name, thresholds, rasters, options, read, plan)
             polygon_count = run.write(staging)
             staging.publish()
         return run.result(polygon_count, time.monotonic() - started)
+
+
+def with_available(scene: RasterScene, options: MaskOptions) -> MaskOptions:
+    """The options without the classes for which a scene lacks the band, with a note."""
+    for name, fields in (("swir1", {"snow": False, "reject_snow": False}), ("cirrus", {"cirrus": False})):
+        if name in options.further:
+            with further_band(scene, name) as band:
+                if band is None:
+                    log.warning(
+                        "%s: no band %s with a known scale; %s is not told", scene.recipe.source, *WITHOUT[name]
+                    )
+                    options = replace(options, **fields)
+    return options
 
 
 def watched(read: ReadRows, watch: Watch | None) -> ReadRows:

@@ -15,7 +15,6 @@ from rasterio.enums import Resampling
 from geocloud.errors import DependencyError, GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.masks.codes import CLOUD, SHADOW
 from geocloud.pipeline.xarrays import name_flags
 from geocloud.raster import coordinates_of, data_array
 from geocloud.readers import ReadOptions, open_scene
@@ -70,12 +69,18 @@ class MaskResult:
     """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
     shadow_threshold: float | None = None
     """Threshold of shadow that was applied; None: shadow was not requested."""
+    snow_percent: float | None = None
+    """Per cent of the valid pixels that are snow or ice; None if not requested, or if there are no valid pixels."""
+    cirrus_percent: float | None = None
+    """Per cent of the valid pixels that are thin cirrus; None if not requested, or if there are no valid pixels."""
+    codes: tuple[int, ...] = field(default=(0, 1), repr=False)
+    """Values that the mask may hold besides no data."""
     read: ReadOptions = field(default_factory=ReadOptions, repr=False)
     """What was said of the source, to open it again for a picture."""
 
     def to_json(self) -> str:
         """One line of JSON."""
-        said = {name: value for name, value in asdict(self).items() if name != "read"}
+        said = {name: value for name, value in asdict(self).items() if name not in ("read", "codes")}
         return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in said.items()})
 
     def to_xarray(self) -> xarray.DataArray:
@@ -90,7 +95,7 @@ class MaskResult:
         acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
         with open_quietly(self.mask) as dataset:
             values = dataset.read(1)
-        attributes = {**name_flags(self.shadow_threshold is not None), "model": self.model}
+        attributes = {**name_flags(self.codes), "model": self.model}
         return data_array(values, coordinates_of(_grid(self.mask), acquired), ("y", "x"), "cloud_mask", attributes)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
@@ -103,8 +108,7 @@ class MaskResult:
         if self.polygons:
             return vector.read_layer(self.polygons, polygons.LAYER)
         acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
-        shadows = self.shadow_threshold is not None
-        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, shadows=shadows)
+        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, codes=self.codes)
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draws the scene with its clouds outlined, in coordinates of its CRS; if it is gone, the mask alone.
@@ -129,7 +133,7 @@ class MaskResult:
         axes.imshow(_picture(self, PLOT_SIDE), extent=edges if t.b == t.d == 0 else None)
         share = "" if self.cloud_percent is None else f": {self.cloud_percent:.1f} % cloud"
         axes.set_title(f"{self.scene}{share}")
-        shown = (CLOUD, SHADOW) if self.shadow_threshold else (CLOUD,)
+        shown = self.codes[1:]
         colours = {CLASSES[value]: "#{:02x}{:02x}{:02x}".format(*SHOWN[value]) for value in shown}
         axes.legend(handles=[Patch(color=colour, label=name) for name, colour in colours.items()])
         return axes
@@ -140,8 +144,8 @@ class MaskResult:
 
         cloud = "no valid pixels" if self.cloud_percent is None else f"{self.cloud_percent:.1f} % of valid pixels"
         facts = {"cloud": cloud}
-        if self.shadow_percent is not None:
-            facts["shadow"] = f"{self.shadow_percent:.1f} % of valid pixels"
+        shares = {"shadow": self.shadow_percent, "snow": self.snow_percent, "thin cirrus": self.cirrus_percent}
+        facts |= {name: f"{value:.1f} % of valid pixels" for name, value in shares.items() if value is not None}
         facts |= {
             "valid": f"{self.valid_percent:.1f} % of all pixels",
             "size": f"{self.height} rows, {self.width} columns",

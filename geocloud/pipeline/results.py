@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rasterio.enums import Resampling
 
-from geocloud.masks.codes import Thresholds
+from geocloud.masks.codes import CIRRUS, CLOUD, SHADOW, SNOW, Thresholds
 from geocloud.masks.refine import count_pixels, remove_small
 from geocloud.options import MaskOptions
 from geocloud.pipeline.masked import write_masked
@@ -44,42 +44,37 @@ class MaskRun:
     plan: OutputPlan
     """The files to write."""
 
-    @property
-    def shadows(self) -> bool:
-        """True if shadow was requested."""
-        return self.thresholds.shadow is not None
-
-    @property
-    def shadow_percent(self) -> float | None:
-        """Per cent of the valid pixels that are shadow; None if not requested, or if there are no valid pixels."""
-        return self.rasters.counts.shadow_percent if self.shadows else None
+    def percent(self, code: int) -> float | None:
+        """Per cent of the valid pixels that are of a class; None if not requested, or if there are no valid pixels."""
+        return self.rasters.counts.percent(code) if code in self.options.codes else None
 
     @property
     def tags(self) -> dict[str, str]:
         """Metadata tags of the output rasters."""
-        scene, cloud, of_shadow = self.scene, self.rasters.counts.cloud_percent, {}
+        scene, further = self.scene, {}
         if self.thresholds.shadow is not None:
-            of_shadow = {
-                "GEOCLOUD_SHADOW_THRESHOLD": f"{self.thresholds.shadow:g}",
-                "GEOCLOUD_SHADOW_PERCENT": "none" if self.shadow_percent is None else f"{self.shadow_percent:.2f}",
-            }
+            further["GEOCLOUD_SHADOW_THRESHOLD"] = f"{self.thresholds.shadow:g}"
+        for code in self.options.codes[2:]:
+            further[f"GEOCLOUD_{styles.CLASSES[code].upper()}_PERCENT"] = _percent(self.percent(code))
         return {
             "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
             "GEOCLOUD_MODEL": self.model,
             "GEOCLOUD_THRESHOLD": f"{self.thresholds.cloud:g}",
             "GEOCLOUD_SOURCE": scene.name,
             "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
-            "GEOCLOUD_CLOUD_PERCENT": "none" if cloud is None else f"{cloud:.2f}",
+            "GEOCLOUD_CLOUD_PERCENT": _percent(self.percent(CLOUD)),
             "GEOCLOUD_VALID_PERCENT": f"{self.rasters.counts.valid_percent:.2f}",
-            **of_shadow,
+            **further,
         }
 
     @property
     def abstract(self) -> str:
         """The same as text, for the GeoPackage."""
-        scene, cloud = self.scene, self.rasters.counts.cloud_percent
+        scene, cloud = self.scene, self.percent(CLOUD)
         share = "no valid pixels" if cloud is None else f"{cloud:.1f} % cloud"
-        share += "" if self.shadow_percent is None else f", {self.shadow_percent:.1f} % cloud shadow"
+        names = {SHADOW: "cloud shadow", SNOW: "snow", CIRRUS: "thin cirrus"}
+        shares = {names[code]: self.percent(code) for code in self.options.codes[2:]}
+        share += "".join(f", {value:.1f} % {name}" for name, value in shares.items() if value is not None)
         when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
         how = f"geocloud {version('geocloud')}, model {self.model}, threshold {self.thresholds.cloud:g}"
         return f"{scene.name}{when}: {share}. {how}."
@@ -113,8 +108,11 @@ class MaskRun:
             model=self.model,
             threshold=self.thresholds.cloud,
             seconds=round(seconds, 3),
-            shadow_percent=self.shadow_percent,
+            shadow_percent=self.percent(SHADOW),
             shadow_threshold=self.thresholds.shadow,
+            snow_percent=self.percent(SNOW),
+            cirrus_percent=self.percent(CIRRUS),
+            codes=self.options.codes,
             read=self.read,
         )
 
@@ -130,8 +128,10 @@ class MaskRun:
         if pixels > 1:
             mask = staging.scratch(self.plan.mask, "simpler.tif")
             rewrite(self.rasters.mask, mask, partial(remove_small, grid=scene.grid, pixels=pixels), scene.grid, None)
-        frame = polygons.trace_clouds(mask, percent, scene=scene.name, acquired=scene.acquired, shadows=self.shadows)
-        title, qml = f"Clouds of {scene.name}", styles.polygons_qml(self.shadows)
+        frame = polygons.trace_clouds(
+            mask, percent, scene=scene.name, acquired=scene.acquired, codes=self.options.codes
+        )
+        title, qml = f"Clouds of {scene.name}", styles.polygons_qml(self.options.codes)
         metadata = {"layer": polygons.LAYER, "title": title, "abstract": self.abstract, "qml": qml}
         vector.write_layer([frame], staging.place(self.plan.polygons), **metadata)
         if self.plan.polygons in self.plan.styles:
@@ -153,14 +153,14 @@ class MaskRun:
 
     def _write_mask(self, staging: Staging) -> None:
         mask = self.plan.mask
-        staging.place_text(self.plan.styles[mask], styles.mask_qml(self.shadows))
-        staging.place_text(mask.with_name(mask.name + ".aux.xml"), styles.mask_aux_xml(self.shadows))
+        staging.place_text(self.plan.styles[mask], styles.mask_qml(self.options.codes))
+        staging.place_text(mask.with_name(mask.name + ".aux.xml"), styles.mask_aux_xml(self.options.codes))
         write_cog(
             self._as_stored(self.rasters.mask, staging),
             staging.place(mask),
             descriptions=["cloud mask"],
             tags=self.tags,
-            colours=styles.colours(self.shadows),
+            colours=styles.colours(self.options.codes),
         )
 
     def _as_stored(self, raster: Path, staging: Staging) -> Path:
@@ -171,3 +171,7 @@ class MaskRun:
         flipped = staging.scratch(self.plan.mask, f"{raster.stem}-south-up.tif")
         flip_rows(raster, flipped, scene.grid.flip(), scene.area_or_point)
         return flipped
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

@@ -8,11 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from geocloud.masks.codes import NONE, Counts, Thresholds, to_mask, to_percent
+import numpy as np
+from numpy.typing import NDArray
+
+from geocloud.masks.codes import NONE, Counts, ReadMask, Thresholds, to_mask, to_percent
+from geocloud.masks.further import LAYERS
 from geocloud.masks.refine import Step
 from geocloud.readers import RasterScene
+from geocloud.readers.further import ReadBand, further_band
 from geocloud.tiling.blend import Strip
-from geocloud.writers.cog import StripWriter, rewrite
+from geocloud.writers.cog import StripWriter, rewrite, rows_of
 from geocloud.writers.plan import OutputPlan
 from geocloud.writers.staging import Staging
 
@@ -29,12 +34,56 @@ class StagedRasters:
     """Pixels of the mask by class."""
 
 
+class FurtherLayers:
+    """Rasters of the snow index and of thin cirrus, written while a scene is read. Use it in a ``with`` block.
+
+    Args:
+        scene: The scene.
+        names: The bands that are wanted, as in `further_band`.
+        staging: Where rasters are written.
+        plan: The results.
+    """
+
+    def __init__(self, scene: RasterScene, names: Iterable[str], staging: Staging, plan: OutputPlan) -> None:
+        self._scene, self._stack = scene, ExitStack()
+        self._readers: dict[str, ReadBand] = {}
+        self._paths = {name: staging.scratch(plan.mask, f"{name}.tif") for name in names}
+
+    def __enter__(self) -> FurtherLayers:
+        self._writers: dict[str, StripWriter] = {}
+        for name, path in self._paths.items():
+            read = self._stack.enter_context(further_band(self._scene, name))
+            assert read is not None
+            self._readers[name] = read
+            self._writers[name] = self._stack.enter_context(StripWriter(path, self._scene.grid, None))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def layers(self) -> dict[str, ReadMask]:
+        """Functions that read rows of the finished rasters, by name of the band."""
+        return {name: rows_of(path) for name, path in self._paths.items()}
+
+    def take(self, first: int, reflectance: NDArray[np.float32]) -> None:
+        """Takes the next rows of the scene, ``(4, rows, width)``, from row ``first`` on."""
+        for name, read in self._readers.items():
+            values = read(first, first + reflectance.shape[1])
+            self._writers[name].write(first, LAYERS[name](reflectance, values))
+
+
 def stage(
-    strips: Iterable[Strip], scene: RasterScene, thresholds: Thresholds, staging: Staging, plan: OutputPlan
+    strips: Iterable[Strip],
+    scene: RasterScene,
+    thresholds: Thresholds,
+    staging: Staging,
+    plan: OutputPlan,
+    with_percent: bool = False,
 ) -> StagedRasters:
     """Writes strips of probability as temporary rasters, each while the next is predicted."""
     counts, mask, percent = NONE, staging.scratch(plan.mask, "mask.tif"), None
-    if plan.polygons or plan.probability:
+    if plan.polygons or plan.probability or with_percent:
         percent = staging.scratch(plan.mask, "percent.tif")
     with ExitStack() as stack:
         masks = stack.enter_context(StripWriter(mask, scene.grid, scene.area_or_point))

@@ -83,6 +83,8 @@ def mask_xarray(
     except ImportError as error:
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
     options, bands = in_memory(options, changes), _bands(image, xarray)
+    if options.further:
+        raise OptionError("snow and cirrus are masked by mask_scene and mask_raster")
     geobox = _geobox(bands, pixel_size)
     predict = _of(model)
     thresholds = find_thresholds(predict, options)
@@ -100,7 +102,7 @@ def mask_xarray(
         mask = blocks.map_blocks(_to_masks, thresholds=thresholds, steps=steps, drop_axis=0, dtype="uint8")
     like = bands.isel(band=0, drop=True)
     result = like.copy(data=mask).rename("cloud_mask")
-    result.attrs, result.encoding = name_flags(options.shadows), {}
+    result.attrs, result.encoding = name_flags(options.codes), {}
     if not probability:
         return result
     layers = {"cloud_mask": result}
@@ -110,9 +112,9 @@ def mask_xarray(
     return xarray.Dataset(layers)
 
 
-def name_flags(shadows: bool) -> dict[str, Any]:
+def name_flags(codes: tuple[int, ...]) -> dict[str, Any]:
     """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
-    classes = {**styles.classes(shadows), NO_DATA: "no_data"}
+    classes = {**styles.classes(codes), NO_DATA: "no_data"}
     return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.masks.codes import CLOUD, SHADOW
+from geocloud.masks.codes import CIRRUS, CLOUD, SHADOW, SNOW
 from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
 from geocloud.writers import styles
 
@@ -27,7 +27,7 @@ __all__ = [
 GAP = 8
 """Pixels between pictures side by side."""
 
-SHOWN = {SHADOW: styles.SHADOW_RGB, CLOUD: styles.CLOUD_RGB}
+SHOWN = {code: styles.RGB[code] for code in (CIRRUS, SNOW, SHADOW, CLOUD)}
 """Mask classes that are drawn, and their colours."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -120,13 +121,30 @@ class RasterScene:
         percentiles = np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True)
         return Sample(tuple(Observed(*values) for values in percentiles.T.tolist()), share)
 
-    def read(self, window: Window | None = None) -> Raster:
-        """Reflectance of a window inside the grid, or of the whole scene. Raises SceneReadError."""
+    def read(self, window: Window | None = None, further: Sequence[str] = ()) -> Raster:
+        """Reads a window inside the grid, or the whole scene.
+
+        Args:
+            window: The window; None: the whole scene.
+            further: Further bands to read: swir1, cirrus.
+
+        Raises:
+            BandError: The scene lacks a further band, or its scale is unknown.
+            SceneReadError: A file is damaged.
+        """
+        from geocloud.readers.further import read_further
+
         window = self.grid.whole if window is None else window
         raw = self.read_raw(window)
         reflectance = np.empty((4, *raw.valid.shape), "float32")
         raw.reflectance(slice(None), reflectance)
-        return Raster(reflectance, raw.valid, self.grid.crop(window), self.acquired, self.sun)
+        bands = {name: read_further(self, name, window) for name in further}
+        return Raster(reflectance, raw.valid, self.grid.crop(window), self.acquired, self.sun, bands)
+
+    @property
+    def file_grid(self) -> GeoBox:
+        """The grid of the rasters: the whole of it, in their own row order."""
+        return self._stack.grid
 
     @property
     def sun(self) -> Sun | None:

@@ -20,7 +20,7 @@ from geocloud.errors import OutputError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.gdal import open_quietly
-from geocloud.masks.codes import NO_DATA, NONE, STRIP, Counts, Mask
+from geocloud.masks.codes import NO_DATA, NONE, STRIP, Counts, Mask, ReadMask
 from geocloud.masks.refine import Step
 
 BLOCK = 512
@@ -87,16 +87,22 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
 
 
+def rows_of(path: Path) -> ReadMask:
+    """A function that reads rows of a raster's first band."""
+
+    def read(first: int, last: int) -> Mask:
+        with open_quietly(path) as dataset:
+            rows: Mask = dataset.read(1, window=Window(0, first, dataset.width, last - first))
+        return rows
+
+    return read
+
+
 def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counts:
     """Copies a mask through a step of its refinement, and counts its pixels."""
     counts = NONE
-    with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point) as writer:
-
-        def read(first: int, last: int) -> Mask:
-            rows: Mask = dataset.read(1, window=Window(0, first, grid.width, last - first))
-            return rows
-
-        for first, rows in step(read):
+    with StripWriter(destination, grid, area_or_point) as writer:
+        for first, rows in step(rows_of(source)):
             writer.write(first, rows)
             counts += Counts.of(rows)
     return counts

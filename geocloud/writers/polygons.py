@@ -25,41 +25,45 @@ LAYER = "clouds"
 
 
 def trace_clouds(
-    mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, shadows: bool = False
+    mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, codes: tuple[int, ...] = (0, 1)
 ) -> geopandas.GeoDataFrame:
-    """Polygons of cloud, and with ``shadows`` also of cloud shadow: 4-connected pixels, outlined along pixel edges.
+    """Polygons of cloud and of the further classes of a mask: 4-connected pixels, outlined along pixel edges.
 
     Args:
         mask: Mask raster.
         probability: Probability raster in whole per cent, a band per class; None: no column ``mean_probability``.
         scene: Value of the column ``scene``.
         acquired: Value of the column ``acquired`` (UTC).
-        shadows: Whether shadow gets polygons too.
+        codes: Values of the mask; all but clear get polygons.
 
     Returns:
-        Columns: ``id`` from 1; with ``shadows``, ``class`` (cloud or shadow); ``area_m2`` (on the ellipsoid where the
-        CRS is geographic; missing without a CRS); ``mean_probability`` of its class in [0, 1]; ``scene``;
-        ``acquired``. The geometries are valid Polygons in the mask's CRS that do not overlap and together cover the
-        mask's cloud and shadow.
+        Columns: ``id`` from 1; with further classes, ``class`` (cloud, shadow, snow, cirrus); ``area_m2`` (on the
+            ellipsoid where the CRS is geographic; missing without a CRS); ``mean_probability`` of its class in [0, 1];
+            ``scene``; ``acquired``. The geometries are valid Polygons in the mask's CRS that do not overlap and
+            together cover the mask's classes.
     """
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
-        traced: dict[int, list[Any]] = {CLOUD: [], SHADOW: []}
+        traced: dict[int, list[Any]] = {code: [] for code in codes[1:]}
         for shape, value in rasterio.features.shapes(band, transform=dataset.transform):
             if value in traced:
                 traced[value].append(shapely.geometry.shape(shape))
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-    parts = [_valid_polygons(np.array(traced[value], dtype=object)) for value in (CLOUD, SHADOW)[: 1 + shadows]]
+    parts = [_valid_polygons(np.array(traced[value], dtype=object)) for value in codes[1:]]
     geometry = np.concatenate(parts)
     means = {}
     if probability is not None:
-        found = [_mean_probability(part, probability, band, grid) for band, part in enumerate(parts, 1)]
+        bands = {CLOUD: 1, SHADOW: 2}
+        found = [
+            _mean_probability(part, probability, bands[code], grid) if code in bands else np.full(len(part), np.nan)
+            for code, part in zip(codes[1:], parts, strict=True)
+        ]
         means = {"mean_probability": np.concatenate(found)}
-    kinds = np.repeat([CLASSES[CLOUD], CLASSES[SHADOW]][: len(parts)], [len(part) for part in parts])
+    kinds = np.repeat([CLASSES[code] for code in codes[1:]], [len(part) for part in parts])
     return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(geometry) + 1, dtype="int64"),
-            **({"class": pd.Series(kinds, dtype="str")} if shadows else {}),
+            **({"class": pd.Series(kinds, dtype="str")} if len(parts) > 1 else {}),
             "area_m2": _areas(geometry, grid),
             **means,
             "scene": pd.Series([scene] * len(geometry), dtype="str"),

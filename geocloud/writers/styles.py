@@ -1,33 +1,37 @@
 """How results look in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
 
-Cloud is vermilion and its shadow reddish purple, numbers 6 and 8 of Okabe and Ito's palette. People with any colour
-vision can distinguish them from each other and from land, sea and snow (https://jfly.uni-koeln.de/color/). Clear and no
-data are transparent.
+Cloud is vermilion, its shadow reddish purple, snow blue and thin cirrus yellow, of Okabe and Ito's palette. People with
+any colour vision can distinguish them from each other and from land, sea and snow (https://jfly.uni-koeln.de/color/).
+Clear and no data are transparent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from xml.sax.saxutils import quoteattr
 
-from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, SHADOW
+from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW
 
 CLOUD_RGB = (213, 94, 0)
 SHADOW_RGB = (204, 121, 167)
-CLASSES = {CLEAR: "clear", CLOUD: "cloud", SHADOW: "shadow"}
+RGB = {CLOUD: CLOUD_RGB, SHADOW: SHADOW_RGB, SNOW: (0, 114, 178), CIRRUS: (240, 228, 66)}
+CLASSES = {CLEAR: "clear", CLOUD: "cloud", SHADOW: "shadow", SNOW: "snow", CIRRUS: "cirrus"}
 """Names of the mask values, apart from no data."""
 
-_ALPHA = {CLEAR: 0, CLOUD: 128, SHADOW: 128}
-_ALL = {CLEAR: (0, 0, 0, 0), CLOUD: (*CLOUD_RGB, 255), SHADOW: (*SHADOW_RGB, 255), NO_DATA: (0, 0, 0, 0)}
+DEFAULT = (CLEAR, CLOUD)
+"""Values of a mask for which nothing more was asked."""
+
+_ALL = {CLEAR: (0, 0, 0, 0), **{code: (*rgb, 255) for code, rgb in RGB.items()}, NO_DATA: (0, 0, 0, 0)}
 
 
-def classes(shadows: bool) -> dict[int, str]:
+def classes(codes: Collection[int] = DEFAULT) -> dict[int, str]:
     """The values that a mask may hold, and their names."""
-    return {value: name for value, name in CLASSES.items() if shadows or value != SHADOW}
+    return {code: CLASSES[code] for code in codes}
 
 
-def colours(shadows: bool = True) -> dict[int, tuple[int, int, int, int]]:
+def colours(codes: Collection[int] = tuple(CLASSES)) -> dict[int, tuple[int, int, int, int]]:
     """A mask's colour table (red, green, blue, alpha), for programs that do not read style files."""
-    return {value: colour for value, colour in _ALL.items() if shadows or value != SHADOW}
+    return {code: colour for code, colour in _ALL.items() if code in codes or code == NO_DATA}
 
 
 RAMP = ((0, (255, 255, 255, 0)), (25, (253, 231, 190, 90)), (50, (246, 170, 95, 150)), (100, (*CLOUD_RGB, 220)))
@@ -47,11 +51,11 @@ def _hex(colour: tuple[int, ...]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour[:3])
 
 
-def mask_qml(shadows: bool = False) -> str:
+def mask_qml(codes: Collection[int] = DEFAULT) -> str:
     """A QGIS style for a mask: named classes, clear transparent, the others semi-transparent."""
     entries = "".join(
-        f'<paletteEntry value="{value}" label="{label}" color="{_hex(_ALL[value])}" alpha="{_ALPHA[value]}"/>'
-        for value, label in classes(shadows).items()
+        f'<paletteEntry value="{value}" label="{label}" color="{_hex(_ALL[value])}" alpha="{128 if value else 0}"/>'
+        for value, label in classes(codes).items()
     )
     return (
         f'{_QGIS}<pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">'
@@ -81,10 +85,10 @@ CLEAR_RGB = (86, 180, 233)
 """Sky blue, number 3 of the same palette, for a cloud-free scene."""
 
 
-def polygons_qml(shadows: bool = False) -> str:
-    """A QGIS style for cloud polygons, with shadows categorised by ``class``: an outline and a light fill."""
-    if shadows:
-        kinds = ((CLASSES[CLOUD], CLOUD_RGB), (CLASSES[SHADOW], SHADOW_RGB))
+def polygons_qml(codes: Collection[int] = DEFAULT) -> str:
+    """A QGIS style for polygons, of several classes categorised by ``class``: an outline and a light fill."""
+    if set(codes) > set(DEFAULT):
+        kinds = [(CLASSES[code], RGB[code]) for code in codes if code != CLEAR]
         categories = "".join(
             f'<category value="{name}" symbol="{index}" label="{name}" render="true" type="string"/>'
             for index, (name, _) in enumerate(kinds)
@@ -136,9 +140,9 @@ def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
     )
 
 
-def mask_aux_xml(shadows: bool = False) -> str:
+def mask_aux_xml(codes: Collection[int] = DEFAULT) -> str:
     """GDAL's NAME.tif.aux.xml for a mask: category names and a raster attribute table."""
-    names = "".join(f"<Category>{label}</Category>" for label in classes(shadows).values())
+    names = "".join(f"<Category>{label}</Category>" for label in classes(codes).values())
     columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8), ("Alpha", 0, 9))
     fields = "".join(
         f'<FieldDefn index="{i}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
@@ -146,7 +150,7 @@ def mask_aux_xml(shadows: bool = False) -> str:
     )
     rows = "".join(
         f'<Row index="{i}">' + "".join(f"<F>{v}</F>" for v in (value, label, *_ALL[value])) + "</Row>"
-        for i, (value, label) in enumerate(classes(shadows).items())
+        for i, (value, label) in enumerate(classes(codes).items())
     )
     return (
         f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
