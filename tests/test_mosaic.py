@@ -96,7 +96,7 @@ def test_a_cog_is_valid_and_on_the_grid(tmp_path, shape):
     mask, grid = blobs(*shape, missing=0.1), geobox(*shape)
     write_strips(tmp_path / "a.tif", mask, grid)
     write_cog(
-        tmp_path / "a.tif", tmp_path / "b.tif", descriptions=["d"], tags={"A": "b"}, colours=styles.colours(False)
+        tmp_path / "a.tif", tmp_path / "b.tif", descriptions=["d"], tags={"A": "b"}, colours=styles.colours((0, 1))
     )
     valid, errors, warnings = cog_validate(tmp_path / "b.tif", strict=True)
     assert valid, (errors, warnings)

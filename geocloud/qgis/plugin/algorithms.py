@@ -49,6 +49,14 @@ ADVANCED = member(QgsProcessingParameterDefinition, "Flag", "FlagAdvanced")
 POLYGON = member(QgsProcessing, "SourceType", "TypeVectorPolygon")
 
 
+CLASSES = (
+    ("SHADOWS", "--shadows", "Mask cloud shadow too"),
+    ("SNOW", "--snow", "Mask snow too, by short-wave infrared"),
+    ("CIRRUS", "--cirrus", "Mask thin cirrus too, by the band at 1.37 µm"),
+)
+"""Parameters of further classes: name, option, label."""
+
+
 class Algorithm(QgsProcessingAlgorithm):
     """Base of the algorithms: shared parameters, and their translation to options of the command line."""
 
@@ -103,7 +111,8 @@ class Algorithm(QgsProcessingAlgorithm):
                 "THRESHOLD", "Threshold of cloud probability (empty: the model's own)", DOUBLE, None, True, 0.01, 0.99
             )
         )
-        self.addParameter(QgsProcessingParameterBoolean("SHADOWS", "Mask cloud shadow too", False))
+        for name, _, label in CLASSES:
+            self.addParameter(QgsProcessingParameterBoolean(name, label, False))
         self.addParameter(QgsProcessingParameterNumber("BUFFER", "Grow clouds by, metres", DOUBLE, 0, False, 0))
         self.addParameter(
             QgsProcessingParameterNumber("MIN_AREA", "Remove clouds smaller than, square metres", DOUBLE, 0, False, 0)
@@ -130,8 +139,7 @@ class Algorithm(QgsProcessingAlgorithm):
         found = ["--model", own or MODELS[self.parameterAsEnum(parameters, "MODEL", context)]]
         if parameters.get("THRESHOLD") is not None:
             found += ["--threshold", str(self.parameterAsDouble(parameters, "THRESHOLD", context))]
-        if self.parameterAsBoolean(parameters, "SHADOWS", context):
-            found.append("--shadows")
+        found += [option for name, option, _ in CLASSES if self.parameterAsBoolean(parameters, name, context)]
         found += ["--buffer", str(self.parameterAsDouble(parameters, "BUFFER", context))]
         return [*found, "--min-area", str(self.parameterAsDouble(parameters, "MIN_AREA", context))]
 
@@ -141,8 +149,8 @@ class MaskClouds(Algorithm):
 
     key, title = "mask", "Mask clouds"
     help = (
-        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data, on the scene's "
-        "own grid. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
+        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow, 3 snow and 4 thin cirrus if requested, 255 "
+        "no data, on the scene's own grid. The scene is a raster with red, green, blue and near-infrared bands, any band of a Landsat "
         "product in a folder with the others, or a product's archive or MTL file. Polygons and probability are "
         "written if an output is set for them."
     )
@@ -184,10 +192,9 @@ class MaskClouds(Algorithm):
             return {}
         found = json.loads(done)
         if found["cloud_percent"] is not None:
-            shadow = "" if found["shadow_percent"] is None else f", {found['shadow_percent']:.1f} % cloud shadow"
-            feedback.pushInfo(
-                f"{found['cloud_percent']:.1f} % cloud{shadow}, {found['valid_percent']:.1f} % of pixels valid"
-            )
+            names = ("cloud", "shadow", "snow", "cirrus")
+            shares = [f"{found[f'{n}_percent']:.1f} % {n}" for n in names if found[f"{n}_percent"] is not None]
+            feedback.pushInfo(f"{', '.join(shares)}; {found['valid_percent']:.1f} % of pixels valid")
         return {**results, "CLOUD_PERCENT": found["cloud_percent"], "SHADOW_PERCENT": found["shadow_percent"]}
 
 
