@@ -14,7 +14,7 @@ import pyproj
 import rasterio
 
 from geocloud._proj import VARIABLES
-from geocloud.findings import Finding
+from geocloud.checks import Finding
 
 PACKAGES = (
     "rasterio",

@@ -10,12 +10,12 @@ from geocloud.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """How a mask is made from probabilities. Raises OptionError."""
+    """Options of the mask. Raises OptionError."""
 
     threshold: float | None = None
     """Pixels with a higher probability of cloud are cloud; None: the model's own."""
     shadows: bool = False
-    """Whether cloud shadow is masked too."""
+    """True masks cloud shadow as a class, 2."""
     snow: bool = False
     """True masks snow and ice as a class, 3, where the scene has a band at 1.6 µm (swir1)."""
     cirrus: bool = False
@@ -42,7 +42,7 @@ class MaskOptions:
     averaged to the model's, others are not, and pixels larger than 300 m are refused. The mask is always on the
     scene's grid."""
     overwrite: bool = False
-    """Whether existing results are replaced."""
+    """True replaces existing results."""
 
     @property
     def codes(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ FALSE_COLOUR = (3, 0, 1)
 
 GAMMA = 0.7
 KNEE = 0.88
-"""Of the stretch: the exponent, and the share of the range from black to white that its upper end is given."""
+"""Stretch: the exponent, and the share of the range from black to white given to its upper end."""
 
 SPAN = 0.08
 """Smallest range of reflectance that is stretched from black to white, or noise would be seen on open water."""
@@ -27,7 +27,7 @@ ENOUGH = 0.03
 """Smallest share of the valid pixels that must be clear for the stretch to go by them."""
 
 REACH = 3.0
-"""How many times as far from the haze as the median the upper end of a stretch is at most, if clouds are unknown."""
+"""Maximum distance of the upper end from the haze, relative to the median's, if clouds are unknown."""
 
 SIDE = 480
 """Longest side in pixels of a picture in a notebook."""
@@ -77,7 +77,7 @@ def encode(picture: Pixels, form: str) -> bytes:
 
 
 def as_html(title: str, facts: dict[str, str], picture: Pixels | None) -> str:
-    """What a notebook shows: a table of facts and, beside it, a picture ``(h, w, 4)``."""
+    """HTML for a notebook: a table of facts and, beside it, a picture ``(h, w, 4)``."""
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(value)}</td></tr>'
         for name, value in facts.items()

@@ -110,7 +110,7 @@ class CloudKind:
     height: tuple[float, float]
     """Length of the shadows, as a share of the scene's side."""
     sharp: tuple[float, float]
-    """How abruptly a cloud begins."""
+    """Steepness of a cloud's edge."""
     limit: float = CLOUD_TRANSMISSION
     """See `Clouds`."""
     frequent: float = 1

@@ -55,7 +55,7 @@ class Source:
     """A set of labelled images."""
 
     name: str
-    """As in shares and tables."""
+    """Name in shares and tables."""
     pattern: str
     """Glob of its images, below the data folder."""
     read: Callable[[Path], Chip]

@@ -18,7 +18,7 @@ LEVELS = [
     {"preview", "qgis"},
     {"readers", "models", "writers", "simulate"},
     {"masks", "tiling", "io"},
-    {"raster", "options", "findings", "picture"},
+    {"raster", "options", "checks", "picture"},
     {"grid"},
     {"bands"},
     {"errors", "_proj"},

@@ -141,7 +141,7 @@ def train(
         "report": training_progress(ctx.obj["quiet"]),
     }
     result = _on_dataset(root, output, settings, given, how)
-    from geocloud.training.team import Team
+    from geocloud.training.distributed import Team
 
     first = Team.join().first
     Team.leave()

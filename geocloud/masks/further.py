@@ -43,7 +43,8 @@ LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = 
     "swir1": lambda reflectance, swir1: snow_index(reflectance[1], swir1),
     "cirrus": lambda _, cirrus: thin_cirrus(cirrus),
 }
-"""By name of a further band, the layer made of reflectance ``(4, h, w)`` and of that band ``(h, w)``."""
+"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `mark_snow` or
+`mark_cirrus`."""
 
 
 def mark_snow(read: ReadMask, *, grid: GeoBox, index: ReadMask, percent: ReadMask, as_class: bool) -> Rows:

@@ -1,4 +1,4 @@
-"""What is known of a mask that was made, and how it shows itself: as a picture, a plot, an xarray, a table."""
+"""Summary of a mask, and its forms: a picture, a plot, an xarray object, a table."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class MaskResult:
     codes: tuple[int, ...] = field(default=(0, 1), repr=False)
     """Values that the mask may hold besides no data."""
     read: ReadOptions = field(default_factory=ReadOptions, repr=False)
-    """What was said of the source, to open it again for a picture."""
+    """Options for reading the source, to open it again for a picture."""
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -29,7 +29,7 @@ LARGEST = 8192
 
 @dataclass(frozen=True, slots=True)
 class PreviewOptions:
-    """How a preview looks. Raises OptionError."""
+    """Options of a preview. Raises OptionError."""
 
     size: int = 1200
     """Longest side of each picture of the scene, in pixels."""
@@ -38,13 +38,13 @@ class PreviewOptions:
     cloud: str = "outline"
     """outline or overlay."""
     beside: bool = False
-    """Whether the scene is also shown without its clouds, beside the picture with them."""
+    """True also shows the scene without its clouds, beside the picture with them."""
     caption: bool = True
-    """Whether a scale bar, the scene's name and its date are shown below."""
+    """True shows a scale bar, the scene's name and its date below."""
     world_file: bool = False
-    """Whether georeferencing is written beside the picture (a world file and .aux.xml); for a single picture."""
+    """True writes georeferencing beside a single picture (a world file and .aux.xml)."""
     overwrite: bool = False
-    """Whether existing files are replaced."""
+    """True replaces existing files."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= LARGEST:

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from geocloud.checks import Finding
 from geocloud.errors import OptionError, OutputError
-from geocloud.findings import Finding
 
 NAME = "geocloud"
 ENVIRONMENT = "environment.json"
@@ -55,7 +55,7 @@ def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
 
 
 def plugin_folder(profile: Path) -> Path:
-    """Where the plugin lies in a profile."""
+    """Folder of the plugin in a profile."""
     return profile / "python" / "plugins" / NAME
 
 
@@ -138,7 +138,7 @@ def _examine_qgis() -> Finding:
 
 
 def _ask(command: list[str]) -> str | None:
-    """What a program prints; None if it fails or prints nothing."""
+    """Output of a program; None if it fails or prints nothing."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     try:
         done = subprocess.run(  # noqa: S603 - programs found above

@@ -60,7 +60,7 @@ class TileGrid:
 
     @classmethod
     def fitted(cls, height: int, width: int, tile_size: int | None = None, overlap: int = 128) -> TileGrid:
-        """As few tiles as the largest side, ``tile_size``, allows, each no larger than needed to cover the raster.
+        """The fewest tiles that the largest side, ``tile_size``, allows, each no larger than needed.
 
         ``tile_size`` None: as large as `TALLEST`, `WIDEST` and `ROW_PIXELS` allow. Raises OptionError.
         """
@@ -119,7 +119,7 @@ class TileGrid:
         return tiles
 
     def starts(self, left: int, right: int) -> list[int]:
-        """Where tiles start that cover columns ``left`` to ``right`` (exclusive) of the ``reach``, as few as possible.
+        """Start columns of the fewest tiles that cover columns ``left`` to ``right`` (exclusive) of the ``reach``.
 
         Where that takes all tiles of a row they are the row's own.
         """

@@ -51,11 +51,11 @@ class TrainConfig:
     precision: str = "auto"
     """auto (bfloat16 where the device is fast at it), float32 or bfloat16."""
     compile: bool = False
-    """Whether the network is compiled with `torch.compile`."""
+    """True compiles the network with `torch.compile`."""
     workers: int = 1
     """Processes that prepare samples; 0: the training process itself."""
     seed: int = 0
-    """Of the weights, the samples and the validation split."""
+    """Seed of the weights, the samples and the validation split."""
     mean: float = 0.25
     """Mean reflectance for normalisation, the same for all bands, so that ratios between bands are kept."""
     std: float = 0.25
@@ -69,11 +69,11 @@ class TrainConfig:
     shadow_threshold: float = 0.5
     """Threshold of shadow, saved in the checkpoint."""
     split: str = "scenes"
-    """How validation chips are held out: by scenes or patches, see `geocloud.training.data.split`."""
+    """Unit by which validation chips are held out: scenes or patches, see `geocloud.training.data.split`."""
     val_patches: int = 1000
     """Number of chips held out, about, and at most a fifth."""
     informative: bool = True
-    """Whether chips with little data are left out, see `geocloud.training.data.layout.DataSet.worth_training`."""
+    """True leaves out chips with little data, see `geocloud.training.data.layout.DataSet.worth_training`."""
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the samples."""
 

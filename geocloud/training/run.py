@@ -16,7 +16,7 @@ from geocloud.training.data.layout import DataSet
 from geocloud.training.data.pack import pack as write_pack
 from geocloud.training.data.pack import packed
 from geocloud.training.data.split import hold_out
-from geocloud.training.team import Team
+from geocloud.training.distributed import ProcessGroup
 from geocloud.training.train import BEST, Progress, train
 
 
@@ -69,17 +69,17 @@ def train_on(
             "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' shows what it holds"
         )
     kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
-    team = Team.join()
+    group = ProcessGroup.join()
     training: Chips = LazyChips(kept)
     validation: Chips = LazyChips(held)
     if pack is not None:
-        if team.first:
+        if group.first:
             write_pack(sources, pack)
-        team.wait()
+        group.wait()
         training, validation = packed(pack, kept), packed(pack, held)
     how: dict[str, Any] = {"start": start, "name": out.name, "device": device}
     how |= {"resume": resume, "report": report}
     train([(1.0, training)], validation, config, out, **how)
-    team.wait()
+    group.wait()
     best = read_safetensors(out / BEST)
     return Trained(out / BEST, len(kept), len(held), best.training["validation"]["jaccard"])

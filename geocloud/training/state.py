@@ -97,7 +97,7 @@ class RunState:
 
 
 def _plain(value: Any) -> bool:
-    """Whether JSON can hold the value: a schedule's state also lists functions."""
+    """True if JSON can hold the value: a schedule's state also lists functions."""
     try:
         json.dumps(value)
     except TypeError:

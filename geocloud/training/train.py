@@ -29,10 +29,10 @@ from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips
 from geocloud.training.data.samples import Batches, Group, Samples
+from geocloud.training.distributed import ProcessGroup
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.state import RunState
-from geocloud.training.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -96,29 +96,29 @@ def train(
     require_extras()
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
-    team = Team.join()
-    if team.local is not None and device == "auto" and torch.cuda.is_available():
-        device = f"cuda:{team.local}"
+    group = ProcessGroup.join()
+    if group.local is not None and device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{group.local}"
     place = find_device(device)
     run = _start(config, start, place)
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
     _check_size(config.augment.size, run.network)
     settings = asdict(config)
-    if out is not None and team.first:
+    if out is not None and group.first:
         _prepare(out, config, resume)
-    team.wait()
+    group.wait()
     if out is not None and resume and (out / STATE).exists():
         run.load(out / STATE, settings)
     network: nn.Module = run.network
-    if team.size > 1:
+    if group.size > 1:
         network = nn.parallel.DistributedDataParallel(network)
     if config.compile:
         network.compile()
     samples = Samples(groups, config.augment, config.seed, config.pixel_size)
     loader = DataLoader(
         samples,
-        batch_sampler=Batches(run.step, config.steps, config.batch, team.rank, team.size),
+        batch_sampler=Batches(run.step, config.steps, config.batch, group.rank, group.size),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
         pin_memory=place.type == "cuda",
@@ -147,7 +147,7 @@ def train(
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
         model = _trained(run, config, name)
-        if team.first and len(validation):
+        if group.first and len(validation):
             found = validate(by_torch(model, str(place)), validation)
             scores = {score: getattr(found, score) for score in SCORES}
             row |= scores
@@ -156,7 +156,7 @@ def train(
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         report(Progress(run.step, config.steps, row["loss"], row.get("jaccard")))
         since, count = torch.zeros((), device=place), 0
-        if team.first and out is not None:
+        if group.first and out is not None:
             _save(run, model, out, settings, validation, place)
     return _trained(run, config, name)
 

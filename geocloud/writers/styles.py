@@ -1,4 +1,4 @@
-"""How results look in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
+"""Styles of results in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
 
 Cloud is vermilion, its shadow reddish purple, snow blue and thin cirrus yellow, of Okabe and Ito's palette. People with
 any colour vision can distinguish them from each other and from land, sea and snow (https://jfly.uni-koeln.de/color/).

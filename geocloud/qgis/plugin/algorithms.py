@@ -149,9 +149,9 @@ class MaskClouds(Algorithm):
 
     key, title = "mask", "Mask clouds"
     help = (
-        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow, 3 snow and 4 thin cirrus if requested, 255 no "
-        "data, on the scene's own grid. The scene is a raster with red, green, blue and near-infrared bands, any band "
-        "of a Landsat product in a folder with the others, or a product's archive or MTL file. Polygons and "
+        "Makes a cloud mask of a scene: 0 clear, 1 cloud, 2 cloud shadow, 3 snow, 4 thin cirrus if requested, 255 "
+        "no data, on the scene's own grid. The scene is a raster with red, green, blue and near-infrared bands, any "
+        "band of a Landsat product in a folder with the others, or a product's archive or MTL file. Polygons and "
         "probability are written if an output is set for them."
     )
 

@@ -51,7 +51,7 @@ class Report:
     statistics: dict[str, dict[str, float]]
     """mean, std, min and max of reflectance by band; mean and std are NaN without any data."""
     problems: tuple[str, ...]
-    """What is wrong with the data set, a line each."""
+    """Faults of the data set, a line each."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON takes it."""

@@ -105,13 +105,13 @@ class ChipSource:
     """The scene it was cut from. Chips of one scene resemble each other: do not split them between training and
     validation."""
     image: Path
-    """Whatever `geocloud.readers.open_scene` opens."""
+    """A source, as `geocloud.readers.open_scene` takes it."""
     mask: Path | None = None
     """Raster of labels; None: all pixels are clear."""
     classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])
     """Meaning of the mask's values."""
     options: ReadOptions = field(default_factory=ReadOptions)
-    """How the image is read."""
+    """Options for reading the image."""
 
     def read(self) -> Chip:
         """Reads image and mask. Raises SceneError, or GridError if they differ in size."""

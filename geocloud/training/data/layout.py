@@ -60,7 +60,7 @@ class DataSet:
     informative: frozenset[str] | None = None
     """Names of the training chips on the authors' list of informative ones; None: there is no such list."""
     problems: tuple[str, ...] = ()
-    """What is wrong with the data set, a line each."""
+    """Faults of the data set, a line each."""
 
     def worth_training(self) -> tuple[ChipSource, ...]:
         """The informative chips: those on the authors' list, or else those with data in more than 80 % of pixels."""

@@ -92,6 +92,6 @@ def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def _fingerprint(source: ChipSource) -> list[object]:
-    """What changes with a chip's files or the way they are read."""
+    """Key that changes with a chip's files or the way they are read."""
     stats = [path.stat() for path in (source.image, source.mask) if path is not None]
     return [str(source.image), [[s.st_size, s.st_mtime_ns] for s in stats], repr((source.classes, source.options))]

@@ -9,7 +9,7 @@ import torch
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """The processes of one run, as started by torchrun; a single one otherwise."""
 
     rank: int = 0
@@ -20,7 +20,7 @@ class Team:
     """This process's rank on its machine; None: not started by torchrun."""
 
     @classmethod
-    def join(cls) -> Team:
+    def join(cls) -> ProcessGroup:
         if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             return cls()
         if not torch.distributed.is_initialized():
@@ -35,7 +35,7 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """True in the process that writes files."""
         return self.rank == 0
 
     def wait(self) -> None:

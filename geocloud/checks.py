@@ -10,11 +10,11 @@ class Finding:
     """The result of one check."""
 
     what: str
-    """What was checked."""
+    """The subject of the check."""
     well: bool
     """True if the check passed."""
     text: str
-    """What was found, and what to do about it if the check failed."""
+    """The finding, and the remedy if the check failed."""
 
     def __str__(self) -> str:
         return f"{'ok ' if self.well else 'BAD'} {self.what}: {self.text}"
