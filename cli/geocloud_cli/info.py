@@ -24,11 +24,26 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
+    from geocloud.errors import BandError
     from geocloud.readers import RasterScene, find_recipe
 
     read = options.read_options(given)
-    with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
-        facts = _facts(opened)
+    try:
+        with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
+            facts = _facts(opened)
+    except BandError as error:
+        if (facts := _raster_facts(scene)) is None:
+            raise
+        if as_json:
+            click.echo(json.dumps({**facts, "problem": str(error)}))
+            return
+        click.echo(f"{'size':<14} {facts['height']} rows, {facts['width']} columns, {facts['crs'] or 'no CRS'}")
+        for band in facts["bands"]:
+            low, middle, high = band["observed"]
+            name = band["name"] or "no name"
+            click.echo(f"{'band ' + str(band['index']):<14} {name}: {low:g} to {high:g}, median {middle:g}")
+        click.echo(f"{'problem':<14} {error}")
+        return
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -44,6 +59,29 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
             seen += f"; reflectance = {band['scale']:.6g} · value{offset}"
         click.echo(f"{band['name']:<14} {seen}")
         click.echo(f"{'':<14} {band['file']}, band {band['index']}")
+
+
+def _raster_facts(source: str) -> dict[str, Any] | None:
+    """Size, CRS and bands of a raster whose bands cannot be told apart; None for anything but a raster."""
+    import numpy as np
+
+    from geocloud.errors import SceneReadError
+    from geocloud.readers import open_raster
+
+    try:
+        with open_raster(source, source) as dataset:
+            share = min(1, 256 / max(dataset.shape))
+            shape = [max(1, round(n * share)) for n in dataset.shape]
+            values = dataset.read(out_shape=(dataset.count, *shape), masked=True)
+            seen = [np.percentile(band.compressed(), (0.1, 50, 99.9)) if band.count() else [0, 0, 0] for band in values]
+            bands = [
+                {"index": index, "name": name, "observed": [float(v) for v in of_band]}
+                for index, (name, of_band) in enumerate(zip(dataset.descriptions, seen, strict=True), 1)
+            ]
+            crs = dataset.crs.to_string() if dataset.crs else None
+            return {"height": dataset.height, "width": dataset.width, "crs": crs, "bands": bands}
+    except SceneReadError:
+        return None
 
 
 def _facts(scene: Any) -> dict[str, Any]:

@@ -141,10 +141,10 @@ def train(
         "report": training_progress(ctx.obj["quiet"]),
     }
     result = _on_dataset(root, output, settings, given, how)
-    from geocloud.training.distributed import Team
+    from geocloud.training.distributed import ProcessGroup
 
-    first = Team.join().first
-    Team.leave()
+    first = ProcessGroup.join().first
+    ProcessGroup.leave()
     if not first:
         return
     if as_json:

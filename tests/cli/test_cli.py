@@ -149,6 +149,15 @@ def test_info_tells_what_is_seen():
         assert word in text
 
 
+def test_info_of_bands_that_cannot_be_told_lists_them_and_the_command(tmp_path):
+    values = np.random.default_rng(0).integers(2000, 2400, (4, 60, 60)).astype("uint16")
+    path = write_tif(tmp_path / "s.tif", values, descriptions=(None,) * 4)
+    result = run("info", path)
+    assert result.returncode == 0 and "band 4" in result.stdout and "--bands rgbn" in result.stdout, result.stderr
+    facts = json.loads(run("info", path, "--json").stdout)
+    assert len(facts["bands"]) == 4 and "--bands bgrn" in facts["problem"]
+
+
 def test_info_shows_what_mask_refuses(tmp_path):
     path = write_tif(tmp_path / "s.tif", level1_numbers(ramp()), descriptions=NAMES)
     assert run("mask", path, "-o", tmp_path / "a.tif").returncode == 1
