@@ -11,13 +11,14 @@ import rasterio
 from click.testing import CliRunner
 from conftest import geobox, level1_numbers, ramp, read_tif, write_tif
 from geocloud_cli.main import cli
+from safe import L2A, numbers, write_jp2, write_safe
 
 import geocloud
 from geocloud import MaskOptions, ModelMetadata, Predictor, ReadOptions
 from geocloud.errors import BandError, OptionError
 from geocloud.masks.further import snow_index, thin_cirrus
 from geocloud.readers import open_scene
-from geocloud.readers.further import further_band
+from geocloud.readers.further import beside, further_band
 
 MODEL = Predictor(lambda batch: np.nan_to_num(batch[:, 0]), ModelMetadata(threshold=0.35, pixel_size=30))
 """Red is the probability of cloud."""
@@ -156,3 +157,31 @@ def test_the_command_line_has_them(tmp_path):
     path = stack(tmp_path / "s.tif")
     result = CliRunner().invoke(cli, ["mask", str(path), "-o", str(tmp_path / "m.tif"), "--snow"])
     assert result.exit_code == 0 and ", snow " in result.stdout, result.output
+
+
+@pytest.mark.parametrize(
+    ("red", "nir", "expected"),
+    [
+        ("LC08_X_T1_B4.TIF", "LC08_X_T1_B5.TIF", "LC08_X_T1_B6.TIF"),
+        ("LE07_X_SR_B3.TIF", "LE07_X_SR_B4.TIF", "LE07_X_SR_B5.TIF"),
+        ("/vsizip/a.SAFE.zip/IMG_DATA/T33UXP_2023_B04.jp2", "/vsizip/a.SAFE.zip/IMG_DATA/T33UXP_2023_B08.jp2", None),
+        ("HLS.L30.T15TWM.2021191T170851.v2.0.B04.tif", "HLS.L30.T15TWM.2021191T170851.v2.0.B05.tif", None),
+        ("sentinel_band4.tif", "sentinel_band8.tif", "sentinel_band11.tif"),
+        ("red.tif", "nir.tif", ""),
+    ],
+)
+def test_the_file_of_another_band_has_the_name_of_red_but_for_the_number(red, nir, expected):
+    if expected is None:
+        expected = red.replace("B04", "B11" if "B08" in nir else "B06")
+    assert (beside(red, nir, "swir1") or [""])[0] == expected
+
+
+def test_sentinel_2_level_2a_holds_it_at_20_m(tmp_path):
+    root = write_safe(tmp_path, numbers(ramp()), name=L2A)
+    (red,) = root.rglob("*_B04_20m.jp2")
+    swir1 = red.with_name(red.name.replace("_B04_", "_B11_"))
+    plane = np.full((45, 55), 3000, "uint16")
+    write_jp2(swir1, plane, 20)
+    with open_scene(root) as scene:
+        found = scene.read(further=["swir1"]).further["swir1"]
+    np.testing.assert_allclose(found, 0.2, atol=1e-4)  # × 10 000, offset −1000

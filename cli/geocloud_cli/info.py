@@ -32,13 +32,14 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
         with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
             facts = _facts(opened)
     except BandError as error:
-        if (facts := _raster_facts(scene)) is None:
+        raster = _raster_facts(scene)
+        if raster is None:
             raise
         if as_json:
-            click.echo(json.dumps({**facts, "problem": str(error)}))
+            click.echo(json.dumps({**raster, "problem": str(error)}))
             return
-        click.echo(f"{'size':<14} {facts['height']} rows, {facts['width']} columns, {facts['crs'] or 'no CRS'}")
-        for band in facts["bands"]:
+        click.echo(f"{'size':<14} {raster['height']} rows, {raster['width']} columns, {raster['crs'] or 'no CRS'}")
+        for band in raster["bands"]:
             low, middle, high = band["observed"]
             name = band["name"] or "no name"
             click.echo(f"{'band ' + str(band['index']):<14} {name}: {low:g} to {high:g}, median {middle:g}")

@@ -110,9 +110,7 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
         return BandSource(red.path, red.label, found[0]) if len(found) == 1 else None
     if len(bands) < 4:
         return None
-    for path, label in zip(
-        _beside(red.path, bands[3].path, name), _beside(red.label, bands[3].label, name), strict=True
-    ):
+    for path, label in zip(beside(red.path, bands[3].path, name), beside(red.label, bands[3].label, name), strict=True):
         try:
             open_raster(path, label).close()
         except SceneReadError:
@@ -129,7 +127,7 @@ def _numbered(texts: list[str], bands: tuple[BandSource, ...], name: str) -> lis
     return [index for index, number in enumerate(numbers, 1) if number and number == wanted]
 
 
-def _beside(red: str, nir: str, name: str) -> list[str]:
+def beside(red: str, nir: str, name: str) -> list[str]:
     """Names that the file of a band may have, given those of red and near-infrared."""
     parts, other = _last(red), _last(nir)
     if not parts or not other:
