@@ -25,7 +25,10 @@ from geocloud_cli.command import Command, option, output
     help="nir: near-infrared is shown as red.",
 )
 @option(
-    "Picture", "--cloud", type=click.Choice(["outline", "overlay"]), default="outline", help="How clouds are shown."
+    "Picture",
+    "--cloud",
+    type=click.Choice(["outline", "overlay"]),
+    help="How clouds are shown.  [default: overlay with --beside, else outline]",
 )
 @option("Picture", "--beside", is_flag=True, help="Also show the scene without its clouds, beside it.")
 @option("Picture", "--size", type=int, default=1200, metavar="PIXELS", help="Longest side of each picture.")

@@ -35,8 +35,8 @@ class PreviewOptions:
     """Longest side of each picture of the scene, in pixels."""
     colour: str = "natural"
     """natural, nir (near-infrared shown as red) or both."""
-    cloud: str = "outline"
-    """outline or overlay."""
+    cloud: str | None = None
+    """outline or overlay; None: overlay where the scene is shown ``beside``, else outline."""
     beside: bool = False
     """True also shows the scene without its clouds, beside the picture with them."""
     caption: bool = True
@@ -49,9 +49,9 @@ class PreviewOptions:
     def __post_init__(self) -> None:
         if not 16 <= self.size <= LARGEST:
             raise OptionError(f"size {self.size}: wanted 16 to {LARGEST} pixels")
-        for name, known in (("colour", COLOURS), ("cloud", CLOUDS)):
+        for name, known in (("colour", COLOURS), ("cloud", (None, *CLOUDS))):
             if getattr(self, name) not in known:
-                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(known)}")
+                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(filter(None, known))}")
         if self.world_file and (self.beside or self.colour == "both"):
             raise OptionError("a world file georeferences a single picture: take one colour, and nothing beside it")
 
@@ -123,7 +123,8 @@ def draw_picture(
         if clouds is None or options.beside:
             pictures.append(plain)
         if clouds is not None:
-            pictures.append(CLOUDS[options.cloud](plain, clouds))
+            draw = CLOUDS[options.cloud or ("overlay" if options.beside else "outline")]
+            pictures.append(draw(plain, clouds))
     picture = side_by_side(pictures)
     place = scene.grid.resize(seen.shape[1], seen.shape[2])
     if options.caption:
@@ -151,8 +152,9 @@ def _share(clouds: Pixels | None) -> str:
     if clouds is None or not (clouds != NO_DATA).any():
         return ""
     counts = Counts.of(clouds)
-    shadow = f", {counts.shadow_percent:.0f} % shadow" if counts.shadow else ""
-    return f": {counts.cloud_percent:.0f} % cloud{shadow}"
+    shown = {"shadow": counts.shadow, "snow": counts.snow, "cirrus": counts.cirrus}
+    more = "".join(f", {100 * pixels / counts.valid:.0f} % {name}" for name, pixels in shown.items() if pixels)
+    return f": {counts.cloud_percent:.0f} % cloud{more}"
 
 
 def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:

@@ -76,12 +76,16 @@ def overlay(picture: Pixels, mask: Pixels) -> Pixels:
 
 
 def outline(picture: Pixels, mask: Pixels) -> Pixels:
-    """A picture ``(h, w, 4)`` with a one-pixel line around cloud and shadow of a mask ``(h, w)``, on the inside."""
+    """A picture ``(h, w, 4)`` with lines around the classes of a mask ``(h, w)``.
+
+    On the inside a line of one pixel has the colour of the class; a black one outside keeps it visible on any ground.
+    """
     over = picture.copy()
     for value, colour in SHOWN.items():
         here = np.pad(mask == value, 1, "edge")
-        inner = here[1:-1, 1:-1] & here[:-2, 1:-1] & here[2:, 1:-1] & here[1:-1, :-2] & here[1:-1, 2:]
-        over[(mask == value) & ~inner] = (*colour, 255)
+        sides = here[:-2, 1:-1], here[2:, 1:-1], here[1:-1, :-2], here[1:-1, 2:]
+        over[(mask == value) & ~np.logical_and.reduce(sides)] = (*colour, 255)
+        over[~np.isin(mask, list(SHOWN)) & np.logical_or.reduce(sides)] = (0, 0, 0, 255)
     return over
 
 

@@ -181,6 +181,10 @@ class RasterScene:
         means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
         return means.astype("float32", copy=False)
 
+    def __repr__(self) -> str:
+        height, width = self.shape
+        return f"<RasterScene {self.name}: {height} × {width} pixels, {self.crs or 'no CRS'}, {self.units}>"
+
     def _repr_html_(self) -> str:
         """A picture and the facts, for a notebook."""
         from geocloud import picture
