@@ -764,7 +764,7 @@ for length in (244, 300):
 
 for name in ("m.jpg", "masks.v2"):
 
-    @case("destination", f"a mask named {name}", 1, "masks and probabilities are GeoTIFFs")
+    @case("destination", f"a mask named {name}", 1, "rasters are written as GeoTIFFs")
     def _(folder: Path, name: str = name) -> list[str]:
         return [stack(folder), "-o", str(folder / "out" / name)]
 
