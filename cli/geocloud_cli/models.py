@@ -8,12 +8,20 @@ from typing import Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.command import Command
+from geocloud_cli.command import Command, option
+
+ADVICE = {
+    "fast": "for all scenes, the default",
+    "unet": "the network that the project began with, for comparison",
+    "attention-unet": "the same with attention gates, for comparison",
+}
+"""Use of each bundled model."""
 
 
 @click.command(cls=Command, short_help="List the bundled models.")
+@option("Output", "--all", "everything", is_flag=True, help="Also models that are not recommended, and all scores.")
 @options.as_json
-def models(as_json: bool) -> None:
+def models(everything: bool, as_json: bool) -> None:
     """List the bundled models; 'geocloud mask --model' takes their names.
 
     Example: geocloud models
@@ -38,6 +46,14 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
+    if not everything:
+        for model in found:
+            if model["default"]:
+                click.echo(
+                    f"{model['name']}: {ADVICE[model['name']]} ({model['bytes'] / 1e6:.1f} MB); --all for others"
+                )
+        return
+    click.echo("\n".join(f"{model['name']}: {ADVICE[model['name']]}" for model in found) + "\n")
     sets = sorted({name for model in found for name in model["jaccard"]})
     rows = [
         ["", *(model["name"] + " (default)" * model["default"] for model in found)],

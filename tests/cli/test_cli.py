@@ -170,7 +170,9 @@ def test_info_shows_what_mask_refuses(tmp_path):
 def test_models_lists_the_default():
     models = json.loads(run("models", "--json").stdout)
     assert [m["name"] for m in models if m["default"]] == ["fast"]
-    assert "fast (default)" in run("models").stdout
+    assert lines(run("models").stdout)[0].startswith("fast: for all scenes, the default")
+    everything = run("models", "--all").stdout
+    assert "fast (default)" in everything and all(f"{m['name']}: " in everything for m in models)
 
 
 def test_tiles_of_a_scene_with_its_mask(tmp_path):
