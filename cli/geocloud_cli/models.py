@@ -47,11 +47,8 @@ def models(everything: bool, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     if not everything:
-        for model in found:
-            if model["default"]:
-                click.echo(
-                    f"{model['name']}: {ADVICE[model['name']]} ({model['bytes'] / 1e6:.1f} MB); --all for others"
-                )
+        best = next(model for model in found if model["default"])
+        click.echo(f"{best['name']}: {ADVICE[best['name']]} ({best['bytes'] / 1e6:.1f} MB); --all shows the others")
         return
     click.echo("\n".join(f"{model['name']}: {ADVICE[model['name']]}" for model in found) + "\n")
     sets = sorted({name for model in found for name in model["jaccard"]})
