@@ -26,13 +26,15 @@ Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Reflectance ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``, or of cloud and other
 classes ``(N, classes, H, W)``."""
 
+OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")
+"""Attributes of a `Predictor` that come from the metadata of its model."""
+
 
 @runtime_checkable
 class Runtime(Protocol):
     """A network on a device."""
 
     metadata: ModelMetadata
-    """Metadata of the model."""
     device: str
     """Name of the device, as torch calls it."""
     precision: Precision
@@ -52,8 +54,13 @@ class FunctionRuntime:
 
     device, precision, batch, workers = "cpu", Precision.FLOAT32, 4, 1
 
-    def __init__(self, function: Function, metadata: ModelMetadata) -> None:
-        self.metadata, self._function = metadata, function
+    def __init__(self, function: Function, metadata: ModelMetadata | None) -> None:
+        if metadata is None and (ignored := [name for name in OWN if hasattr(function, name)]):
+            raise OptionError(
+                f"a function's attributes ({', '.join(ignored)}) are no metadata; "
+                "pass Predictor(function, metadata=ModelMetadata(...))"
+            )
+        self.metadata, self._function = metadata or ModelMetadata(optional_nir=True), function
 
     def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         probability = np.array(self._function(reflectance))  # a copy: it may be read-only, or the input itself
@@ -73,27 +80,21 @@ class Predictor:
         batch: Tiles per batch; None: the runtime's own.
 
     Raises:
-        OptionError: A batch below 1.
+        OptionError: A batch below 1, or a function with attributes in place of metadata.
     """
 
     def __init__(
-        self,
-        runtime: Runtime | Function,
-        metadata: ModelMetadata | None = None,
-        batch: int | None = None,
+        self, runtime: Runtime | Function, metadata: ModelMetadata | None = None, batch: int | None = None
     ) -> None:
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
-        if not isinstance(runtime, Runtime):
-            runtime = FunctionRuntime(runtime, metadata or ModelMetadata(optional_nir=True))
-        self._runtime = runtime
-        self.metadata = runtime.metadata
-        self.name, self.classes = self.metadata.name, self.metadata.classes
-        self.threshold, self.shadow_threshold = self.metadata.threshold, self.metadata.shadow_threshold
-        self.pixel_size = self.metadata.pixel_size
-        self.optional_nir = self.metadata.optional_nir or "nir" not in self.metadata.bands
-        self.device, self.precision, self.workers = runtime.device, runtime.precision, runtime.workers
-        self.batch = batch or runtime.batch
+        self._runtime = runtime if isinstance(runtime, Runtime) else FunctionRuntime(runtime, metadata)
+        self.metadata = facts = self._runtime.metadata
+        self.name, self.classes, self.pixel_size = facts.name, facts.classes, facts.pixel_size
+        self.threshold, self.shadow_threshold = facts.threshold, facts.shadow_threshold
+        self.optional_nir = facts.optional_nir or "nir" not in facts.bands
+        self.device, self.precision = self._runtime.device, self._runtime.precision
+        self.workers, self.batch = self._runtime.workers, batch or self._runtime.batch
 
     def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 WEB_OPERATORS = {
     "Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose",
     "DepthToSpace", "DequantizeLinear", "Div", "Equal", "Expand", "Gather", "Greater", "IsNaN", "MaxPool", "Mul", "Not",
-    "QuantizeLinear", "Reciprocal", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Squeeze",
+    "QuantizeLinear", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Split", "Squeeze",
     "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """Operators of the opset 17 that onnxruntime-web has, as far as exported files use them."""
@@ -49,7 +49,7 @@ BOTH = {"width": 4, "classes": 2, "optional_nir": True}
         ("fast", BOTH),
         ("fast", {**BOTH, "levels": 2, "widest": 6}),
         ("fast", {"width": 4, "levels": 1, "optional_nir": True}),
-        ("fast", {"width": 4, "levels": 2, "ratios": True}),
+        ("fast", {"width": 4, "levels": 2}),
         ("unet", BOTH),
         ("attention-unet", BOTH),
     ],
