@@ -107,6 +107,15 @@ def test_precisions_that_a_file_or_a_cpu_lacks_are_refused(tmp_path, monkeypatch
         load_model(tmp_path / "m.safetensors", "cpu", "int8")
 
 
+def test_a_flipped_bit_is_noticed():
+    network = small()
+    data = bytearray(to_onnx(network))
+    data[data.index(network.body.leave[0].bias.detach().numpy().tobytes())] ^= 1
+    with pytest.raises(CheckpointError, match="damaged or changed") as caught:
+        OnnxRuntime(bytes(data), Precision.AUTO, 1)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_export_that_differs_is_not_written(monkeypatch):
     network = used("fast", **BOTH)
     monkeypatch.setattr(OnnxRuntime, "__call__", lambda self, images: np.zeros((len(images), 2, *images.shape[2:])))
