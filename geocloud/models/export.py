@@ -48,15 +48,8 @@ def to_onnx(network: Network, calibration: Iterable[Floats] | None = None, float
     Its input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data, its output ``probability``,
     ``(N, classes, H, W)``; N, H and W are dynamic, H and W multiples of the network's stride.
 
-    Args:
-        network: A trained network.
-        calibration: Images ``(4, h, w)`` like those that the network was trained on, in which the range of each layer
-            is measured to compute in 8-bit integers; None: floating point.
-        floats: Number of convolutions at the beginning that stay in floating point nevertheless, as does the last.
-
-    Raises:
-        CheckpointError: The file gives other probabilities than torch.
-        DependencyError: ONNX Runtime, which quantises, is not installed.
+    With ``calibration``, images ``(4, h, w)`` like those that the network was trained on, it computes in 8-bit integers
+    after the first ``floats`` convolutions. Raises CheckpointError if it gives other probabilities than torch.
     """
     file, axes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     with warnings.catch_warnings():

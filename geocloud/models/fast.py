@@ -16,16 +16,10 @@ from geocloud.models.unet import convolve_twice
 
 
 class FastUNet(nn.Module):
-    """Normalised reflectance ``(N, 4, H, W)`` → logits ``(N, classes, H, W)``.
+    """Output of `geocloud.models.network.prepare` ``(N, 4 or 5, H, W)`` → logits ``(N, classes, H, W)``.
 
-    The input is the output of `geocloud.models.network.prepare`; H and W are multiples of ``stride``.
-
-    Args:
-        width: Channels of the first level; they double with each level.
-        levels: Number of levels.
-        widest: Upper limit of the channels; None: no limit.
-        classes: Number of classes.
-        optional_nir: True adds a channel to the input: 1 over images without near-infrared, else 0.
+    H and W are multiples of ``stride``. The channels, ``width`` at the first level, double with each level up to
+    ``widest``. ``optional_nir`` adds the fifth channel of the input.
     """
 
     def __init__(

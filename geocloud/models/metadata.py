@@ -21,8 +21,8 @@ FORMAT = 2
 ARCHITECTURES = ("fast", "unet", "attention-unet")
 """Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
 
-ACTIVATIONS = ("sigmoid", "softmax", "none")
-INPUTS = ("reflectance", "normalised")
+CHOICES = {"input": ("reflectance", "normalised"), "activation": ("sigmoid", "softmax", "none")}
+"""Values of metadata that are one of a few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +71,9 @@ class ModelMetadata:
         bands = set(self.bands)
         if not set(BANDS[:3]) <= bands <= set(BANDS) or len(bands) < len(self.bands):
             raise CheckpointError(f"bands {list(self.bands)}: wanted each of red, green, blue once, and perhaps nir")
-        for name, value, choices in (("input", self.input, INPUTS), ("activation", self.activation, ACTIVATIONS)):
-            if value not in choices:
-                raise CheckpointError(f"{name} {value!r}: wanted {', '.join(choices)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise CheckpointError(f"{name} {getattr(self, name)!r}: wanted {', '.join(choices)}")
         sizes, needed = {len(self.mean), len(self.std)}, self.input == "normalised"
         if (sizes != {len(self.bands)} and (needed or sizes != {0})) or not all(std > 0 for std in self.std):
             raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")

@@ -126,16 +126,8 @@ def prepare(
     Pixels without data, NaN in any band, are filled with each band's mean over the rest of the tile: a constant would
     make an edge that is bright beside the sea and dark beside snow.
 
-    Args:
-        reflectance: ``(N, 4, H, W)``, NaN where there is no data.
-        mean: Mean of each band.
-        std: Standard deviation of each band.
-        clip: Reflectance is clipped to this maximum; None: no clipping.
-        optional_nir: True if near-infrared may be NaN over a whole image; red then replaces it.
-
-    Returns:
-        (reflectance − mean) / std ``(N, 4, H, W)``; if ``optional_nir``, a fifth channel: 1 over images without
-        near-infrared, else 0.
+    ``(N, 4, H, W)``, NaN where there is no data, becomes (min(reflectance, clip) − mean) / std. If ``optional_nir``,
+    near-infrared may be NaN over a whole image: red replaces it, and a fifth channel is 1 over such images, else 0.
     """
     # Band by band, joined at the end: in OpenVINO a pass over all of them takes longer than the arithmetic.
     bands, flag = list(torch.split(reflectance, 1, 1)), []  # (N, 1, H, W) each

@@ -42,14 +42,8 @@ _LOCK = Lock()
 class OnnxRuntime:
     """An ONNX file's network, as `geocloud.models.predictor.Runtime`; one tile per thread.
 
-    Args:
-        source: The file, or its content.
-        precision: The precision of what the file does not quantise; auto: the CPU's fastest.
-        threads: Threads of all tiles together.
-
-    Raises:
-        DeviceError: The CPU lacks the precision.
-        CheckpointError: The file cannot be used, or does not compute in 8-bit integers.
+    ``precision`` is that of what the file does not quantise. Raises DeviceError if the CPU lacks it, and
+    CheckpointError if the file cannot be used, or does not compute in 8-bit integers.
     """
 
     device, batch = "cpu", 1
@@ -138,9 +132,9 @@ class OnnxRuntime:
 
 
 def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
-    """The graph (``openvino.Model``) and metadata of an ONNX file.
+    """The graph (``openvino.Model``) of an ONNX file, and its metadata: those of the TOML file beside it, or inside it.
 
-    The metadata are those in a TOML file of the same name beside it, or those inside it. Raises CheckpointError.
+    Raises CheckpointError.
     """
     label, beside = _names(source)
     try:
@@ -181,11 +175,7 @@ def _names(source: Path | bytes) -> tuple[str, Path | None]:
 
 
 def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
-    """Input of a network that does not normalise by itself: its bands ``(N, bands, H, W)``, without NaN.
-
-    Pixels without data are filled with each band's mean over the rest of the tile, as `geocloud.models.network.prepare`
-    does.
-    """
+    """Input ``(N, bands, H, W)`` of a network that does not normalise and fill by itself, as `network.prepare` does."""
     x = reflectance[:, [BANDS.index(band) for band in metadata.bands]]
     missing = np.isnan(x.sum(1, keepdims=True))  # (N, 1, H, W)
     if metadata.clip is not None:
@@ -198,10 +188,7 @@ def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
 
 
 def _prepare_input(model: Any, metadata: ModelMetadata) -> tuple[int, int] | None:
-    """Sets the batch size to 1; returns height and width that a network is limited to, None: any.
-
-    Raises CheckpointError for an unsuitable input.
-    """
+    """Sets the batch size to 1, and returns the only size that a network takes; None: any. Raises CheckpointError."""
     shape = model.inputs[0].partial_shape
     if len(model.inputs) != 1 or shape.rank != 4 or model.inputs[0].element_type.to_string() != "f32":
         raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
