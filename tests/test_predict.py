@@ -144,6 +144,16 @@ def test_a_plain_function_is_a_model_with_the_metadata_that_are_given():
     assert alone.predict_array(ramp()).shape == (1, 90, 110)
 
 
+def test_attributes_of_a_function_are_not_taken_for_metadata():
+    def bright(batch):
+        return batch[:, 0]
+
+    bright.pixel_size, bright.threshold = 30.0, 0.7
+    with pytest.raises(OptionError, match=r"\(threshold, pixel_size\) are no metadata; pass Predictor"):
+        Predictor(bright)
+    assert Predictor(bright, ModelMetadata(pixel_size=20.0)).pixel_size == 20
+
+
 def test_digital_numbers_are_not_taken_for_reflectance():
     model = predictor()
     with pytest.raises(OptionError, match="median of red values 9000: wanted reflectance"):

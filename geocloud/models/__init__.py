@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geocloud.errors import ModelNotFoundError
-from geocloud.models.metadata import ModelMetadata
+from geocloud.models.metadata import ModelMetadata, read_safetensors
 
 __all__ = ["DEFAULT", "ModelMetadata", "bundled_models", "find_model", "find_weights", "model_files", "read_metadata"]
 
@@ -27,14 +27,11 @@ def bundled_models() -> dict[str, Path]:
 def find_model(name: str | Path) -> Path:
     """The ONNX file of a bundled model, given its name, or a model file, given its path. Raises ModelNotFoundError."""
     bundled = bundled_models()
-    if str(name) in bundled:
-        return bundled[str(name)]
-    path = Path(name)
-    if path.is_file():
-        return path
-    raise ModelNotFoundError(
-        f"{name}: no model file, and no bundled model of that name; bundled are {', '.join(bundled) or 'none'}"
-    )
+    path = bundled.get(str(name), Path(name))
+    if not path.is_file():
+        names = ", ".join(bundled) or "none"
+        raise ModelNotFoundError(f"{name}: no model file, and no bundled model of that name; bundled are {names}")
+    return path
 
 
 def find_weights(name: str | Path) -> Path:
@@ -57,8 +54,6 @@ def read_metadata(name: str | Path) -> ModelMetadata:
     """Metadata of a model, given its name or path, without loading it. Raises ModelError."""
     path = find_model(name)
     if path.suffix.lower() != ONNX:
-        from geocloud.models.metadata import read_safetensors
-
         return read_safetensors(path)
     from geocloud.models.runtime import read_onnx
 

@@ -21,9 +21,6 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
-MAX_WORKERS = 8
-"""Maximum number of tiles at a time on a CPU. A tile per core is faster than all cores on one; each takes 100 MB."""
-
 DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 """Pattern of the names of devices."""
 
@@ -54,9 +51,8 @@ def nvidia_gpus() -> int:
 def may_have_gpu() -> bool:
     """False where torch cannot find a GPU: it is not installed or for CPUs, or there is no driver with a device."""
     build = version("torch").partition("+")[2] if has_torch() else "cpu"
-    if build == "cpu":
-        return False
-    return platform.system() == "Darwin" or build.startswith(("rocm", "xpu")) or nvidia_gpus() > 0
+    system = platform.system() == "Darwin" or build.startswith(("rocm", "xpu"))
+    return build != "cpu" and (system or nvidia_gpus() > 0)
 
 
 def cuda_devices() -> int:

@@ -6,7 +6,7 @@ import io
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -26,7 +26,7 @@ except ImportError as error:
 
 from geocloud.models.devices import Precision
 from geocloud.models.metadata import KEY, ModelMetadata
-from geocloud.models.runtime import OnnxRuntime
+from geocloud.models.runtime import DIGEST, OnnxRuntime, file_digest
 
 Floats = NDArray[np.float32]
 
@@ -38,34 +38,25 @@ INPUT, OUTPUT = "reflectance", "probability"
 AGREEMENT = 1e-3
 """Largest accepted difference in probability between torch and an exported file in floating point."""
 
-FLOAT_CONVOLUTIONS = 3
-"""Convolutions at the beginning of a network that stay in floating point: reflectance needs more than 8 bits."""
-
 PERCENTILE = 99.99
 """Percentile of the values of a layer that its 8-bit integers reach to; higher values are clipped."""
 
 
-def to_onnx(network: Network, calibration: Iterable[Floats] | None = None) -> bytes:
+def to_onnx(network: Network, calibration: Iterable[Floats] | None = None, floats: int = 2) -> bytes:
     """An ONNX file that takes reflectance and gives probability, with the network's metadata inside.
 
     Its input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data, its output ``probability``,
     ``(N, classes, H, W)``; N, H and W are dynamic, H and W multiples of the network's stride.
 
-    Args:
-        network: A trained network.
-        calibration: Images ``(4, h, w)`` like those that the network was trained on, in which the range of each layer
-            is measured to compute in 8-bit integers; None: floating point.
-
-    Raises:
-        CheckpointError: The file gives other probabilities than torch.
-        DependencyError: ONNX Runtime, which quantises, is not installed.
+    With ``calibration``, images ``(4, h, w)`` like those that the network was trained on, it computes in 8-bit integers
+    after the first ``floats`` convolutions. Raises CheckpointError if it gives other probabilities than torch.
     """
     file, axes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     with warnings.catch_warnings():
         # The newer exporter, by torch.export, fixes the batch size of `fast`, and needs onnxscript.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network,
+            network.folded(),
             (torch.zeros(1, len(BANDS), 64, 64),),
             file,  # type: ignore[arg-type] # its type knows paths only
             dynamo=False,
@@ -76,16 +67,18 @@ def to_onnx(network: Network, calibration: Iterable[Floats] | None = None) -> by
         )
     exported = with_metadata(file.getvalue(), network.metadata)
     _compare(network, exported)
-    return exported if calibration is None else with_metadata(_quantise(exported, calibration), network.metadata)
+    if calibration is None:
+        return exported
+    return with_metadata(_quantise(exported, calibration, floats), network.metadata)
 
 
 def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
-    """An ONNX file with its metadata replaced."""
-    model = onnx.load_model_from_string(data)
+    """An ONNX file with its metadata replaced, and the digest of the whole."""
+    model, zeros = onnx.load_model_from_string(data), "0" * 64
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    onnx.helper.set_model_props(model, {KEY: metadata.to_json(), DIGEST: zeros})
     replaced: bytes = model.SerializeToString()
-    return replaced
+    return replaced.replace(zeros.encode(), file_digest(replaced, zeros).encode())
 
 
 def _compare(network: Network, exported: bytes) -> None:
@@ -104,10 +97,11 @@ def _compare(network: Network, exported: bytes) -> None:
         )
 
 
-def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
-    """An ONNX file whose convolutions but the first, and what passes between them, are 8-bit integers.
+def _quantise(data: bytes, calibration: Iterable[Floats], floats: int) -> bytes:
+    """An ONNX file whose convolutions, and what passes between them, are 8-bit integers.
 
-    Transposed convolutions stay in floating point: OpenVINO computes them so anyway. CPUs without VNNI clip sums of two
+    Reflectance needs more than 8 bits, and so do logits: the first ``floats`` convolutions and the last stay in
+    floating point, and so do transposed ones, which OpenVINO computes so anyway. CPUs without VNNI clip sums of two
     products to 16 bits: compare masks on such a CPU. With weights of 7 bits, which cannot be clipped, masks agree less.
     """
     try:
@@ -116,17 +110,15 @@ def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
         raise DependencyError("8-bit integers need onnxruntime; run pip install 'geocloud[export]'") from error
 
     class Reader(CalibrationDataReader):  # type: ignore[misc] # it has no types
-        def __init__(self) -> None:
-            self.images: Iterator[Floats] = iter(calibration)
+        images = ({INPUT: np.ascontiguousarray(image)[None]} for image in calibration)
 
         def get_next(self) -> dict[str, Floats] | None:
-            image = next(self.images, None)
-            return None if image is None else {INPUT: np.ascontiguousarray(image)[None]}
+            return next(self.images, None)
 
     model = onnx.load_model_from_string(data)
     nodes = list(model.graph.node)
     convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
-    first = convolutions[min(FLOAT_CONVOLUTIONS, len(convolutions) - 1)]
+    kept = [*nodes[: convolutions[min(floats, len(convolutions) - 1)] - 1], nodes[convolutions[-1]]]
     with tempfile.TemporaryDirectory(prefix="geocloud-export-") as folder:
         path = Path(folder) / "model.onnx"
         with redirect_stdout(sys.stderr):  # it prints its progress
@@ -135,7 +127,7 @@ def _quantise(data: bytes, calibration: Iterable[Floats]) -> bytes:
                 path,
                 Reader(),
                 op_types_to_quantize=["Conv", "Relu"],
-                nodes_to_exclude=[node.name for node in nodes[: first - 1]],
+                nodes_to_exclude=[node.name for node in kept],
                 per_channel=True,
                 reduce_range=False,
                 activation_type=QuantType.QUInt8,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from geocloud.errors import DeviceError
-from geocloud.models.devices import Precision
+from geocloud.models.devices import DEVICES, Precision
 from geocloud.models.network import Network
 
 BATCH = {"cuda": 8, "mps": 2}
@@ -21,16 +21,7 @@ WORKERS = {"cuda": 2}
 
 
 class TorchRuntime:
-    """A network on a device, as `geocloud.models.predictor.Runtime`.
-
-    Args:
-        network: The network.
-        device: A device from `find_device`.
-        precision: The precision to compute in; auto: the device's fastest.
-
-    Raises:
-        DeviceError: The device lacks the precision.
-    """
+    """A network on a device, as `geocloud.models.predictor.Runtime`. Raises DeviceError if it lacks the precision."""
 
     def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
         self.metadata = network.metadata
@@ -43,7 +34,6 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
         with self._turns:
             x = torch.from_numpy(np.ascontiguousarray(reflectance))  # torch takes no negative strides
             if self._place.type == "cuda":
@@ -58,29 +48,21 @@ class TorchRuntime:
 
 def find_device(name: str) -> torch.device:
     """The device of a name: auto, cpu, cuda, cuda:N or mps. Raises DeviceError if this machine lacks it."""
+    if not DEVICES.fullmatch(name):
+        raise DeviceError(f"device {name!r}: wanted auto, cpu, cuda, cuda:N or mps")
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"device {name!r}: wanted auto, cpu, cuda, cuda:N or mps") from error
-    available = {
-        "cpu": device.index in (None, 0),
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(device.type, False):
-        raise DeviceError(f"device {name!r}: this machine has none, or torch cannot use it; try --device auto")
-    return device
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            f"device {name!r}: this machine has none, or torch cannot use it; try --device auto"
+        ) from error
+    return torch.device(name)
 
 
 def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The dtype of a precision; auto: the one that the device is fastest at.
-
-    Raises DeviceError if the device lacks the precision, or is bad at it.
-    """
+    """The dtype of a precision; auto: the one that the device is fastest at. Raises DeviceError if it is bad at it."""
     if precision is Precision.INT8:
         raise DeviceError(f"precision int8: wanted a CPU and a model file in 8-bit integers, this is {device}")
     if precision is Precision.FLOAT16 and device.type == "cpu":
@@ -90,8 +72,5 @@ def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
         return dtype
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-        return torch.bfloat16 if fast else torch.float32
-    return torch.float32
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else torch.float32

@@ -16,13 +16,13 @@ KEY = "geocloud"
 """Name of the entry that holds the metadata, as JSON, in a file."""
 
 FORMAT = 2
-"""Version of the entry in safetensors files; 1, of geocloud before ONNX files, is read too."""
+"""Version of the entry."""
 
 ARCHITECTURES = ("fast", "unet", "attention-unet")
 """Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
 
-ACTIVATIONS = ("sigmoid", "softmax", "none")
-INPUTS = ("reflectance", "normalised")
+CHOICES = {"input": ("reflectance", "normalised"), "activation": ("sigmoid", "softmax", "none")}
+"""Values of metadata that are one of a few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +71,9 @@ class ModelMetadata:
         bands = set(self.bands)
         if not set(BANDS[:3]) <= bands <= set(BANDS) or len(bands) < len(self.bands):
             raise CheckpointError(f"bands {list(self.bands)}: wanted each of red, green, blue once, and perhaps nir")
-        for name, value, choices in (("input", self.input, INPUTS), ("activation", self.activation, ACTIVATIONS)):
-            if value not in choices:
-                raise CheckpointError(f"{name} {value!r}: wanted {', '.join(choices)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise CheckpointError(f"{name} {getattr(self, name)!r}: wanted {', '.join(choices)}")
         sizes, needed = {len(self.mean), len(self.std)}, self.input == "normalised"
         if (sizes != {len(self.bands)} and (needed or sizes != {0})) or not all(std > 0 for std in self.std):
             raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
@@ -109,27 +109,12 @@ class ModelMetadata:
             raise CheckpointError(f"a value of the wrong type ({error})") from error
 
 
-def from_entry(text: str) -> ModelMetadata:
-    """Metadata from the JSON in a file. Raises CheckpointError, or ValueError for anything but JSON."""
+def from_json(text: str) -> ModelMetadata:
+    """Metadata from the entry in a file. Raises CheckpointError, or ValueError for anything but JSON."""
     values = json.loads(text)
-    version = values.pop("format", None) if isinstance(values, dict) else None
-    if version == 1:
-        values = _from_format_1(values)
-    elif version != FORMAT:
-        raise CheckpointError(f"wanted metadata of format 1 or {FORMAT}; a newer geocloud may read it")
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise CheckpointError(f"wanted metadata of format {FORMAT}; another version of geocloud wrote this file")
     return ModelMetadata.from_dict(values)
-
-
-def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Values of a checkpoint written before metadata were shared by all files."""
-    needed = ("name", "architecture", "options", "bands", "mean", "std", "threshold", "training")
-    if missing := [name for name in needed if name not in values]:
-        raise CheckpointError(f"its metadata are incomplete: no {', '.join(missing)}")
-    optional = ("shadow_threshold", "clip", "pixel_size", "sha256")
-    kept = {name: values[name] for name in (*needed, *optional) if name in values}
-    options = values["options"]
-    kept |= {"shadow": [1] if options.get("classes", 1) > 1 else []}
-    return {**kept, "optional_nir": bool(options.get("optional_nir", False))}
 
 
 def from_toml(path: Path) -> ModelMetadata:
@@ -151,12 +136,11 @@ def read_safetensors(path: Path) -> ModelMetadata:
         raise ModelNotFoundError(f"{path}: no such model file")
     try:
         with safe_open(path, framework="numpy") as file:
-            entry = (file.metadata() or {})[KEY]
+            entry = (file.metadata() or {}).get(KEY)
+        if entry is None:
+            raise CheckpointError("a safetensors file, but not one that geocloud wrote")
+        return from_json(entry)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or a damaged one ({error})") from error
-    except KeyError as error:
-        raise CheckpointError(f"{path}: a safetensors file, but not one that geocloud wrote") from error
-    try:
-        return from_entry(entry)
     except (CheckpointError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from error

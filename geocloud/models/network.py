@@ -6,7 +6,7 @@ safetensors holds arrays and text only: an untrusted file can be wrong, but it c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError
 from geocloud.models.fast import FastUNet
 from geocloud.models.metadata import KEY, ModelMetadata, read_safetensors
-from geocloud.models.prepare import prepare
 from geocloud.models.unet import UNet
 
 NETWORKS: dict[str, Any] = {
@@ -28,19 +27,11 @@ NETWORKS: dict[str, Any] = {
 }
 """Each of `geocloud.models.metadata.ARCHITECTURES`: call it with its options to get a network with random weights."""
 
-CALIBRATION = "seen/"
-"""Prefix of arrays in files of format 1 that are no weights."""
-
 
 class Network(nn.Module):
     """A trained network with its metadata, in evaluation mode: reflectance → probability.
 
-    Args:
-        metadata: Its metadata.
-        body: A network of `NETWORKS`.
-
-    Raises:
-        CheckpointError: The metadata do not fit the network.
+    Raises CheckpointError if the metadata do not fit ``body``, a network of `NETWORKS`.
     """
 
     def __init__(self, metadata: ModelMetadata, body: nn.Module) -> None:
@@ -50,17 +41,22 @@ class Network(nn.Module):
                 f"model {metadata.name!r}: wanted reflectance of bands {list(BANDS)}, with mean and std; "
                 f"found {metadata.input} {list(metadata.bands)}"
             )
+        for name, default in (("classes", 1), ("optional_nir", False)):
+            if metadata.options.get(name, default) != getattr(metadata, name):
+                raise CheckpointError(f"model {metadata.name!r}: its options and its metadata differ in {name}")
         self.metadata, self.body = metadata, body
-        self.mean, self.std = (nn.Buffer(torch.tensor(v).view(1, 4, 1, 1)) for v in (metadata.mean, metadata.std))
-        self.stride = int(body.stride)  # type: ignore[arg-type]
         self.eval()
 
     def forward(self, reflectance: Tensor) -> Tensor:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``, float32."""
         metadata = self.metadata
-        x, no_nir = prepare(reflectance, self.mean, self.std, metadata.clip, metadata.optional_nir)
-        probability: Tensor = self.body(x, no_nir).float().sigmoid()
+        x = prepare(reflectance, metadata.mean, metadata.std, metadata.clip, metadata.optional_nir)
+        probability: Tensor = self.body(x).float().sigmoid()
         return probability
+
+    def folded(self) -> Network:
+        """The same network with layers joined where that makes ONNX files faster."""
+        return Network(self.metadata, self.body.folded() if isinstance(self.body, FastUNet) else self.body)
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""
@@ -73,18 +69,17 @@ class Network(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Network:
-        """Reads a file that `save`, or an earlier geocloud, wrote. Raises ModelNotFoundError or CheckpointError."""
+        """Reads a file that `save` wrote. Raises ModelNotFoundError or CheckpointError."""
         from safetensors.torch import load_file
 
         metadata = read_safetensors(path)
         try:
-            tensors = load_file(path)
+            weights = load_file(path)
         except Exception as error:  # the header was readable: the rest does not match it
             raise CheckpointError(f"{path}: damaged, its weights cannot be read ({error}); fetch it again") from error
-        if metadata.sha256 not in ("", digest(tensors)):
+        if metadata.sha256 not in ("", digest(weights)):
             raise CheckpointError(f"{path}: damaged or tampered with, its weights are not those it was saved with")
-        weights = {name: value for name, value in tensors.items() if not name.startswith(CALIBRATION)}
-        return cls(replace(metadata, sha256=digest(weights)), load_body(metadata, weights))
+        return cls(metadata, load_body(metadata, weights))
 
 
 def build_body(architecture: str, **options: Any) -> nn.Module:
@@ -104,12 +99,8 @@ def load_body(metadata: ModelMetadata, weights: Mapping[str, Tensor]) -> nn.Modu
     try:
         body.load_state_dict(weights)
     except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"model {metadata.name!r}: the weights do not fit {metadata.architecture!r}: {problem}"
-        ) from error
-    if metadata.options.get("classes", 1) != metadata.classes:
-        raise CheckpointError(f"model {metadata.name!r}: its options and its metadata differ in the number of classes")
+        problem = f"the weights do not fit {metadata.architecture!r}: {str(error).splitlines()[-1].strip()}"
+        raise CheckpointError(f"model {metadata.name!r}: {problem}") from error
     return body
 
 
@@ -121,3 +112,34 @@ def digest(weights: Mapping[str, Tensor]) -> str:
         sha256.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
         sha256.update(weight.numpy().tobytes())
     return sha256.hexdigest()
+
+
+def prepare(
+    reflectance: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    clip: float | None = None,
+    optional_nir: bool = False,
+) -> Tensor:
+    """Normalised reflectance, and a plane that marks images without near-infrared.
+
+    Pixels without data, NaN in any band, are filled with each band's mean over the rest of the tile: a constant would
+    make an edge that is bright beside the sea and dark beside snow.
+
+    ``(N, 4, H, W)``, NaN where there is no data, becomes (min(reflectance, clip) − mean) / std. If ``optional_nir``,
+    near-infrared may be NaN over a whole image: red replaces it, and a fifth channel is 1 over such images, else 0.
+    """
+    # Band by band, joined at the end: in OpenVINO a pass over all of them takes longer than the arithmetic.
+    bands, flag = list(torch.split(reflectance, 1, 1)), []  # (N, 1, H, W) each
+    if optional_nir:
+        no_nir = bands[3].isnan().to(reflectance.dtype).amin((2, 3), keepdim=True)
+        bands[3] = torch.where(no_nir > 0.5, bands[0], bands[3])
+        flag = [no_nir.expand_as(bands[0])]
+    missing = (bands[0] + bands[1] + bands[2] + bands[3]).isnan()
+    gaps = missing.to(reflectance.dtype)
+    count = (1 - gaps).sum((2, 3), keepdim=True).clamp(min=1)
+    for index, band in enumerate(bands):
+        x = ((band if clip is None else band.clamp(max=clip)) - mean[index]) / std[index]
+        x = torch.where(missing, 0.0, x)
+        bands[index] = x + gaps * (x.sum((2, 3), keepdim=True) / count)
+    return torch.cat([*bands, *flag], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -23,27 +24,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Function = Callable[[Floats], Floats]
 """Reflectance ``(N, 4, H, W)``, NaN where there is no data → probability of cloud ``(N, H, W)``, or of cloud and other
 classes ``(N, classes, H, W)``."""
+
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|bad_alloc")
+
+OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")
+"""Attributes of a `Predictor` that come from the metadata of its model."""
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """A network on a device."""
+    """A network on a device: ``workers`` threads may call it at the same time, with ``batch`` tiles each."""
 
     metadata: ModelMetadata
-    """Metadata of the model."""
     device: str
-    """Name of the device, as torch calls it."""
     precision: Precision
-    """Number type that it computes in."""
     batch: int
-    """Tiles per call at which it is fastest."""
     workers: int
-    """Number of threads that may call it at the same time."""
 
-    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, reflectance: Floats) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
         ...
 
@@ -53,10 +55,15 @@ class FunctionRuntime:
 
     device, precision, batch, workers = "cpu", Precision.FLOAT32, 4, 1
 
-    def __init__(self, function: Function, metadata: ModelMetadata) -> None:
-        self.metadata, self._function = metadata, function
+    def __init__(self, function: Function, metadata: ModelMetadata | None) -> None:
+        if metadata is None and (ignored := [name for name in OWN if hasattr(function, name)]):
+            raise OptionError(
+                f"a function's attributes ({', '.join(ignored)}) are no metadata; "
+                "pass Predictor(function, metadata=ModelMetadata(...))"
+            )
+        self.metadata, self._function = metadata or ModelMetadata(optional_nir=True), function
 
-    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, reflectance: Floats) -> Floats:
         probability = np.array(self._function(reflectance))  # a copy: it may be read-only, or the input itself
         return probability[:, None] if probability.ndim == 3 else probability
 
@@ -74,41 +81,36 @@ class Predictor:
         batch: Tiles per batch; None: the runtime's own.
 
     Raises:
-        OptionError: A batch below 1.
+        OptionError: A batch below 1, or a function with attributes in place of metadata.
     """
 
     def __init__(
-        self,
-        runtime: Runtime | Function,
-        metadata: ModelMetadata | None = None,
-        batch: int | None = None,
+        self, runtime: Runtime | Function, metadata: ModelMetadata | None = None, batch: int | None = None
     ) -> None:
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
-        if not isinstance(runtime, Runtime):
-            runtime = FunctionRuntime(runtime, metadata or ModelMetadata(optional_nir=True))
-        self._runtime = runtime
-        self.metadata = runtime.metadata
-        self.name, self.classes = self.metadata.name, self.metadata.classes
-        self.threshold, self.shadow_threshold = self.metadata.threshold, self.metadata.shadow_threshold
-        self.pixel_size = self.metadata.pixel_size
-        self.optional_nir = self.metadata.optional_nir or "nir" not in self.metadata.bands
-        self.device, self.precision, self.workers = runtime.device, runtime.precision, runtime.workers
-        self.batch = batch or runtime.batch
+        self._runtime = runtime if isinstance(runtime, Runtime) else FunctionRuntime(runtime, metadata)
+        self.metadata = facts = self._runtime.metadata
+        self.name, self.classes, self.pixel_size = facts.name, facts.classes, facts.pixel_size
+        self.threshold, self.shadow_threshold = facts.threshold, facts.shadow_threshold
+        self.optional_nir = facts.optional_nir or "nir" not in facts.bands
+        self.device, self.precision = self._runtime.device, self._runtime.precision
+        self.workers, self.batch = self._runtime.workers, batch or self._runtime.batch
 
-    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+    def __call__(self, reflectance: Floats, /) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
 
         H and W must be multiples of 32. The result is meaningless where there is no data.
         """
-        reflectance = fill_gaps(reflectance)
-        parts, first = [], 0
+        reflectance, parts, first = fill_gaps(reflectance), [], 0
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
                 parts.append(self._runtime(part))
+                first += len(part)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                # CUDA raises an error of its own type, CPUs' allocators one whose message differs between systems.
+                if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
                     raise
                 if len(part) == 1:
                     raise DeviceError(
@@ -116,8 +118,6 @@ class Predictor:
                     ) from error
                 self.batch = (len(part) + 1) // 2
                 log.warning("out of memory on %s: continuing with %d tiles at a time", self.device, self.batch)
-                continue
-            first += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def predict_array(
@@ -127,7 +127,7 @@ class Predictor:
         tile_size: int | None = None,
         overlap: int = 128,
         pixel_size: float | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Predicts an image of any size.
 
         Args:
@@ -188,9 +188,9 @@ def by_torch(network: Network, device: str = "auto", precision: str = Precision.
 
 
 def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -> Runtime:
-    weights = path if path.suffix.lower() != ONNX else path.with_suffix(SAFETENSORS)
-    has_weights, wants_gpu = weights.is_file(), device not in ("auto", "cpu")
-    if path != weights and not (has_weights and (wants_gpu or (device == "auto" and may_have_gpu()))):
+    is_onnx, wants_gpu = path.suffix.lower() == ONNX, device not in ("auto", "cpu")
+    weights = path.with_suffix(SAFETENSORS) if is_onnx else path
+    if is_onnx and not (weights.is_file() and (wants_gpu or (device == "auto" and may_have_gpu()))):
         from geocloud.models.runtime import OnnxRuntime
 
         if wants_gpu:
@@ -198,7 +198,7 @@ def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -
         elif device == "auto" and not has_torch() and nvidia_gpus():
             log.warning("computing on the CPU: for the GPU that is here, run pip install 'geocloud[gpu]'")
         runtime = OnnxRuntime(path, precision, threads)
-        if not has_weights or precision in (Precision.AUTO, runtime.precision):
+        if not weights.is_file() or precision in (Precision.AUTO, runtime.precision):
             return runtime
     try:
         import torch
@@ -211,13 +211,7 @@ def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -
 
     place = find_device(device)
     if place.type == "cpu":
-        if path != weights and precision is Precision.AUTO:
+        if is_onnx and precision is Precision.AUTO:
             return _find_runtime(path, "cpu", precision, threads)
         torch.set_num_threads(threads)
     return TorchRuntime(Network.load(weights), place, precision)
-
-
-def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """CUDA raises an error of its own type; the CPU's allocators only a message, which differs between systems."""
-    words = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

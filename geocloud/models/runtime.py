@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DeviceError, GeocloudError
-from geocloud.models.devices import MAX_WORKERS, Precision
-from geocloud.models.metadata import KEY, ModelMetadata, from_entry, from_toml
+from geocloud.models.devices import Precision
+from geocloud.models.metadata import KEY, ModelMetadata, from_json, from_toml
 from geocloud.tiling.tiles import TileGrid
 
 Floats = NDArray[np.float32]
@@ -22,11 +23,17 @@ Floats = NDArray[np.float32]
 TYPES = {Precision.FLOAT32: ("f32", "FP32"), Precision.BFLOAT16: ("bf16", "BF16"), Precision.FLOAT16: ("f16", "FP16")}
 """OpenVINO's names of precisions: as a hint, and among the capabilities of a CPU."""
 
+MAX_WORKERS = 8
+"""Maximum number of tiles at a time. A tile per core is faster than all cores on one; each takes 100 MB."""
+
 PROBE = (64, 128)
-"""Size of the image that a file is tried with."""
+"""Size of the image that another program's network is tried with."""
 
 WINDOW_OVERLAP = 1 / 4
 """Overlap of the windows, as a share of their shorter side, of a network that takes images of one size only."""
+
+DIGEST = f"{KEY}-sha256"
+"""Name of the entry with the SHA-256 of an ONNX file, in which the digest itself counts as zeros."""
 
 _CORE: list[Any] = []
 _LOCK = Lock()
@@ -35,64 +42,58 @@ _LOCK = Lock()
 class OnnxRuntime:
     """An ONNX file's network, as `geocloud.models.predictor.Runtime`; one tile per thread.
 
-    Args:
-        source: The file, or its content.
-        precision: The precision of what the file does not quantise; auto: the CPU's fastest.
-        threads: Threads of all tiles together.
-
-    Raises:
-        DeviceError: The CPU lacks the precision.
-        CheckpointError: The file cannot be used, or does not compute in 8-bit integers.
+    ``precision`` is that of what the file does not quantise. Raises DeviceError if the CPU lacks it, and
+    CheckpointError if the file cannot be used, or does not compute in 8-bit integers.
     """
 
     device, batch = "cpu", 1
 
     def __init__(self, source: Path | bytes, precision: Precision, threads: int) -> None:
         model, self.metadata = read_onnx(source)
-        self._label = source if isinstance(source, Path) else "the exported file"
+        label, beside = _names(source)
+        self.workers = min(threads, MAX_WORKERS)
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": min(threads, MAX_WORKERS),
+            "NUM_STREAMS": self.workers,
             "ENABLE_CPU_PINNING": False,  # processes side by side would take the same cores
         }
         quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
         if precision is Precision.INT8 and not quantised:
-            raise CheckpointError(f"{self._label}: does not compute in int8; leave --precision int8 out")
+            raise CheckpointError(f"{label}: does not compute in int8; leave --precision int8 out")
         if precision in TYPES:
             hint, capability = TYPES[precision]
             if capability not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise DeviceError(f"precision {precision}: this CPU has no instructions for it; take auto or float32")
             settings["INFERENCE_PRECISION_HINT"] = hint
         try:
+            self._size = _prepare_input(model, self.metadata)
             network = _core().compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise CheckpointError(f"{self._label}: OpenVINO cannot run it ({_last_line(error)})") from error
-        hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
-        self.precision = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
-        self.workers = settings["NUM_STREAMS"]
-        self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share it must not compete for cores
-        for _ in range(self.workers):
-            self._idle.put(network.create_infer_request())
-        try:
-            self._size = _fixed_size(model, self.metadata)
+            hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
+            self.precision = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
+            self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share it must not compete for cores
+            for _ in range(self.workers):
+                self._idle.put(network.create_infer_request())
             if not self.metadata.architecture:  # another program's network
                 self(np.zeros((1, len(BANDS), *PROBE), "float32"))
         except GeocloudError as error:
-            told = _beside(source)
-            raise CheckpointError(f"{told if told and told.is_file() else self._label}: {error}") from error
+            raise CheckpointError(f"{beside if beside and beside.is_file() else label}: {error}") from error
+        except RuntimeError as error:
+            raise CheckpointError(f"{label}: OpenVINO cannot run it ({_last_line(error)})") from error
 
     def __call__(self, reflectance: Floats) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
-        x = np.ascontiguousarray(reflectance)
-        if self.metadata.input == "normalised":
-            x = normalised(reflectance, self.metadata)
-        if self._size is None:
-            return self._probability(x)
+        x = reflectance if self.metadata.input == "reflectance" else normalised(reflectance, self.metadata)
+        answers = [self._windows(image[None]) if self._size else self._probability(image[None]) for image in x]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    def _windows(self, x: Floats) -> Floats:
+        """Probability of an image of another size than the network takes, by overlapping windows."""
+        assert self._size is not None
         height, width = x.shape[2:]
         grid = TileGrid(height, width, self._size, int(min(self._size) * WINDOW_OVERLAP))
         below, right = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
         padded = np.pad(x, ((0, 0), (0, 0), (0, below), (0, right)), "symmetric")
-        blended = np.zeros((len(x), self.metadata.classes, *padded.shape[2:]), "float32")
+        blended = np.zeros((1, self.metadata.classes, *padded.shape[2:]), "float32")
         for tile in grid:
             rows, cols = tile.read.toslices()
             weights = grid.row_weights(tile.row)[:, None] * grid.col_weights(tile.col)
@@ -100,8 +101,8 @@ class OnnxRuntime:
         return blended[:, :, :height, :width]
 
     def _probability(self, x: Floats) -> Floats:
-        """Input of a size that the network takes → probability ``(N, classes, H, W)``. Raises CheckpointError."""
-        output = np.concatenate([self._infer(image[None]) for image in x]) if len(x) > 1 else self._infer(x)
+        """Input ``(1, channels, H, W)`` of a size that the network takes → probability. Raises CheckpointError."""
+        output: NDArray[Any] = self._infer(x)
         metadata = self.metadata
         needed = max((*metadata.cloud, *metadata.shadow)) + 1
         if output.ndim != 4 or output.shape[2:] != x.shape[2:] or output.shape[1] < needed:
@@ -131,40 +132,50 @@ class OnnxRuntime:
 
 
 def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
-    """The graph (``openvino.Model``) and metadata of an ONNX file.
+    """The graph (``openvino.Model``) of an ONNX file, and its metadata: those of the TOML file beside it, or inside it.
 
-    The metadata are those in a TOML file of the same name beside it, or those inside it. Raises CheckpointError.
+    Raises CheckpointError.
     """
-    label = source if isinstance(source, Path) else "the exported file"
+    label, beside = _names(source)
     try:
-        model = _core().read_model(source.read_bytes() if isinstance(source, Path) else source)
+        data = source.read_bytes() if isinstance(source, Path) else source
+        model = _core().read_model(data)
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"{label}: not an ONNX file that OpenVINO reads ({_last_line(error)})") from error
-    beside = _beside(source)
-    if beside is not None and beside.is_file():
+    digest, entry = (_entry(model, name) for name in (DIGEST, KEY))
+    if digest and file_digest(data, digest) != digest:
+        raise CheckpointError(f"{label}: damaged or changed, its bytes are not those that were written; fetch it again")
+    if beside and beside.is_file():
         return model, from_toml(beside)
-    entry = ["framework", KEY]  # OpenVINO's place for metadata_props
-    if not model.has_rt_info(entry):
+    if not entry:
         raise CheckpointError(
             f"{label}: no metadata; put {beside and beside.name} beside it, with bands, mean, std and activation "
             "(docs/exchange.md)"
         )
     try:
-        return model, from_entry(model.get_rt_info(entry).value)
-    except (CheckpointError, ValueError, AttributeError) as error:
+        return model, from_json(entry)
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{label}: {error}") from error
 
 
-def _beside(source: Path | bytes) -> Path | None:
-    """The TOML file that may tell the metadata of an ONNX file."""
-    return source.with_suffix(".toml") if isinstance(source, Path) else None
+def file_digest(data: bytes, digest: str) -> str:
+    """The SHA-256 of an ONNX file that holds ``digest``, which counts as zeros."""
+    return sha256(data.replace(digest.encode(), b"0" * len(digest))).hexdigest()
+
+
+def _entry(model: Any, name: str) -> str:
+    """An entry of an ONNX file's ``metadata_props``, where OpenVINO keeps them; empty if there is none."""
+    place = ["framework", name]
+    return str(model.get_rt_info(place).value) if model.has_rt_info(place) else ""
+
+
+def _names(source: Path | bytes) -> tuple[str, Path | None]:
+    """An ONNX file's name in messages, and the TOML file that may tell its metadata."""
+    return (str(source), source.with_suffix(".toml")) if isinstance(source, Path) else ("the exported file", None)
 
 
 def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
-    """Input of a network that does not normalise by itself: its bands ``(N, bands, H, W)``, without NaN.
-
-    Pixels without data are filled with each band's mean over the rest of the tile, as by `geocloud.models.prepare`.
-    """
+    """Input ``(N, bands, H, W)`` of a network that does not normalise and fill by itself, as `network.prepare` does."""
     x = reflectance[:, [BANDS.index(band) for band in metadata.bands]]
     missing = np.isnan(x.sum(1, keepdims=True))  # (N, 1, H, W)
     if metadata.clip is not None:
@@ -176,14 +187,16 @@ def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
     return ((x - mean) / std).astype("float32")
 
 
-def _fixed_size(model: Any, metadata: ModelMetadata) -> tuple[int, int] | None:
-    """Height and width that a network is limited to; None: any. Raises CheckpointError if its input is unsuitable."""
+def _prepare_input(model: Any, metadata: ModelMetadata) -> tuple[int, int] | None:
+    """Sets the batch size to 1, and returns the only size that a network takes; None: any. Raises CheckpointError."""
     shape = model.inputs[0].partial_shape
     if len(model.inputs) != 1 or shape.rank != 4 or model.inputs[0].element_type.to_string() != "f32":
         raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
-    channels, height, width = (size.get_length() if size.is_static else None for size in list(shape)[1:])
+    count, channels, height, width = (size.get_length() if size.is_static else None for size in shape)
     if channels not in (None, len(metadata.bands)):
         raise CheckpointError(f"has {channels} input channels, and its metadata {len(metadata.bands)} bands")
+    if count is None:
+        model.reshape([1, *list(shape)[1:]])  # saves copies: a band of one image is contiguous
     if height is None and width is None:
         return None
     if not height or not width or height % 32 or width % 32:

@@ -1,6 +1,6 @@
 """The U-Net that geocloud started from, and its attention-gated variant.
 
-Both take the output of `geocloud.models.prepare.prepare`, with H and W multiples of eight, and return logits
+Both take the output of `geocloud.models.network.prepare`, with H and W multiples of eight, and return logits
 ``(N, classes, H, W)``: positive means cloud.
 
 U-Net: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597
@@ -60,13 +60,10 @@ class UNet(nn.Module):
 
     stride = 8
 
-    def __init__(
-        self, bands: int = 4, width: int = 32, classes: int = 1, optional_nir: bool = False, attention: bool = False
-    ) -> None:
+    def __init__(self, width: int = 32, classes: int = 1, optional_nir: bool = False, attention: bool = False) -> None:
         super().__init__()
-        self.optional_nir = optional_nir
         c1, c2, c3 = width, 2 * width, 4 * width
-        self.contract1 = contract_block(bands + optional_nir, c1, 7, 3)
+        self.contract1 = contract_block(4 + optional_nir, c1, 7, 3)
         self.contract2 = contract_block(c1, c2, 3, 1)
         self.contract3 = contract_block(c2, c3, 3, 1)
         self.expand3 = expand_block(c3, c2, 3, 1)
@@ -76,12 +73,8 @@ class UNet(nn.Module):
         self.gate2 = AttentionGate(c2) if attention else None
         self.gate1 = AttentionGate(c1) if attention else None
 
-    def forward(self, x: Tensor, no_nir: Tensor | None = None) -> Tensor:
-        x = x.to(self.head.weight.dtype)
-        if self.optional_nir:
-            flag = torch.zeros_like(x[:, :1]) if no_nir is None else no_nir.to(x.dtype).expand_as(x[:, :1])
-            x = torch.cat([x, flag], 1)
-        half = self.contract1(x)  # (N, c1, H/2, W/2)
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.contract1(x.to(self.head.weight.dtype))  # (N, c1, H/2, W/2)
         quarter = self.contract2(half)  # (N, c2, H/4, W/4)
         eighth = self.contract3(quarter)  # (N, c3, H/8, W/8)
         up = self.expand3(eighth)  # (N, c2, H/4, W/4)

@@ -22,9 +22,8 @@ from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputEx
 from geocloud.models.devices import Precision
 from geocloud.models.gpu import find_device, find_dtype
 from geocloud.models.metadata import ModelMetadata
-from geocloud.models.network import Network, build_body
+from geocloud.models.network import Network, build_body, prepare
 from geocloud.models.predictor import Predictor, by_torch
-from geocloud.models.prepare import prepare
 from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips
@@ -123,14 +122,13 @@ def train(
         prefetch_factor=4 if config.workers else None,
         pin_memory=place.type == "cuda",
     )
-    mean, std = (torch.full((1, 4, 1, 1), value, device=place) for value in (config.mean, config.std))
     loss = parse_loss(config.loss)
     started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
     for batch in loader:
         reflectance, target = (part.to(place, non_blocking=True) for part in batch)
-        image, no_nir = prepare(reflectance, mean, std, config.brightest, optional_nir=True)
+        image = prepare(reflectance, [config.mean] * 4, [config.std] * 4, config.brightest, optional_nir=True)
         with torch.autocast(place.type, dtype, enabled=dtype is not torch.float32):
-            logits = network(image.contiguous(memory_format=torch.channels_last), no_nir)
+            logits = network(image.contiguous(memory_format=torch.channels_last))
         value = loss(logits, target)
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]

@@ -4,18 +4,15 @@ import dataclasses
 import json
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from small import metadata, small
 
-from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
 from geocloud.models import DEFAULT, bundled_models, find_model, find_weights, read_metadata
 from geocloud.models.metadata import ModelMetadata, read_safetensors
-from geocloud.models.network import Network, build_body, load_body
-from geocloud.models.predictor import by_torch, load_model
+from geocloud.models.network import Network, load_body
 
 
 @pytest.mark.parametrize("architecture", ["fast", "unet", "attention-unet"])
@@ -81,7 +78,12 @@ def test_files_of_others_are_refused(tmp_path):
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="not one that geocloud wrote"):
         Network.load(path)
-    for entry, reason in (({"format": 99}, "format"), ({"format": 1}, "incomplete"), ([], "format"), ("x", "format")):
+    for entry, reason in (
+        ({"format": 99}, "format"),
+        ({"format": 2, "x": 1}, "no setting x"),
+        ([], "format"),
+        ("x", "format"),
+    ):
         save_file({"a": torch.zeros(3)}, path, metadata={"geocloud": json.dumps(entry)})
         with pytest.raises(CheckpointError, match=reason):
             Network.load(path)
@@ -124,43 +126,3 @@ def test_both_files_of_a_bundled_model_say_the_same(name):
     run, weights = read_metadata(name), Network.load(find_weights(name)).metadata
     assert dataclasses.asdict(run) == dataclasses.asdict(weights)
     assert run.licence == "MIT" and run.name == name and run.pixel_size == 30
-
-
-def test_a_file_of_before_shadow_and_pixel_sizes_still_loads(tmp_path):
-    """One output, ratios as inputs, neither clip nor pixel size in its description."""
-    options = {"width": 4, "levels": 2, "ratios": True}
-    network = build_body("fast", **options)
-    about = {
-        "format": 1, "name": "old", "architecture": "fast", "options": options, "bands": list(BANDS),
-        "mean": [0.25] * 4, "std": [0.25] * 4, "threshold": 0.35, "training": {},
-    }  # fmt: skip
-    path = tmp_path / "old.safetensors"
-    save_file(network.state_dict(), path, metadata={"geocloud": json.dumps(about)})
-    model = load_model(path, "cpu")
-    assert (model.metadata.clip, model.pixel_size, model.classes, model.optional_nir) == (None, None, 1, False)
-    assert model.predict_array(np.full((4, 20, 30), 0.3, "float32")).shape == (1, 20, 30)
-
-
-def test_a_file_of_before_onnx_still_loads(tmp_path):
-    """Two classes, and what 8-bit integers needed then, beside the weights."""
-    options = {"width": 4, "levels": 2, "classes": 2, "optional_nir": True}
-    network = small(options=options)
-    about = {
-        "format": 1, "name": "old", "architecture": "fast", "options": options, "bands": list(BANDS), "clip": 1.1,
-        "mean": [0.1, 0.2, 0.3, 0.4], "std": [0.5, 0.6, 0.7, 0.8], "threshold": 0.35, "shadow_threshold": 0.2,
-        "pixel_size": 30, "training": {"step": 3}, "looks_twice": False,
-    }  # fmt: skip
-    path = tmp_path / "old.safetensors"
-    tensors = {**network.body.state_dict(), "seen/down.0.3": torch.zeros(3, 4)}
-    save_file(tensors, path, metadata={"geocloud": json.dumps(about)})
-    loaded = Network.load(path)
-    facts = loaded.metadata
-    assert (facts.classes, facts.shadow_threshold, facts.clip, facts.pixel_size) == (2, 0.2, 1.1, 30)
-    assert facts.optional_nir and facts.training == {"step": 3}
-    loaded.save(tmp_path / "new.safetensors")
-    again = Network.load(tmp_path / "new.safetensors")
-    assert again.metadata.sha256 == facts.sha256
-    image = np.full((4, 20, 30), 0.3, "float32")
-    image[3] = np.nan
-    probability = by_torch(again, "cpu").predict_array(image)
-    assert probability.shape == (2, 20, 30) and np.isfinite(probability).all(), "near-infrared may be missing"
