@@ -17,7 +17,7 @@ from safe import L2A, numbers, write_safe
 from servers import Blobs, Faults, let_in, serving
 
 from geocloud.batch import Settings, find_scenes
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.batch.job import BAD_INPUT, PASSING, Job, run_job
 from geocloud.errors import GeocloudError, OutputError, SceneError, SceneNotFoundError, SceneReadError
 from geocloud.io import remote
