@@ -28,7 +28,7 @@ PACKAGES = (
     "pillow",
     "pystac",
 )
-OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "boto3", "pyarrow", "xarray", "matplotlib")
+OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256

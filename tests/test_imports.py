@@ -68,7 +68,6 @@ def test_libraries_stay_in_their_rooms():
         "openvino": {"models"},
         "geopandas": {"outputs", "batch", "pipeline"},
         "distributed": {"batch"},
-        "boto3": {"io"},
         "obstore": {"io"},
         "matplotlib": {"training", "pipeline"},
     }
