@@ -33,8 +33,8 @@ GEOCLOUD = [sys.executable, "-m", "geocloud_cli", "-q"]
 def make(folder: Path, count: int) -> None:
     """Makes ``folder/in`` and ``folder/masks``."""
     from geocloud.batch import BatchOptions
-    from geocloud.batch.describe import shelf
     from geocloud.batch.state import Manifest
+    from geocloud.batch.thumbnails import shelf
 
     masks = folder / "masks"
     masks.mkdir(parents=True)
@@ -148,7 +148,8 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
 
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:
     """Some simulated scenes: cloud percentage, thumbnail of the scene, thumbnail of the mask."""
-    from geocloud.batch.describe import shelf, write_thumbnails
+    from geocloud.batch.describe import write_thumbnails
+    from geocloud.batch.thumbnails import shelf
     from geocloud.preview.render import render
     from geocloud.simulate import CLOUD_KINDS, simulate_scene
 

@@ -27,6 +27,7 @@ PACKAGES = (
     "openvino",
     "pillow",
     "pystac",
+    "obstore",
 )
 OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 from shapely.geometry.base import BaseGeometry
 
-from geocloud.errors import OutputError
+from geocloud.batch.thumbnails import place
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.outputs import styles
@@ -30,8 +29,6 @@ from geocloud.preview.render import Overview, Pixels, colour_mask, encode, overl
 
 THUMBNAIL = 192
 """Longest side of a thumbnail in pixels."""
-THUMBNAILS = "thumbnails"
-"""Folder of the thumbnails in the output folder."""
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -79,24 +76,7 @@ def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> 
     scene, classes = Image.fromarray(picture), Image.fromarray(mask)
     scene.thumbnail((THUMBNAIL, THUMBNAIL))
     classes = classes.resize(scene.size, Image.Resampling.NEAREST)
-    place_thumbnail(folder, name, ".jpg", encode(np.asarray(scene), "jpeg"))
-    place_thumbnail(folder, name, ".png", encode(colour_mask(np.asarray(classes)), "png"))
-
-
-def place_thumbnail(folder: Path, name: str, ending: str, picture: bytes, replace: bool = True) -> None:
-    """Writes a thumbnail of a scene. Raises OutputError."""
-    path = folder / THUMBNAILS / shelf(name) / f"{name}{ending}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if replace or not path.exists():
-            path.write_bytes(picture)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def shelf(name: str) -> str:
-    """The folder of a scene's thumbnails: a thousand of them, for a folder of a million files is slow."""
-    return f"{zlib.crc32(name.encode()) % 1000:03}"
+    place(folder, name, encode(np.asarray(scene), "jpeg"), encode(colour_mask(np.asarray(classes)), "png"))
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:

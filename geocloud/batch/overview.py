@@ -36,10 +36,10 @@ def overview(entries: Entries) -> str | None:
     bounds, covers = np.empty((0, 4)), np.empty(0)
     outlines: list[tuple[Any, float]] = []
     while some := list(islice(done, ROWS)):
-        shapes, cover = shapely.from_geojson([text for text, _ in some]), np.array([c for _, c in some], float)
-        bounds, covers = np.concatenate([bounds, shapely.bounds(shapes)]), np.concatenate([covers, cover])
+        shapes, clouds = shapely.from_geojson([text for text, _ in some]), np.array([c for _, c in some], float)
+        bounds, covers = np.concatenate([bounds, shapely.bounds(shapes)]), np.concatenate([covers, clouds])
         parts, place = shapely.get_parts(shapes, return_index=True)
-        outlines += zip(parts, cover[place], strict=True) if outlined else []
+        outlines += zip(parts, clouds[place], strict=True) if outlined else []
     if not len(bounds):
         return None
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)

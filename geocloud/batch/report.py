@@ -8,10 +8,9 @@ it. Thumbnails are the files that masking has written. All of it is written as t
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from importlib.resources import files
@@ -19,13 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from geocloud.batch.describe import place_thumbnail, shelf
 from geocloud.batch.overview import overview
-from geocloud.batch.state import COLUMNS, DONE, Entries, manifests_in
+from geocloud.batch.state import COLUMNS, DONE, Entries
+from geocloud.batch.thumbnails import shelf
 from geocloud.errors import OutputError
 from geocloud.outputs.staging import Staging
-
-log = logging.getLogger(__name__)
 
 REPORT, PARTS = "report.html", "report"
 ASSETS = ("report.css", "report.js")
@@ -105,22 +102,3 @@ def _columns(rows: list[sqlite3.Row]) -> dict[str, list[Any]]:
 def _script(path: Path, call: str, value: Any) -> None:
     """Writes a script that hands a value to ``report.js``, as JSON in a string: browsers read it faster than code."""
     path.write_text(f"report.{call}({json.dumps(json.dumps(value, separators=(',', ':')))});\n")
-
-
-def unpack_thumbnails(folder: Path) -> None:
-    """Makes files of the thumbnails that earlier versions kept in a database beside each manifest."""
-    for manifest in manifests_in(folder):
-        store = manifest.with_name(manifest.name.replace("manifest", "thumbnails", 1))
-        if not store.exists():
-            continue
-        log.warning("%s: an earlier version's thumbnails; they become files, and the database is deleted", store)
-        query = "SELECT name, scene_picture, mask_picture FROM scenes JOIN beside.pictures USING (key) WHERE name > ?"
-        with closing(sqlite3.connect(manifest)) as database:
-            database.execute("ATTACH ? AS beside", (str(store),))
-            last = ""
-            while rows := database.execute(f"{query} ORDER BY name LIMIT {PORTION}", (last,)).fetchall():
-                for last, *pictures in rows:
-                    for picture, ending in zip(pictures, (".jpg", ".png"), strict=True):
-                        if picture:
-                            place_thumbnail(folder, last, ending, picture, replace=False)
-        store.unlink()

@@ -18,8 +18,9 @@ from geocloud.batch.find import Found, Rasters, find_scenes
 from geocloud.batch.job import Job
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.report import PARTS, REPORT, unpack_thumbnails, write_report
+from geocloud.batch.report import PARTS, REPORT, write_report
 from geocloud.batch.state import Entries, Entry, Manifest, manifests_in, read_entries
+from geocloud.batch.thumbnails import THUMBNAILS, unpack
 from geocloud.batch.workers import LocalExecutor, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
@@ -159,10 +160,9 @@ def _is_described(folder: Path, options: BatchOptions) -> bool:
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
     """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
     # This imports geopandas: only after workers have started.
-    from geocloud.batch.describe import THUMBNAILS
     from geocloud.batch.folder import write_collection, write_footprints
 
-    unpack_thumbnails(folder)
+    unpack(folder)
     entries = read_entries(folder)
     made = [write_report(entries, folder), write_collection(entries, folder)]
     made.append(write_footprints(entries, folder, footprints))
