@@ -68,7 +68,8 @@ def _write_portions(entries: Entries, made: Path) -> dict[str, Any]:
     rows = entries.rows(COLUMNS)
     while some := list(islice(rows, PORTION)):
         _script(made / "scenes" / f"{portion:05}.js", "scenes", {"portion": portion} | _columns(some))
-        details = [{name: row[name] for name in DETAILS} | {"files": json.loads(row["files"])} for row in some]
+        kinds = ({k.replace("item", "STAC item"): v for k, v in json.loads(row["files"]).items()} for row in some)
+        details = [{name: row[name] for name in DETAILS} | {"files": f} for row, f in zip(some, kinds, strict=True)]
         _script(made / "details" / f"{portion:05}.js", "details", {"portion": portion, "scenes": details})
         done = [row for row in some if row["state"] == DONE]
         covers = [row["cloud_percent"] for row in done if row["cloud_percent"] is not None]

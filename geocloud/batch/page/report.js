@@ -146,6 +146,7 @@ async function follow() {  // the address names the scene that is shown
   $("reason").textContent = all.error[place] || "";
   $("pictures").hidden = !pictured;
   for (const [id, ending] of pictured ? [["scene", ".jpg"], ["mask", ".png"]] : []) $(id).src = picture(place, ending);
+  if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // what is clear
   $("files").replaceChildren(...Object.entries(more.files || {}).map(([kind, name]) => {
     const item = make("li"), link = make(more.uploaded ? "span" : "a", kind);
     if (more.uploaded) link.textContent = `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`;  // no browser opens s3://
