@@ -251,7 +251,7 @@ def test_many_scenes(browser, entries, tmp_path):
     page.find_element("css selector", "th.cloud button").click()
     page.find_element("css selector", "th.cloud button").click()
     assert names(page)[0] == f"scene_{many - 1}"
-    page.find_element("id", "last").click()
+    page.execute_script("const at = document.getElementById('page'); at.value = 99; at.onchange()")
     assert names(page)[-1] == "scene_0000"
     enter(page, "search", "scene_2345")
     assert names(page) == ["scene_2345"]

@@ -41,7 +41,6 @@ const report = {  // called by the scripts of the folder "report"
       $("totals").textContent = `Incomplete: ${error.message}. Write it again: geocloud batch report.`;
     }
     shown = Object.keys(COLUMNS).filter(key => key === "name" || key === "state" || all[key].some(value => !Number.isNaN(value)));
-    $("order").replaceChildren(...shown.flatMap(key => ["↑", "↓"].map(way => new Option(`${COLUMNS[key]} ${way}`, `${key} ${way}`))));
     show();
     document.body.dataset.ready = "all";
     follow();
@@ -91,14 +90,16 @@ function show() {
     const cell = make("th", null, key), button = make("button", COLUMNS[key]);
     cell.setAttribute("role", "columnheader");
     cell.setAttribute("aria-sort", order.key !== key ? "none" : order.down ? "descending" : "ascending");
-    button.onclick = () => { sort(key, order.key === key && !order.down); $("heads").querySelector(`.${key} button`).focus(); };
+    button.onclick = () => {
+      order = { key, down: order.key === key && !order.down };
+      show();
+      $("heads").querySelector(`.${key} button`).focus();
+    };
     cell.append(button);
     return cell;
   }));
-  $("order").value = `${order.key} ${order.down ? "↓" : "↑"}`;
   turn(0);
 }
-function sort(key, down) { order = { key, down }; show(); }
 
 function turn(to) {
   const pages = Math.max(1, Math.ceil(found.length / ROWS));
@@ -107,8 +108,8 @@ function turn(to) {
   $("count").textContent = `${found.length === about.scenes ? "" : `${whole(found.length)} of `}${whole(about.scenes)} scenes`;
   $("page").value = page + 1;
   $("pages").textContent = `of ${whole(pages)}`;
-  $("first").disabled = $("back").disabled = page === 0;
-  $("next").disabled = $("last").disabled = page === pages - 1;
+  $("back").disabled = page === 0;
+  $("next").disabled = page === pages - 1;
 }
 
 function row(place) {
@@ -168,14 +169,8 @@ async function follow() {  // the address names the scene that is shown
 
 let later;
 $("filters").onsubmit = event => event.preventDefault();
-$("filters").oninput = event => {
-  clearTimeout(later);
-  if (event.target.id === "order") { const [key, way] = $("order").value.split(" "); sort(key, way === "↓"); }
-  else later = setTimeout(show, 120);
-};
-for (const [id, to] of Object.entries({ first: () => 0, back: () => page - 1, next: () => page + 1, last: () => Infinity })) {
-  $(id).onclick = () => { turn(to()); $("filters").scrollIntoView(); };
-}
+$("filters").oninput = () => { clearTimeout(later); later = setTimeout(show, 120); };
+for (const [id, step] of [["back", -1], ["next", 1]]) $(id).onclick = () => { turn(page + step); $("filters").scrollIntoView(); };
 $("page").onchange = () => turn($("page").value - 1);
 $("close").onclick = () => $("detail").close();
 $("detail").onclick = event => { if (event.target === $("detail")) $("detail").close(); };  // beside it
