@@ -28,6 +28,10 @@ log = logging.getLogger("geocloud")
 QUICKLOOK = 1024
 """Longest side of a quick-look's pictures in pixels."""
 
+PERCENTS = ("cloud_percent", "shadow_percent", "valid_percent")
+MEASURED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
+"""Fields that a `MaskResult` and an `Entry` have in common."""
+
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
 
@@ -174,15 +178,13 @@ def _run(job: Job, predict: Predict, started: float) -> Entry:
     description = describe(result, overview, files, job.name)
     if settings.upload:
         _send(files, settings.upload, settings.keep)
-    told = ("height", "width", "crs", "acquired", "model", "threshold", "cloud_percent", "shadow_percent")
     return job.entry(
         DONE,
         seconds=round(time.monotonic() - started, 3),
         megapixels=result.height * result.width / 1e6,
-        valid_percent=result.valid_percent,
         files={kind: path.name for kind, path in files.items()},
         uploaded=settings.upload,
-        **{name: getattr(result, name) for name in told},
+        **{name: getattr(result, name) for name in MEASURED},
         **description,
     )
 

@@ -26,7 +26,15 @@ import obstore.exceptions
 import obstore.store
 from rasterio.session import Session
 
-from geocloud.errors import DependencyError, OptionError, OutputError, SceneError, SceneNotFoundError, SceneReadError
+from geocloud.errors import (
+    DependencyError,
+    GeocloudError,
+    OptionError,
+    OutputError,
+    SceneError,
+    SceneNotFoundError,
+    SceneReadError,
+)
 
 T = TypeVar("T")
 Login = Callable[[], dict[str, Any]]
@@ -160,7 +168,9 @@ def upload(path: Path, url: str) -> None:
     """Uploads a file to a store, whole or not at all. Raises OutputError, OptionError."""
     try:
         obstore.put(*_place(url), path)
-    except (obstore.exceptions.BaseError, OSError) as error:
+    except GeocloudError:
+        raise
+    except Exception as error:
         raise OutputError(f"{url}: {path.name} cannot be uploaded ({_reason(error)})") from error
 
 
@@ -199,11 +209,13 @@ def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
     for attempt in range(RETRIES + 1):
         try:
             return ask(*_place(url))
+        except GeocloudError:
+            raise
         except FileNotFoundError as error:
             raise SceneNotFoundError(f"{url}: not found") from error
         except obstore.exceptions.NotSupportedError as error:
             raise SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
-        except (obstore.exceptions.BaseError, PermissionError) as error:
+        except Exception as error:
             if "response body" not in str(error) or attempt == RETRIES:
                 hint = "is it reachable, and may you read it?"
                 raise SceneReadError(f"{url}: cannot be read ({_reason(error)}); {hint}") from error
