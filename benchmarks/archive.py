@@ -86,22 +86,24 @@ def entry(
 ) -> tuple[dict[str, object], tuple[bytes, bytes]]:
     """The row of a scene, and its thumbnails."""
     from geocloud.batch.find import fingerprint
+    from geocloud.readers.registry import RASTER
 
     cloud, *thumbnails = look
+    bad = number % FAILED == FAILED // 2
     acquired = f"{name[17:21]}-{name[21:23]}-{name[23:25]}T10:{number % 60:02}:00Z"
     row: dict[str, object] = {
         "key": name,
         "name": name,
         "source": str(source),
         "state": "done",
-        "fingerprint": fingerprint(str(source)),
+        "fingerprint": fingerprint(str(source), None if bad else RASTER),  # as of an archive that can be read, or not
         "tries": 1,
         "started": "2024-08-01T10:00:00.000+00:00",
         "finished": "2024-08-01T10:00:12.000+00:00",
         "seconds": 8 + number % 97 / 10,
         "worker": "node7:4711",
     }
-    if number % FAILED == FAILED // 2:
+    if bad:
         reason = ("damaged or cut off, cannot be read as an archive", "band B5 not found")[number // FAILED % 2]
         row |= {"state": "failed", "error": f"{source}: {reason}", "failure": "bad input"}
     else:
