@@ -27,8 +27,9 @@ PACKAGES = (
     "openvino",
     "pillow",
     "pystac",
+    "obstore",
 )
-OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "boto3", "pyarrow", "xarray", "matplotlib")
+OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 
 SEED, SIDE = 7, 256

@@ -69,7 +69,6 @@ def test_libraries_stay_in_their_rooms():
         "openvino": {"models"},
         "geopandas": {"writers", "batch", "pipeline"},
         "distributed": {"batch"},
-        "boto3": {"io"},
         "obstore": {"io"},
         "matplotlib": {"training", "pipeline"},
     }

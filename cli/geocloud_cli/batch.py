@@ -167,7 +167,7 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 
     entries = read_entries(folder)
     if table:
-        from geocloud.batch.export import export
+        from geocloud.batch.state import export
 
         export(entries, table)
     _tell(entries, folder, as_json)

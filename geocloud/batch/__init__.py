@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from geocloud.batch.entries import Entries, read_entries
 from geocloud.batch.find import Found, find_scenes
 from geocloud.batch.job import Settings, Wanted
-from geocloud.batch.manifest import Entry
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.run import Status, describe_folder, plan_batch, run_batch
+from geocloud.batch.state import Entries, Entry, read_entries
 
 __all__ = [
     "BatchOptions",

@@ -5,151 +5,111 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from queue import Empty, SimpleQueue
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
-from geocloud.batch.job import PASSING, Job, Outcome, Started, failed, run_job
-from geocloud.batch.local import MOST_TRIES, Compute
+from geocloud.batch.job import LATER, PASSING, Job, Settings, failed, run_job
+from geocloud.batch.state import Entry
+from geocloud.batch.workers import load_worker
 from geocloud.errors import DependencyError, GeocloudError
+from geocloud.pipeline import ComputeOptions
 
 GPU = "GPU"
 TIMEOUT = 30
 """Seconds that a scheduler may take to respond."""
 AHEAD = 3
 """Scenes submitted per thread of the cluster: enough that no worker waits, however many scenes there are in all."""
-TICK = 2
-"""Seconds after which the cluster is looked at again: is it there, and how many workers has it?"""
 
 
-def run_on_cluster(
-    jobs: Sequence[Job], scheduler: str, compute: Compute, started: Started, note: Callable[[str], object]
-) -> Iterator[Outcome]:
-    """Runs jobs on the workers of a scheduler such as ``tcp://host:8786``; yields outcomes as they finish.
+class ClusterExecutor:
+    """The workers of a scheduler such as ``tcp://host:8786``: see `geocloud.batch.workers.Executor`.
 
     Every worker loads the model once; workers that join later get work, too. Workers must see the sources and the
     output folder under the same paths. If workers declare the resource GPU, or the device is CUDA, each scene takes one
-    GPU; ``note`` is called with a message for each worker left out for lack of it. ``started`` is called when a worker
-    starts with a job, again if it was lost with its worker. Raises GeocloudError, also if the cluster is lost, and
+    GPU; ``note`` is called with a message for each worker left out for lack of it. Raises GeocloudError,
     DependencyError.
     """
-    try:
-        from distributed import Client
-        from distributed.utils import silence_logging_cmgr
-    except ImportError as error:
-        raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
-    try:
-        client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
-    except Exception as error:
-        raise GeocloudError(f"{scheduler}: no dask scheduler responds there ({error})") from error
-    with silence_logging_cmgr(logging.CRITICAL), client:  # what dask logs, with tracebacks, is told in outcomes
-        resources = _resources(scheduler, _workers(client), compute, note)
-        mark = hashlib.sha256(f"{compute} {jobs[0].settings.fingerprint()}".encode()).hexdigest()[:16]
-        client.register_plugin(_plugin(compute, mark), name=f"geocloud-{mark}")
-        run = _Run(client, scheduler, mark, resources)
+
+    begun: Callable[[str], object]
+
+    def __init__(self, scheduler: str, model: str, settings: Settings, note: Callable[[str], object]) -> None:
         try:
-            yield from run.outcomes(jobs, started)
-        except GeocloudError:
+            from distributed import Client
+            from distributed.utils import silence_logging_cmgr
+        except ImportError as error:
+            raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
+        self._scheduler, self._futures, compute = scheduler, set[Any](), settings.compute
+        self._silence = silence_logging_cmgr(logging.CRITICAL)  # what dask logs, with tracebacks, is told in entries
+        self._silence.__enter__()
+        try:
+            try:
+                self._client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
+            except Exception as error:
+                raise GeocloudError(f"{scheduler}: no dask scheduler responds there ({error})") from error
+            self._link = self._client.scheduler_comm
+            self._topic = f"geocloud-{uuid4().hex}"
+            self._resources = _resources(scheduler, self._workers(), compute, note)
+            self._mark = hashlib.sha256(f"{model} {compute} {settings.fingerprint()}".encode()).hexdigest()[:16]
+            self._client.register_plugin(_plugin(model, compute, self._mark), name=f"geocloud-{self._mark}")
+            self._client.subscribe_topic(self._topic, lambda event: self.begun(event[1]))
+        except BaseException:
+            self.__exit__()
             raise
-        except Exception:
-            run.check()  # dask has several errors for a scheduler that is gone
-            raise
 
+    def __enter__(self) -> ClusterExecutor:
+        return self
 
-class _Run:
-    """Jobs on their way through a cluster."""
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "_client"):
+            self._client.close()
+        self._silence.__exit__(None, None, None)
 
-    def __init__(self, client: Any, scheduler: str, mark: str, resources: dict[str, float] | None) -> None:
-        self._client, self._scheduler, self._mark, self._resources = client, scheduler, mark, resources
-        self._key = f"geocloud-{uuid4().hex}"
-        self._news: SimpleQueue[Any] = SimpleQueue()  # names of jobs that a worker has begun, and finished futures
-        self._submitted: dict[str, tuple[Job, Any]] = {}
-        self._tries = Counter[str]()
-        self._link = client.scheduler_comm
-        client.subscribe_topic(self._key, lambda event: self._news.put(event[1]))
-
-    def outcomes(self, jobs: Sequence[Job], started: Started) -> Iterator[Outcome]:
-        """See `run_on_cluster`."""
-        waiting, room, looked = deque(jobs), AHEAD * _threads(self._client), time.monotonic()
-        while waiting or self._submitted:
-            while waiting and len(self._submitted) < room:
-                self._submit(waiting.popleft())
-            with suppress(Empty):
-                told = self._news.get(timeout=TICK)
-                if not isinstance(told, str):
-                    outcome = self._finish(told)
-                    if isinstance(outcome, Job):
-                        waiting.append(outcome)
-                    elif outcome:
-                        yield outcome
-                elif told in self._submitted:
-                    started(self._submitted[told][0])
-            if time.monotonic() > looked + TICK:
-                self.check()
-                room, looked = AHEAD * _threads(self._client), time.monotonic()
-
-    def check(self) -> None:
-        """Raises GeocloudError if the scheduler is lost, or is there again but knows nothing of this run."""
-        broken = self._client.status != "running" or self._client.scheduler_comm is not self._link
-        if broken or any(future.status == "cancelled" for _, future in self._submitted.values()):
+    def room(self) -> int:
+        """See `Executor`. Where there is no worker now, scenes wait for new ones."""
+        lost = self._client.status != "running" or self._client.scheduler_comm is not self._link
+        if lost or any(future.status == "cancelled" for future in self._futures):
             raise GeocloudError(f"{self._scheduler}: lost, or it cancelled this run; start the run again to continue")
+        return AHEAD * max(1, sum(worker["nthreads"] for worker in self._workers().values()))
 
-    def _submit(self, job: Job) -> None:
-        self._tries[job.name] += 1
-        key = f"{self._key}-{job.name}-{self._tries[job.name]}"
-        about = {"key": key, "pure": False, "resources": self._resources}
-        future = self._client.submit(_run, job, self._mark, self._key, **about)
-        self._submitted[job.name] = job, future
-        future.add_done_callback(self._news.put)
-
-    def _finish(self, future: Any) -> Outcome | Job | None:
-        """The outcome of a finished job; the job if it is to be tried again; None if it is not finished after all."""
-        name = future.key.removeprefix(f"{self._key}-").rpartition("-")[0]
-        job = self._submitted[name][0]
+    def submit(self, job: Job) -> Future[Entry]:
+        """See `Executor`. dask itself tries a job again whose worker has died."""
+        key, result = f"{self._topic}-{job.name}-{uuid4().hex}", Future[Entry]()
         try:
-            outcome = _outcome(job, future)
+            options = {"key": key, "pure": False, "resources": self._resources}
+            future = self._client.submit(_run, job, self._mark, self._topic, **options)
         except Exception:
-            self.check()
-            future.add_done_callback(self._news.put)  # its worker died before this was fetched, another does it again
-            return None
-        del self._submitted[name]
-        again = outcome.failure == PASSING and self._tries[name] < MOST_TRIES and not _is_killer(future)
-        return job if again else outcome
+            self.room()  # dask has several errors for a scheduler that is gone
+            raise
+        self._futures.add(future)
+        future.add_done_callback(lambda _: self._settle(job, future, result))
+        return result
 
+    def _settle(self, job: Job, future: Any, result: Future[Entry]) -> None:
+        """Hands over what came of a finished job. A cancelled one stays open: `room` raises the error."""
+        from distributed import KilledWorker
 
-def _outcome(job: Job, future: Any) -> Outcome:
-    """The outcome of a finished job. Raises what dask raises if it cannot be fetched."""
-    if _is_killer(future):
-        return failed(job, f"{job.source}: it killed every worker that tried it; out of memory?", PASSING)
-    if future.status == "error":
-        return failed(job, future.exception(), PASSING)
-    outcome: Outcome = future.result(timeout=TIMEOUT)
-    return outcome
+        try:
+            error = future.exception(timeout=TIMEOUT) if future.status == "error" else None
+            if isinstance(error, KilledWorker):
+                entry = failed(job, f"{job.source}: it killed every worker that tried it; out of memory?", LATER)
+            else:
+                entry = failed(job, error, PASSING) if error else future.result(timeout=TIMEOUT)
+        except Exception:  # its worker died before this was fetched, another does it again; or the cluster is lost
+            if future.status not in ("cancelled", "lost"):
+                future.add_done_callback(lambda _: self._settle(job, future, result))
+            return
+        self._futures.discard(future)
+        result.set_result(entry)
 
-
-def _is_killer(future: Any) -> bool:
-    from distributed import KilledWorker
-
-    return future.status == "error" and isinstance(future.exception(), KilledWorker)
-
-
-def _workers(client: Any) -> dict[str, Any]:
-    found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
-    return found
-
-
-def _threads(client: Any) -> int:
-    """Threads of all workers now; 1 if there are none, whose scenes wait for new ones."""
-    return max(1, sum(worker["nthreads"] for worker in _workers(client).values()))
+    def _workers(self) -> dict[str, Any]:
+        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return workers
 
 
 def _resources(
-    scheduler: str, workers: dict[str, Any], compute: Compute, note: Callable[[str], object]
+    scheduler: str, workers: dict[str, Any], compute: ComputeOptions, note: Callable[[str], object]
 ) -> dict[str, float] | None:
     """The resources that each job needs of a worker. Raises GeocloudError if no worker has them."""
     if not workers:
@@ -167,7 +127,7 @@ def _resources(
     return {GPU: 1}
 
 
-def _plugin(compute: Compute, mark: str) -> Any:
+def _plugin(model: str, compute: ComputeOptions, mark: str) -> Any:
     from distributed import WorkerPlugin
 
     class ModelPlugin(WorkerPlugin):  # type: ignore[misc]
@@ -179,14 +139,15 @@ def _plugin(compute: Compute, mark: str) -> Any:
             about = await worker.scheduler.identity(n_workers=-1)
             host = worker.address.rpartition(":")[0]
             beside = sorted({a for a in about["workers"] if a.rpartition(":")[0] == host} | {worker.address})
-            share = replace(compute, place=beside.index(worker.address), of=len(beside))
+            share = beside.index(worker.address), len(beside)
             models = worker.__dict__.setdefault("geocloud_models", {})
-            models[mark] = await asyncio.to_thread(share.load)  # the worker stays in touch with its scheduler
+            # In a thread, so that the worker stays in touch with its scheduler.
+            models[mark] = await asyncio.to_thread(load_worker, model, compute, *share)
 
     return ModelPlugin()
 
 
-def _run(job: Job, mark: str, topic: str) -> Outcome:
+def _run(job: Job, mark: str, topic: str) -> Entry:
     from distributed import get_worker
 
     worker = get_worker()

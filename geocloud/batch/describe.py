@@ -1,4 +1,4 @@
-"""What accompanies a mask: a STAC item, a quick-look, thumbnails and the footprint of the scene's data."""
+"""Files beside a mask: a STAC item, a quick-look and thumbnails; and the footprint of the scene's data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 from shapely.geometry.base import BaseGeometry
 
+from geocloud.batch.thumbnails import place
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.masks.codes import CLEAR, NO_DATA
@@ -49,7 +50,7 @@ ASSETS = {
 
 
 def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
-    """Writes the STAC item and, if requested, the quick-look. Returns the fields of `Outcome` that a result lacks."""
+    """Writes the STAC item, thumbnails and quick-look of a mask. Returns the fields of `Entry` that it lacks."""
     with open_quietly(result.mask) as dataset:
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         seen = overview.reflectance
@@ -63,21 +64,19 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
         item = make_item(result, grid, footprint, files, name)
         staging.place(files["item"]).write_text(json.dumps(item.to_dict(include_self_link=False), indent=1))
         staging.publish()
-    scene_picture, mask_picture = thumbnails(picture, mask)
+    write_thumbnails(files["item"].parent, name, picture, mask)
     return {
         "transform": tuple(grid.transform)[:6],
         "footprint": None if footprint is None else shapely.to_geojson(footprint),
-        "scene_picture": scene_picture,
-        "mask_picture": mask_picture,
     }
 
 
-def thumbnails(picture: Pixels, mask: Pixels) -> tuple[bytes, bytes]:
-    """A JPEG of a picture of the scene ``(h, w, 4)``, and a PNG of its mask ``(h, w)``, no side over `THUMBNAIL`."""
+def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> None:
+    """Writes a JPEG of a picture of the scene ``(h, w, 4)``, and a PNG of its mask ``(h, w)``. Raises OutputError."""
     scene, classes = Image.fromarray(picture), Image.fromarray(mask)
     scene.thumbnail((THUMBNAIL, THUMBNAIL))
     classes = classes.resize(scene.size, Image.Resampling.NEAREST)
-    return encode(np.asarray(scene), "jpeg"), encode(colour_mask(np.asarray(classes)), "png")
+    place(folder, name, encode(np.asarray(scene), "jpeg"), encode(colour_mask(np.asarray(classes)), "png"))
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:

@@ -1,4 +1,4 @@
-"""The work on one scene: a job and its outcome, which are passed between processes and machines."""
+"""The work on one scene: a job, which is passed to processes and machines, and the entry that comes back."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from geocloud.errors import (
-    GeocloudError,
-    OutputError,
-    SceneError,
-    SceneNotFoundError,
-    SceneReadError,
-    without_secrets,
-)
+from geocloud.batch.state import DONE, FAILED, Entry
+from geocloud.errors import GeocloudError, SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import upload
 from geocloud.models import model_files
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
@@ -35,6 +27,10 @@ log = logging.getLogger("geocloud")
 
 QUICKLOOK = 1024
 """Longest side of a quick-look's pictures in pixels."""
+
+PERCENTS = ("cloud_percent", "shadow_percent", "valid_percent")
+MEASURED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
+"""Fields that a `MaskResult` and an `Entry` have in common."""
 
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
@@ -109,56 +105,9 @@ class Job:
         }
         return {kind: self.folder / f"{self.name}{ending}" for kind, ending in kinds.items() if ending}
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome of a job: its results, or an error. Results are None if it failed."""
-
-    name: str
-    """Base name of the scene's files."""
-    worker: str
-    """Host and process ID."""
-    seconds: float = 0.0
-    """Wall-clock time."""
-    error: str | None = None
-    """Why it failed, in one line; None: it did not."""
-    failure: str | None = None
-    """Kind of failure, see `BAD_INPUT`."""
-    height: int | None = None
-    """Pixel rows of the scene."""
-    width: int | None = None
-    """Pixel columns of the scene."""
-    crs: str | None = None
-    """Such as EPSG:32633; None: unknown."""
-    transform: tuple[float, ...] | None = None
-    """First six numbers of the affine transform."""
-    footprint: str | None = None
-    """GeoJSON in WGS 84 of the area with data; None: unknown."""
-    acquired: str | None = None
-    """Time of acquisition, ISO 8601; None: unknown."""
-    model: str | None = None
-    """Name of the model."""
-    threshold: float | None = None
-    """Threshold of cloud that was applied."""
-    cloud_percent: float | None = None
-    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
-    shadow_percent: float | None = None
-    """Per cent of the valid pixels that are cloud shadow; None if not requested."""
-    valid_percent: float | None = None
-    """Per cent of all pixels that hold data."""
-    files: dict[str, str] = field(default_factory=dict)
-    """File names by kind."""
-    scene_picture: bytes | None = None
-    """Thumbnail of the scene, JPEG."""
-    mask_picture: bytes | None = None
-    """Thumbnail of the mask, PNG."""
-    notes: str | None = None
-    """Warnings, a line each."""
-
-    @property
-    def megapixels(self) -> float:
-        """Pixels of the scene, in millions."""
-        return (self.height or 0) * (self.width or 0) / 1e6
+    def entry(self, state: str, **results: Any) -> Entry:
+        """What came of the job, for `geocloud.batch.state.Manifest.finish`."""
+        return Entry("", self.name, without_secrets(self.source), state, worker=worker_name(), **results)
 
 
 def worker_name() -> str:
@@ -166,11 +115,11 @@ def worker_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def run_job(job: Job, predict: Predict) -> Outcome:
-    """Masks a scene and writes its STAC item and quick-look. Errors are returned as an outcome."""
+def run_job(job: Job, predict: Predict) -> Entry:
+    """Masks a scene and writes its STAC item and pictures. Errors are returned as a failed entry."""
     with _Notes() as notes:
-        outcome = _attempt(job, predict, time.monotonic())
-    return replace(outcome, notes="\n".join(notes.lines) or None)
+        entry = _attempt(job, predict, time.monotonic())
+    return replace(entry, notes="\n".join(notes.lines) or None)
 
 
 class _Notes(logging.Handler):
@@ -190,32 +139,27 @@ class _Notes(logging.Handler):
             self.lines.append(without_secrets(" ".join(record.getMessage().split())))
 
 
-def _attempt(job: Job, predict: Predict, started: float) -> Outcome:
+def _attempt(job: Job, predict: Predict, started: float) -> Entry:
     try:
         return _run(job, predict, started)
-    except SceneError as error:
-        kind = BAD_INPUT
-        if isinstance(error, SceneNotFoundError):
-            kind = LATER
-        elif isinstance(error, SceneReadError) and "://" in str(error):
-            kind = PASSING  # a remote file
-        return failed(job, error, kind, time.monotonic() - started)
-    except OutputError as error:
-        return failed(job, error, LATER, time.monotonic() - started)
     except Exception as error:
         kind = LATER if isinstance(error, GeocloudError) else PASSING
+        if isinstance(error, SceneReadError) and "://" in str(error):
+            kind = PASSING  # a remote file
+        elif isinstance(error, SceneError) and not isinstance(error, SceneNotFoundError):
+            kind = BAD_INPUT
         return failed(job, error, kind, time.monotonic() - started)
 
 
-def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0) -> Outcome:
-    """The outcome of a failed job, with the error in one line."""
+def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0) -> Entry:
+    """The entry of a failed job, with the error in one line."""
     text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text}"
-    return Outcome(job.name, worker_name(), round(seconds, 3), text, kind)
+    return job.entry(FAILED, error=text, failure=kind, seconds=round(seconds, 3))
 
 
-def _run(job: Job, predict: Predict, started: float) -> Outcome:
+def _run(job: Job, predict: Predict, started: float) -> Entry:
     from geocloud.batch.describe import describe
     from geocloud.preview.render import Overview
 
@@ -231,45 +175,27 @@ def _run(job: Job, predict: Predict, started: float) -> Outcome:
         options=replace(settings.mask, overwrite=True),
         watch=overview.take,
     )
-    described = describe(result, overview, files, job.name)
+    description = describe(result, overview, files, job.name)
     if settings.upload:
-        _send(files, settings)
-    return Outcome(
-        name=job.name,
-        worker=worker_name(),
+        _send(files, settings.upload, settings.keep)
+    return job.entry(
+        DONE,
         seconds=round(time.monotonic() - started, 3),
-        height=result.height,
-        width=result.width,
-        crs=result.crs,
-        acquired=result.acquired,
-        model=result.model,
-        threshold=result.threshold,
-        cloud_percent=result.cloud_percent,
-        shadow_percent=result.shadow_percent,
-        valid_percent=result.valid_percent,
+        megapixels=result.height * result.width / 1e6,
         files={kind: path.name for kind, path in files.items()},
-        **described,
+        uploaded=settings.upload,
+        **{name: getattr(result, name) for name in MEASURED},
+        **description,
     )
 
 
-def _send(files: dict[str, Path], settings: Settings) -> None:
+def _send(files: dict[str, Path], to: str, keep: bool) -> None:
     """Uploads a scene's files, each after its sidecars and the item last; deletes the local ones unless ``keep``."""
-    assert settings.upload is not None
     sent = []
     for path in files.values():
         sidecars = (path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml"))
         for file in (*(s for s in sidecars if s.exists()), path):
-            upload(file, f"{settings.upload.rstrip('/')}/{file.name}")
+            upload(file, f"{to.rstrip('/')}/{file.name}")
             sent.append(file)
-    if not settings.keep:
-        for file in sent:
-            file.unlink()
-
-
-def when(text: str | None) -> datetime | None:
-    """The time in a field of `Outcome`."""
-    return datetime.fromisoformat(text) if text else None
-
-
-Started = Callable[[Job], None]
-"""Called when a job is handed to a worker."""
+    for file in () if keep else sent:
+        file.unlink()

@@ -11,28 +11,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
-from geocloud.batch.entries import Entries
-from geocloud.batch.find import Found
-from geocloud.batch.fingerprint import fingerprint
-from geocloud.batch.job import BAD_INPUT, Settings
-from geocloud.batch.manifest import DONE, FAILED, MOST_KEYS, manifests_in, select
+from geocloud.batch.find import Found, fingerprint
+from geocloud.batch.job import BAD_INPUT
 from geocloud.batch.options import BatchOptions
+from geocloud.batch.state import DONE, FAILED, MAX_KEYS, Entries, manifests_in, select
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
 from geocloud.readers.registry import RASTER
 
+T = TypeVar("T")
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
-
 REMOTE, LOCAL = 16, 4
 """Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
-
-LOOKED_AT = "key, name, state, failure, fingerprint, settings, files, uploaded"
-"""Columns that tell whether a scene is done: making entries of half a million rows would take as long as all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +50,8 @@ class Plan:
 
     def entries(self, manifest: Path) -> Entries:
         """The scenes of the run in its manifest, which may hold those of other runs too."""
-        (row,) = select(manifest, "count(*) AS scenes", "")
-        every = row["scenes"] == self.total
-        return Entries([manifest], None if every else frozenset(found.key for found in self.scenes))
+        (row,) = select(manifest, "count(*) AS scenes")
+        return Entries([manifest], None if row["scenes"] == self.total else frozenset(f.key for f in self.scenes))
 
 
 def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> Plan:
@@ -67,40 +61,40 @@ def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> P
     jobs, before, refused = [], 0, 0
     threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
     with ThreadPoolExecutor(threads) as pool:
-        for some in _parts(mine, MOST_KEYS):
+        for some in _parts(mine, MAX_KEYS):
             known = _known(manifest, [found.key for found in some])
-            prints = pool.map(partial(_fingerprints, known), _parts(some, MOST_KEYS // threads))
-            for found, print_ in zip(some, chain.from_iterable(prints), strict=True):
-                row = known.get(found.key)
+            paired = [(found, known.get(found.key)) for found in some]
+            prints = chain.from_iterable(pool.map(_fingerprints, _parts(paired, MAX_KEYS // threads)))
+            for (found, row), print_ in zip(paired, prints, strict=True):
                 same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
-                if row and same and row["state"] == DONE and _is_there(row, folder, options.settings):
+                if row and same and row["state"] == DONE and _is_there(row, folder, options):
                     before += 1
-                elif row and same and _is_refused(row) and not options.retry_failed:
+                elif (
+                    row and same and row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed
+                ):
                     refused += 1
                 else:
                     jobs.append((found, row["name"] if row else None, print_))
-    names: dict[str, str] = {}
-    if new := [found for found, name, _ in jobs if name is None]:
-        names = make_names(new, repeated(plain_name(found).lower() for found in everything), _taken(folder, new))
-    named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
-    return Plan(named, before, refused, mine)
+    new = [found for found, name, _ in jobs if name is None]
+    shared = repeated(plain_name(found).lower() for found in everything) if new else set()
+    names = make_names(new, shared, _taken(folder, new) if new else {})
+    return Plan([(found, name or names[found.key], print_) for found, name, print_ in jobs], before, refused, mine)
 
 
-def _parts(scenes: list[Found], size: int) -> Iterator[list[Found]]:
-    return (scenes[first : first + size] for first in range(0, len(scenes), size))
+def _parts(items: list[T], size: int) -> Iterator[list[T]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _fingerprints(known: Mapping[str, sqlite3.Row], scenes: list[Found]) -> list[str]:
-    return [_fingerprint(found, known.get(found.key)) for found in scenes]
-
-
-def _fingerprint(found: Found, row: sqlite3.Row | None) -> str:
-    """The fingerprint of a scene's source. A raster that was named and is masked is not opened to see what it is."""
-    if row and row["state"] == DONE and found.reader is None and not is_remote(found.source):
-        print_ = fingerprint(found.source, RASTER)
-        if print_ == row["fingerprint"]:
-            return print_
-    return fingerprint(found.source, found.reader)
+def _fingerprints(paired: list[tuple[Found, sqlite3.Row | None]]) -> list[str]:
+    """Fingerprints of scenes. A raster that was named and is masked is not opened to see what it is."""
+    prints = []
+    for found, row in paired:
+        named = row and row["state"] == DONE and found.reader is None and not is_remote(found.source)
+        print_ = fingerprint(found.source, RASTER if named else found.reader)
+        if named and row and print_ != row["fingerprint"]:
+            print_ = fingerprint(found.source)
+        prints.append(print_)
+    return prints
 
 
 def plain_name(found: Found) -> str:
@@ -142,9 +136,9 @@ def _known(manifest: Path, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
     """The rows of scenes in a manifest, by key."""
     if not manifest.exists():
         return {}
-    marks = ", ".join("?" * len(keys))
+    columns = "key, name, state, failure, fingerprint, settings, files, uploaded"
     try:
-        rows = select(manifest, LOOKED_AT, f"WHERE key IN ({marks})", keys)
+        rows = select(manifest, columns, f"WHERE key IN ({', '.join('?' * len(keys))})", keys)
     except sqlite3.Error as error:
         raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
     return {row["key"]: row for row in rows}
@@ -153,25 +147,19 @@ def _known(manifest: Path, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
 def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
     """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
     wanted = {plain_name(found).lower() for found in new}
-    return {name: key for name, key in _all_names(folder) if name in wanted}
-
-
-def _all_names(folder: Path) -> Iterator[tuple[str, str]]:
+    taken: dict[str, str] = {}
     for path in manifests_in(folder):
         with suppress(sqlite3.Error):  # of another shard
-            for row in Entries([path]).rows("key, name, state"):
-                yield row["name"].lower(), row["key"]
+            rows = ((row["name"].lower(), row["key"]) for row in Entries([path]).rows("key, name, state"))
+            taken |= {name: key for name, key in rows if name in wanted}
+    return taken
 
 
-def _is_refused(row: sqlite3.Row) -> bool:
-    return bool(row["state"] == FAILED and row["failure"] == BAD_INPUT)
-
-
-def _is_there(row: sqlite3.Row, folder: Path, settings: Settings) -> bool:
-    """Whether the results of a finished scene still exist."""
-    if row["uploaded"] != settings.upload:
+def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
+    """True if the results of a finished scene still exist."""
+    if row["uploaded"] != options.settings.upload:
         return False
-    if settings.upload is not None and not settings.keep:
+    if row["uploaded"] is not None and not options.settings.keep:
         return True
     there = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
     return all(os.path.exists(there + name) for name in json.loads(row["files"]).values())  # noqa: PTH110

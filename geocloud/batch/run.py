@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geocloud.batch.entries import Entries, read_entries
-from geocloud.batch.find import Found, find_scenes
-from geocloud.batch.job import Job, Outcome
-from geocloud.batch.local import Compute, run_local
-from geocloud.batch.manifest import Manifest, manifests_in
+from geocloud.batch.find import Found, Rasters, find_scenes
+from geocloud.batch.job import Job
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.rasters import Rasters
 from geocloud.batch.report import PARTS, REPORT, write_report
+from geocloud.batch.state import Entries, Entry, Manifest, manifests_in, read_entries
+from geocloud.batch.thumbnails import THUMBNAILS, unpack
+from geocloud.batch.workers import LocalExecutor, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote, upload
@@ -107,70 +106,48 @@ def run_batch(
         rows = ((job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs)
         manifest.plan(rows, settings.fingerprint())
         jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
-        needed = bool(plan.jobs) or not _is_described(folder, options)
-        with _described(folder, options, needed), _tidy(folder, manifest):
+        needed = options.shard.count == 1 and (bool(plan.jobs) or not _is_described(folder, options))
+        try:
             _work(jobs, plan, options, manifest, report)
+        except BaseException:
+            try:
+                _tidy(folder, manifest, options if needed else None)
+            except Exception as error:  # does not hide why the run ended
+                log.warning("%s: cannot be described (%s)", folder, error)
+            raise
+        _tidy(folder, manifest, options if needed else None)
         return plan.entries(manifest.path)
 
 
 def _work(
     jobs: list[Job], plan: Plan, options: BatchOptions, manifest: Manifest, report: Callable[[Status], None]
 ) -> None:
-    """Runs the jobs, and records and reports each outcome."""
-    started, outcomes, seen = time.monotonic(), Counter[bool](), 0.0
+    """Runs the jobs, and records and reports what comes of each."""
+    began, done, failures, seen = time.monotonic(), 0, plan.refused, 0.0
 
-    def status(outcome: Outcome | None) -> Status:
-        return Status(
-            plan.total,
-            outcomes[True],
-            plan.before,
-            outcomes[False] + plan.refused,
-            seen,
-            time.monotonic() - started,
-            outcome.name if outcome else None,
-            outcome.error if outcome else None,
-        )
+    def tell(entry: Entry | None = None) -> None:
+        seconds, (name, error) = time.monotonic() - began, (entry.name, entry.error) if entry else (None, None)
+        report(Status(plan.total, done, plan.before, failures, seen, seconds, name, error))
 
-    report(status(None))
+    tell()
     with closing(_run(jobs, options, manifest)) as running:  # an interrupt here ends the workers before we tidy up
-        for outcome in running:
-            manifest.finish(outcome, options.settings.upload)
-            outcomes[outcome.error is None] += 1
-            seen += outcome.megapixels
-            report(status(outcome))
+        for entry in running:
+            manifest.finish(entry)
+            done, failures = done + (entry.error is None), failures + (entry.error is not None)
+            seen += entry.megapixels or 0
+            tell(entry)
 
 
-@contextmanager
-def _tidy(folder: Path, manifest: Manifest) -> Iterator[None]:
-    """Leaves no scene running and nothing half-written, however a run ends."""
-    try:
-        yield
-    finally:
-        manifest.stop()
-        sweep(folder)
-
-
-@contextmanager
-def _described(folder: Path, options: BatchOptions, needed: bool) -> Iterator[None]:
-    """Describes the folder of an unsharded run, however that ends; what goes wrong then does not hide why it ended."""
-
-    def describe() -> None:
-        if options.shard.count == 1 and needed:
-            describe_folder(folder, options.footprints, options.settings.upload)
-
-    try:
-        yield
-    except BaseException:
-        try:
-            describe()
-        except Exception as error:
-            log.warning("%s: cannot be described (%s)", folder, error)
-        raise
-    describe()
+def _tidy(folder: Path, manifest: Manifest, options: BatchOptions | None) -> None:
+    """Leaves no scene running and nothing half-written, and describes the folder."""
+    manifest.stop()
+    sweep(folder)
+    if options:
+        describe_folder(folder, options.footprints, options.settings.upload)
 
 
 def _is_described(folder: Path, options: BatchOptions) -> bool:
-    """Whether all that describes a folder is there and later than its only manifest.
+    """True if all that describes a folder is there and later than its only manifest.
 
     Other manifests may be written to at the same time, and an upload may have failed.
     """
@@ -183,17 +160,15 @@ def _is_described(folder: Path, options: BatchOptions) -> bool:
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
     """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
     # This imports geopandas: only after workers have started.
-    from geocloud.batch.folder import write_collection
-    from geocloud.batch.footprints import write_footprints
+    from geocloud.batch.folder import write_collection, write_footprints
 
+    unpack(folder)
     entries = read_entries(folder)
-    made = [
-        write_report(entries, folder),
-        write_collection(entries, folder),
-        write_footprints(entries, folder, footprints),
-    ]
+    made = [write_report(entries, folder), write_collection(entries, folder)]
+    made.append(write_footprints(entries, folder, footprints))
     if to:
-        paths = chain((path for path in (folder / PARTS).rglob("*") if path.is_file()), made)
+        parts = chain.from_iterable((folder / name).rglob("*") for name in (PARTS, THUMBNAILS))
+        paths = chain((path for path in parts if path.is_file()), made)
         with ThreadPoolExecutor(16) as pool:  # a report has many small files
             while some := list(islice(paths, 1000)):
                 places = [f"{to.rstrip('/')}/{path.relative_to(folder).as_posix()}" for path in some]
@@ -209,25 +184,21 @@ def _find(sources: Sequence[str], folder: Path, rasters: Rasters) -> list[Found]
     return found
 
 
-def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Outcome]:
-    where = options.settings.compute
-    compute = Compute(
-        options.settings.model,
-        where.device,
-        where.precision,
-        where.batch,
-    )
+def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Entry]:
+    settings, model = options.settings, options.settings.model
     if not jobs:
         return
+    executor: Any
     if options.scheduler:
-        from geocloud.batch.cluster import run_on_cluster
+        from geocloud.batch.cluster import ClusterExecutor
 
         jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers have another working directory
-        if compute.model not in bundled_models():
-            compute = replace(compute, model=str(find_model(compute.model).resolve()))
-        yield from run_on_cluster(jobs, options.scheduler, compute, lambda job: manifest.start(job.name), log.warning)
+        model = model if model in bundled_models() else str(find_model(model).resolve())
+        executor = ClusterExecutor(options.scheduler, model, settings, log.warning)
     else:
-        yield from run_local(jobs, compute, options.workers, lambda job: manifest.start(job.name))
+        executor = LocalExecutor(model, settings.compute, min(options.workers, len(jobs)) if options.workers else None)
+    with executor:
+        yield from run_jobs(jobs, executor, lambda job: manifest.start(job.name))
 
 
 def _absolute(source: str) -> str:

@@ -1,21 +1,44 @@
 """Remote files: ``https://``, ``s3://``, ``gs://`` and ``az://``.
 
-GDAL reads remote rasters itself; this is for all else: texts, lists of files, uploads, and the contents of archives.
-GDAL can list and read these stores, too, but rasterio offers neither. Each store has a module of its own, which tells
-why it uses the library that it uses. Logins and servers are named by environment variables: see docs/scaling.md.
+GDAL reads remote rasters itself; obstore reads, lists and writes all else: texts, archives' contents, results. obstore
+repeats failed requests and goes on where a response was cut off, if its ETag tells that the file is still the same.
+Logins and servers are named by environment variables: see docs/scaling.md.
 """
 
 from __future__ import annotations
 
+import configparser
 import io
 import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
+from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from geocloud.errors import GeocloudError, OutputError, SceneNotFoundError, SceneReadError
-from geocloud.io.patience import RETRIES, TIMEOUT
+import obstore
+import obstore.exceptions
+import obstore.store
+from rasterio.session import Session
+
+from geocloud.errors import (
+    DependencyError,
+    GeocloudError,
+    OptionError,
+    OutputError,
+    SceneError,
+    SceneNotFoundError,
+    SceneReadError,
+)
+
+T = TypeVar("T")
+Login = Callable[[], dict[str, Any]]
+LOGIN = ("access_key_id", "secret_access_key", "token")
 
 STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
 """Object stores, which can be listed and written: scheme → GDAL's name for it."""
@@ -23,6 +46,11 @@ SCHEMES = ("https", "http", *STORES)
 FILES = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".tar", ".tar.gz", ".tgz", ".zip")
 CHUNK = 64 * 2**10
 """Bytes that are requested at a time from a file that is read in parts."""
+MAX_TEXT = 256 * 2**20
+"""Bytes of the longest file that is read whole into memory."""
+RETRIES, FIRST_PAUSE, MAX_PAUSE, TIMEOUT = 4, 1.0, 15.0, 60
+"""Retries of a request; seconds before the first, doubled up to the longest; seconds that a response may take."""
+AMAZON = "https://s3.amazonaws.com"
 
 READING = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL requests sidecar files that do not exist
@@ -38,6 +66,21 @@ FORGETTING = {
     "GDAL_HTTP_MAX_RETRY": "0",
 }
 """GDAL options with which it forgets, when it closes a raster, what it has fetched of it."""
+
+VARIABLES = {
+    "s3": {"AWS_NO_SIGN_REQUEST": "skip_signature", "AWS_REQUEST_PAYER": "request_payer"},
+    "gs": {"GS_NO_SIGN_REQUEST": "skip_signature", "CPL_GS_ENDPOINT": "base_url"},
+    "az": {"AZURE_NO_SIGN_REQUEST": "skip_signature", "AZURE_STORAGE_ACCOUNT": "account_name"},
+}
+"""GDAL's variables where obstore has other names: scheme → variable → obstore's option."""
+
+CONNECTION = {
+    "AccountName": "account_name",
+    "AccountKey": "account_key",
+    "BlobEndpoint": "endpoint",
+    "SharedAccessSignature": "sas_key",
+}
+"""Parts of AZURE_STORAGE_CONNECTION_STRING → obstore's names for them."""
 
 
 def is_remote(source: str | Path) -> bool:
@@ -63,32 +106,72 @@ def gdal_name(url: str) -> str:
 
 def gdal_options(*paths: str) -> dict[str, Any]:
     """Further arguments of `rasterio.Env` for rasters at these URLs or under these of GDAL's names; {} for disks."""
-    remote = [path for path in paths if is_remote(path) or "/vsicurl" in path or _in_store(path)]
-    if not remote:
+    names = [gdal_name(path) if is_remote(path) else path for path in paths]
+    if not any(f"/{kind}" in name for name in names for kind in ("vsicurl", *STORES.values())):
         return {}
-    found: dict[str, Any] = {name: value for name, value in READING.items() if name not in os.environ}
-    if any(path.startswith("s3://") or "/vsis3/" in path for path in remote):
-        from geocloud.io import s3
+    options: dict[str, Any] = {name: value for name, value in READING.items() if name not in os.environ}
+    if any("/vsis3/" in name for name in names):
+        if (endpoint := _endpoint()) and "AWS_S3_ENDPOINT" not in os.environ:
+            parts = urlparse(endpoint)
+            options["AWS_S3_ENDPOINT"] = f"{parts.netloc}{parts.path}".rstrip("/")
+            options["AWS_HTTPS"] = "NO" if parts.scheme == "http" else "YES"
+            options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")  # as obstore asks them
+        if login := _login():
+            options["session"] = _GdalSession(login)
+    return options
 
-        found |= s3.gdal_options()
-    return found
+
+class _GdalSession(Session):  # type: ignore[misc]
+    """Gives GDAL the login of a profile; rasterio's own sessions need boto3."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def get_credential_options(self) -> dict[str, str]:
+        login = self._login()
+        names = zip(("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"), LOGIN, strict=True)
+        return {f"AWS_{name}": login[key] for name, key in names if login.get(key)}
 
 
-def read_bytes(url: str) -> bytes:
-    """A whole file. Raises SceneNotFoundError, SceneReadError, DependencyError."""
-    try:
-        data: bytes = _client(url).read(url)
-    except Exception as error:
-        raise _explained(url, error) from error
-    return data
+def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
+    """A file's bytes from ``start`` to ``stop``, or all of them. Raises SceneNotFoundError, SceneReadError."""
+
+    def read(store: Any, key: str) -> bytes:
+        if stop is not None:
+            return bytes(obstore.get_range(store, key, start=start, end=stop))
+        answer = obstore.get(store, key)
+        if (size := answer.meta["size"]) > MAX_TEXT:
+            raise SceneReadError(f"{url}: {size} bytes long; wanted at most {MAX_TEXT} of a text")
+        return bytes(answer.bytes())
+
+    return _asked(url, read)
 
 
 def identity(url: str) -> str:
-    """What changes with the file: its ETag, or else its date and size. Raises as `read_bytes` does."""
+    """A text that changes with the file: its ETag, or else its date and size. Raises as `read_bytes` does."""
+    head = _asked(url, obstore.head)
+    day = head["last_modified"]
+    return str(head["e_tag"] or (day if is_store(url) else f"{format_datetime(day, usegmt=True)} {head['size']}"))
+
+
+def list_files(url: str) -> list[str]:
+    """The URLs of all files in a store's folder, which ends with a slash. Raises as `read_bytes` does."""
+
+    def listed(store: Any, key: str) -> list[str]:
+        root = url[: len(url) - len(key)]
+        return [f"{root}{entry['path']}" for page in obstore.list(store, key.rstrip("/") or None) for entry in page]
+
+    return _asked(url, listed)
+
+
+def upload(path: Path, url: str) -> None:
+    """Uploads a file to a store, whole or not at all. Raises OutputError, OptionError."""
     try:
-        return str(_client(url).about(url)[1])
+        obstore.put(*_place(url), path)
+    except GeocloudError:
+        raise
     except Exception as error:
-        raise _explained(url, error) from error
+        raise OutputError(f"{url}: {path.name} cannot be uploaded ({_reason(error)})") from error
 
 
 def open_file(url: str) -> io.BufferedReader:
@@ -96,34 +179,12 @@ def open_file(url: str) -> io.BufferedReader:
     return io.BufferedReader(_Parts(url), CHUNK)
 
 
-def list_files(url: str) -> list[str]:
-    """The URLs of all files in a store's folder, which ends with a slash. Raises as `read_bytes` does."""
-    try:
-        found: list[str] = _client(url).list_files(url)
-    except Exception as error:
-        raise _explained(url, error) from error
-    return found
-
-
-def upload(path: Path, url: str) -> None:
-    """Uploads a file to a store, whole or not at all. Raises OutputError, DependencyError."""
-    try:
-        _client(url).upload(path, url)
-    except Exception as error:
-        if isinstance(error, GeocloudError):
-            raise
-        raise OutputError(f"{url}: {path.name} cannot be uploaded ({_reason(error)})") from error
-
-
 class _Parts(io.RawIOBase):
     """A remote file that can be read from any place."""
 
     def __init__(self, url: str) -> None:
         self._url, self._at = url, 0
-        try:
-            self._size: int = _client(url).about(url)[0]
-        except Exception as error:
-            raise _explained(url, error) from error
+        self._size: int = _asked(url, obstore.head)["size"]
 
     def readable(self) -> bool:
         return True
@@ -137,42 +198,119 @@ class _Parts(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         stop = min(self._at + len(buffer), self._size)
-        if stop <= self._at:
-            return 0
-        try:
-            data = _client(self._url).read(self._url, self._at, stop)
-        except Exception as error:
-            raise _explained(self._url, error) from error
+        data = read_bytes(self._url, self._at, stop) if stop > self._at else b""
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
 
 
-def _client(url: str) -> ModuleType:
-    """The module for a URL's scheme; it has ``read`` and ``about``, that of a store ``list_files`` and ``upload``."""
-    from geocloud.io import s3, stores, web
-
-    return {"s3": s3, "gs": stores, "az": stores}.get(url.partition("://")[0], web)
-
-
-def _in_store(path: str) -> bool:
-    return any(f"/{name}/" in path for name in STORES.values())
-
-
-def _explained(url: str, error: Exception) -> Exception:
-    if isinstance(error, GeocloudError):
-        return error
-    status = getattr(error, "code", None)
-    answer = getattr(error, "response", None)
-    if isinstance(answer, dict):
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == 404 or isinstance(error, FileNotFoundError):
-        return SceneNotFoundError(f"{url}: not found")
-    return SceneReadError(f"{url}: cannot be read ({_reason(error)}); is it reachable, and may you read it?")
+def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
+    """Asks a URL's store. Repeats what obstore does not: lists that are cut off, and bodies that have no ETag."""
+    for attempt in range(RETRIES + 1):
+        try:
+            return ask(*_place(url))
+        except GeocloudError:
+            raise
+        except FileNotFoundError as error:
+            raise SceneNotFoundError(f"{url}: not found") from error
+        except obstore.exceptions.NotSupportedError as error:
+            raise SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
+        except Exception as error:
+            if "response body" not in str(error) or attempt == RETRIES:
+                hint = "is it reachable, and may you read it?"
+                raise SceneReadError(f"{url}: cannot be read ({_reason(error)}); {hint}") from error
+        time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
+    raise AssertionError
 
 
 def _reason(error: Exception) -> str:
-    """The error in a few words: of obstore's, which go on for pages, the first paragraph."""
-    status = f"{error.code} " if hasattr(error, "code") else ""
-    said = str(getattr(error, "reason", None) or error).partition("\n\n")[0]
-    return f"{status}{said or type(error).__name__}"
+    """The first paragraph of obstore's message, which goes on for pages."""
+    return str(error).partition("\n\n")[0] or type(error).__name__
+
+
+def _place(url: str) -> tuple[Any, str]:
+    """The store that holds a file, and the file's key there. Raises OptionError, DependencyError."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in STORES:
+        return _store(url, (), None), ""  # the URL as it is, with its signature
+    bucket, _, key = rest.partition("/")
+    config = {option: value for name, option in VARIABLES[scheme].items() if (value := os.environ.get(name))}
+    if scheme == "s3":
+        endpoint = _endpoint()
+        config |= {"endpoint": endpoint} if endpoint else {"region": _region(bucket)}
+    if scheme == "az":
+        parts = (part.partition("=") for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+        config |= {CONNECTION[name]: value for name, _, value in parts if name in CONNECTION}
+        if not config.get("account_name") and "AZURE_STORAGE_ACCOUNT_NAME" not in os.environ:
+            raise OptionError("az:// needs the name of an account: set AZURE_STORAGE_ACCOUNT, and a key or a login")
+    login = _login() if scheme == "s3" else None
+    return _store(f"{scheme}://{bucket}", tuple(config.items()), login), key
+
+
+@lru_cache(maxsize=8)
+def _store(url: str, config: tuple[tuple[str, str], ...], login: Login | None) -> Any:
+    pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=MAX_PAUSE), "base": 2}
+    make: Any = obstore.store.from_url
+    return make(
+        url,
+        client_options={"timeout": timedelta(seconds=TIMEOUT), "allow_http": True, "user_agent": "geocloud"},
+        retry_config={"max_retries": RETRIES, "backoff": pauses},
+        **({"config": dict(config)} if config else {}),
+        **({"credential_provider": login} if login else {}),
+    )
+
+
+def _endpoint() -> str | None:
+    """The URL of a server other than Amazon's, by GDAL's variables or Amazon's."""
+    name = os.environ.get("AWS_S3_ENDPOINT")
+    if not name:
+        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() == "NO" else "https"
+    return name if "://" in name else f"{scheme}://{name}"
+
+
+@lru_cache
+def _region(bucket: str) -> str:
+    """The region that holds a bucket. Amazon tells it to everyone; a request that names another region fails."""
+    request = urllib.request.Request(f"{AMAZON}/{bucket}", method="HEAD")  # noqa: S310 - a constant
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - the same
+            region = answer.headers["x-amz-bucket-region"]
+    except OSError as error:
+        region = error.headers["x-amz-bucket-region"] if isinstance(error, urllib.error.HTTPError) else None
+    return region or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+
+
+def _login() -> Login | None:
+    """The login of a profile in Amazon's files; None: obstore and GDAL log in by themselves, or not at all."""
+    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in (
+        "YES",
+        "TRUE",
+        "1",
+    ):
+        return None
+    files = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+    paths = tuple(Path(os.environ.get(variable, file)).expanduser() for variable, file in files)
+    return _profile(os.environ.get("AWS_PROFILE", "default"), paths)
+
+
+@lru_cache
+def _profile(name: str, files: tuple[Path, ...]) -> Login | None:
+    parser = configparser.RawConfigParser(default_section="")
+    parser.read(files)
+    values = {
+        key: value for s in (f"profile {name}", name) if parser.has_section(s) for key, value in parser[s].items()
+    }
+    if "aws_access_key_id" in values:
+        keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        login = dict(zip(LOGIN, map(values.get, keys), strict=True))
+        return lambda: login | {"expires_at": None}
+    if not any(key.startswith(("sso_", "role_arn", "credential_process", "login_")) for key in values):
+        return None
+    try:
+        import boto3
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise DependencyError(f"AWS profile {name}: logs in by more than keys; run pip install boto3") from error
+    provider: Any = Boto3CredentialProvider(boto3.Session(profile_name=name))
+    return provider

@@ -20,9 +20,8 @@ from referencing import Registry, Resource
 
 from geocloud.batch import find_scenes
 from geocloud.batch.describe import make_item, outline
-from geocloud.batch.folder import write_collection
-from geocloud.batch.footprints import write_footprints
-from geocloud.batch.manifest import Entry
+from geocloud.batch.folder import write_collection, write_footprints
+from geocloud.batch.state import Entry
 from geocloud.errors import SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.pipeline import MaskResult
@@ -134,7 +133,7 @@ def read_footprints(path):
 
 @pytest.mark.parametrize("form", ["gpkg", "parquet"])
 def test_footprints_are_written_part_by_part(tmp_path, monkeypatch, form):
-    monkeypatch.setattr("geocloud.batch.footprints.ROWS", 250)
+    monkeypatch.setattr("geocloud.batch.folder.ROWS", 250)
 
     def peak(count):
         tracemalloc.start()

@@ -15,10 +15,8 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
-from geocloud.batch.fingerprint import fingerprint
-from geocloud.batch.job import Outcome
-from geocloud.batch.manifest import Manifest
-from geocloud.batch.rasters import Rasters
+from geocloud.batch.find import Rasters, fingerprint
+from geocloud.batch.state import DONE, FAILED, Entry, Manifest
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.readers import open_scene
 from geocloud.readers.source import count_bands
@@ -82,14 +80,14 @@ def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
         rasters = Rasters(out)
         return find_scenes([str(folder)], out, rasters), rasters.others
 
-    monkeypatch.setattr("geocloud.batch.rasters.count_bands", count)
+    monkeypatch.setattr("geocloud.batch.find.count_bands", count)
     scenes, others = found()
     assert [f.name for f in scenes] == ["a", "b", "c"] and opened == ["a", "b", "c", "height"]
     with Manifest(out / "manifest-00002-of-00003.sqlite") as manifest:  # whichever shard's
         manifest.plan([(f.key, f.name, f.source, fingerprint(f.source)) for f in scenes], "settings")
-        manifest.finish(Outcome("a", "worker"))
-        manifest.finish(Outcome("b", "worker"))
-        manifest.finish(Outcome("c", "worker", error="no"))
+        manifest.finish(Entry("", "a", "", DONE))
+        manifest.finish(Entry("", "b", "", DONE))
+        manifest.finish(Entry("", "c", "", FAILED, error="no"))
         manifest.pass_over(others)
     assert found() == (scenes, []) and opened == ["c"]  # as long as nothing came of it, it may be no scene
     write_tif(folder / "b.tif", ramp()[:1])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import sqlite3
 from contextlib import closing
 from dataclasses import fields
@@ -12,10 +13,8 @@ from click.testing import CliRunner
 from geocloud_cli.main import cli
 
 from geocloud.batch import Entry, read_entries
-from geocloud.batch.entries import AT_ONCE
-from geocloud.batch.export import export
-from geocloud.batch.job import Outcome
-from geocloud.batch.manifest import Manifest
+from geocloud.batch.state import DONE, PAGE, Manifest, export
+from geocloud.batch.thumbnails import unpack
 from geocloud.errors import OutputError
 
 # As version 0.1.0 made it.
@@ -55,7 +54,7 @@ def test_an_earlier_version_can_be_read_as_it_is(old):
     before = (old / "manifest.sqlite").read_bytes()
     entries = read_entries(old)
     assert entries.counts() == {"done": 1, "failed": 1} and [e.error for e in entries.failures()] == ["broken"]
-    assert [pictures for _, *pictures in entries.illustrated()] == [[b"\1", b"\2"], [None, None]]
+    assert next((e.name, e.files, e.shadow_percent) for e in entries) == ("a", {"mask": "a_cloudmask.tif"}, None)
     assert (old / "manifest.sqlite").read_bytes() == before
 
 
@@ -63,25 +62,35 @@ def test_an_earlier_version_is_converted_when_it_is_written(old):
     for _ in range(2):
         with Manifest(old / "manifest.sqlite"):
             pass
-        (a, *pictures), (b, *_) = read_entries(old).illustrated()
-        assert (a.name, a.files, pictures) == ("a", {"mask": "a_cloudmask.tif"}, [b"\1", b"\2"])
+        a, b = read_entries(old)
+        assert (a.name, a.files) == ("a", {"mask": "a_cloudmask.tif"})
         assert (b.state, b.shadow_percent) == ("failed", None)
-    # No log, no index of a log; and what was moved takes no more room.
-    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite", "thumbnails.sqlite"]
-    with closing(sqlite3.connect(old / "manifest.sqlite")) as database:
-        assert database.execute("PRAGMA freelist_count").fetchone()[0] == 0
+    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no log, no index of a log
 
 
-def test_without_its_thumbnails_a_manifest_is_as_good(tmp_path):
-    fill(tmp_path / "manifest.sqlite", "ab")
-    (tmp_path / "thumbnails.sqlite").unlink()
-    assert [(entry.name, *pictures) for entry, *pictures in read_entries(tmp_path).illustrated()] == [
-        ("a", None, None),
-        ("b", None, None),
-    ]
-    with Manifest(tmp_path / "manifest.sqlite") as manifest:
-        manifest.finish(Outcome("a", "node:1", scene_picture=b"x"))
-    assert next(read_entries(tmp_path).illustrated())[1] == b"x"
+# As the version before kept thumbnails, beside each manifest.
+PICTURES = """
+CREATE TABLE pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
+INSERT INTO pictures VALUES ('A', x'01', x'02'), ('B', NULL, NULL), ('C', x'03', NULL);
+"""
+
+
+def test_thumbnails_of_the_version_before_become_files_with_a_note(tmp_path, caplog):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name, scenes in (("manifest", "ab"), ("manifest-00001-of-00002", "c")):
+        fill(folder / f"{name}.sqlite", scenes)
+        with closing(sqlite3.connect(folder / f"{name.replace('manifest', 'thumbnails')}.sqlite")) as database:
+            database.executescript(PICTURES)
+    with closing(sqlite3.connect(folder / "manifest.sqlite")) as database, database:
+        database.execute("UPDATE scenes SET files = '{\"item\": \"a.json\"}', transform = 'null'")
+    logging.getLogger("geocloud").propagate = True
+    unpack(folder)
+    assert caplog.text.count("an earlier version's thumbnails; they become files") == 2
+    assert not list(folder.glob("thumbnails*.sqlite"))
+    found = {path.name: path.read_bytes() for path in (folder / "thumbnails").rglob("*.*")}
+    assert found == {"a.jpg": b"\1", "a.png": b"\2", "c.jpg": b"\3"}
+    assert [e.transform for e in read_entries(folder)] == [None] * 3
 
 
 def test_a_later_version_is_refused_in_a_line(tmp_path):
@@ -97,22 +106,21 @@ def test_a_later_version_is_refused_in_a_line(tmp_path):
 def test_the_journal_works_on_network_file_systems(tmp_path):
     with Manifest(tmp_path / "manifest.sqlite") as manifest:
         manifest.plan([("A", "a", "/in/a", "print")], "settings")
-        manifest.finish(Outcome("a", "node:1", scene_picture=b"x"))
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.sqlite", "thumbnails.sqlite"]
-    for name in ("manifest.sqlite", "thumbnails.sqlite"):
-        with closing(sqlite3.connect(tmp_path / name)) as database:
-            assert database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+        manifest.finish(Entry("", "a", "", DONE))
+        assert [path.name for path in tmp_path.iterdir()] == ["manifest.sqlite"]
+    with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 
 def test_a_reader_holds_no_writer_up(tmp_path):
     """It stops between two pages for as long as it likes."""
-    names = [f"scene_{i:05}" for i in range(3 * AT_ONCE)]
+    names = [f"scene_{i:05}" for i in range(3 * PAGE)]
     path = fill(tmp_path / "manifest.sqlite", names)
     reading = iter(read_entries(tmp_path))
     next(reading)
     with Manifest(path) as manifest:
         manifest._database.execute("PRAGMA busy_timeout = 0")
-        manifest.finish(Outcome(names[-1], "node:1", error="late"))
+        manifest.finish(Entry("", names[-1], "", "failed", error="late"))
     rest = list(reading)
     assert [e.name for e in rest] == names[1:] and rest[-1].error == "late"
 
@@ -146,13 +154,13 @@ def test_shards_of_several_counts_tell_of_each_scene_once(tmp_path):
 
 
 def test_exports_hold_every_row(tmp_path):
-    fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(AT_ONCE + 3)], "failed")
+    fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(PAGE + 3)], "failed")
     names = [field.name for field in fields(Entry)]
     for ending in ("csv", "json", "parquet"):
         export(read_entries(tmp_path), tmp_path / f"m.{ending}")
     with (tmp_path / "m.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == AT_ONCE + 3 and list(rows[0]) == names and rows[-1]["error"] == 'broken, "quite"'
+    assert len(rows) == PAGE + 3 and list(rows[0]) == names and rows[-1]["error"] == 'broken, "quite"'
     loaded = json.loads((tmp_path / "m.json").read_text())
     assert [row["name"] for row in loaded] == [row["name"] for row in rows] and loaded[0]["cloud_percent"] is None
     table = pyarrow.parquet.read_table(tmp_path / "m.parquet")

@@ -27,11 +27,11 @@ from torture import states, torture
 
 from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
 from geocloud.batch.describe import outline
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.batch.job import Job, run_job
-from geocloud.batch.local import Compute, run_local
-from geocloud.batch.manifest import Manifest
 from geocloud.batch.run import _alone
+from geocloud.batch.state import Manifest
+from geocloud.batch.workers import LocalExecutor, load_worker, run_jobs
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.models.predictor import load_model
@@ -180,35 +180,34 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
     def watch(job):
         starts.append(job.name)
 
-    for outcome in run_local(jobs, Killed("fast"), 1, watch):
-        outcomes[outcome.name] = outcome
+    with LocalExecutor("fast", ComputeOptions(), 1, load_deadly) as executor:
+        for outcome in run_jobs(jobs, executor, watch):
+            outcomes[outcome.name] = outcome
     assert set(outcomes) == {"killer", "s0", "s1", "s2", "s3"}
     assert "died 3 times" in outcomes["killer"].error and starts.count("killer") == 3
     assert all(outcomes[f"s{i}"].error is None for i in range(4))
 
 
-class Killed(Compute):
-    """Where the job of that name ends its process."""
+def load_deadly(*arguments):
+    """Loads a worker in which the job of that name ends the process."""
+    import geocloud.batch.job as module
 
-    def load(self):
-        import geocloud.batch.job as module
+    mask = module.mask_scene
 
-        mask = module.mask_scene
+    def deadly(source, *arguments, **options):
+        if source == "kill me":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return mask(source, *arguments, **options)
 
-        def deadly(source, *arguments, **options):
-            if source == "kill me":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return mask(source, *arguments, **options)
-
-        module.mask_scene = deadly
-        return super().load()
+    module.mask_scene = deadly
+    return load_worker(*arguments)
 
 
 def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
     with pytest.raises(GeocloudError, match="cuda"):
         run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
     with pytest.raises(DeviceError):
-        Compute("fast", device="cuda:7").load()
+        load_worker("fast", ComputeOptions("cuda:7"))
 
 
 def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):

@@ -17,10 +17,10 @@ from safe import L2A, numbers, write_safe
 from servers import Blobs, Faults, let_in, serving
 
 from geocloud.batch import Settings, find_scenes
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.batch.job import BAD_INPUT, PASSING, Job, run_job
 from geocloud.errors import GeocloudError, OutputError, SceneError, SceneNotFoundError, SceneReadError
-from geocloud.io import patience, s3
+from geocloud.io import remote
 from geocloud.io.remote import identity, list_files, open_file, read_bytes, upload
 from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
@@ -65,9 +65,8 @@ def store(request, servers, monkeypatch):
         "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",  # what GDAL keeps would hide a fault
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("geocloud.io.stores.FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.02)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.02)
+    remote._store.cache_clear()
     bucket = f"bucket{next(NUMBERS)}"
     if request.param != "az":
         client.create_bucket(Bucket=bucket)
@@ -203,7 +202,7 @@ def test_a_sentinel_2_archive_and_a_stac_item(store, tmp_path):
         ({"AWS_REQUEST_PAYER": "requester"}, "any", "requester"),
     ],
 )
-def test_gdal_and_boto3_log_in_alike(store, tmp_path, monkeypatch, variables, key, payer):
+def test_gdal_and_obstore_log_in_alike(store, tmp_path, monkeypatch, variables, key, payer):
     root, server = store
     upload(write_tif(tmp_path / "a.tif", ramp()), f"{root}/a.tif")
     (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = KEYOFPROFILE\naws_secret_access_key = SECRET\n")
@@ -213,9 +212,7 @@ def test_gdal_and_boto3_log_in_alike(store, tmp_path, monkeypatch, variables, ke
     if "AWS_PROFILE" in variables:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    caches = (s3._session, s3._client, s3._login)  # a user's environment does not change while a program runs
-    for cache in caches:
-        cache.cache_clear()
+    remote._profile.cache_clear()  # a user's files do not change while a program runs
     seen = set()
 
     def look(environ):
@@ -223,13 +220,9 @@ def test_gdal_and_boto3_log_in_alike(store, tmp_path, monkeypatch, variables, ke
         seen.add((signed or None, environ.get("HTTP_X_AMZ_REQUEST_PAYER")))
 
     server.fault = look
-    try:
-        list_files(f"{root}/"), read_bytes(f"{root}/a.tif"), identity(f"{root}/a.tif")
-        told, seen = seen, set()
-        np.testing.assert_array_equal(pixels(f"{root}/a.tif"), ramp())
-    finally:
-        for cache in caches:
-            cache.cache_clear()
+    list_files(f"{root}/"), read_bytes(f"{root}/a.tif"), identity(f"{root}/a.tif")
+    told, seen = seen, set()
+    np.testing.assert_array_equal(pixels(f"{root}/a.tif"), ramp())
     assert told == seen == {(key, payer)}
 
 
@@ -247,7 +240,7 @@ def test_archives_that_cannot_be_read_in_place(store, tmp_path):
 def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, monkeypatch):
     (server, port), _, client = servers
     server.reset()
-    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.02)
     client.create_bucket(Bucket="web")
     client.put_object(Bucket="web", Key="a.txt", Body=b"0123456789" * 50)
     server.first(TROUBLE)
@@ -263,3 +256,18 @@ def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, m
 
     with serving(whole) as port, pytest.raises(GeocloudError, match="sends no parts of files"):
         open_scene(f"http://127.0.0.1:{port}/a.tar")
+
+
+def test_the_region_of_a_bucket_is_found(monkeypatch):
+    def amazon(environ, start):
+        start("403 Forbidden", [("x-amz-bucket-region", "eu-central-1"), ("Content-Length", "0")])
+        return [b""]
+
+    remote._region.cache_clear()
+    with serving(amazon) as port:
+        monkeypatch.setattr(remote, "AMAZON", f"http://127.0.0.1:{port}")
+        assert remote._region("far") == "eu-central-1"
+    assert remote._region("far") == "eu-central-1", "asked once"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert remote._region("gone") == "us-west-2", "nobody there"
+    remote._region.cache_clear()

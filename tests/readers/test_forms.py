@@ -17,7 +17,7 @@ from rasterio.drivers import raster_driver_extensions
 from safe import L1C, L2A, numbers, pack, product_text, write_jp2, write_safe
 
 from geocloud.batch import find_scenes
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.errors import BandError, SceneError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.pipeline import mask_scene

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, bright, ramp, read_tif, write_tif
 
 from geocloud.batch import find_scenes
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.pipeline import mask_scene
 from geocloud.readers import READERS, Candidate, Reader, SceneRecipe, find_reader, registry
 from geocloud.readers.base import BandSource

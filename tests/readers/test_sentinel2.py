@@ -15,7 +15,7 @@ from safe import BANDS, IDS, L1C, L2A, OLD, numbers, pack, product_text, write_j
 
 from geocloud.bands import Units
 from geocloud.batch import find_scenes
-from geocloud.batch.fingerprint import fingerprint
+from geocloud.batch.find import fingerprint
 from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.io.gdal import open_quietly
 from geocloud.pipeline import mask_scene
