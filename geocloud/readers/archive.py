@@ -14,10 +14,6 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
@@ -88,22 +84,6 @@ def decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def parse_xml(text: str, label: str, kind: str) -> Element:
-    """The root element of a metadata file from a stranger. Raises SceneReadError; ``kind`` names the maker."""
-    try:
-        root: Element = fromstring(text, forbid_dtd=True)
-    except DefusedXmlException as error:
-        raise SceneReadError(f"{label}: has a DOCTYPE, which no {kind} metadata have; it is not read") from error
-    except (ParseError, LookupError, ValueError) as error:
-        raise SceneReadError(f"{label}: damaged or cut off, no valid XML ({error}); fetch the file again") from error
-    return root
-
-
-def local_name(element: Element) -> str:
-    """An element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
 
 
 def is_archive(path: PurePath) -> bool:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -21,9 +19,10 @@ from rasterio.crs import CRS
 from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
-from geocloud.readers.archive import Listing, local_name, parse_xml
+from geocloud.readers.archive import Listing
 from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, missing_bands
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +60,18 @@ class Level(StrEnum):
     SR_10000 = "SR of Collection 1"
 
 
-FILE_WORDS = {Level.L1: "B", Level.TOA: "TOA_B", Level.TOA_10000: "toa_band", Level.SR: "SR_B", Level.SR_10000: "SR_B"}
 KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
 """Level by the word before the band's number in a file name."""
 
 TEN_THOUSAND = Conversion.uniform(1e-4)
-FIXED: dict[Level, tuple[Units, Conversion, int]] = {
-    Level.SR_10000: (Units.LANDSAT_L2, TEN_THOUSAND, -9999),
-    Level.TOA_10000: (Units.REFLECTANCE, TEN_THOUSAND, -9999),
-    Level.TOA: (Units.REFLECTANCE, LANDSAT_L2, 0),
+LEVELS: dict[Level, tuple[str, Units, Conversion | None, int | None]] = {
+    Level.L1: ("B", Units.LANDSAT_L1, None, None),
+    Level.TOA: ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
+    Level.TOA_10000: ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
+    Level.SR: ("SR_B", Units.LANDSAT_L2, None, None),
+    Level.SR_10000: ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
 }
-"""Units, conversion and fill that no metadata change.
+"""Word before the band's number, for messages, units, and the conversion and fill that no metadata change.
 
 Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's, scaled like Level 2."""
 
@@ -93,7 +93,7 @@ class ProductName:
     @property
     def numbers(self) -> tuple[int, ...] | None:
         """Numbers of red, green, blue and nir; None if the satellite is unknown."""
-        return _numbers_of(self.satellite)
+        return None if self.satellite is None else OLI if self.satellite >= 8 else TM
 
     @classmethod
     def parse(cls, name: str) -> ProductName:
@@ -104,10 +104,6 @@ class ProductName:
                 return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
         parts = SATELLITE.search(name)
         return cls(int(parts[1]) if parts else None)
-
-
-def _numbers_of(satellite: int | None) -> tuple[int, ...] | None:
-    return None if satellite is None else OLI if satellite >= 8 else TM
 
 
 class Landsat(BandFileReader):
@@ -171,30 +167,27 @@ class Landsat(BandFileReader):
         """The recipe, by the metadata file if there is one, else by names. Raises BandError, SceneReadError."""
         level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
-        mtl = _metadata(listing, product, member) or Mtl("", {})
-        if name.is_mss or mtl.sensor == "MSS":
+        mtl = _metadata(listing, product, member) or Mtl("", "", {})
+        if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
-        numbers = band_numbers(options) or _numbers(listing, product, mtl.satellite or name.satellite)
-        bands = [f"B{number}" for number in numbers]
-        if not set(bands) <= set(product.files):
-            wanted = [(f"{FILE_WORDS[level]}{number}",) for number in numbers]
-            present = [f"{FILE_WORDS[level]}{band[1:]}" for band in product.files]
+        known = replace(name, satellite=mtl.satellite or name.satellite).numbers
+        numbers = band_numbers(options) or known or _guess_numbers(listing, product)
+        word, units, conversion, fill = LEVELS[level]
+        if not {f"B{number}" for number in numbers} <= set(product.files):
+            present = [f"{word}{band[1:]}" for band in product.files]
             raise BandError(
-                f"{listing.source}: {missing_bands(wanted, present)}; all of "
+                f"{listing.source}: {missing_bands([(f'{word}{number}',) for number in numbers], present)}; all of "
                 "red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
             )
-        units, conversion, fill = FIXED.get(level, (Units.LANDSAT_L1, None, None))
         kind = f"Landsat {level}"
-        if level is Level.SR:
-            units, conversion = Units.LANDSAT_L2, mtl.conversion(numbers, LEVEL2_GROUPS)
-        elif level is Level.L1 and mtl.groups:
-            conversion = mtl.conversion(numbers, LEVEL1_GROUPS)
+        if level in (Level.L1, Level.SR) and mtl.groups:
+            conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level is Level.L1 else LEVEL2_GROUPS)
         elif level is Level.L1 and name.level is not Level.L1:  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
         return SceneRecipe(
             name=product.stem if own.text else name.text or product.stem or listing.stem,
             source=listing.source if member is None else listing.label(member),
-            bands=product.sources(listing, bands),
+            bands=product.sources(listing, [f"B{number}" for number in numbers]),
             units=units,
             conversion=conversion,
             fill=fill,
@@ -234,24 +227,18 @@ def _contradict(one: str, other: str) -> bool:
     return all(ids) and len({parts[1] for parts in ids if parts}) == 2
 
 
-def _numbers(listing: Listing, product: Product, satellite: int | None) -> tuple[int, ...]:
-    """Numbers of red, green, blue and nir by the satellite, or by the bands. Raises BandError if those fit several."""
-    if numbers := _numbers_of(satellite):
-        return numbers
+def _guess_numbers(listing: Listing, product: Product) -> tuple[int, ...]:
+    """Numbers of red, green, blue and nir by the bands that there are. Raises BandError if those fit several."""
     present = {int(band[1:]) for band in product.files}
     oli, tm = set(OLI) <= present, set(TM) <= present
-    if not present & {9, 10, 11}:
-        shown = f"{listing.source}: bands {', '.join(sorted(product.files))} may be"
-        if {5, 8} <= present:
-            raise BandError(
-                f"{shown} Landsat's or Sentinel-2's; say --bands 4,3,2,5 for Landsat 8-9, --bands 3,2,1,4 for "
-                "Landsat 4-7 or --bands 4,3,2,8 for Sentinel-2"
-            )
-        if oli and tm:
-            raise BandError(
-                f"{shown} Landsat 4-7's or 8-9's; say --bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat "
-                "4-7"
-            )
+    makers, sentinel2 = "Landsat 4-7's or 8-9's", ""
+    if {5, 8} <= present:
+        makers, sentinel2 = "Landsat's or Sentinel-2's", " or --bands 4,3,2,8 for Sentinel-2"
+    if not present & {9, 10, 11} and (sentinel2 or (oli and tm)):
+        raise BandError(
+            f"{listing.source}: bands {', '.join(sorted(product.files))} may be {makers}; say --bands 4,3,2,5 for "
+            f"Landsat 8-9, --bands 3,2,1,4 for Landsat 4-7{sentinel2}"
+        )
     return TM if tm and not oli else OLI
 
 
@@ -260,84 +247,53 @@ LEVEL1_GROUPS = ("LEVEL1_RADIOMETRIC_RESCALING", "RADIOMETRIC_RESCALING")
 LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
 FACTS = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
 PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", "LEVEL1_PROJECTION_PARAMETERS")
+CORNERS = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mtl:
-    """The groups of a metadata file. They are never flattened: Level 2 holds the same key in two groups."""
+class Mtl(Metadata):
+    """Landsat's metadata file."""
 
-    label: str
-    """The file, for messages."""
-    groups: dict[str, dict[str, str]]
-    """Group → key → value. Of two equal groups or keys the first counts."""
-
-    def text(self, key: str, groups: Sequence[str] = FACTS) -> str | None:
-        """A value from the first of the groups that has it."""
-        return next((self.groups[group][key] for group in groups if key in self.groups.get(group, {})), None)
-
-    def number(self, key: str, groups: Sequence[str] = FACTS) -> float | None:
-        """A finite number, None if it is missing or NaN. Raises SceneReadError for anything else."""
-        value = self.text(key, groups)
-        try:
-            number = math.nan if value is None else float(value)
-        except ValueError as error:
-            raise SceneReadError(f"{self.label}: {key} is {value!r}, wanted a number") from error
-        return number if math.isfinite(number) else None
-
-    def numbers(self, keys: Sequence[str], groups: Sequence[str]) -> list[float]:
-        """Several numbers; an empty list if one is missing."""
-        numbers = [self.number(key, groups) for key in keys]
-        return [] if None in numbers else [number for number in numbers if number is not None]
+    __slots__ = ()
 
     @property
     def satellite(self) -> int | None:
         """8 for Landsat 8."""
-        parts = re.fullmatch(r"LANDSAT_?(\d)", self.text("SPACECRAFT_ID") or "")
+        parts = re.fullmatch(r"LANDSAT_?(\d)", self.text("SPACECRAFT_ID", *FACTS) or "")
         return int(parts[1]) if parts else None
-
-    @property
-    def sensor(self) -> str | None:
-        """OLI_TIRS, ETM, TM or MSS, for example."""
-        return self.text("SENSOR_ID")
 
     @property
     def sun_elevation(self) -> float | None:
         """Degrees."""
-        return self.number("SUN_ELEVATION")
+        return self.number("SUN_ELEVATION", *FACTS)
 
     @property
     def sun_azimuth(self) -> float | None:
         """Degrees clockwise from north."""
-        azimuth = self.number("SUN_AZIMUTH")
-        return None if azimuth is None else azimuth % 360
+        return self.number("SUN_AZIMUTH", *FACTS)
 
     @property
     def acquired(self) -> datetime | None:
         """The time of the scene's centre, UTC."""
-        clock = self.text("SCENE_CENTER_TIME") or "00:00:00"
-        return parse_time(f"{self.text('DATE_ACQUIRED')}T{clock.rstrip('Z')[:15]}")
+        clock = self.text("SCENE_CENTER_TIME", *FACTS) or "00:00:00"
+        return parse_time(f"{self.text('DATE_ACQUIRED', *FACTS)}T{clock.rstrip('Z')[:15]}")
 
     def conversion(self, numbers: Sequence[int], groups: Sequence[str]) -> Conversion | None:
         """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""
-        scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], groups)
-        offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], groups)
+        scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
+        offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
         return Conversion.of(scales, offsets) if scales and offsets else None
 
     @property
     def grid(self) -> GeoBox | None:
         """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
-        facts = self.numbers(
-            ("UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES"), PLACES
-        )
-        corners = self.numbers([f"CORNER_{c}_PROJECTION_{a}_PRODUCT" for c in ("UL", "LR") for a in "XY"], PLACES)
-        if self.text("MAP_PROJECTION", PLACES) != "UTM" or not facts or not corners:
+        keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *CORNERS]
+        if self.text("MAP_PROJECTION", *PLACES) != "UTM" or not (numbers := self.numbers(keys, *PLACES)):
             return None
-        (zone, cell, height, width), (left, top, right, bottom) = facts, corners
+        zone, cell, height, width, left, top, right, bottom = numbers
         # Corners are pixel centres, so both ends count. Landsat gives southern scenes negative northings of a
         # northern zone.
-        if not 1 <= zone <= 60 or cell <= 0 or round((top - bottom) / cell) + 1 != height:
-            return None
-        if round((right - left) / cell) + 1 != width:
+        fits = cell > 0 and (round((top - bottom) / cell) + 1, round((right - left) / cell) + 1) == (height, width)
+        if not fits or not 1 <= zone <= 60:
             return None
         transform = Affine(cell, 0, left - cell / 2, 0, -cell, top + cell / 2)
         return GeoBox(int(height), int(width), transform, CRS.from_epsg(32600 + int(zone)))
@@ -345,54 +301,41 @@ class Mtl:
 
 def parse_mtl(text: str, label: str) -> Mtl:
     """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
-    start = text.lstrip()[:1]
-    tree = {"{": _parse_json, "<": _parse_xml}.get(start, _parse_odl)(text, label)
-    root = next((tree[name] for name in ROOTS if isinstance(tree.get(name), dict)), None)
-    if root is None:
+    match text.lstrip()[:1]:
+        case "<":
+            mtl = Mtl.of_xml(text, label, "Landsat")
+        case "{":
+            mtl = _parse_json(text, label)
+        case _:
+            mtl = _parse_odl(text, label)
+    if mtl.root not in ROOTS:
         raise SceneReadError(f"{label}: no Landsat metadata, wanted a group {' or '.join(ROOTS)}")
-    groups = {
-        name: {key: str(value) for key, value in group.items() if not isinstance(value, dict)}
-        for name, group in root.items()
-        if isinstance(group, dict)
-    }
-    return Mtl(label, groups)
+    return mtl
 
 
-def _parse_json(text: str, label: str) -> dict[str, Any]:
+def _parse_json(text: str, label: str) -> Mtl:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SceneReadError(f"{label}: damaged or cut off, no valid JSON ({error})") from error
-    return tree if isinstance(tree, dict) else {}
+    root = next((name for name in ROOTS if isinstance(tree.get(name), dict)), "")
+    groups = {name: group for name, group in tree.get(root, {}).items() if isinstance(group, dict)}
+    return Mtl(label, root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()})
 
 
-def _parse_xml(text: str, label: str) -> dict[str, Any]:
-    root, groups = parse_xml(text, label, "Landsat"), dict[str, dict[str, str]]()
-    for group in root:
-        values = groups.setdefault(local_name(group), {})
-        for element in group:
-            values.setdefault(local_name(element), (element.text or "").strip())
-    return {local_name(root): groups}
-
-
-def _parse_odl(text: str, label: str) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    open_groups: list[tuple[str, dict[str, Any]]] = [("", tree)]
+def _parse_odl(text: str, label: str) -> Mtl:
+    groups: dict[str, dict[str, str]] = {}
+    names: list[str] = []
     for line in text.splitlines():
         key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals:
-            continue
         value = value.strip('"')
         if key == "GROUP":
-            group: dict[str, Any] = {}
-            open_groups[-1][1].setdefault(value, group)
-            open_groups.append((value, group))
-        elif key == "END_GROUP":
-            if open_groups[-1][0] != value or len(open_groups) == 1:
-                raise SceneReadError(f"{label}: damaged, END_GROUP = {value} closes no open group")
-            open_groups.pop()
-        else:
-            open_groups[-1][1].setdefault(key, value)
-    if len(open_groups) > 1:
-        raise SceneReadError(f"{label}: cut off, group {open_groups[-1][0]} has no end; fetch the file again")
-    return tree
+            names.append(value)
+            groups.setdefault(value, {})
+        elif key == "END_GROUP" and (not names or names.pop() != value):
+            raise SceneReadError(f"{label}: damaged, END_GROUP = {value} closes no open group")
+        elif equals and names:
+            groups[names[-1]].setdefault(key, value)
+    if names:
+        raise SceneReadError(f"{label}: cut off, group {names[-1]} has no end; fetch the file again")
+    return Mtl(label, next(iter(groups), ""), groups)

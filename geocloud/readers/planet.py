@@ -15,9 +15,10 @@ from pathlib import Path
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
-from geocloud.readers.archive import Listing, local_name, on_disk, parse_xml
+from geocloud.readers.archive import Listing, on_disk
 from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.geotiff import USABLE, raster_recipe
+from geocloud.readers.metadata import parse_xml
 from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
 
 NAME = re.compile(
@@ -108,27 +109,17 @@ def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conve
             f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
             "it; put it there, or say --scale and --offset"
         )
-    coefficients = read_coefficients(file)
+    root = parse_xml(on_disk(file.parent, ()).read_text(file.name), str(file), "PlanetScope")
+    texts = {
+        (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") or ""
+        for band in root.iterfind(".//{*}bandSpecificMetadata")
+    }
     try:
-        return Conversion.of([coefficients[number] for number in numbers])
+        return Conversion.of([float(texts[str(number)]) for number in numbers])
     except KeyError as error:
-        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error}; fetch the file again") from error
-
-
-def read_coefficients(path: Path) -> dict[int, float]:
-    """Band number → reflectance coefficient. Raises SceneReadError for anything else, or if it has a DOCTYPE."""
-    text = on_disk(path.parent, (path.name,)).read_text(path.name)
-    values: dict[int, float] = {}
-    number = ""
-    try:
-        for element in parse_xml(text, str(path), "PlanetScope").iter():
-            if local_name(element) == "bandNumber":
-                number = (element.text or "").strip()
-            elif local_name(element) == "reflectanceCoefficient":
-                values[int(number)] = float(element.text or "")
+        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error.args[0]}; fetch the file again") from error
     except ValueError as error:
-        raise SceneReadError(f"{path}: cannot be read as PlanetScope metadata ({error})") from error
-    return values
+        raise SceneReadError(f"{file}: cannot be read as PlanetScope metadata ({error})") from error
 
 
 def _metadata(source: Source, name: PlanetName) -> Path | None:

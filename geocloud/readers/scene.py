@@ -53,7 +53,8 @@ class RasterScene:
         try:
             self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
             self.sun_elevation = recipe.sun_elevation if options.sun_elevation is None else options.sun_elevation
-            self.sun_azimuth, self.dtype = recipe.sun_azimuth, self._stack.dtype
+            self.sun_azimuth = None if recipe.sun_azimuth is None else recipe.sun_azimuth % 360
+            self.dtype = self._stack.dtype
             self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
             self.south_up = _is_south_up(self._stack.grid)  # the file's rows come in reverse order
             whole = self._stack.grid.flip() if self.south_up else self._stack.grid

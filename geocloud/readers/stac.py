@@ -184,7 +184,7 @@ def _recipe(source: str, options: ReadOptions) -> SceneRecipe:
         )
     places = [(absolute(base, assets[key]["href"]), index) for key, index in chosen]
     rasters = [_raster(assets[key], index) for key, index in chosen]
-    product, mtl = ProductName.parse(name), Mtl("", {})
+    product, mtl = ProductName.parse(name), Mtl("", "", {})
     units, conversion = _units(rasters, properties, name, product)
     mtl_key = next((key for key in MTL_KEYS if key in assets), None)
     if product.level is Level.L1 and mtl_key:
