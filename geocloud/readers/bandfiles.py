@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geocloud.bands import BANDS
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
+from geocloud.readers.band_names import Wanted, band_numbers, missing_bands, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.source import Candidate, Form, Reader, Source
-
-Wanted = Sequence[tuple[str, ...]]
-"""Names of red, green, blue and nir in file names; of several for one band the first that exists is used."""
 
 NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
 """A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
@@ -185,24 +182,3 @@ class BandFileReader(Reader):
 def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:
     """Files of one band each."""
     return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
-
-
-def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
-    """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
-    return None if isinstance(options.bands, str) else options.bands
-
-
-def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
-    """``no red (B4) and no nir (B5); found B2, B3``."""
-    missing = [
-        f"{band} ({' or '.join(names)})"
-        for band, names in zip(BANDS, wanted, strict=False)
-        if not set(names) & set(present)
-    ]
-    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
-
-
-def shorten(names: Iterable[str], limit: int = 4) -> str:
-    """The first of some names, for a message."""
-    names = list(names)
-    return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

@@ -16,9 +16,8 @@ from xml.sax.saxutils import escape
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import band_numbers, shorten
+from geocloud.readers.band_names import ProductName, band_numbers, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import ProductName
 from geocloud.readers.source import Candidate, Form, Reader, Source
 from geocloud.readers.stack import open_raster
 

@@ -9,9 +9,8 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -20,45 +19,27 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, missing_bands
+from geocloud.readers.band_names import (
+    NO_BLUE,
+    OLI,
+    PRODUCT_ID,
+    SCENE_ID,
+    TM,
+    Level,
+    ProductName,
+    Wanted,
+    band_numbers,
+    choose_landsat,
+    missing_bands,
+)
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
-PRODUCT_ID = re.compile(
-    r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
-    r"(?:_\d{8})?(?:_C?0[12])?(?:_(?:T1|T2|RT|V\d\d))?",
-    re.IGNORECASE,
-)
-"""A Collection 1 or 2 product ID; the processing date and all after it may be missing. CU, AK, HI: ARD tiles."""
-
-EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8})(?!\d)", re.IGNORECASE)
-"""Earth Engine's ``system:index``."""
-
-SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
-"""A scene ID from before collections, such as LC80200392015216LGN00."""
-
-IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
-SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
+HOW = "--bands 4,3,2,5 for Landsat 8-9, --bands 3,2,1,4 for Landsat 4-7 or --bands 4,3,2,8 for Sentinel-2"
 METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)
-
-OLI = (4, 3, 2, 5)
-TM = (3, 2, 1, 4)
-"""Numbers of red, green, blue and nir: OLI on Landsat 8 and 9, TM and ETM+ on Landsat 4 to 7."""
-
-NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
-
-
-class Level(StrEnum):
-    """Contents of band files, the best to mask first."""
-
-    L1 = "L1"
-    TOA = "TOA"
-    TOA_10000 = "TOA, × 10 000"
-    SR = "SR"
-    SR_10000 = "SR of Collection 1"
-
 
 KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
 """Level by the word before the band's number in a file name."""
@@ -74,36 +55,6 @@ LEVELS: dict[Level, tuple[str, Units, Conversion | None, int | None]] = {
 """Word before the band's number, for messages, units, and the conversion and fill that no metadata change.
 
 Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's, scaled like Level 2."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProductName:
-    """Facts that a product's or file's name holds."""
-
-    satellite: int | None = None
-    level: Level | None = None
-    acquired: datetime | None = None
-    text: str | None = None
-
-    @property
-    def is_mss(self) -> bool:
-        """True for a product of the Multispectral Scanner, which flew on Landsat 1 to 5."""
-        return (self.text or "").upper().startswith("LM")
-
-    @property
-    def numbers(self) -> tuple[int, ...] | None:
-        """Numbers of red, green, blue and nir; None if the satellite is unknown."""
-        return None if self.satellite is None else OLI if self.satellite >= 8 else TM
-
-    @classmethod
-    def parse(cls, name: str) -> ProductName:
-        """Looks for an ID or the satellite anywhere in a name."""
-        for form, date in IDS:
-            if parts := form.search(name):
-                level = {"L1": Level.L1, "L2": Level.SR}.get((parts.groupdict().get("level") or "")[:2].upper())
-                return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
-        parts = SATELLITE.search(name)
-        return cls(int(parts[1]) if parts else None)
 
 
 class Landsat(BandFileReader):
@@ -171,7 +122,12 @@ class Landsat(BandFileReader):
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
         known = replace(name, satellite=mtl.satellite or name.satellite).numbers
-        numbers = band_numbers(options) or known or _guess_numbers(listing, product)
+        numbers = (
+            band_numbers(options)
+            or known
+            or choose_landsat([band[1:] for band in product.files], listing.source, HOW)
+            or OLI
+        )
         word, units, conversion, fill = LEVELS[level]
         if not {f"B{number}" for number in numbers} <= set(product.files):
             present = [f"{word}{band[1:]}" for band in product.files]
@@ -225,21 +181,6 @@ def _contradict(one: str, other: str) -> bool:
     """True if two names hold product IDs of different acquisitions."""
     ids = [re.search(r"l[cotem]0\d_l\w{3}_(\d{6}_\d{8})", name, re.IGNORECASE) for name in (one, other)]
     return all(ids) and len({parts[1] for parts in ids if parts}) == 2
-
-
-def _guess_numbers(listing: Listing, product: Product) -> tuple[int, ...]:
-    """Numbers of red, green, blue and nir by the bands that there are. Raises BandError if those fit several."""
-    present = {int(band[1:]) for band in product.files}
-    oli, tm = set(OLI) <= present, set(TM) <= present
-    makers, sentinel2 = "Landsat 4-7's or 8-9's", ""
-    if {5, 8} <= present:
-        makers, sentinel2 = "Landsat's or Sentinel-2's", " or --bands 4,3,2,8 for Sentinel-2"
-    if not present & {9, 10, 11} and (sentinel2 or (oli and tm)):
-        raise BandError(
-            f"{listing.source}: bands {', '.join(sorted(product.files))} may be {makers}; say --bands 4,3,2,5 for "
-            f"Landsat 8-9, --bands 3,2,1,4 for Landsat 4-7{sentinel2}"
-        )
-    return TM if tm and not oli else OLI
 
 
 ROOTS = ("LANDSAT_METADATA_FILE", "L1_METADATA_FILE")

@@ -12,20 +12,16 @@ from typing import Any
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, shorten
+from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, band_numbers, is_msi, shorten
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, parse_time
-from geocloud.readers.landsat import METADATA_FILE, ProductName
+from geocloud.readers.landsat import METADATA_FILE
 
 log = logging.getLogger(__name__)
 
 GRANULE_ID = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
 )
-
-SENTINEL2_NAME = re.compile(
-    r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
-)
-"""A tile with its time, or the satellite, in a file's or folder's name."""
 
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
 BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
@@ -130,7 +126,7 @@ class NamedBands(BandFileReader):
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
     )
     hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
-    usual = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+    usual = COLOURS
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """One group."""
@@ -163,7 +159,5 @@ def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) 
         return True
     if has_mtl or ProductName.parse(prefix).satellite is not None or ProductName.parse(stem).satellite is not None:
         return False
-    if SENTINEL2_NAME.search(stem) or "B12" in files:
-        return True
     padded = any(re.search(r"B0[2-8]", name, re.IGNORECASE) for name in files.values())
-    return {"B02", "B03", "B04", "B08"} <= set(files) and (padded or "B05" not in files)
+    return bool(SENTINEL2_NAME.search(stem)) or is_msi([band[1:].lstrip("0") for band in files], padded)

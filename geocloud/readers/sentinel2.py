@@ -17,7 +17,8 @@ from pathlib import Path
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.readers.archive import Listing, list_bucket, list_tree
-from geocloud.readers.bandfiles import band_numbers, band_sources, missing_bands, shorten
+from geocloud.readers.band_names import band_numbers, missing_bands, shorten
+from geocloud.readers.bandfiles import band_sources
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import Candidate, Form, Reader, Source

@@ -26,9 +26,9 @@ from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneR
 from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, is_store, read_bytes
 from geocloud.readers.archive import decode
-from geocloud.readers.bandfiles import band_numbers
+from geocloud.readers.band_names import OLI, Level, ProductName, band_numbers
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, parse_time
-from geocloud.readers.landsat import LEVEL1_GROUPS, OLI, Level, Mtl, ProductName, parse_mtl
+from geocloud.readers.landsat import LEVEL1_GROUPS, Mtl, parse_mtl
 from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
 
 NAMES = {"red": ("red",), "green": ("green",), "blue": ("blue",), "nir": ("nir", "nir08")}

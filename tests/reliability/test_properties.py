@@ -13,8 +13,9 @@ from geocloud.batch.plan import make_names, plain_name, repeated
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import in_bucket
+from geocloud.readers.band_names import ProductName
 from geocloud.readers.bandfiles import BandFileReader
-from geocloud.readers.landsat import ProductName, parse_mtl
+from geocloud.readers.landsat import parse_mtl
 from geocloud.readers.registry import READERS, scenes_in
 from geocloud.readers.sentinel2 import find_granules, find_packed, parse_mtd
 from geocloud.training.metrics import Confusion

@@ -1,0 +1,122 @@
+"""Which band is which, by the names of products, files and bands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from geocloud.bands import BANDS
+from geocloud.errors import BandError
+from geocloud.readers.base import ReadOptions, parse_time
+
+Wanted = Sequence[tuple[str, ...]]
+"""Names of red, green, blue and nir; of several for one band the first that exists is used."""
+
+COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+OLI, TM, MSI = (4, 3, 2, 5), (3, 2, 1, 4), (4, 3, 2, 8)
+"""Numbers of red, green, blue and nir: of Landsat 8 and 9, of Landsat 4 to 7, and of Sentinel-2."""
+MSI_NAMES: Wanted = (("4",), ("3",), ("2",), ("8", "8A"))
+
+PRODUCT_ID = re.compile(
+    r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
+    r"(?:_\d{8})?(?:_C?0[12])?(?:_(?:T1|T2|RT|V\d\d))?",
+    re.IGNORECASE,
+)
+"""A Landsat Collection 1 or 2 product ID; the processing date and all after it may be missing. CU, AK, HI: ARD."""
+EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8})(?!\d)", re.IGNORECASE)
+"""Earth Engine's ``system:index``."""
+SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
+"""A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
+IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
+SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
+SENTINEL2_NAME = re.compile(
+    r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
+)
+"""A tile with its time, or the satellite, in a file's or folder's name."""
+
+NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
+
+
+class Level(StrEnum):
+    """Contents of Landsat's band files, the best to mask first."""
+
+    L1 = "L1"
+    TOA = "TOA"
+    TOA_10000 = "TOA, × 10 000"
+    SR = "SR"
+    SR_10000 = "SR of Collection 1"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductName:
+    """Facts that a Landsat product's or file's name holds."""
+
+    satellite: int | None = None
+    level: Level | None = None
+    acquired: datetime | None = None
+    text: str = ""
+
+    @property
+    def is_mss(self) -> bool:
+        """True for a product of the Multispectral Scanner, which flew on Landsat 1 to 5."""
+        return self.text.upper().startswith("LM")
+
+    @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """Numbers of red, green, blue and nir; None if the satellite is unknown."""
+        return None if self.satellite is None else OLI if self.satellite >= 8 else TM
+
+    @classmethod
+    def parse(cls, name: str) -> ProductName:
+        """Looks for an ID or the satellite anywhere in a name."""
+        for form, date in IDS:
+            if parts := form.search(name):
+                level = {"L1": Level.L1, "L2": Level.SR}.get((parts.groupdict().get("level") or "")[:2].upper())
+                return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
+        parts = SATELLITE.search(name)
+        return cls(int(parts[1]) if parts else None)
+
+
+def is_msi(present: Collection[str], padded: bool) -> bool:
+    """True for numbers of bands (without B) that are Sentinel-2's; of Landsat's none has two digits by a zero."""
+    whole = {"2", "3", "4", "8"} <= {*present}
+    return bool({"8A", "12"} & {*present}) or (whole and (padded or "5" not in present))
+
+
+def choose_landsat(present: Collection[str], source: str, how: str) -> tuple[int, ...] | None:
+    """Landsat's numbers by those that there are, None if too few; ``how`` ends a message.
+
+    Raises BandError for numbers that fit two satellites.
+    """
+    oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
+    doubt = "Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is"
+    if not {"5", "8"} <= {*present} or {str(n) for n in range(1, 12)} <= {*present}:
+        doubt = "Landsat 4-7's or 8-9's" if oli and tm and not {"9", "10", "11"} & {*present} else ""
+    if doubt:
+        shown = ", ".join(f"B{n}" for n in sorted(present))
+        raise BandError(f"{source}: bands {shown} may be {doubt}; say {how}")
+    return OLI if oli else TM if tm else None
+
+
+def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
+    """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
+    return None if isinstance(options.bands, str) else options.bands
+
+
+def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
+    """``no red (B4) and no nir (B5); found B2, B3``."""
+    missing = [
+        f"{band} ({' or '.join(names)})"
+        for band, names in zip(BANDS, wanted, strict=False)
+        if not set(names) & set(present)
+    ]
+    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
+
+
+def shorten(names: Iterable[str], limit: int = 4) -> str:
+    """The first of some names, for a message."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")
