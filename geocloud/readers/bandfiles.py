@@ -64,19 +64,6 @@ class BandFileReader(Reader):
         """Group and band of a file name; None for other files."""
         return "", parts["band"].upper()
 
-    def products(self, listing: Listing) -> list[Product]:
-        """The products among files, complete or not."""
-        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        for name in listing.names:
-            folder, slash, base = name.rpartition("/")
-            if (self.hint and not self.hint.search(base)) or base.startswith("._"):  # added to archives by macOS
-                continue
-            parts = self.form.fullmatch(base)
-            key = self.key(parts) if parts else None
-            if parts and key:
-                groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
-        return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
-
     def wanted(self, product: Product) -> Wanted:
         """Names of red, green, blue and nir, as far as file names tell."""
         return self.usual
@@ -85,14 +72,25 @@ class BandFileReader(Reader):
         """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands; none unless a maker has some."""
         return {}
 
+    def products(self, listing: Listing) -> list[Product]:
+        """The products among files, complete or not."""
+        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for name in listing.names:
+            folder, slash, base = name.rpartition("/")
+            if (self.hint and not self.hint.search(base)) or base.startswith("._"):  # added to archives by macOS
+                continue
+            if (parts := self.form.fullmatch(base)) and (key := self.key(parts)):
+                groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
+        return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
+
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
         if source.form in (Form.URL, Form.NAME) or (source.member is not None and source.has_many_bands):
             return False  # before the folder is listed: there may be many such files in it
         products = self.products(source.listing)
-        if source.member is None:
-            return any(self.is_product(product) for product in products)
-        return bool(self._belonging(products, source.member))
+        if source.member is not None:
+            return bool(self._belonging(products, source.member))
+        return any(self.is_product(product) for product in products)
 
     def is_product(self, product: Product) -> bool:
         """True for a product with some of the bands that are looked for."""
@@ -129,15 +127,12 @@ class BandFileReader(Reader):
             names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
             raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
         if len(candidates) > 1:
-            raise BandError(
-                f"{listing.source}: several files for the same band; name one file of the ones that you mean"
-            )
+            raise BandError(f"{listing.source}: several files for the same band; name one file of those that you mean")
         return candidates[0]
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """The bands that a user gave by their numbers, or else the usual ones."""
-        numbers = band_numbers(options)
-        return [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
+        return [(f"B{number:02}",) for number in band_numbers(options) or ()] or self.wanted(product)
 
     def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
         """The recipe of a product. Raises BandError for missing bands, SceneError."""
@@ -157,11 +152,11 @@ class BandFileReader(Reader):
         """Bands and metadata; of an archive itself."""
         if source.form is Form.ARCHIVE:
             return (source.place,)
-        names = source.listing.names
+        prefix = ""
         if source.member is not None:
             prefix = self._belonging(self.products(source.listing), source.member)[0].prefix.rstrip(SEPARATORS)
-            names = tuple(name for name in names if name.startswith(prefix))
-        return tuple(sorted(source.listing.path_of(name) for name in names if self._is_part(name)))
+        names = (name for name in source.listing.names if name.startswith(prefix) and self._is_part(name))
+        return tuple(sorted(map(source.listing.path_of, names)))
 
     def _is_part(self, name: str) -> bool:
         """True for the name of a band or metadata file."""
@@ -170,13 +165,12 @@ class BandFileReader(Reader):
 
     def _belonging(self, products: list[Product], member: str) -> list[Product]:
         """The products that a file belongs to: as a band, or by a name that begins like theirs."""
-        if holding := [product for product in products if member in product.files.values()]:
-            return holding
         stems = {product.prefix.lower().rstrip(SEPARATORS) for product in products}
-        longest = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default=None)
-        if longest is None or not (longest or self._is_part(member)):
-            return []
-        return [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == longest]
+        stem = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default="")
+        if not stem and not self._is_part(member):
+            stem = "/"
+        holding = [product for product in products if member in product.files.values()]
+        return holding or [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == stem]
 
 
 def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:

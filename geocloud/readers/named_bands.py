@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, band_numbers, is_msi, shorten
+from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, is_msi
 from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, parse_time
 from geocloud.readers.landsat import METADATA_FILE
@@ -46,15 +45,6 @@ class Hls(BandFileReader):
         parts = GRANULE_ID.search(product.prefix)
         assert parts is not None
         return (("B04",), ("B03",), ("B02",), ("B05" if parts["product"].upper() == "L30" else "B8A",))
-
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
-        """The only granule. Raises BandError for several."""
-        if len(products) != 1:
-            names = shorten(product.stem for product in products)
-            raise BandError(
-                f"{listing.source}: {len(products)} HLS granules in one place ({names}); name a file of one"
-            )
-        return products[0]
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Date and kind from the granule's ID."""
@@ -127,6 +117,7 @@ class NamedBands(BandFileReader):
     )
     hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
     usual = COLOURS
+    needed = "its bands are named by colour, leave --bands out"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """One group."""
@@ -135,12 +126,6 @@ class NamedBands(BandFileReader):
     def products(self, listing: Listing) -> list[Product]:
         """Only with the three colours."""
         return [product for product in super().products(listing) if product.choose(self.usual[:3])]
-
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
-        """As for others, without numbers of bands."""
-        if band_numbers(options):
-            raise BandError(f"{listing.source}: its bands are named by colour; leave --bands out")
-        return super().select(listing, products, options)
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Nothing but what they are."""
@@ -155,9 +140,8 @@ def _time(text: str) -> datetime | None:
 def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) -> bool:
     """Looks at the names of files, then of the folder, then at the bands that exist."""
     prefix = prefix.rpartition("/")[2]
-    if SENTINEL2_NAME.search(prefix) or "B8A" in files:
-        return True
-    if has_mtl or ProductName.parse(prefix).satellite is not None or ProductName.parse(stem).satellite is not None:
-        return False
     padded = any(re.search(r"B0[2-8]", name, re.IGNORECASE) for name in files.values())
+    landsat = has_mtl or any(ProductName.parse(name).satellite is not None for name in (prefix, stem))
+    if landsat or SENTINEL2_NAME.search(prefix) or "B8A" in files:
+        return bool(SENTINEL2_NAME.search(prefix)) or "B8A" in files
     return bool(SENTINEL2_NAME.search(stem)) or is_msi([band[1:].lstrip("0") for band in files], padded)

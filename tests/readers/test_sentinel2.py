@@ -340,7 +340,7 @@ def test_hls_granules(tmp_path, kind):
 def test_several_hls_granules_in_one_folder(tmp_path):
     for kind in HLS:
         folder, _ = write_hls(tmp_path / "x", kind)
-    refused(folder, BandError, "2 HLS granules in one place", "name a file of one")
+    refused(folder, BandError, "2 products in one place", "name one file of")
     for name, bands in HLS.values():
         member = folder / f"{name}.B04.tif"
         assert [Path(band.path).name.split(".")[-2] for band in find_recipe(member).bands] == list(bands)
