@@ -37,11 +37,11 @@ class Listing:
     """The folder or archive, as the user named it."""
     stem: str
     """Its name, without folders and suffix."""
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     """The files, sorted."""
-    path_of: Callable[[str], str]
+    path_of: Callable[[str], str] = str
     """Name → path or URL that GDAL opens."""
-    read_bytes: Callable[[str], bytes]
+    read_bytes: Callable[[str], bytes] = str.encode
     """Name → content, at most one byte more than `MAX_TEXT`."""
     folders: tuple[str, ...] = ()
     """Folders beside the files of a folder on a disk."""

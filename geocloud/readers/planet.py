@@ -82,28 +82,42 @@ class Planet(Reader):
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """With the units of the product and its usable data mask. Raises SceneReadError."""
-        name = PlanetName.parse(source.stem)
-        assert name is not None
-        recipe, mask = raster_recipe(source.place, source.stem, options, BANDS[name.count]), _udm2(source, name)
+        name, metadata, mask = _look_beside(source)
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.count])
         unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
         recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
         try:
-            conversion = SURFACE if name.surface else _coefficients(source, name, [b.index for b in recipe.bands])
+            numbers = [band.index for band in recipe.bands]
+            conversion = SURFACE if name.surface else _coefficients(name, metadata, numbers)
         except UnitsError as error:
             return replace(recipe, unknown=str(error))
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
         """The scene, its coefficients and its mask."""
-        name = PlanetName.parse(source.stem)
-        assert name is not None
-        beside = [_metadata(source, name), _udm2(source, name)]
+        _, *beside = _look_beside(source)
         return (source.place, *(str(file) for file in beside if file is not None))
 
 
-def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conversion:
+def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
+    """The scene's name, the coefficients of a product of as many bands, and the mask, clipped if the scene is."""
+    name, stem = PlanetName.parse(source.stem), source.stem.lower()
+    assert name is not None
+    metadata = mask = None
+    for file in source.listing.names if source.form is Form.FILE else ():
+        low, path = file.lower(), source.path.parent / file
+        other = PlanetName.parse(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
+        if not low.startswith(f"{name.scene}_".lower()):
+            continue
+        if low.endswith(".xml") and "metadata" in low and other:
+            metadata = metadata or (path if (other.count, other.surface) == (name.count, False) else None)
+        if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
+            mask = mask or path
+    return name, metadata, mask
+
+
+def _coefficients(name: PlanetName, file: Path | None, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
-    file = _metadata(source, name)
     if file is None:
         raise UnitsError(
             f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
@@ -120,27 +134,3 @@ def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conve
         raise UnitsError(f"{file}: no reflectanceCoefficient of band {error.args[0]}; fetch the file again") from error
     except ValueError as error:
         raise SceneReadError(f"{file}: cannot be read as PlanetScope metadata ({error})") from error
-
-
-def _metadata(source: Source, name: PlanetName) -> Path | None:
-    """The coefficients' file: of this product's own number of bands, though both kinds may be beside."""
-    for file in _named(source, name, "metadata", "xml"):
-        other = PlanetName.parse(re.sub(r"_metadata", "", file.stem, flags=re.IGNORECASE))
-        if other and (other.count, other.surface) == (name.count, False):
-            return file
-    return None
-
-
-def _udm2(source: Source, name: PlanetName) -> Path | None:
-    """The mask: clipped if the scene is."""
-    clipped = "clip" in source.stem.lower()
-    masks = _named(source, name, "udm2", "tiff?")
-    return next((file for file in masks if ("clip" in file.stem.lower()) == clipped), None)
-
-
-def _named(source: Source, name: PlanetName, word: str, suffix: str) -> list[Path]:
-    """Files of the same scene beside it, of which the name holds a word, in order."""
-    if source.form is not Form.FILE:
-        return []
-    form = re.compile(rf"{re.escape(name.scene)}_.*{word}.*\.{suffix}", re.IGNORECASE)
-    return [source.path.parent / file for file in source.listing.names if form.fullmatch(file)]

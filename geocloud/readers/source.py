@@ -72,15 +72,11 @@ class Source:
     @cached_property
     def listing(self) -> Listing:
         """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
-        match self.form:
-            case Form.FOLDER | Form.FILE:
-                return list_folder(self.path if self.member is None else self.path.parent)
-            case Form.ARCHIVE:
-                return list_archive(self.place if is_remote(self.place) else self.path)
-            case Form.BUCKET:
-                return list_bucket(self.place)
-            case _:
-                return Listing(self.place, self.stem, (), str, lambda _: b"")
+        if self.form in (Form.FOLDER, Form.FILE):
+            return list_folder(self.path if self.member is None else self.path.parent)
+        if self.form is Form.ARCHIVE:
+            return list_archive(self.place if is_remote(self.place) else self.path)
+        return list_bucket(self.place) if self.form is Form.BUCKET else Listing(self.place, self.stem)
 
     @property
     def member(self) -> str | None:
