@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.readers.order import NO_DOUBT, compare_rises
+from geocloud.readers.limits import NO_DOUBT
+from geocloud.readers.order import compare_rises
 from recipes.material import SOURCES
 
 SETS = ("biome", "taught", "chips", "clear", "weak")

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from geocloud.bands import BANDS
+from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
 from geocloud.readers.base import ReadOptions, parse_time
 
+Indexes = tuple[int, ...]
+"""Numbers of red, green, blue and, if there is one, nir."""
 Wanted = Sequence[tuple[str, ...]]
 """Names of red, green, blue and nir; of several for one band the first that exists is used."""
 
@@ -30,6 +32,7 @@ EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8}
 """Earth Engine's ``system:index``."""
 SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
 """A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
+LANDSAT_IDS = (PRODUCT_ID.pattern, SCENE_ID.pattern)
 IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
 SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
 SENTINEL2_NAME = re.compile(
@@ -101,9 +104,65 @@ def choose_landsat(present: Collection[str], source: str, how: str) -> tuple[int
     return OLI if oli else TM if tm else None
 
 
-def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
-    """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
-    return None if isinstance(options.bands, str) else options.bands
+def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
+    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names."""
+    places = _find_colours(texts)
+    if not (len(places) == 4 or len(places) == len(texts) == 3):
+        places = _find_numbers(texts, path, stem, options)
+    for name, indexes in places.items():
+        if len(indexes) > 1:
+            raise BandError(
+                f"{path}: {name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))}); say --bands with "
+                "the numbers of red, green, blue and near-infrared that belong together"
+            )
+    return tuple(indexes[0] for indexes in places.values()) or None
+
+
+def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Name → the bands with a description that is a band's name, or else holds one."""
+    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
+    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in texts]
+    places: dict[str, list[int]] = {}
+    for names in COLOURS:
+        for name in names:
+            holding = [i for i, words in enumerate(tokens, 1) if name in words and not words & {"edge", "rededge"}]
+            if indexes := [i for i, text in enumerate(texts, 1) if text == name] or holding:
+                places.setdefault(repr(names[0]), indexes)
+    return places
+
+
+def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
+    """Name → bands of Landsat's or Sentinel-2's number, as the user, the file's name or the bands tell.
+
+    Raises BandError for numbers that fit both, and if one is missing.
+    """
+    name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
+    for index, text in enumerate(texts, 1):
+        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
+        if parts := re.search(form, text, re.IGNORECASE):
+            numbers.setdefault(parts[2].upper(), []).append(index)
+            padded |= bool(parts[1])
+    if name.is_mss and numbers:
+        raise BandError(f"{path}: {NO_BLUE}")
+    landsat = options.units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
+    msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
+    wanted: Wanted = [(str(number),) for number in name.numbers or ()]
+    if not wanted and {"2", "3", "4"} <= {*numbers}:
+        how = "--units sentinel2 or --units landsat-l2 (or landsat-l1), or --bands with the numbers of red, green, blue"
+        if not landsat and (msi or is_msi(numbers, padded)):
+            wanted = MSI_NAMES
+        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, f"{how} and near-infrared") == OLI:
+            wanted = [(str(number),) for number in OLI]
+    chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
+    if not {*chosen} & {*numbers}:
+        return {}
+    if not {*chosen} <= {*numbers}:
+        lacking = missing_bands([(f"B{number}",) for number in chosen], [f"B{number}" for number in numbers])
+        raise BandError(
+            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
+            "names"
+        )
+    return {f"B{number}": numbers[number] for number in chosen}
 
 
 def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import Wanted, band_numbers, missing_bands, shorten
+from geocloud.readers.band_names import Wanted, missing_bands, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.source import Candidate, Form, Reader, Source
 
@@ -49,6 +49,7 @@ class Product:
 class BandFileReader(Reader):
     """Reads products of one file per band; a subclass says how their files are named, and what their values mean."""
 
+    one_band = True
     form: re.Pattern[str]
     """The whole name of a band file; its group ``prefix`` tells products apart."""
     metadata: re.Pattern[str] | None = None
@@ -85,9 +86,7 @@ class BandFileReader(Reader):
 
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
-        if source.form in (Form.URL, Form.NAME) or (source.member is not None and source.has_many_bands):
-            return False  # before the folder is listed: there may be many such files in it
-        products = self.products(source.listing)
+        products = [] if source.form in (Form.URL, Form.NAME) else self.products(source.listing)
         if source.member is not None:
             return bool(self._belonging(products, source.member))
         return any(self.is_product(product) for product in products)
@@ -132,7 +131,7 @@ class BandFileReader(Reader):
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """The bands that a user gave by their numbers, or else the usual ones."""
-        return [(f"B{number:02}",) for number in band_numbers(options) or ()] or self.wanted(product)
+        return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
     def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
         """The recipe of a product. Raises BandError for missing bands, SceneError."""

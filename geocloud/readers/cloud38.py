@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import ProductName, band_numbers, shorten
+from geocloud.readers.band_names import ProductName, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.source import Candidate, Form, Reader, Source
 from geocloud.readers.stack import open_raster
@@ -50,6 +50,7 @@ class Cloud38(Reader):
 
     title = "a 38-Cloud patch (any of its four files), or a 38-Cloud folder with `--scene-id`"
     notes = "no CRS, so the mask has none either"
+    names = re.compile("_patch_", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a patch, and for a folder with patches in it or in folders named after bands."""
@@ -70,7 +71,7 @@ class Cloud38(Reader):
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of a patch or scene. Raises BandError."""
-        if band_numbers(options):
+        if options.band_numbers:
             raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
         return (scene_recipe if source.form is Form.FOLDER else _patch_recipe)(source.path, options)
 

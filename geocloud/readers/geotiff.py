@@ -17,29 +17,14 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
-from geocloud.readers.band_names import (
-    COLOURS,
-    MSI_NAMES,
-    NO_BLUE,
-    OLI,
-    SENTINEL2_NAME,
-    Level,
-    ProductName,
-    Wanted,
-    band_numbers,
-    choose_landsat,
-    is_msi,
-    missing_bands,
-)
+from geocloud.readers.band_names import Indexes, Level, ProductName, find_bands
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, compare_rises, sample_scene
+from geocloud.readers.limits import NO_DOUBT, TRANSPARENCY
+from geocloud.readers.order import BLUE_FIRST, RED_FIRST, compare_rises, sample_scene
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
 from geocloud.readers.stack import open_raster
 
 log = logging.getLogger(__name__)
-
-Indexes = tuple[int, ...]
-"""Numbers of red, green, blue and, if there is one, nir."""
 
 ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 """Files by which a folder is known as Zarr."""
@@ -47,9 +32,6 @@ ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
 USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
 """Masks that PlanetScope's orders hold beside a scene."""
-
-TRANSPARENCY = 0.9
-"""Share of wholly opaque pixels by which transparency is told from near-infrared."""
 
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
@@ -134,7 +116,7 @@ def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | N
             return _of_variables(dataset.subdatasets, path, stem, options)
         try:
             look = _Look(dataset, path, stem, options)
-            indexes = band_numbers(options) or look.find(usual)
+            indexes = options.band_numbers or look.find(usual)
             look.check(indexes)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
@@ -155,7 +137,7 @@ def _of_variables(inside: Sequence[str], path: str, stem: str, options: ReadOpti
     named = f"holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
         raise BandError(f"{path}: {named}; --bands tells the bands of one raster")
-    indexes = _by_name([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options)
+    indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options)
     if indexes is None:
         raise BandError(f"{path}: {named}")
     chosen = [inside[index - 1] for index in indexes]
@@ -188,7 +170,7 @@ class _Look:
         """Looks at descriptions, ``usual``, a user's order in letters, colours, and at last at the pixels."""
         dataset, path, count = self.dataset, self.path, self.dataset.count
         texts = _descriptions(dataset)
-        if indexes := _by_name(texts, path, self.stem, self.options) or usual:
+        if indexes := find_bands(texts, path, self.stem, self.options) or usual:
             return indexes
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
         colours = [colour.name for colour in dataset.colorinterp]
@@ -261,67 +243,6 @@ def _descriptions(dataset: rasterio.DatasetReader) -> list[str]:
         return [text or "" for text in dataset.descriptions]
     except UnicodeDecodeError:  # not in UTF-8: as good as none
         return [""] * int(dataset.count)
-
-
-def _by_name(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
-    """Bands by descriptions, colours before numbers. Raises BandError for a name that occurs twice."""
-    places = _find_colours(texts)
-    if not (len(places) == 4 or len(places) == len(texts) == 3):
-        places = _find_numbers(texts, path, stem, options)
-    for name, indexes in places.items():
-        if len(indexes) > 1:
-            raise BandError(
-                f"{path}: {name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))}); say --bands with "
-                "the numbers of red, green, blue and near-infrared that belong together"
-            )
-    return tuple(indexes[0] for indexes in places.values()) or None
-
-
-def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Name → the bands with a description that is a band's name, or else holds one."""
-    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
-    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in texts]
-    places: dict[str, list[int]] = {}
-    for names in COLOURS:
-        for name in names:
-            holding = [i for i, words in enumerate(tokens, 1) if name in words and not words & {"edge", "rededge"}]
-            if indexes := [i for i, text in enumerate(texts, 1) if text == name] or holding:
-                places.setdefault(repr(names[0]), indexes)
-    return places
-
-
-def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
-    """Name → bands of Landsat's or Sentinel-2's number, as the user, the file's name or the bands tell.
-
-    Raises BandError for numbers that fit both, and if one is missing.
-    """
-    name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
-    for index, text in enumerate(texts, 1):
-        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
-        if parts := re.search(form, text, re.IGNORECASE):
-            numbers.setdefault(parts[2].upper(), []).append(index)
-            padded |= bool(parts[1])
-    if name.is_mss and numbers:
-        raise BandError(f"{path}: {NO_BLUE}")
-    landsat = options.units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
-    msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
-    wanted: Wanted = [(str(number),) for number in name.numbers or ()]
-    if not wanted and {"2", "3", "4"} <= {*numbers}:
-        how = "--units sentinel2 or --units landsat-l2 (or landsat-l1), or --bands with the numbers of red, green, blue"
-        if not landsat and (msi or is_msi(numbers, padded)):
-            wanted = MSI_NAMES
-        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, f"{how} and near-infrared") == OLI:
-            wanted = [(str(number),) for number in OLI]
-    chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
-    if not {*chosen} & {*numbers}:
-        return {}
-    if not {*chosen} <= {*numbers}:
-        lacking = missing_bands([(f"B{number}",) for number in chosen], [f"B{number}" for number in numbers])
-        raise BandError(
-            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
-            "names"
-        )
-    return {f"B{number}": numbers[number] for number in chosen}
 
 
 def _by_colour(colours: Sequence[str]) -> Indexes | None:

@@ -19,20 +19,8 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import (
-    NO_BLUE,
-    OLI,
-    PRODUCT_ID,
-    SCENE_ID,
-    TM,
-    Level,
-    ProductName,
-    Wanted,
-    band_numbers,
-    choose_landsat,
-    missing_bands,
-)
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
+from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, choose_landsat, missing_bands
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
 
@@ -66,7 +54,7 @@ class Landsat(BandFileReader):
         "and `sr_band`; product IDs may be shortened or missing; `MTL.txt`, `MTL.json` or `MTL.xml` is used if it is "
         "there. Landsat 4–7 Level 1 needs it"
     )
-    product_ids = (PRODUCT_ID.pattern, SCENE_ID.pattern)
+    product_ids = LANDSAT_IDS
     form = re.compile(
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<kind>SR_?|TOA_|TA)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
         r"\.(?:tiff?|jp2|img)",
@@ -122,12 +110,8 @@ class Landsat(BandFileReader):
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
         known = replace(name, satellite=mtl.satellite or name.satellite).numbers
-        numbers = (
-            band_numbers(options)
-            or known
-            or choose_landsat([band[1:] for band in product.files], listing.source, HOW)
-            or OLI
-        )
+        numbers = options.band_numbers or known
+        numbers = numbers or choose_landsat([band[1:] for band in product.files], listing.source, HOW) or OLI
         word, units, conversion, fill = LEVELS[level]
         if not {f"B{number}" for number in numbers} <= set(product.files):
             present = [f"{word}{band[1:]}" for band in product.files]
@@ -188,7 +172,6 @@ LEVEL1_GROUPS = ("LEVEL1_RADIOMETRIC_RESCALING", "RADIOMETRIC_RESCALING")
 LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
 FACTS = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
 PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", "LEVEL1_PROJECTION_PARAMETERS")
-CORNERS = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
 
 
 class Mtl(Metadata):
@@ -227,7 +210,8 @@ class Mtl(Metadata):
     @property
     def grid(self) -> GeoBox | None:
         """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
-        keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *CORNERS]
+        corners = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
+        keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *corners]
         if self.text("MAP_PROJECTION", *PLACES) != "UTM" or not (numbers := self.numbers(keys, *PLACES)):
             return None
         zone, cell, height, width, left, top, right, bottom = numbers

@@ -11,18 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.readers.base import SceneRecipe, sample_pixels
+from geocloud.readers.limits import FEWEST, LAND
 from geocloud.readers.stack import BandStack
-
-LAND = 1.6
-"""Pixels whose near-infrared is so many times their green are plants or soil."""
-
-NO_DOUBT = 1.75
-"""Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of
-them the wrong band's rise is at most 1.56 times the right one's; a third of the scenes and half of the crops are told
-(``benchmarks/order.py``)."""
-
-FEWEST = 300, 0.05
-"""Pixels of land, and the share of all pixels, without which nothing is told."""
 
 RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
 """Numbers of red, green, blue and nir in the two orders."""

@@ -67,6 +67,8 @@ class Planet(Reader):
         "a `…_udm2….tif` beside it marks as having no image are no data; its clouds and doubts are not used"
     )
 
+    names = re.compile("analytic", re.IGNORECASE)
+
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
         name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None

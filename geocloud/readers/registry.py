@@ -44,7 +44,9 @@ def find_reader(source: Source) -> Reader:
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
     for reader in READERS:
-        if reader.match(source):
+        if source.form is Form.FILE and not reader.names.search(str(source.path.absolute())):
+            continue
+        if not (reader.one_band and source.has_many_bands) and reader.match(source):
             return reader
     raise _nothing(source)
 

@@ -19,13 +19,11 @@ from geocloud.errors import GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
 from geocloud.readers.base import Observed, Raw, ReadOptions, Reflectance, Sample, SceneRecipe, Valid, sample_pixels
+from geocloud.readers.limits import COARSEST, FINEST
 from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
 
 log = logging.getLogger(__name__)
-
-FINEST, COARSEST = 3.0, 100.0
-"""Metres of a pixel's side beyond which a note is due."""
 
 WIDEST = 2**17
 """Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.readers.archive import Listing, list_bucket, list_tree
-from geocloud.readers.band_names import band_numbers, missing_bands, shorten
+from geocloud.readers.band_names import missing_bands, shorten
 from geocloud.readers.bandfiles import band_sources
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
@@ -40,6 +39,7 @@ WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B0
 """Pixel size in metres → red, green, blue and nir."""
 
 GRANULES = "GRANULE"
+RASTERS = (".jp2", ".tif", ".tiff")
 ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
 """Folders whose rasters are named like bands and are none."""
 
@@ -50,20 +50,15 @@ class Granule:
 
     folder: str
     """Its folder below GRANULE."""
-    bands: dict[str, dict[str, str]]
-    """Pixel size (10, 20, 60 metres) → band → name in the listing."""
-    metadata: str | None
-    """Its metadata file's name."""
-
-    @property
-    def files(self) -> list[str]:
-        """The names of its bands, in the listing."""
-        return [name for files in self.bands.values() for name in files.values()]
+    bands: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Pixel size (10, 20, 60 metres) and band → name in the listing."""
+    metadata: list[str] = field(default_factory=list)
+    """The name of its metadata file, if it has one."""
 
     @property
     def tile(self) -> str:
         """T32TQM, or the folder's name if that tells none."""
-        names = (self.folder, *(name.replace("/", "_") for name in self.files))
+        names = (self.folder, *(name.replace("/", "_") for name in self.bands.values()))
         return next((parts[1].upper() for parts in map(TILE.search, names) if parts), self.folder)
 
 
@@ -77,6 +72,7 @@ class Sentinel2(Reader):
         "Of an old product with several granules, name the folder of one"
     )
     product_ids = (PRODUCT_ID.pattern,)
+    names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a product, a part of one, and a folder or archive around one."""
@@ -109,10 +105,9 @@ class Sentinel2(Reader):
         label = source.listing.source if source.form is Form.ARCHIVE else source.place
         granules = find_granules(listing.names)
         granule = _choose(label, granules, member)
-        bands, files = _choose_bands(label, granule, band_numbers(options))
-        mtd = _product_metadata(label, listing, options)
-        tile = Mtd("", "", {})
-        if name := granule.metadata:
+        bands, files = _choose_bands(label, granule, options.band_numbers)
+        mtd, tile = _product_metadata(label, listing, options), Mtd("", "", {})
+        for name in granule.metadata:
             tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
         units, conversion = Units.AUTO, None
         if mtd and not mtd.has_offsets and mtd.baseline >= 4:
@@ -141,7 +136,7 @@ class Sentinel2(Reader):
         granules = find_granules(listing.names)
         names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
         for granule in [g for g in granules if g.folder == member] or granules:
-            names += [*granule.files, *([granule.metadata] if granule.metadata else [])]
+            names += [*granule.bands.values(), *granule.metadata]
         return tuple(listing.path_of(name) for name in sorted(names))
 
     def _listing(self, source: Source) -> tuple[Listing, str]:
@@ -166,22 +161,20 @@ class Sentinel2(Reader):
 def is_product(folder: str, names: Iterable[str]) -> bool:
     """True for a product's folder, complete or not, by its name and the names of what is in it."""
     names = tuple(names)
-    if any(PRODUCT_FILE.fullmatch(name) for name in names):
-        return True
-    return bool(FOLDER.fullmatch(folder)) and (folder.upper().startswith("S2") or GRANULES in names)
+    named = FOLDER.fullmatch(folder) and (folder.upper().startswith("S2") or GRANULES in names)
+    return bool(named) or any(PRODUCT_FILE.fullmatch(name) for name in names)
 
 
 def _locate(source: Source) -> Path | None:
     """The folder of the product that a source is, is part of, or holds as its only one."""
     root = find_root(source.path)
-    if root and source.form is Form.FILE:
-        raster = source.path.suffix.lower() in (".jp2", ".tif", ".tiff") and not BAND_FILE.fullmatch(source.path.name)
+    if source.form is Form.FILE:
+        raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
         return None if raster and source.has_many_bands else root  # the true-colour image is a raster of its own
-    if root or source.form is Form.FILE:
-        return root
-    below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
-    rasters = any(name.lower().endswith((".tif", ".tiff", ".jp2")) for name in source.listing.names)
-    return below[0] if len(below) == 1 and not rasters else None
+    if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
+        below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
+        root = below[0] if len(below) == 1 else None
+    return root
 
 
 def find_root(path: Path) -> Path | None:
@@ -223,23 +216,19 @@ def find_packed(names: Sequence[str]) -> list[str]:
 
 def find_granules(names: Iterable[str]) -> list[Granule]:
     """The granules of a product, by the names of its files. Bands without a size, of Level-1C, count as 10 m."""
-    bands: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    metadata: dict[str, str] = {}
+    granules: dict[str, Granule] = {}
     for name in names:
         *folders, base = name.split("/")
-        if ASIDE & {folder.upper() for folder in folders}:
+        band = BAND_FILE.fullmatch(base)
+        if ASIDE & {folder.upper() for folder in folders} or not (band or TILE_FILE.fullmatch(base)):
             continue
-        granule = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
-        if parts := BAND_FILE.fullmatch(base):
-            bands[granule][parts["size"] or "10"].setdefault(parts["band"].upper(), name)
-        elif TILE_FILE.fullmatch(base):
-            metadata.setdefault(granule, name)
-    folders = sorted({*bands, *metadata})
-    return [
-        Granule(folder, dict(bands.get(folder, {})), metadata.get(folder))
-        for folder in folders
-        if folder or len(folders) == 1
-    ]
+        folder = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
+        granule = granules.setdefault(folder, Granule(folder))
+        if band:
+            granule.bands.setdefault((band["size"] or "10", band["band"].upper()), name)
+        elif not granule.metadata:
+            granule.metadata.append(name)
+    return [granule for folder, granule in sorted(granules.items()) if folder or len(granules) == 1]
 
 
 def _choose(source: str, granules: list[Granule], member: str) -> Granule:
@@ -259,10 +248,11 @@ def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None
     """Names of the wanted bands and their files, of the finest size that holds them all. Raises BandError."""
     given = [f"B{number:02}" for number in numbers or ()]
     for size, usual in WANTED.items():
-        bands, files = given or list(usual), granule.bands.get(size, {})
-        if set(bands) <= set(files):
-            return bands, [files[band] for band in bands]
-    missing = missing_bands([(band,) for band in given or WANTED["10"]], granule.bands.get("10", {}), " at 10 m")
+        files = [granule.bands.get((size, band), "") for band in given or usual]
+        if all(files):
+            return given or list(usual), files
+    present = [band for size, band in granule.bands if size == "10"]
+    missing = missing_bands([(band,) for band in given or WANTED["10"]], present, " at 10 m")
     raise BandError(f"{source}: {missing}; fetch the product whole")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,9 +86,9 @@ class Source:
 
     @cached_property
     def has_many_bands(self) -> bool:
-        """True for a raster of several bands; False for one of a single band, and for what is no raster."""
+        """True for a file of several bands; False for one of a single band, and for what is no raster."""
         try:
-            return count_bands(self.place) > 1
+            return self.form is Form.FILE and count_bands(self.place) > 1
         except SceneReadError:
             return False
 
@@ -123,6 +124,10 @@ class Reader(ABC):
     """Regular expressions of product IDs: two sources with one ID hold the same product."""
     virtual = False
     """True if a fingerprint depends on the recipe instead of the file that holds it."""
+    names = re.compile("")
+    """Occurs in the path of each file on a disk that it reads: about others it is not asked."""
+    one_band = False
+    """True if it reads no file of several bands."""
 
     @abstractmethod
     def match(self, source: Source) -> bool:

@@ -27,7 +27,7 @@ from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneR
 from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.readers.archive import decode
-from geocloud.readers.band_names import COLOURS, OLI, Level, ProductName, band_numbers
+from geocloud.readers.band_names import COLOURS, OLI, Level, ProductName
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.landsat import LEVEL1_GROUPS, Mtl, parse_mtl
 from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
@@ -67,6 +67,7 @@ class Stac(Reader):
         "Sentinel-2; the CRS by `proj:code` if the rasters have none"
     )
     virtual = True
+    names = re.compile(r"\.(?:geo)?json", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
@@ -165,7 +166,7 @@ def _read(place: str) -> bytes:
 
 
 def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRecipe:
-    if band_numbers(options):
+    if options.band_numbers:
         raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
