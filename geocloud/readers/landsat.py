@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from typing import Any
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -131,11 +131,9 @@ class Landsat(BandFileReader):
             units=units,
             conversion=conversion,
             fill=fill,
-            acquired=mtl.acquired or name.acquired,
-            sun_elevation=mtl.sun_elevation,
-            sun_azimuth=mtl.sun_azimuth,
             georeference=mtl.grid,
             kind=kind,
+            **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
         )
 
 
@@ -186,20 +184,11 @@ class Mtl(Metadata):
         return int(parts[1]) if parts else None
 
     @property
-    def sun_elevation(self) -> float | None:
-        """Degrees."""
-        return self.number("SUN_ELEVATION", *FACTS)
-
-    @property
-    def sun_azimuth(self) -> float | None:
-        """Degrees clockwise from north."""
-        return self.number("SUN_AZIMUTH", *FACTS)
-
-    @property
-    def acquired(self) -> datetime | None:
-        """The time of the scene's centre, UTC."""
-        clock = self.text("SCENE_CENTER_TIME", *FACTS) or "00:00:00"
-        return parse_time(f"{self.text('DATE_ACQUIRED', *FACTS)}T{clock.rstrip('Z')[:15]}")
+    def facts(self) -> dict[str, Any]:
+        """Time of the scene's centre, UTC, and the sun's place in degrees; None: unknown."""
+        time = f"{self.text('DATE_ACQUIRED', *FACTS)}T{(self.text('SCENE_CENTER_TIME', *FACTS) or '00:00').rstrip('Z')}"
+        sun = {key.lower(): self.number(key, *FACTS) for key in ("SUN_ELEVATION", "SUN_AZIMUTH")}
+        return {"acquired": parse_time(time), **sun}
 
     def conversion(self, numbers: Sequence[int], groups: Sequence[str]) -> Conversion | None:
         """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""

@@ -10,8 +10,8 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
@@ -122,10 +122,8 @@ class Sentinel2(Reader):
             units=units,
             conversion=conversion,
             fill=0,
-            acquired=(mtd and mtd.acquired) or tile.acquired,
-            sun_elevation=tile.sun_elevation,
-            sun_azimuth=tile.sun_azimuth,
             kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
+            **tile.facts | {"acquired": (mtd and mtd.facts["acquired"]) or tile.facts["acquired"]},
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
@@ -312,20 +310,14 @@ class Mtd(Metadata):
         return self.number("PROCESSING_BASELINE") or 0.0
 
     @property
-    def acquired(self) -> datetime | None:
-        """The product's start or the tile's sensing time, UTC."""
-        return parse_time(self.text("PRODUCT_START_TIME") or self.text("SENSING_TIME") or "")
-
-    @property
-    def sun_elevation(self) -> float | None:
-        """Degrees above the horizon in the middle of a tile; reflectance holds it already."""
+    def facts(self) -> dict[str, Any]:
+        """The product's start or the tile's sensing time, UTC, and the sun's place over a tile in degrees."""
         zenith = self.number("ZENITH_ANGLE", "Mean_Sun_Angle")
-        return 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None
-
-    @property
-    def sun_azimuth(self) -> float | None:
-        """Degrees clockwise from north in the middle of a tile."""
-        return self.number("AZIMUTH_ANGLE", "Mean_Sun_Angle")
+        return {
+            "acquired": parse_time(self.text("PRODUCT_START_TIME") or self.text("SENSING_TIME") or ""),
+            "sun_elevation": 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None,
+            "sun_azimuth": self.number("AZIMUTH_ANGLE", "Mean_Sun_Angle"),
+        }
 
     def conversion(self, bands: Sequence[str]) -> Conversion:
         """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.

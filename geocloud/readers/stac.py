@@ -50,6 +50,7 @@ BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processi
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
 
+SUN = ("elevation", "azimuth")
 FRESH = 600
 """Seconds for which a remote item collection is not fetched again."""
 
@@ -187,7 +188,9 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         place = absolute(base, assets[mtl_key]["href"])
         mtl = parse_mtl(decode(_read(place)), place)
         conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
-    elevation, azimuth = (_number(properties.get(f"view:sun_{angle}")) for angle in ("elevation", "azimuth"))
+    facts: dict[str, Any] = {f"sun_{part}": _number(properties.get(f"view:sun_{part}")) for part in SUN}
+    facts |= {key: value for key, value in mtl.facts.items() if value is not None}
+    facts["acquired"] = parse_time(str(properties.get("datetime"))) or product.acquired
     fills = {_number(raster.get("nodata")) for raster in rasters}
     return SceneRecipe(
         name=re.sub(r"[^\w.\-]", "_", name),
@@ -196,11 +199,9 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         units=units,
         conversion=conversion,
         fill=fills.pop() if len(fills) == 1 else None,
-        acquired=parse_time(str(properties.get("datetime"))) or product.acquired,
-        sun_elevation=elevation if mtl.sun_elevation is None else mtl.sun_elevation,
-        sun_azimuth=azimuth if mtl.sun_azimuth is None else mtl.sun_azimuth,
         georeference=_georeference(assets[chosen[0][0]], properties),
         kind="STAC item",
+        **facts,
     )
 
 
