@@ -90,10 +90,7 @@ def is_msi(present: Collection[str], padded: bool) -> bool:
 
 
 def choose_landsat(present: Collection[str], source: str, how: str) -> tuple[int, ...] | None:
-    """Landsat's numbers by those that there are, None if too few; ``how`` ends a message.
-
-    Raises BandError for numbers that fit two satellites.
-    """
+    """Landsat's numbers by those that there are, None if too few. Raises BandError, ended by ``how``, if two fit."""
     oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
     doubt = "Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is"
     if not {"5", "8"} <= {*present} or {str(n) for n in range(1, 12)} <= {*present}:
@@ -132,10 +129,7 @@ def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
-    """Name → bands of Landsat's or Sentinel-2's number, as the user, the file's name or the bands tell.
-
-    Raises BandError for numbers that fit both, and if one is missing.
-    """
+    """Name → bands, by numbers of Landsat or Sentinel-2. Raises BandError if they fit both, or one is missing."""
     name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
     for index, text in enumerate(texts, 1):
         form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"

@@ -193,10 +193,7 @@ class ReadOptions:
 
 
 def parse_time(text: str, form: str = "") -> datetime | None:
-    """A time as `datetime.strptime` reads it, of ISO 8601 without a form, in UTC unless it says otherwise.
-
-    None if it is none.
-    """
+    """A time in ISO 8601, or in a form of `datetime.strptime`, UTC unless it says otherwise; None if it is none."""
     try:
         time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
     except ValueError:
@@ -253,11 +250,7 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
 def sample_pixels(
     grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]], level: int = 1
 ) -> Iterator[NDArray[np.generic]]:
-    """The valid pixels ``(band, n)`` of small windows spread over a grid, to look at without reading it all.
-
-    ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``, with each level × level
-    pixels as one; the grid's sides are multiples of ``level``.
-    """
+    """The valid pixels ``(band, n)`` of small windows spread over a grid, each ``level`` × ``level`` of them as one."""
     side, count = 64, 5
     height, width = (n // level for n in grid.shape)
     rows, cols = (sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (height, width))

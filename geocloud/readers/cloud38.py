@@ -125,10 +125,7 @@ def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
 
 
 def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
-    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
-
-    The size of its truth (``Entire_scene_gts``) tells the padding to cut off; without, padding stays, as no data.
-    """
+    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing."""
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
     if options.scene_id is None and len(scenes) > 1:
@@ -147,6 +144,7 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
             "name a single patch file to mask that patch alone"
         )
     side, _, dtype = _describe(places[wanted[0]].path)
+    # The size of its truth tells the padding to cut off; without, padding stays, as no data.
     truths = (path for pattern in ("", "*/", "*/*/") for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.*"))
     truth = next((path for path in truths if path.suffix.lower() in (".tif", ".tiff")), None)
     size = _describe(truth)[:2] if truth else (rows * side, cols * side)

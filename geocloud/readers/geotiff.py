@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
@@ -18,11 +19,10 @@ from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
 from geocloud.readers.band_names import Indexes, Level, ProductName, find_bands
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.limits import NO_DOUBT, TRANSPARENCY
-from geocloud.readers.order import BLUE_FIRST, RED_FIRST, compare_rises, sample_scene
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, sample_pixels
+from geocloud.readers.limits import FEWEST, LAND, NO_DOUBT, TRANSPARENCY
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
-from geocloud.readers.stack import open_raster
+from geocloud.readers.stack import BandStack, open_raster
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
 USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
 """Masks that PlanetScope's orders hold beside a scene."""
+
+RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
+"""The two orders of four bands without names."""
 
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
@@ -106,10 +109,7 @@ def _rasters(listing: Listing) -> list[str]:
 
 
 def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
-    """The recipe of a raster on disk or at an address; ``usual`` are its bands if descriptions do not tell them.
-
-    Raises BandError if the bands cannot be told, SceneReadError.
-    """
+    """The recipe of a raster; ``usual`` are its bands if descriptions do not tell them. Raises BandError, OSError."""
     name = ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
@@ -252,3 +252,27 @@ def _by_colour(colours: Sequence[str]) -> Indexes | None:
     if not {*BANDS[:3]} <= {*colours} or len(nir) > 1:
         return None
     return (*(colours.index(band) + 1 for band in BANDS[:3]), *nir)
+
+
+def compare_rises(pixels: NDArray[np.generic]) -> float | None:
+    """Contrast ratio between the first and the third of four bands ``(4, n)``, nir the last; None: too little land.
+
+    It is that of their 5 to 75 percentile ranges over land. From plants to bare soil red rises more than blue does,
+    with the air in the picture or without. Clouds, snow and water tell nothing: there the two rise alike.
+    """
+    first, green, third, nir = pixels.astype("float64")
+    land = nir > LAND * np.maximum(green, 0)
+    if np.count_nonzero(land) < max(FEWEST[0], FEWEST[1] * land.size):
+        return None
+    noise = 0.02 * float(np.median(green[land]))
+    rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
+    return rises[0] / rises[1] if min(rises) > 0 else None
+
+
+def sample_scene(recipe: SceneRecipe) -> NDArray[np.generic]:
+    """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
+    stack = BandStack(recipe)
+    try:
+        return np.concatenate(list(sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill))), 1)
+    finally:
+        stack.close()

@@ -43,10 +43,10 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
+    path = str(source.path.absolute()) if source.form is Form.FILE else None
     for reader in READERS:
-        if source.form is Form.FILE and not reader.names.search(str(source.path.absolute())):
-            continue
-        if not (reader.one_band and source.has_many_bands) and reader.match(source):
+        asked = path is None or (reader.names.search(path) and not (reader.one_band and source.has_many_bands))
+        if asked and reader.match(source):
             return reader
     raise _nothing(source)
 

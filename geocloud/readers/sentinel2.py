@@ -176,10 +176,7 @@ def _locate(source: Source) -> Path | None:
 
 
 def find_root(path: Path) -> Path | None:
-    """The folder of the product that a folder or file is or belongs to, None outside products.
-
-    That is the folder itself, everything at and below its GRANULE, and its metadata and bands.
-    """
+    """The folder of the product that this is, or that this (below GRANULE, metadata, a band) belongs to, else None."""
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()

@@ -61,10 +61,7 @@ def _open(path: str) -> rasterio.DatasetReader:
 
 
 def _forget(path: str) -> None:
-    """Has GDAL forget what it knows of a remote raster that cannot be read, so that it can be opened anew.
-
-    Where a connection ended early GDAL takes what came for all there is, and it remembers that a server refused.
-    """
+    """Has GDAL forget a remote raster, of which it may hold too little, or that a server refused it."""
     with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
         _open(path).close()
 
@@ -199,10 +196,7 @@ class BandStack:
         return valid
 
     def _block_cache(self) -> int:
-        """Bytes that GDAL must hold to decode no block twice; 0 if reading whole blocks is enough or it is too much.
-
-        Needed where a block holds all bands (interleaved by pixel), or is higher than what is read at once.
-        """
+        """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
         needed = 0
         for dataset, band in self._readers:
             rows, cols = dataset.block_shapes[band.index - 1]
