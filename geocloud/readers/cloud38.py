@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
@@ -136,7 +137,7 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     if scene not in scenes:
         raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
     places = {(patch.band, patch.row, patch.col): patch for patch in patches if patch.scene == scene}
-    rows, cols = (max(place[axis] for place in places) for axis in (1, 2))
+    rows, cols = max(row for _, row, _ in places), max(col for *_, col in places)
     wanted = [(b, row + 1, col + 1) for row in range(rows) for col in range(cols) for b in BANDS]
     if missing := [f"{band} row {row} column {col}" for band, row, col in wanted if (band, row, col) not in places]:
         raise BandError(
@@ -160,7 +161,7 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
 def _recipe(name: str, source: Path, scene: str, bands: list[BandSource], dtype: str) -> SceneRecipe:
     # Some copies hold the upper eight of the sixteen bits.
     full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
-    told = {"acquired": ProductName.parse(scene).acquired, "kind": "38-Cloud"}
+    told: dict[str, Any] = {"acquired": ProductName.parse(scene).acquired, "kind": "38-Cloud"}
     return SceneRecipe(name, str(source), tuple(bands), Units.LANDSAT_L1, full, **told)
 
 

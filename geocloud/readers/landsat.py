@@ -20,7 +20,7 @@ from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, choose_landsat, missing_bands
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
 
@@ -72,7 +72,7 @@ class Landsat(BandFileReader):
             level = {Level.SR: Level.SR_10000, Level.TOA: Level.TOA_10000}.get(level, level)
         return f"{level}|{(parts['rest'] or '').lower()}", f"B{int(parts['number'])}"
 
-    def wanted(self, product: Product) -> Wanted:
+    def wanted(self, product: Product) -> Sequence[tuple[str, ...]]:
         """Numbers of the satellite that the name tells, or that the bands can be from."""
         numbers = ProductName.parse(product.stem).numbers or next(
             (numbers for numbers in (OLI, TM) if {f"B{n}" for n in numbers} <= set(product.files)), OLI

@@ -123,7 +123,7 @@ class RasterScene:
         """See `Scene.read_raw`."""
         values, valid = self._values(window, level)
         if level > 1:
-            values, valid = (each.repeat(level, -2).repeat(level, -1) for each in (values, valid))
+            values, valid = values.repeat(level, 1).repeat(level, 2), valid.repeat(level, 0).repeat(level, 1)
         return Raw(values, valid, self.conversion)
 
     def coarsest(self, most: int) -> int:

@@ -225,7 +225,7 @@ def _units(
 
 def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
     """Asset and band number of each band by common names: of the finest resolution; single bands, TIFF first."""
-    offers: list[tuple[str, float, tuple[int, bool, int], str, int]] = []
+    offers: list[tuple[str, float, tuple[tuple[int, bool, int], str, int]]] = []
     for order, (key, asset) in enumerate(assets.items()):
         if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
             continue
@@ -233,11 +233,11 @@ def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
         rank = (len(bands), "jp2" in str(asset.get("type", "")), order)
         for index, band in enumerate(bands, 1):
             size = _number(band.get("gsd")) or _number(asset.get("gsd")) or math.inf
-            offers.append((str(band.get("eo:common_name") or band.get("common_name")), size, rank, key, index))
-    sizes = sorted({size for _, size, *_ in offers})
+            offers.append((str(band.get("eo:common_name") or band.get("common_name")), size, (rank, key, index)))
+    sizes = sorted({size for _, size, _ in offers})
     for allowed in (*([size] for size in sizes), sizes):
         fitting = [
-            [(names.index(name), *rest) for name, size, *rest in offers if name in names and size in allowed]
+            [(names.index(name), *rest) for name, size, rest in offers if name in names and size in allowed]
             for names in COLOURS
         ]
         if all(fitting):
