@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, choose_landsat, missing_bands
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
+from geocloud.readers.bandfiles import NUMBERED, SEPARATORS, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
 
@@ -106,7 +107,7 @@ class Landsat(BandFileReader):
         """The recipe, by the metadata file if there is one, else by names. Raises BandError, SceneReadError."""
         level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
-        mtl = _metadata(listing, product, member) or Mtl("", "", {})
+        mtl = _metadata(listing, product, member)
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
         known = replace(name, satellite=mtl.satellite or name.satellite).numbers
@@ -141,22 +142,19 @@ def _level(product: Product) -> Level:
     return Level(product.group.partition("|")[0])
 
 
-def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl | None:
+def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
     """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
-    name = member
-    if name is None or not METADATA_FILE.fullmatch(name):
-        folder, _, stem = product.prefix.rpartition("/")
-        stem = stem.lower().rstrip("_-. ")
-        prefixes: dict[str, list[str]] = {}
-        for path in listing.names:
-            parts = METADATA_FILE.fullmatch(path.rpartition("/")[2])
-            if parts and path.rpartition("/")[0] == folder:
-                prefixes.setdefault(parts["prefix"].lower(), []).append(path)
-        if stem not in prefixes:
-            prefixes = {p: paths for p, paths in prefixes.items() if len(prefixes) == 1 and not _contradict(p, stem)}
-        same = prefixes.get(stem) or next(iter(prefixes.values()), [])
-        name = min(same, key=lambda path: ("txt", "json", "xml").index(path.lower().rpartition(".")[2]), default=None)
-    return parse_mtl(listing.read_text(name), listing.label(name)) if name else None
+    folder, _, stem = product.prefix.lower().rstrip(SEPARATORS).rpartition("/")
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in listing.names:
+        place, _, base = path.rpartition("/")
+        if (parts := METADATA_FILE.fullmatch(base)) and place.lower() == folder:
+            files[parts["prefix"].lower()].append(path)
+    if stem not in files and len(files) == 1 and not _contradict(*files, stem):
+        (stem,) = files
+    names = sorted(files.get(stem, []), key=lambda path: ("txt", "json", "xml").index(path.lower().rpartition(".")[2]))
+    name = member if member and METADATA_FILE.fullmatch(member) else next(iter(names), None)
+    return parse_mtl(listing.read_text(name), listing.label(name)) if name else Mtl("", "", {})
 
 
 def _contradict(one: str, other: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
@@ -35,23 +36,18 @@ UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanetName:
-    """Facts in the name of an analytic product."""
+class PlanetName(NamedTuple):
+    """Facts in the name of an analytic product: how its files' names begin, 4 or 8 bands, reflectance or radiance."""
 
     scene: str
-    """Beginning of the names of all its files."""
     count: int
-    """4 or 8 bands."""
     surface: bool
-    """Surface reflectance; else radiance."""
     acquired: datetime | None
 
     @classmethod
     def parse(cls, stem: str) -> PlanetName | None:
         """None for other names."""
-        parts = NAME.fullmatch(stem)
-        if not parts:
+        if not (parts := NAME.fullmatch(stem)):
             return None
         acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
         words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")

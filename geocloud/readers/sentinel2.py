@@ -109,9 +109,9 @@ class Sentinel2(Reader):
         mtd, tile = _product_metadata(label, listing, options), Mtd("", "", {})
         for name in granule.metadata:
             tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
-        units, conversion = Units.AUTO, None
-        if mtd and not mtd.has_offsets and mtd.baseline >= 4:
-            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, mtd.baseline)
+        units, conversion, baseline = Units.AUTO, None, (mtd and mtd.number("PROCESSING_BASELINE")) or 0
+        if mtd and not mtd.has_offsets and baseline >= 4:
+            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
         elif mtd:
             units, conversion = Units.SENTINEL2, mtd.conversion(bands)
             units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else units
@@ -300,11 +300,6 @@ class Mtd(Metadata):
     def has_offsets(self) -> bool:
         """True if values are shifted."""
         return self.text(self.offset_key) is not None
-
-    @property
-    def baseline(self) -> float:
-        """The processing baseline, 5.09 for N0509; 0 if it is missing."""
-        return self.number("PROCESSING_BASELINE") or 0.0
 
     @property
     def facts(self) -> dict[str, Any]:

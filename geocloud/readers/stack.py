@@ -271,11 +271,10 @@ def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
 
 
 def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
-    try:
+    with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
         tag: str | None = dataset.tags().get("AREA_OR_POINT")
-    except UnicodeDecodeError:  # some other tag is not in UTF-8
-        return None
-    return tag
+        return tag
+    return None
 
 
 def describe(grid: GeoBox) -> str:

@@ -289,7 +289,7 @@ def test_names_without_prefix_and_other_encodings():
     text = product_text().replace("n1:", "").replace("UTF-8", "ISO-8859-1")
     found = parse_mtd("\ufeff" + text, "MTD")
     assert found.level == "L1C" and found.conversion(BANDS).offset == (-0.1,) * 4
-    assert found.baseline == 5.09
+    assert found.number("PROCESSING_BASELINE") == 5.09
 
 
 def test_fingerprints_follow_bands_and_metadata(safe):
