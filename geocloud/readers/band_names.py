@@ -89,15 +89,19 @@ def is_msi(present: Collection[str], padded: bool) -> bool:
     return bool({"8A", "12"} & {*present}) or (whole and (padded or "5" not in present))
 
 
-def choose_landsat(present: Collection[str], source: str, how: str) -> tuple[int, ...] | None:
-    """Landsat's numbers by those that there are, None if too few. Raises BandError, ended by ``how``, if two fit."""
+def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[int, ...] | None:
+    """Landsat's numbers by those that there are, None if too few. Raises BandError for numbers that fit two satellites.
+
+    ``how`` a user says which: of two of Landsat, and of Landsat or Sentinel-2.
+    """
     oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
-    doubt = "Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is"
-    if not {"5", "8"} <= {*present} or {str(n) for n in range(1, 12)} <= {*present}:
-        doubt = "Landsat 4-7's or 8-9's" if oli and tm and not {"9", "10", "11"} & {*present} else ""
+    doubt = ""
+    if {"5", "8"} <= {*present} and not {str(n) for n in range(1, 12)} <= {*present}:
+        doubt = f"Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is; say {how[1]}"
+    elif oli and tm and not {"9", "10", "11"} & {*present}:
+        doubt = f"Landsat 4-7's or 8-9's; say {how[0]}"
     if doubt:
-        shown = ", ".join(f"B{n}" for n in sorted(present))
-        raise BandError(f"{source}: bands {shown} may be {doubt}; say {how}")
+        raise BandError(f"{source}: bands {', '.join(f'B{n}' for n in sorted(present))} may be {doubt}")
     return OLI if oli else TM if tm else None
 
 
@@ -142,16 +146,17 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
     msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
     wanted: Wanted = [(str(number),) for number in name.numbers or ()]
     if not wanted and {"2", "3", "4"} <= {*numbers}:
-        how = "--units sentinel2 or --units landsat-l2 (or landsat-l1), or --bands with the numbers of red, green, blue"
+        how = "--bands with the numbers of red, green, blue and near-infrared"
+        units = "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
         if not landsat and (msi or is_msi(numbers, padded)):
             wanted = MSI_NAMES
-        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, f"{how} and near-infrared") == OLI:
+        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{units}, or {how}") == OLI:
             wanted = [(str(number),) for number in OLI]
     chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
     if not {*chosen} & {*numbers}:
         return {}
     if not {*chosen} <= {*numbers}:
-        lacking = missing_bands([(f"B{number}",) for number in chosen], [f"B{number}" for number in numbers])
+        lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
         raise BandError(
             f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
             "names"

@@ -27,7 +27,7 @@ from geocloud.readers.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
-HOW = "--bands 4,3,2,5 for Landsat 8-9, --bands 3,2,1,4 for Landsat 4-7 or --bands 4,3,2,8 for Sentinel-2"
+HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
 METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)
 
 KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
@@ -112,7 +112,8 @@ class Landsat(BandFileReader):
             raise BandError(f"{listing.source}: {NO_BLUE}")
         known = replace(name, satellite=mtl.satellite or name.satellite).numbers
         numbers = options.band_numbers or known
-        numbers = numbers or choose_landsat([band[1:] for band in product.files], listing.source, HOW) or OLI
+        how = HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2"
+        numbers = numbers or choose_landsat([band[1:] for band in product.files], listing.source, *how) or OLI
         word, units, conversion, fill = LEVELS[level]
         if not {f"B{number}" for number in numbers} <= set(product.files):
             present = [f"{word}{band[1:]}" for band in product.files]
@@ -150,7 +151,7 @@ def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
         place, _, base = path.rpartition("/")
         if (parts := METADATA_FILE.fullmatch(base)) and place.lower() == folder:
             files[parts["prefix"].lower()].append(path)
-    if stem not in files and len(files) == 1 and not _contradict(*files, stem):
+    if stem not in files and len(files) == 1 and not _contradict(next(iter(files)), stem):
         (stem,) = files
     names = sorted(files.get(stem, []), key=lambda path: ("txt", "json", "xml").index(path.lower().rpartition(".")[2]))
     name = member if member and METADATA_FILE.fullmatch(member) else next(iter(names), None)

@@ -117,7 +117,7 @@ class NamedBands(BandFileReader):
     )
     hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
     usual = COLOURS
-    needed = "its bands are named by colour, leave --bands out"
+    needed = "all of one product are needed; leave --bands out, for their names tell the bands"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """One group."""

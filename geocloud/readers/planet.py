@@ -40,7 +40,7 @@ class PlanetName(NamedTuple):
     """Facts in the name of an analytic product: how its files' names begin, 4 or 8 bands, reflectance or radiance."""
 
     scene: str
-    count: int
+    bands: int
     surface: bool
     acquired: datetime | None
 
@@ -69,7 +69,7 @@ class Planet(Reader):
         """True for a raster of such a name and of as many bands as it says."""
         name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None
         try:
-            return name is not None and count_bands(source.place) == name.count
+            return name is not None and count_bands(source.place) == name.bands
         except SceneReadError:
             return False
 
@@ -81,7 +81,7 @@ class Planet(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """With the units of the product and its usable data mask. Raises SceneReadError."""
         name, metadata, mask = _look_beside(source)
-        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.count])
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.bands])
         unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
         recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
         try:
@@ -108,7 +108,7 @@ def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
         if not low.startswith(f"{name.scene}_".lower()):
             continue
         if low.endswith(".xml") and "metadata" in low and other:
-            metadata = metadata or (path if (other.count, other.surface) == (name.count, False) else None)
+            metadata = metadata or (path if (other.bands, other.surface) == (name.bands, False) else None)
         if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
             mask = mask or path
     return name, metadata, mask
