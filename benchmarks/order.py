@@ -1,7 +1,7 @@
 """How well pixels tell red from blue in four bands without names: ``python benchmarks/order.py DATA``.
 
 Real scenes with near-infrared (`recipes/material.py`, both sides of the split), whole and in crops, through
-`geocloud.readers.order`. The order in the recipe's data is known: red first.
+`geocloud.readers.geotiff`. The order in the recipe's data is known: red first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.readers.order import NO_DOUBT, compare_rises
+from geocloud.readers.geotiff import compare_rises
+from geocloud.readers.limits import NO_DOUBT
 from recipes.material import SOURCES
 
 SETS = ("biome", "taught", "chips", "clear", "weak")

@@ -10,14 +10,10 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from typing import IO, Any
 
 from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
@@ -41,11 +37,11 @@ class Listing:
     """The folder or archive, as the user named it."""
     stem: str
     """Its name, without folders and suffix."""
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     """The files, sorted."""
-    path_of: Callable[[str], str]
+    path_of: Callable[[str], str] = str
     """Name → path or URL that GDAL opens."""
-    read_bytes: Callable[[str], bytes]
+    read_bytes: Callable[[str], bytes] = str.encode
     """Name → content, at most one byte more than `MAX_TEXT`."""
     folders: tuple[str, ...] = ()
     """Folders beside the files of a folder on a disk."""
@@ -62,14 +58,10 @@ class Listing:
         """The files below one of its folders, by paths from there; ``""`` is the listing itself."""
         if not folder:
             return self
-        start = f"{folder}/"
-        return Listing(
-            f"{self.source}/{folder}",
-            PurePosixPath(folder).name,
-            tuple(name.removeprefix(start) for name in self.names if name.startswith(start)),
-            lambda name: self.path_of(start + name),
-            lambda name: self.read_bytes(start + name),
-        )
+        start, stem = f"{folder}/", PurePosixPath(folder).name
+        names = tuple(name.removeprefix(start) for name in self.names if name.startswith(start))
+        path_of, read = (lambda name: self.path_of(start + name)), (lambda name: self.read_bytes(start + name))
+        return Listing(self.label(folder), stem, names, path_of, read)
 
     def read_text(self, name: str) -> str:
         """A text file. Raises SceneReadError."""
@@ -88,22 +80,6 @@ def decode(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def parse_xml(text: str, label: str, kind: str) -> Element:
-    """The root element of a metadata file from a stranger. Raises SceneReadError; ``kind`` names the maker."""
-    try:
-        root: Element = fromstring(text, forbid_dtd=True)
-    except DefusedXmlException as error:
-        raise SceneReadError(f"{label}: has a DOCTYPE, which no {kind} metadata have; it is not read") from error
-    except (ParseError, LookupError, ValueError) as error:
-        raise SceneReadError(f"{label}: damaged or cut off, no valid XML ({error}); fetch the file again") from error
-    return root
-
-
-def local_name(element: Element) -> str:
-    """An element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
 
 
 def is_archive(path: PurePath) -> bool:
@@ -134,11 +110,8 @@ def list_tree(path: Path) -> Listing:
     def refuse(error: OSError) -> None:
         raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
 
-    names = []
-    for folder, _, files in os.walk(path, onerror=refuse):
-        below = Path(folder).relative_to(path)
-        names += [(below / file).as_posix() for file in files]
-    return on_disk(path, tuple(sorted(names)))
+    tree = ((Path(folder).relative_to(path), files) for folder, _, files in os.walk(path, onerror=refuse))
+    return on_disk(path, tuple(sorted((below / file).as_posix() for below, files in tree for file in files)))
 
 
 def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -> Listing:
@@ -166,10 +139,6 @@ def in_bucket(url: str, names: tuple[str, ...]) -> Listing:
     )
 
 
-Members = tuple[Iterable[str], Callable[[str], str], Callable[[str], bytes]]
-"""Names in an archive, the paths by which GDAL opens them, and their contents."""
-
-
 def list_archive(place: str | Path) -> Listing:
     """The files in a tar or zip archive, on a disk or at a URL. Its first bytes tell the format; of a URL, its name.
 
@@ -178,60 +147,54 @@ def list_archive(place: str | Path) -> Listing:
     source, remote = without_secrets(str(place)), is_remote(place)
     name = PurePosixPath(source).name if remote else Path(place).name
     packed = gdal_name(str(place)) if remote else Path(place).resolve().as_posix()
-    named_gzip = name.lower().endswith((".tar.gz", ".tgz"))
-    is_gzip, is_zip = named_gzip, name.lower().endswith((".zip", ".safe"))
+    named_gzip = is_gzip = name.lower().endswith((".tar.gz", ".tgz"))
+    is_zip = name.lower().endswith((".zip", ".safe"))
 
     def opened() -> IO[bytes]:
         return open_file(str(place)) if remote else Path(place).open("rb")
 
+    def read_tar(name: str) -> bytes:
+        with opened() as file, tarfile.open(fileobj=file) as tar:
+            member = tar.extractfile(members[name])  # by position: the archive is not listed again
+            return member.read(MAX_TEXT + 1) if member else b""
+
+    def read_zip(name: str) -> bytes:
+        with opened() as file, zipfile.ZipFile(file) as archive, archive.open(members[name]) as member:
+            return member.read(MAX_TEXT + 1)
+
+    def path_of(name: str) -> str:
+        if is_zip:
+            return f"/vsizip/{{{packed}}}/{name}"  # braces: GDAL takes any name for the archive
+        # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
+        by_gdal = not remote and is_gzip == named_gzip
+        if by_gdal and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
+            return f"/vsitar/{{{packed}}}/{name}"
+        gzip, member = "/vsigzip/" if is_gzip else "", members[name]
+        return f"/vsisubfile/{member.offset_data}_{member.size},{gzip}{packed}"
+
+    if remote and is_gzip:
+        raise SceneError(
+            f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
+        )
+    members: dict[str, Any] = {}
     try:
-        if not remote:
-            with opened() as file:
-                start = file.read(6)
+        with opened() as file:
+            start = b"" if remote else file.read(6)
             if start.startswith((b"BZh", b"\xfd7zXZ")):
                 raise SceneError(f"{place}: compressed by bzip2 or xz, which is not read in place; unpack it")
             if start:
                 is_gzip, is_zip = start.startswith(b"\x1f\x8b"), start.startswith(b"PK")
-        elif is_gzip:
-            raise SceneError(
-                f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
-            )
-        by_gdal = not remote and is_gzip == named_gzip
-        names, path_of, read = _zip(opened, packed) if is_zip else _tar(opened, packed, is_gzip, by_gdal)
+            file.seek(0)
+            if is_zip:
+                with zipfile.ZipFile(file) as archive:
+                    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+            else:
+                with tarfile.open(fileobj=file) as tar:
+                    members = {member.name: member for member in tar if member.isreg()}  # no links, no devices
     except SceneError:
         raise
     except DAMAGE as error:
         raise SceneReadError(f"{place}: damaged or cut off, cannot be read as an archive ({error})") from error
-    safe = sorted(name for name in names if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
-    return Listing(source, archive_stem(name), tuple(safe), path_of, read)
-
-
-def _tar(opened: Callable[[], IO[bytes]], packed: str, is_gzip: bool, by_gdal: bool) -> Members:
-    with opened() as file, tarfile.open(fileobj=file) as tar:
-        # By position, so that a text is read without listing the archive again.
-        members = {member.name.removeprefix("./"): member for member in tar if member.isreg()}  # no links, no devices
-
-    def read(name: str) -> bytes:
-        with opened() as file, tarfile.open(fileobj=file) as tar:
-            member = tar.extractfile(members[name])
-            return member.read(MAX_TEXT + 1) if member else b""
-
-    def path_of(name: str) -> str:
-        # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
-        if by_gdal and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
-            return f"/vsitar/{{{packed}}}/{name}"
-        gzip = "/vsigzip/" if is_gzip else ""
-        return f"/vsisubfile/{members[name].offset_data}_{members[name].size},{gzip}{packed}"
-
-    return members, path_of, read
-
-
-def _zip(opened: Callable[[], IO[bytes]], packed: str) -> Members:
-    with opened() as file, zipfile.ZipFile(file) as archive:
-        members = {info.filename.removeprefix("./"): info for info in archive.infolist() if not info.is_dir()}
-
-    def read(name: str) -> bytes:
-        with opened() as file, zipfile.ZipFile(file) as archive, archive.open(members[name]) as member:
-            return member.read(MAX_TEXT + 1)
-
-    return members, lambda name: f"/vsizip/{{{packed}}}/{name}", read  # braces: GDAL takes any name for the archive
+    members = {name.removeprefix("./"): member for name, member in members.items()}
+    safe = sorted(name for name in members if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
+    return Listing(source, archive_stem(name), tuple(safe), path_of, read_zip if is_zip else read_tar)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geocloud.bands import BANDS
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
+from geocloud.readers.band_names import Wanted, missing_bands, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
 from geocloud.readers.source import Candidate, Form, Reader, Source
-
-Wanted = Sequence[tuple[str, ...]]
-"""Names of red, green, blue and nir in file names; of several for one band the first that exists is used."""
 
 NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
 """A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
@@ -52,6 +49,7 @@ class Product:
 class BandFileReader(Reader):
     """Reads products of one file per band; a subclass says how their files are named, and what their values mean."""
 
+    one_band = True
     form: re.Pattern[str]
     """The whole name of a band file; its group ``prefix`` tells products apart."""
     metadata: re.Pattern[str] | None = None
@@ -67,19 +65,6 @@ class BandFileReader(Reader):
         """Group and band of a file name; None for other files."""
         return "", parts["band"].upper()
 
-    def products(self, listing: Listing) -> list[Product]:
-        """The products among files, complete or not."""
-        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        for name in listing.names:
-            folder, slash, base = name.rpartition("/")
-            if (self.hint and not self.hint.search(base)) or base.startswith("._"):  # added to archives by macOS
-                continue
-            parts = self.form.fullmatch(base)
-            key = self.key(parts) if parts else None
-            if parts and key:
-                groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
-        return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
-
     def wanted(self, product: Product) -> Wanted:
         """Names of red, green, blue and nir, as far as file names tell."""
         return self.usual
@@ -88,14 +73,23 @@ class BandFileReader(Reader):
         """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands; none unless a maker has some."""
         return {}
 
+    def products(self, listing: Listing) -> list[Product]:
+        """The products among files, complete or not."""
+        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for name in listing.names:
+            folder, slash, base = name.rpartition("/")
+            if (self.hint and not self.hint.search(base)) or base.startswith("._"):  # added to archives by macOS
+                continue
+            if (parts := self.form.fullmatch(base)) and (key := self.key(parts)):
+                groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
+        return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
+
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
-        if source.form in (Form.URL, Form.NAME) or (source.member is not None and source.has_many_bands):
-            return False  # before the folder is listed: there may be many such files in it
-        products = self.products(source.listing)
-        if source.member is None:
-            return any(self.is_product(product) for product in products)
-        return bool(self._belonging(products, source.member))
+        products = [] if source.form in (Form.URL, Form.NAME) else self.products(source.listing)
+        if source.member is not None:
+            return bool(self._belonging(products, source.member))
+        return any(self.is_product(product) for product in products)
 
     def is_product(self, product: Product) -> bool:
         """True for a product with some of the bands that are looked for."""
@@ -132,15 +126,12 @@ class BandFileReader(Reader):
             names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
             raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
         if len(candidates) > 1:
-            raise BandError(
-                f"{listing.source}: several files for the same band; name one file of the ones that you mean"
-            )
+            raise BandError(f"{listing.source}: several files for the same band; name one file of those that you mean")
         return candidates[0]
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """The bands that a user gave by their numbers, or else the usual ones."""
-        numbers = band_numbers(options)
-        return [(f"B{number:02}",) for number in numbers] if numbers else self.wanted(product)
+        return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
     def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
         """The recipe of a product. Raises BandError for missing bands, SceneError."""
@@ -160,11 +151,11 @@ class BandFileReader(Reader):
         """Bands and metadata; of an archive itself."""
         if source.form is Form.ARCHIVE:
             return (source.place,)
-        names = source.listing.names
+        prefix = ""
         if source.member is not None:
             prefix = self._belonging(self.products(source.listing), source.member)[0].prefix.rstrip(SEPARATORS)
-            names = tuple(name for name in names if name.startswith(prefix))
-        return tuple(sorted(source.listing.path_of(name) for name in names if self._is_part(name)))
+        names = (name for name in source.listing.names if name.startswith(prefix) and self._is_part(name))
+        return tuple(sorted(map(source.listing.path_of, names)))
 
     def _is_part(self, name: str) -> bool:
         """True for the name of a band or metadata file."""
@@ -173,36 +164,14 @@ class BandFileReader(Reader):
 
     def _belonging(self, products: list[Product], member: str) -> list[Product]:
         """The products that a file belongs to: as a band, or by a name that begins like theirs."""
-        if holding := [product for product in products if member in product.files.values()]:
-            return holding
         stems = {product.prefix.lower().rstrip(SEPARATORS) for product in products}
-        longest = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default=None)
-        if longest is None or not (longest or self._is_part(member)):
-            return []
-        return [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == longest]
+        stem = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default="")
+        if not stem and not self._is_part(member):
+            stem = "/"
+        holding = [product for product in products if member in product.files.values()]
+        return holding or [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == stem]
 
 
 def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:
     """Files of one band each."""
     return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
-
-
-def band_numbers(options: ReadOptions) -> tuple[int, ...] | None:
-    """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
-    return None if isinstance(options.bands, str) else options.bands
-
-
-def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
-    """``no red (B4) and no nir (B5); found B2, B3``."""
-    missing = [
-        f"{band} ({' or '.join(names)})"
-        for band, names in zip(BANDS, wanted, strict=False)
-        if not set(names) & set(present)
-    ]
-    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
-
-
-def shorten(names: Iterable[str], limit: int = 4) -> str:
-    """The first of some names, for a message."""
-    names = list(names)
-    return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

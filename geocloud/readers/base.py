@@ -166,16 +166,14 @@ class ReadOptions:
             object.__setattr__(self, "units", Units(self.units))
         except ValueError as error:
             raise UnitsError(f"units {self.units!r}: wanted one of {', '.join(Units)}") from error
-        if isinstance(self.bands, str):
-            if not is_order(self.bands):
-                raise BandError(f"bands {self.bands!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)")
-        elif self.bands is not None and (
-            len(self.bands) not in (3, 4) or len(set(self.bands)) != len(self.bands) or min(self.bands) < 1
-        ):
-            wanted = (
-                "different numbers from 1, of red, green, blue and nir, or of the first three where there is no nir"
+        numbers = self.band_numbers
+        if isinstance(self.bands, str) and not is_order(self.bands):
+            raise BandError(f"bands {self.bands!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)")
+        if numbers is not None and not (len({*numbers}) == len(numbers) in (3, 4) and min(numbers) >= 1):
+            raise BandError(
+                f"bands {numbers}: wanted different numbers from 1, of red, green, blue and nir, or of the first three "
+                "where there is no nir"
             )
-            raise BandError(f"bands {self.bands}: wanted {wanted}")
         if self.scale is not None and self.units is not Units.AUTO:
             raise UnitsError("give either units or scale and offset, not both")
         if self.offset is not None and self.scale is None:
@@ -185,12 +183,14 @@ class ReadOptions:
         if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
             raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
 
+    @property
+    def band_numbers(self) -> tuple[int, ...] | None:
+        """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
+        return None if isinstance(self.bands, str) else self.bands
+
 
 def parse_time(text: str, form: str = "") -> datetime | None:
-    """A time as `datetime.strptime` reads it, of ISO 8601 without a form, in UTC unless it says otherwise.
-
-    None if it is none.
-    """
+    """A time in ISO 8601, or in a form of `datetime.strptime`, UTC unless it says otherwise; None if it is none."""
     try:
         time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
     except ValueError:
@@ -247,11 +247,7 @@ def reading_down(scene: Scene, most: int, level: int = 1) -> Iterator[Callable[[
 def sample_pixels(
     grid: GeoBox, read: Callable[[Window], tuple[NDArray[np.generic], Valid]], level: int = 1
 ) -> Iterator[NDArray[np.generic]]:
-    """The valid pixels ``(band, n)`` of small windows spread over a grid, to look at without reading it all.
-
-    ``read`` gives the values ``(band, h, w)`` of a window, and where they are valid ``(h, w)``, with each level × level
-    pixels as one; the grid's sides are multiples of ``level``.
-    """
+    """The valid pixels ``(band, n)`` of small windows spread over a grid, each ``level`` × ``level`` of them as one."""
     side, count = 64, 5
     height, width = (n // level for n in grid.shape)
     rows, cols = (sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (height, width))

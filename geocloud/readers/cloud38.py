@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import band_numbers, shorten
+from geocloud.readers.band_names import ProductName, shorten
 from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import ProductName
 from geocloud.readers.source import Candidate, Form, Reader, Source
 from geocloud.readers.stack import open_raster
 
@@ -51,12 +51,12 @@ class Cloud38(Reader):
 
     title = "a 38-Cloud patch (any of its four files), or a 38-Cloud folder with `--scene-id`"
     notes = "no CRS, so the mask has none either"
+    names = re.compile("_patch_", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a patch, and for a folder with patches in it or in folders named after bands."""
-        if source.form is Form.FOLDER:
-            return next(find_patches(source.path), None) is not None
-        return source.form is Form.FILE and parse_patch(source.path) is not None
+        patches = find_patches(source.path) if source.form is Form.FOLDER else iter([parse_patch(source.path)])
+        return source.form in (Form.FOLDER, Form.FILE) and next(patches, None) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims patches, which a batch leaves out, and says so."""
@@ -72,7 +72,7 @@ class Cloud38(Reader):
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of a patch or scene. Raises BandError."""
-        if band_numbers(options):
+        if options.band_numbers:
             raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
         return (scene_recipe if source.form is Form.FOLDER else _patch_recipe)(source.path, options)
 
@@ -80,7 +80,7 @@ class Cloud38(Reader):
         """The four files of a patch, or all patches of a folder."""
         if source.form is Form.FOLDER:
             return tuple(sorted(str(patch.path) for patch in find_patches(source.path)))
-        return tuple(sorted(str(file) for file in _patch_files(source.path).values() if file))
+        return tuple(sorted(map(str, _patch_files(source.path).values())))
 
 
 def parse_patch(path: Path) -> Patch | None:
@@ -101,16 +101,14 @@ def find_patches(folder: Path) -> Iterator[Patch]:
                 yield patch
 
 
-def _patch_files(path: Path) -> dict[str, Path | None]:
+def _patch_files(path: Path) -> dict[str, Path]:
     """The file of each band of the patch that a file belongs to: beside it, or in a folder named after its band."""
-    band = path.name.partition("_")[0]
-    rest, files = path.name[len(band) :], dict[str, Path | None]()
+    band, files = path.name.partition("_")[0], dict[str, Path]()
     for other in BANDS:
-        folders = [path.parent]
-        if band.lower() in path.parent.name:
-            folders.append(path.parent.with_name(path.parent.name.replace(band.lower(), other, 1)))
-        places = (folder / f"{word}{rest}" for folder in folders for word in (other, other.upper(), other.title()))
-        files[other] = next((place for place in places if place.is_file()), None)
+        for folder in (path.parent, path.parent.parent / path.parent.name.replace(band.lower(), other, 1)):
+            for word in (other, other.upper(), other.title()):
+                if (place := folder / f"{word}{path.name[len(band) :]}").is_file():
+                    files.setdefault(other, place)
     return files
 
 
@@ -119,22 +117,16 @@ def _patch_recipe(path: Path, options: ReadOptions) -> SceneRecipe:
     assert patch is not None
     if options.scene_id is not None:
         raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
-    missing = [band for band, file in files.items() if file is None]
-    if missing:
+    if missing := [band for band in BANDS if band not in files]:
         raise BandError(
             f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
         )
-    with open_raster(str(path), str(path)) as dataset:
-        dtype = str(dataset.dtypes[0])
-    bands = tuple(BandSource(str(file), str(file)) for file in files.values())
-    return _recipe(patch.name, str(path), patch.scene, bands, dtype)
+    _, _, dtype = _describe(path)
+    return _recipe(patch.name, path, patch.scene, [BandSource(str(file), str(file)) for file in files.values()], dtype)
 
 
 def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
-    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing.
-
-    The size of its truth (``Entire_scene_gts``) tells the padding to cut off; without, padding stays, as no data.
-    """
+    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing."""
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
     if options.scene_id is None and len(scenes) > 1:
@@ -144,54 +136,39 @@ def scene_recipe(folder: Path, options: ReadOptions) -> SceneRecipe:
     scene = options.scene_id or scenes[0]
     if scene not in scenes:
         raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
-    own = [patch for patch in patches if patch.scene == scene]
-    rows, cols = max(patch.row for patch in own), max(patch.col for patch in own)
-    cells = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
-    places = {(patch.band, patch.row, patch.col): patch for patch in own}
-    missing = [
-        f"{band} row {row} column {col}" for row, col in cells for band in BANDS if (band, row, col) not in places
-    ]
-    if missing:
+    places = {(patch.band, patch.row, patch.col): patch for patch in patches if patch.scene == scene}
+    rows, cols = max(row for _, row, _ in places), max(col for *_, col in places)
+    wanted = [(b, row + 1, col + 1) for row in range(rows) for col in range(cols) for b in BANDS]
+    if missing := [f"{band} row {row} column {col}" for band, row, col in wanted if (band, row, col) not in places]:
         raise BandError(
-            f"{folder}: scene {scene} lacks {len(missing)} of {4 * len(cells)} patch files ({shorten(missing)}); "
+            f"{folder}: scene {scene} lacks {len(missing)} of {len(wanted)} patch files ({shorten(missing)}); "
             "name a single patch file to mask that patch alone"
         )
-    with open_raster(str(own[0].path), str(own[0].path)) as dataset:
-        side, dtype = dataset.height, str(dataset.dtypes[0])
-    padded = rows * side, cols * side
-    size = _truth_size(folder, scene) or padded
-    top, left = ((whole - part) // 2 for whole, part in zip(padded, size, strict=True))
-    bands = tuple(
-        BandSource(
-            _vrt([places[band, *cell] for cell in cells], side, GDAL_TYPES.get(dtype, "UInt16"), size, (top, left)),
-            f"{folder} ({band} of {scene})",
-        )
-        for band in BANDS
-    )
-    return _recipe(scene, str(folder), scene, bands, dtype)
+    side, _, dtype = _describe(places[wanted[0]].path)
+    # The size of its truth tells the padding to cut off; without, padding stays, as no data.
+    truths = (path for pattern in ("", "*/", "*/*/") for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.*"))
+    truth = next((path for path in truths if path.suffix.lower() in (".tif", ".tiff")), None)
+    size = _describe(truth)[:2] if truth else (rows * side, cols * side)
+    offset = (rows * side - size[0]) // 2, (cols * side - size[1]) // 2
+    bands = []
+    for band in BANDS:
+        own = [places[place] for place in wanted if place[0] == band]
+        vrt = _vrt(own, side, GDAL_TYPES.get(dtype, "UInt16"), size, offset)
+        bands.append(BandSource(vrt, f"{folder} ({band} of {scene})"))
+    return _recipe(scene, folder, scene, bands, dtype)
 
 
-def _recipe(name: str, source: str, scene: str, bands: tuple[BandSource, ...], dtype: str) -> SceneRecipe:
+def _recipe(name: str, source: Path, scene: str, bands: list[BandSource], dtype: str) -> SceneRecipe:
     # Some copies hold the upper eight of the sixteen bits.
     full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
-    return SceneRecipe(
-        name=name,
-        source=source,
-        bands=bands,
-        units=Units.LANDSAT_L1,
-        conversion=full,
-        acquired=ProductName.parse(scene).acquired,
-        kind="38-Cloud",
-    )
+    told: dict[str, Any] = {"acquired": ProductName.parse(scene).acquired, "kind": "38-Cloud"}
+    return SceneRecipe(name, str(source), tuple(bands), Units.LANDSAT_L1, full, **told)
 
 
-def _truth_size(folder: Path, scene: str) -> tuple[int, int] | None:
-    for pattern in ("", "*/", "*/*/"):
-        for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.[tT][iI][fF]*"):
-            if path.suffix.lower() in (".tif", ".tiff"):  # not GDAL's .aux.xml
-                with open_raster(str(path), str(path)) as dataset:
-                    return dataset.height, dataset.width
-    return None
+def _describe(path: Path) -> tuple[int, int, str]:
+    """Height, width and type of the values. Raises SceneReadError."""
+    with open_raster(str(path), str(path)) as dataset:
+        return dataset.height, dataset.width, str(dataset.dtypes[0])
 
 
 def _vrt(patches: list[Patch], side: int, dtype: str, size: tuple[int, int], offset: tuple[int, int]) -> str:

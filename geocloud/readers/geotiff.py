@@ -11,27 +11,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVES, Listing, archive_stem, is_archive, list_tree
-from geocloud.readers.bandfiles import band_numbers, missing_bands
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.landsat import NO_BLUE, OLI, Level, ProductName
-from geocloud.readers.named_bands import SENTINEL2_NAME
-from geocloud.readers.order import BLUE_FIRST, NO_DOUBT, RED_FIRST, compare_rises, sample_scene
+from geocloud.readers.band_names import Indexes, Level, ProductName, find_bands
+from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, sample_pixels
+from geocloud.readers.limits import FEWEST, LAND, NO_DOUBT, TRANSPARENCY
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
-from geocloud.readers.stack import open_raster
+from geocloud.readers.stack import BandStack, open_raster
 
 log = logging.getLogger(__name__)
-
-Indexes = tuple[int, ...]
-"""Numbers of red, green, blue and, if there is one, nir."""
-
-WORDS = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
-"""Names of red, green, blue and near-infrared, the best first."""
 
 ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
 """Files by which a folder is known as Zarr."""
@@ -40,8 +33,8 @@ SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
 USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
 """Masks that PlanetScope's orders hold beside a scene."""
 
-TRANSPARENCY = 0.9
-"""Share of wholly opaque pixels by which transparency is told from near-infrared."""
+RED_FIRST, BLUE_FIRST = (1, 2, 3, 4), (3, 2, 1, 4)
+"""The two orders of four bands without names."""
 
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
@@ -116,29 +109,25 @@ def _rasters(listing: Listing) -> list[str]:
 
 
 def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
-    """The recipe of a raster on disk or at an address; ``usual`` are its bands if descriptions do not tell them.
-
-    Raises BandError if the bands cannot be told, SceneReadError.
-    """
+    """The recipe of a raster; ``usual`` are its bands if descriptions do not tell them. Raises BandError, OSError."""
     name = ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
             return _of_variables(dataset.subdatasets, path, stem, options)
         try:
             look = _Look(dataset, path, stem, options)
-            indexes = band_numbers(options) or look.find(usual)
+            indexes = options.band_numbers or look.find(usual)
             look.check(indexes)
         except gdal.TROUBLE as error:
             raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
         scaled = any(pair != (1, 0) for pair in zip(dataset.scales, dataset.offsets, strict=True))
     # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
-    level = name.level if not scaled else None
-    units = Units.LANDSAT_L1 if level is Level.L1 else Units.LANDSAT_L2 if level is Level.SR else Units.AUTO
+    levels = {Level.L1: Units.LANDSAT_L1, Level.SR: Units.LANDSAT_L2} if not scaled else {}
+    units = levels.get(name.level or Level.TOA, Units.AUTO)
     return replace(_recipe(path, indexes), name=stem, units=units, acquired=name.acquired)
 
 
 def _recipe(path: str, indexes: Indexes) -> SceneRecipe:
-    """Some bands of a raster."""
     shown = without_secrets(path)
     return SceneRecipe(shown, shown, tuple(BandSource(path, shown, index) for index in indexes))
 
@@ -148,8 +137,7 @@ def _of_variables(inside: Sequence[str], path: str, stem: str, options: ReadOpti
     named = f"holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
         raise BandError(f"{path}: {named}; --bands tells the bands of one raster")
-    variables = [re.split(r"[:/]", name)[-1] for name in inside]
-    indexes = _by_words(variables, path) or _by_number(variables, path, stem, options.units)
+    indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options)
     if indexes is None:
         raise BandError(f"{path}: {named}")
     chosen = [inside[index - 1] for index in indexes]
@@ -180,37 +168,34 @@ class _Look:
 
     def find(self, usual: Indexes | None) -> Indexes:
         """Looks at descriptions, ``usual``, a user's order in letters, colours, and at last at the pixels."""
-        dataset, path = self.dataset, self.path
+        dataset, path, count = self.dataset, self.path, self.dataset.count
         texts = _descriptions(dataset)
-        indexes = _by_words(texts, path) or _by_number(texts, path, self.stem, self.options.units) or usual
-        if indexes:
+        if indexes := find_bands(texts, path, self.stem, self.options) or usual:
             return indexes
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
-        order = self.options.bands if isinstance(self.options.bands, str) else ""
-        transparent = dataset.count == 4 and self._is_transparency(4)
-        if len(order) == dataset.count and not transparent:
+        colours = [colour.name for colour in dataset.colorinterp]
+        transparent = count == 4 and self._is_transparency(4)
+        order = self.options.bands
+        if isinstance(order, str) and len(order) == count and not transparent:
             return tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
-        if dataset.count == 4 and self._is_alpha(4) and not transparent:
+        if count == 4 and colours[3] == "alpha" and not transparent:
             raise BandError(
                 f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 "
                 f"if it is that, or --bands 1,2,3 to go without{self.units_too}"
             )
-        if indexes := _by_colour(dataset):
+        if indexes := _by_colour(colours):
             return indexes
-        if dataset.count == 4 and nameless and ColorInterp.alpha not in dataset.colorinterp:
+        if count == 4 and nameless and "alpha" not in colours:
             return self._by_pixels()
-        colours = zip(texts, dataset.colorinterp, strict=True)
-        known = ", ".join(f"{i} {text or colour.name}" for i, (text, colour) in enumerate(colours, 1))
-        if dataset.count < 4:
-            raise BandError(
-                f"{path}: {dataset.count} band(s) ({known}); red, green, blue and near-infrared are needed; "
-                f"where there is no near-infrared, say --bands with the numbers of the other three{self.units_too}"
-            )
-        hint = f" (if they are {USUAL[dataset.count]}; check it)" if nameless and dataset.count in USUAL else ""
-        raise BandError(
-            f"{path}: cannot tell red, green, blue and near-infrared among {dataset.count} bands ({known[:300]}); "
-            f"say --bands with their four numbers{hint}{self.units_too}"
-        )
+        shown = [f"{i} {text or colour}" for i, (text, colour) in enumerate(zip(texts, colours, strict=True), 1)]
+        known = ", ".join(shown)
+        problem = f"{count} band(s) ({known}); red, green, blue and near-infrared are needed; where there is no"
+        advice = "near-infrared, say --bands with the numbers of the other three"
+        if count >= 4:
+            problem = f"cannot tell red, green, blue and near-infrared among {count} bands ({known[:300]}); say --bands"
+            advice = "with their four numbers"
+            advice += f" (if they are {USUAL[count]}; check it)" if nameless and count in USUAL else ""
+        raise BandError(f"{path}: {problem} {advice}{self.units_too}")
 
     def check(self, indexes: Indexes) -> None:
         """Raises BandError for numbers of missing bands, and of bands that hold transparency."""
@@ -224,41 +209,33 @@ class _Look:
                     f"say --bands {rest} without it"
                 )
 
-    def _is_alpha(self, index: int) -> bool:
-        return bool(self.dataset.colorinterp[index - 1] == ColorInterp.alpha)
-
     def _is_transparency(self, index: int) -> bool:
-        """True for a band that is marked alpha, and holds little but nothing and one other value.
-
-        The mark alone says little: GDAL puts it on the fourth of any four bands of 8 bits.
-        """
-        if not self._is_alpha(index):
+        """True for a band that is marked alpha, as GDAL marks any fourth of 8 bits, and holds little but one value."""
+        if self.dataset.colorinterp[index - 1] != ColorInterp.alpha:
             return False
         values = sample_scene(_recipe(self.path, (index,)))
         return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
     def _by_pixels(self) -> Indexes:
-        """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError.
-
-        Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
-        """
+        """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError."""
         shown = without_secrets(self.path)
+        # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
         ratio = None if self.units_too else compare_rises(sample_scene(_recipe(self.path, RED_FIRST)))
-        if ratio is not None and not 1 / NO_DOUBT < ratio < NO_DOUBT:
-            chosen, other = (RED_FIRST, BLUE_FIRST) if ratio > 1 else (BLUE_FIRST, RED_FIRST)
-            log.warning(
-                "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as "
-                "red does; if that is wrong, say --bands %s",
-                shown, ", ".join(BANDS[index - 1] for index in chosen), "first" if ratio > 1 else "third",
-                max(ratio, 1 / ratio), ",".join(map(str, other)),
-            )  # fmt: skip
-            return chosen
-        raise BandError(
-            f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
-            f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
-            f"--bands bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
-            f"GEOCLOUD_BANDS=rgbn or GEOCLOUD_BANDS=bgrn{self.units_too}"
-        )
+        if ratio is None or 1 / NO_DOUBT < ratio < NO_DOUBT:
+            raise BandError(
+                f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
+                f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
+                f"--bands bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
+                f"GEOCLOUD_BANDS=rgbn or GEOCLOUD_BANDS=bgrn{self.units_too}"
+            )
+        chosen, other = (RED_FIRST, BLUE_FIRST) if ratio > 1 else (BLUE_FIRST, RED_FIRST)
+        log.warning(
+            "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red "
+            "does; if that is wrong, say --bands %s",
+            shown, ", ".join(BANDS[index - 1] for index in chosen), "first" if ratio > 1 else "third",
+            max(ratio, 1 / ratio), ",".join(map(str, other)),
+        )  # fmt: skip
+        return chosen
 
 
 def _descriptions(dataset: rasterio.DatasetReader) -> list[str]:
@@ -268,92 +245,37 @@ def _descriptions(dataset: rasterio.DatasetReader) -> list[str]:
         return [""] * int(dataset.count)
 
 
-def _only(name: str, indexes: Sequence[int], path: str) -> int:
-    """The only band of a name. Raises BandError for several: two dates in one file, as a rule."""
-    if len(indexes) > 1:
-        shown = ", ".join(map(str, indexes))
-        raise BandError(
-            f"{path}: {name} occurs {len(indexes)} times (bands {shown}); say --bands with the numbers of red, green, "
-            "blue and near-infrared that belong together"
-        )
-    return indexes[0]
-
-
-def _by_words(descriptions: Sequence[str], path: str) -> Indexes | None:
-    """Descriptions that are a band's name, then those that hold one. Raises BandError for a name that occurs twice."""
-    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in descriptions]
-    tokens = [set(re.findall(r"[a-z]+\d*[a-z]?|\d+", text)) for text in texts]
-    tokens = [set() if {"edge", "rededge"} & words else words for words in tokens]
-    chosen: list[int] = []
-    for words in WORDS:
-        exact = ([index for index, text in enumerate(texts, 1) if text == word] for word in words)
-        holding = ([index for index, words in enumerate(tokens, 1) if word in words] for word in words)
-        places = next((indexes for pair in zip(exact, holding, strict=True) for indexes in pair if indexes), None)
-        if places:
-            chosen.append(_only(repr(words[0]), places, path))
-    return tuple(chosen) if len(chosen) == 4 or len(chosen) == len(descriptions) == 3 else None
-
-
-def _by_number(descriptions: Sequence[str], path: str, stem: str, units: Units) -> Indexes | None:
-    """Landsat's and Sentinel-2's band names, told apart by what the user or the file's name says, or by the bands.
-
-    Raises BandError for names that fit both, or occur twice.
-    """
-    name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
-    for index, text in enumerate(descriptions, 1):
-        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
-        if parts := re.search(form, text, re.IGNORECASE):
-            numbers.setdefault(parts[2].upper(), []).append(index)
-            padded |= bool(parts[1])
-    if name.is_mss and numbers:
-        raise BandError(f"{path}: {NO_BLUE}")
-    if name.numbers and numbers:
-        wanted: list[str] | None = [str(n) for n in name.numbers]
-    else:
-        wanted = _numbers_of(set(numbers), path, units, padded, bool(SENTINEL2_NAME.search(stem)))
-    if wanted is None or not {*wanted} & {*numbers}:
-        return None
-    if not {*wanted} <= {*numbers}:
-        lacking = missing_bands([(f"B{n}",) for n in wanted], [f"B{n}" for n in numbers])
-        raise BandError(
-            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
-            "names"
-        )
-    return tuple(_only(f"B{n}", numbers[n], path) for n in wanted)
-
-
-def _numbers_of(present: set[str], path: str, units: Units, padded: bool, sentinel2: bool) -> list[str] | None:
-    """Names of red, green, blue and nir without their B, of an unknown satellite; None if too few are named so."""
-    if not {"2", "3", "4"} <= present:
-        return None
-    shown = f"{path}: bands {', '.join(f'B{n}' for n in sorted(present))} may be"
-    if units not in (Units.LANDSAT_L1, Units.LANDSAT_L2):
-        sentinel2 |= units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or bool({"8A", "12"} & present)
-        if sentinel2 or ("8" in present and ("5" not in present or padded)):
-            return ["4", "3", "2", "8" if "8" in present else "8A"]
-        if {"5", "8"} <= present and not {str(n) for n in range(1, 12)} <= present:
-            raise BandError(
-                f"{shown} Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is; say --units "
-                "sentinel2 or --units landsat-l2 (or landsat-l1), or --bands with the numbers of red, green, blue and "
-                "near-infrared"
-            )
-    if "5" not in present:
-        return None
-    if "1" in present and not present & {"9", "10", "11"}:
-        raise BandError(
-            f"{shown} Landsat 4-7's or 8-9's; say --bands with the numbers of red, green, blue and near-infrared"
-        )
-    return [str(n) for n in OLI]
-
-
-def _by_colour(dataset: rasterio.DatasetReader) -> Indexes | None:
+def _by_colour(colours: Sequence[str]) -> Indexes | None:
     """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left, if any."""
-    names = [colour.name for colour in dataset.colorinterp]
-    rest = [index for index, name in enumerate(names, 1) if name not in (*BANDS, "alpha")]
-    nir = [names.index("nir") + 1] if "nir" in names else rest
-    if not {*BANDS[:3]} <= {*names} or len(nir) > 1:
+    rest = [index for index, name in enumerate(colours, 1) if name not in (*BANDS, "alpha")]
+    nir = [colours.index("nir") + 1] if "nir" in colours else rest
+    if not {*BANDS[:3]} <= {*colours} or len(nir) > 1:
         return None
-    return (*(names.index(band) + 1 for band in BANDS[:3]), *nir)
+    return (*(colours.index(band) + 1 for band in BANDS[:3]), *nir)
+
+
+def compare_rises(pixels: NDArray[np.generic]) -> float | None:
+    """Contrast ratio between the first and the third of four bands ``(4, n)``, nir the last; None: too little land.
+
+    It is that of their 5 to 75 percentile ranges over land. From plants to bare soil red rises more than blue does,
+    with the air in the picture or without. Clouds, snow and water tell nothing: there the two rise alike.
+    """
+    first, green, third, nir = pixels.astype("float64")
+    land = nir > LAND * np.maximum(green, 0)
+    if np.count_nonzero(land) < max(FEWEST[0], FEWEST[1] * land.size):
+        return None
+    noise = 0.02 * float(np.median(green[land]))
+    rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
+    return rises[0] / rises[1] if min(rises) > 0 else None
+
+
+def sample_scene(recipe: SceneRecipe) -> NDArray[np.generic]:
+    """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
+    stack = BandStack(recipe)
+    try:
+        return np.concatenate(list(sample_pixels(stack.grid, lambda window: stack.read(window, recipe.fill))), 1)
+    finally:
+        stack.close()
 
 
 def bands_by_name(names: Sequence[str], label: str) -> Indexes | None:
@@ -361,4 +283,4 @@ def bands_by_name(names: Sequence[str], label: str) -> Indexes | None:
 
     ``label`` names their source in messages. Raises BandError for names that fit two satellites, or occur twice.
     """
-    return _by_words(names, label) or _by_number(names, label, "", Units.AUTO)
+    return find_bands(names, label, "", ReadOptions())

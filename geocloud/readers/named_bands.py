@@ -10,22 +10,17 @@ from datetime import datetime
 from typing import Any
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
-from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product, Wanted, band_numbers, shorten
+from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, is_msi
+from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
 from geocloud.readers.base import ReadOptions, parse_time
-from geocloud.readers.landsat import METADATA_FILE, ProductName
+from geocloud.readers.landsat import METADATA_FILE
 
 log = logging.getLogger(__name__)
 
 GRANULE_ID = re.compile(
     r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
 )
-
-SENTINEL2_NAME = re.compile(
-    r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
-)
-"""A tile with its time, or the satellite, in a file's or folder's name."""
 
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
 BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
@@ -50,15 +45,6 @@ class Hls(BandFileReader):
         parts = GRANULE_ID.search(product.prefix)
         assert parts is not None
         return (("B04",), ("B03",), ("B02",), ("B05" if parts["product"].upper() == "L30" else "B8A",))
-
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
-        """The only granule. Raises BandError for several."""
-        if len(products) != 1:
-            names = shorten(product.stem for product in products)
-            raise BandError(
-                f"{listing.source}: {len(products)} HLS granules in one place ({names}); name a file of one"
-            )
-        return products[0]
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Date and kind from the granule's ID."""
@@ -130,7 +116,8 @@ class NamedBands(BandFileReader):
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
     )
     hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
-    usual = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+    usual = COLOURS
+    needed = "all of one product are needed; leave --bands out, for their names tell the bands"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """One group."""
@@ -139,12 +126,6 @@ class NamedBands(BandFileReader):
     def products(self, listing: Listing) -> list[Product]:
         """Only with the three colours."""
         return [product for product in super().products(listing) if product.choose(self.usual[:3])]
-
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
-        """As for others, without numbers of bands."""
-        if band_numbers(options):
-            raise BandError(f"{listing.source}: its bands are named by colour; leave --bands out")
-        return super().select(listing, products, options)
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Nothing but what they are."""
@@ -159,11 +140,8 @@ def _time(text: str) -> datetime | None:
 def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) -> bool:
     """Looks at the names of files, then of the folder, then at the bands that exist."""
     prefix = prefix.rpartition("/")[2]
-    if SENTINEL2_NAME.search(prefix) or "B8A" in files:
-        return True
-    if has_mtl or ProductName.parse(prefix).satellite is not None or ProductName.parse(stem).satellite is not None:
-        return False
-    if SENTINEL2_NAME.search(stem) or "B12" in files:
-        return True
     padded = any(re.search(r"B0[2-8]", name, re.IGNORECASE) for name in files.values())
-    return {"B02", "B03", "B04", "B08"} <= set(files) and (padded or "B05" not in files)
+    landsat = has_mtl or any(ProductName.parse(name).satellite is not None for name in (prefix, stem))
+    if landsat or SENTINEL2_NAME.search(prefix) or "B8A" in files:
+        return bool(SENTINEL2_NAME.search(prefix)) or "B8A" in files
+    return bool(SENTINEL2_NAME.search(stem)) or is_msi([band[1:].lstrip("0") for band in files], padded)

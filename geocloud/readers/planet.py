@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
-from geocloud.readers.archive import Listing, local_name, on_disk, parse_xml
+from geocloud.readers.archive import Listing, on_disk
 from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.geotiff import USABLE, raster_recipe
+from geocloud.readers.metadata import parse_xml
 from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
 
 NAME = re.compile(
@@ -34,23 +36,18 @@ UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanetName:
-    """Facts in the name of an analytic product."""
+class PlanetName(NamedTuple):
+    """Facts in the name of an analytic product: how its files' names begin, 4 or 8 bands, reflectance or radiance."""
 
     scene: str
-    """Beginning of the names of all its files."""
-    count: int
-    """4 or 8 bands."""
+    bands: int
     surface: bool
-    """Surface reflectance; else radiance."""
     acquired: datetime | None
 
     @classmethod
     def parse(cls, stem: str) -> PlanetName | None:
         """None for other names."""
-        parts = NAME.fullmatch(stem)
-        if not parts:
+        if not (parts := NAME.fullmatch(stem)):
             return None
         acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
         words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
@@ -66,11 +63,13 @@ class Planet(Reader):
         "a `…_udm2….tif` beside it marks as having no image are no data; its clouds and doubts are not used"
     )
 
+    names = re.compile("analytic", re.IGNORECASE)
+
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
         name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None
         try:
-            return name is not None and count_bands(source.place) == name.count
+            return name is not None and count_bands(source.place) == name.bands
         except SceneReadError:
             return False
 
@@ -81,75 +80,55 @@ class Planet(Reader):
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """With the units of the product and its usable data mask. Raises SceneReadError."""
-        name = PlanetName.parse(source.stem)
-        assert name is not None
-        recipe, mask = raster_recipe(source.place, source.stem, options, BANDS[name.count]), _udm2(source, name)
+        name, metadata, mask = _look_beside(source)
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.bands])
         unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
         recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
         try:
-            conversion = SURFACE if name.surface else _coefficients(source, name, [b.index for b in recipe.bands])
+            numbers = [band.index for band in recipe.bands]
+            conversion = SURFACE if name.surface else _coefficients(name, metadata, numbers)
         except UnitsError as error:
             return replace(recipe, unknown=str(error))
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
         """The scene, its coefficients and its mask."""
-        name = PlanetName.parse(source.stem)
-        assert name is not None
-        beside = [_metadata(source, name), _udm2(source, name)]
+        _, *beside = _look_beside(source)
         return (source.place, *(str(file) for file in beside if file is not None))
 
 
-def _coefficients(source: Source, name: PlanetName, numbers: list[int]) -> Conversion:
+def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
+    """The scene's name, the coefficients of a product of as many bands, and the mask, clipped if the scene is."""
+    name, stem = PlanetName.parse(source.stem), source.stem.lower()
+    assert name is not None
+    metadata = mask = None
+    for file in source.listing.names if source.form is Form.FILE else ():
+        low, path = file.lower(), source.path.parent / file
+        other = PlanetName.parse(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
+        if not low.startswith(f"{name.scene}_".lower()):
+            continue
+        if low.endswith(".xml") and "metadata" in low and other:
+            metadata = metadata or (path if (other.bands, other.surface) == (name.bands, False) else None)
+        if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
+            mask = mask or path
+    return name, metadata, mask
+
+
+def _coefficients(name: PlanetName, file: Path | None, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
-    file = _metadata(source, name)
     if file is None:
         raise UnitsError(
             f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
             "it; put it there, or say --scale and --offset"
         )
-    coefficients = read_coefficients(file)
+    root = parse_xml(on_disk(file.parent, ()).read_text(file.name), str(file), "PlanetScope")
+    texts = {
+        (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") or ""
+        for band in root.iterfind(".//{*}bandSpecificMetadata")
+    }
     try:
-        return Conversion.of([coefficients[number] for number in numbers])
+        return Conversion.of([float(texts[str(number)]) for number in numbers])
     except KeyError as error:
-        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error}; fetch the file again") from error
-
-
-def read_coefficients(path: Path) -> dict[int, float]:
-    """Band number → reflectance coefficient. Raises SceneReadError for anything else, or if it has a DOCTYPE."""
-    text = on_disk(path.parent, (path.name,)).read_text(path.name)
-    values: dict[int, float] = {}
-    number = ""
-    try:
-        for element in parse_xml(text, str(path), "PlanetScope").iter():
-            if local_name(element) == "bandNumber":
-                number = (element.text or "").strip()
-            elif local_name(element) == "reflectanceCoefficient":
-                values[int(number)] = float(element.text or "")
+        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error.args[0]}; fetch the file again") from error
     except ValueError as error:
-        raise SceneReadError(f"{path}: cannot be read as PlanetScope metadata ({error})") from error
-    return values
-
-
-def _metadata(source: Source, name: PlanetName) -> Path | None:
-    """The coefficients' file: of this product's own number of bands, though both kinds may be beside."""
-    for file in _named(source, name, "metadata", "xml"):
-        other = PlanetName.parse(re.sub(r"_metadata", "", file.stem, flags=re.IGNORECASE))
-        if other and (other.count, other.surface) == (name.count, False):
-            return file
-    return None
-
-
-def _udm2(source: Source, name: PlanetName) -> Path | None:
-    """The mask: clipped if the scene is."""
-    clipped = "clip" in source.stem.lower()
-    masks = _named(source, name, "udm2", "tiff?")
-    return next((file for file in masks if ("clip" in file.stem.lower()) == clipped), None)
-
-
-def _named(source: Source, name: PlanetName, word: str, suffix: str) -> list[Path]:
-    """Files of the same scene beside it, of which the name holds a word, in order."""
-    if source.form is not Form.FILE:
-        return []
-    form = re.compile(rf"{re.escape(name.scene)}_.*{word}.*\.{suffix}", re.IGNORECASE)
-    return [source.path.parent / file for file in source.listing.names if form.fullmatch(file)]
+        raise SceneReadError(f"{file}: cannot be read as PlanetScope metadata ({error})") from error

@@ -43,8 +43,10 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
+    path = str(source.path.absolute()) if source.form is Form.FILE else None
     for reader in READERS:
-        if reader.match(source):
+        asked = path is None or (reader.names.search(path) and not (reader.one_band and source.has_many_bands))
+        if asked and reader.match(source):
             return reader
     raise _nothing(source)
 
@@ -99,13 +101,14 @@ def _nothing(source: Source) -> GeocloudError:
     """The error for a folder, archive or bucket that nothing can be read from."""
     listing = source.listing
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
-    archives = [name for name in listing.names if is_archive(Path(name))]
+    several = len([*rasters, *listing.folders, *(name for name in listing.names if is_archive(Path(name)))]) > 1
     inside = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     if not listing.names:
-        held = "only folders in it; name one of them" if listing.folders else "it is empty"
-        inside = f"no Landsat band files, {held}"
+        inside = (
+            f"no Landsat band files, {'only folders in it; name one of them' if listing.folders else 'it is empty'}"
+        )
     if source.form is Form.ARCHIVE and len(rasters) > 1:
         inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
-    elif source.form is Form.FOLDER and len([*rasters, *listing.folders, *archives]) > 1:
+    elif source.form is Form.FOLDER and several:
         inside += f"; to mask all in it: geocloud batch {source.place} -o masks"
     return BandError(f"{listing.source}: {inside}")

@@ -21,13 +21,11 @@ from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
 from geocloud.raster import Raster, Sun
 from geocloud.readers.base import Observed, Raw, ReadOptions, Reflectance, Sample, SceneRecipe, Valid, sample_pixels
+from geocloud.readers.limits import COARSEST, FINEST
 from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
 
 log = logging.getLogger(__name__)
-
-FINEST, COARSEST = 3.0, 100.0
-"""Metres of a pixel's side beyond which a note is due."""
 
 WIDEST = 2**17
 """Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
@@ -51,40 +49,35 @@ class RasterScene:
 
     def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
         options = options or ReadOptions()
-        self.recipe, self._stack = recipe, BandStack(recipe)
+        stack = self._stack = BandStack(recipe)
+        self.recipe, self.name, self.bands, self.acquired = recipe, recipe.name, len(recipe.bands), recipe.acquired
+        self.sun_elevation = recipe.sun_elevation if options.sun_elevation is None else options.sun_elevation
+        self.sun_azimuth = None if recipe.sun_azimuth is None else recipe.sun_azimuth % 360
+        self.dtype, self.area_or_point, self.block_rows = stack.dtype, stack.area_or_point, stack.block_rows
+        self.south_up = _is_south_up(stack.grid)  # the file's rows come in reverse order
+        self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
         try:
-            self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
-            self.sun_elevation = recipe.sun_elevation if options.sun_elevation is None else options.sun_elevation
-            self.sun_azimuth, self.dtype = recipe.sun_azimuth, self._stack.dtype
-            self.area_or_point, self.block_rows = self._stack.area_or_point, self._stack.block_rows
-            self.south_up = _is_south_up(self._stack.grid)  # the file's rows come in reverse order
-            whole = self._stack.grid.flip() if self.south_up else self._stack.grid
+            whole = stack.grid.flip() if self.south_up else stack.grid
             if options.pixel_size is not None:
                 whole = replace(whole, stated_size=(options.pixel_size, options.pixel_size))
             part = whole.whole if options.extent is None else _part(recipe, whole, options.extent)
             self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
-            _note_place(recipe, whole, self._stack.roughly_placed)
+            _note_place(recipe, whole, stack.roughly_placed)
             if self.grid.width > WIDEST:
                 raise GridError(
                     f"{recipe.source}: {self.grid.width} pixels wide, too wide to be masked at once; "
                     f"wanted at most {WIDEST}: give an --extent"
                 )
-            self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
-            try:
-                self.units, self.conversion = resolve(
-                    recipe, options, self.dtype, self._stack.conversion, lambda: self.sample
-                )
-            except UnitsError as error:
-                if need_units:
-                    raise
-                self.problem = str(error)
-            # A scale that a user gives does not change the fill of Landsat's values.
-            landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
-            if self._fill is None and landsat and "int" in self.dtype:
-                self._fill = 0
-        except BaseException:
-            self.close()
-            raise
+            self.units, self.conversion = resolve(recipe, options, self.dtype, stack.conversion, lambda: self.sample)
+        except BaseException as error:
+            if need_units or not isinstance(error, UnitsError):
+                self.close()
+                raise
+            self.problem = str(error)
+        # A scale that a user gives does not change the fill of Landsat's values.
+        landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
+        if self._fill is None and landsat and "int" in self.dtype:
+            self._fill = 0
 
     @property
     def crs(self) -> CRS | None:
@@ -115,7 +108,7 @@ class RasterScene:
         if not pixels.size:
             return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
-        pixels = pixels[:, inside] if inside.any() and not inside.all() else pixels
+        pixels = pixels[:, inside] if inside.any() else pixels
         # Sorted as they are on disk: of floats without an order percentiles take twice as long.
         ordered = np.sort(pixels, 1).astype("float64")
         percentiles = np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True)
@@ -155,11 +148,10 @@ class RasterScene:
 
     def read_raw(self, window: Window, level: int = 1) -> Raw:
         """See `Scene.read_raw`."""
-        if level == 1:
-            return self._raw(window)
-        raw = self._raw(window, (int(window.height) // level, int(window.width) // level))
-        values = raw.values.repeat(level, 1).repeat(level, 2)
-        return Raw(values, raw.valid.repeat(level, 0).repeat(level, 1), raw.conversion)
+        values, valid = self._values(window, level)
+        if level > 1:
+            values, valid = values.repeat(level, 1).repeat(level, 2), valid.repeat(level, 0).repeat(level, 1)
+        return Raw(values, valid, self.conversion)
 
     def coarsest(self, most: int) -> int:
         """See `Scene.coarsest`."""
@@ -173,7 +165,7 @@ class RasterScene:
         """
         height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
-        raw = self._raw(self.grid.whole, (more * height, more * width))
+        raw = Raw(*self._values(self.grid.whole, 1, (more * height, more * width)), self.conversion)
         fine = np.empty((4, *raw.valid.shape), "float32")
         raw.reflectance(slice(None), fine)
         parts = fine.reshape(4, height, more, width, more)
@@ -220,7 +212,7 @@ class RasterScene:
         looked: list[Valid] = []
 
         def read(window: Window) -> tuple[NDArray[np.generic], Valid]:
-            values, valid = self._values(window, (int(window.height) // level, int(window.width) // level))
+            values, valid = self._values(window, level)
             if level > 1:  # pixels near those without data are mixed with them
                 near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
                 valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
@@ -237,17 +229,17 @@ class RasterScene:
             first += rows
         return np.concatenate(seen, 1), share
 
-    def _raw(self, window: Window, shape: tuple[int, int] | None = None) -> Raw:
-        return Raw(*self._values(window, shape), self.conversion)
-
     def file_window(self, window: Window) -> Window:
-        """The window of the scene's rasters in which the pixels of a window lie, in the raster's own row order."""
+        """The window of the scene's rasters in which the pixels of a window lie, in the rasters' own row order."""
         row = window.row_off + self._top
         if self.south_up:
             row = self._stack.grid.height - row - window.height
         return Window(window.col_off + self._left, row, window.width, window.height)
 
-    def _values(self, window: Window, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.generic], Valid]:
+    def _values(
+        self, window: Window, level: int, shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.generic], Valid]:
+        shape = shape or (int(window.height) // level, int(window.width) // level)
         values, valid = self._stack.read(self.file_window(window), self._fill, shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
@@ -265,25 +257,22 @@ def _part(recipe: SceneRecipe, grid: GeoBox, extent: tuple[float, float, float, 
 
 def _note_place(recipe: SceneRecipe, grid: GeoBox, roughly: str | None) -> None:
     """Says what a user should know of where the scene is, or is not, and of its bands."""
-    label = recipe.bands[0].label
+    size, notes = grid.pixel_size, []
     if grid.crs is None and grid.transform.is_identity and roughly:
-        log.warning(
-            "%s: its place is told by %s only, and the mask will have none; warp it first: gdalwarp -r near",
-            label, roughly,
-        )  # fmt: skip
+        notes.append(
+            f"its place is told by {roughly} only, and the mask will have none; warp it first: gdalwarp -r near"
+        )
     if len(recipe.bands) == 3:
-        log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", recipe.source)
-    size = grid.pixel_size
+        notes.append("without near-infrared, bright ground is more easily taken for cloud")
     if size is None and "38-Cloud" not in recipe.kind:
-        log.warning(
-            "%s: nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
-            "--pixel-size METRES",
-            label,
+        notes.append(
+            "nothing tells the size of its pixels, taken as the model's own; if it is finer than 30 m, say "
+            "--pixel-size METRES"
         )
     if size and not FINEST <= max(size) <= COARSEST:
-        log.warning(
-            "%s: pixels of %.3g m; the models were trained at 30 to 60 m, expect less of them", label, max(size)
-        )
+        notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
+    for note in notes:
+        log.warning("%s: %s", recipe.source, note)
 
 
 def _is_south_up(grid: GeoBox) -> bool:

@@ -7,19 +7,19 @@ may hold several granules.
 from __future__ import annotations
 
 import logging
-import math
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
-from geocloud.readers.archive import Listing, list_bucket, list_tree, local_name, parse_xml
-from geocloud.readers.bandfiles import band_numbers, band_sources, missing_bands, shorten
+from geocloud.readers.archive import Listing, list_bucket, list_tree
+from geocloud.readers.band_names import missing_bands, shorten
+from geocloud.readers.bandfiles import band_sources
 from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import Candidate, Form, Reader, Source
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B0
 """Pixel size in metres → red, green, blue and nir."""
 
 GRANULES = "GRANULE"
+RASTERS = (".jp2", ".tif", ".tiff")
 ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
 """Folders whose rasters are named like bands and are none."""
 
@@ -49,20 +50,15 @@ class Granule:
 
     folder: str
     """Its folder below GRANULE."""
-    bands: dict[str, dict[str, str]]
-    """Pixel size (10, 20, 60 metres) → band → name in the listing."""
-    metadata: str | None
-    """Its metadata file's name."""
-
-    @property
-    def files(self) -> list[str]:
-        """The names of its bands, in the listing."""
-        return [name for files in self.bands.values() for name in files.values()]
+    bands: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Pixel size (10, 20, 60 metres) and band → name in the listing."""
+    metadata: list[str] = field(default_factory=list)
+    """The name of its metadata file, if it has one."""
 
     @property
     def tile(self) -> str:
         """T32TQM, or the folder's name if that tells none."""
-        names = (self.folder, *(name.replace("/", "_") for name in self.files))
+        names = (self.folder, *(name.replace("/", "_") for name in self.bands.values()))
         return next((parts[1].upper() for parts in map(TILE.search, names) if parts), self.folder)
 
 
@@ -76,16 +72,15 @@ class Sentinel2(Reader):
         "Of an old product with several granules, name the folder of one"
     )
     product_ids = (PRODUCT_ID.pattern,)
+    names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a product, a part of one, and a folder or archive around one."""
-        match source.form:
-            case Form.FILE | Form.FOLDER:
-                return _locate(source) is not None
-            case Form.ARCHIVE:
-                return bool(find_packed(source.listing.names))
-            case form:
-                return form is Form.BUCKET and bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
+        if source.form is Form.ARCHIVE:
+            return bool(find_packed(source.listing.names))
+        if source.form is Form.BUCKET:
+            return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
+        return source.form in (Form.FILE, Form.FOLDER) and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The product of which this is the folder, or each of its granules if it has several."""
@@ -110,22 +105,25 @@ class Sentinel2(Reader):
         label = source.listing.source if source.form is Form.ARCHIVE else source.place
         granules = find_granules(listing.names)
         granule = _choose(label, granules, member)
-        bands, files = _choose_bands(label, granule, band_numbers(options))
-        mtd = _product_metadata(label, listing, options)
-        tile = _parse(listing, granule.metadata, TILES) if granule.metadata else None
-        units, conversion = _units(mtd, bands)
-        name = _name(listing)
+        bands, files = _choose_bands(label, granule, options.band_numbers)
+        mtd, tile = _product_metadata(label, listing, options), Mtd("", "", {})
+        for name in granule.metadata:
+            tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
+        units, conversion, baseline = Units.AUTO, None, (mtd and mtd.number("PROCESSING_BASELINE")) or 0
+        if mtd and not mtd.has_offsets and baseline >= 4:
+            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
+        elif mtd:
+            units, conversion = Units.SENTINEL2, mtd.conversion(bands)
+            units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else units
         return SceneRecipe(
-            name=name if len(granules) == 1 else f"{name}_{granule.tile}",
+            name=_name(listing) if len(granules) == 1 else f"{_name(listing)}_{granule.tile}",
             source=label,
             bands=band_sources(listing, files),
             units=units,
             conversion=conversion,
             fill=0,
-            acquired=(mtd.acquired if mtd else None) or (tile.acquired if tile else None),
-            sun_elevation=tile.sun_elevation if tile else None,
-            sun_azimuth=tile.sun_azimuth if tile else None,
             kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
+            **tile.facts | {"acquired": (mtd and mtd.facts["acquired"]) or tile.facts["acquired"]},
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
@@ -136,7 +134,7 @@ class Sentinel2(Reader):
         granules = find_granules(listing.names)
         names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
         for granule in [g for g in granules if g.folder == member] or granules:
-            names += [*granule.files, *([granule.metadata] if granule.metadata else [])]
+            names += [*granule.bands.values(), *granule.metadata]
         return tuple(listing.path_of(name) for name in sorted(names))
 
     def _listing(self, source: Source) -> tuple[Listing, str]:
@@ -161,29 +159,24 @@ class Sentinel2(Reader):
 def is_product(folder: str, names: Iterable[str]) -> bool:
     """True for a product's folder, complete or not, by its name and the names of what is in it."""
     names = tuple(names)
-    if any(PRODUCT_FILE.fullmatch(name) for name in names):
-        return True
-    return bool(FOLDER.fullmatch(folder)) and (folder.upper().startswith("S2") or GRANULES in names)
+    named = FOLDER.fullmatch(folder) and (folder.upper().startswith("S2") or GRANULES in names)
+    return bool(named) or any(PRODUCT_FILE.fullmatch(name) for name in names)
 
 
 def _locate(source: Source) -> Path | None:
     """The folder of the product that a source is, is part of, or holds as its only one."""
     root = find_root(source.path)
-    if root and source.form is Form.FILE:
-        raster = source.path.suffix.lower() in (".jp2", ".tif", ".tiff") and not BAND_FILE.fullmatch(source.path.name)
+    if source.form is Form.FILE:
+        raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
         return None if raster and source.has_many_bands else root  # the true-colour image is a raster of its own
-    if root or source.form is Form.FILE:
-        return root
-    below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
-    rasters = any(name.lower().endswith((".tif", ".tiff", ".jp2")) for name in source.listing.names)
-    return below[0] if len(below) == 1 and not rasters else None
+    if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
+        below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
+        root = below[0] if len(below) == 1 else None
+    return root
 
 
 def find_root(path: Path) -> Path | None:
-    """The folder of the product that a folder or file is or belongs to, None outside products.
-
-    That is the folder itself, everything at and below its GRANULE, and its metadata and bands.
-    """
+    """The folder of the product that this is, or that this (below GRANULE, metadata, a band) belongs to, else None."""
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()
@@ -218,23 +211,19 @@ def find_packed(names: Sequence[str]) -> list[str]:
 
 def find_granules(names: Iterable[str]) -> list[Granule]:
     """The granules of a product, by the names of its files. Bands without a size, of Level-1C, count as 10 m."""
-    bands: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    metadata: dict[str, str] = {}
+    granules: dict[str, Granule] = {}
     for name in names:
         *folders, base = name.split("/")
-        if ASIDE & {folder.upper() for folder in folders}:
+        band = BAND_FILE.fullmatch(base)
+        if ASIDE & {folder.upper() for folder in folders} or not (band or TILE_FILE.fullmatch(base)):
             continue
-        granule = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
-        if parts := BAND_FILE.fullmatch(base):
-            bands[granule][parts["size"] or "10"].setdefault(parts["band"].upper(), name)
-        elif TILE_FILE.fullmatch(base):
-            metadata.setdefault(granule, name)
-    folders = sorted({*bands, *metadata})
-    return [
-        Granule(folder, dict(bands.get(folder, {})), metadata.get(folder))
-        for folder in folders
-        if folder or len(folders) == 1
-    ]
+        folder = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
+        granule = granules.setdefault(folder, Granule(folder))
+        if band:
+            granule.bands.setdefault((band["size"] or "10", band["band"].upper()), name)
+        elif not granule.metadata:
+            granule.metadata.append(name)
+    return [granule for folder, granule in sorted(granules.items()) if folder or len(granules) == 1]
 
 
 def _choose(source: str, granules: list[Granule], member: str) -> Granule:
@@ -254,10 +243,11 @@ def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None
     """Names of the wanted bands and their files, of the finest size that holds them all. Raises BandError."""
     given = [f"B{number:02}" for number in numbers or ()]
     for size, usual in WANTED.items():
-        bands, files = given or list(usual), granule.bands.get(size, {})
-        if set(bands) <= set(files):
-            return bands, [files[band] for band in bands]
-    missing = missing_bands([(band,) for band in given or WANTED["10"]], granule.bands.get("10", {}), " at 10 m")
+        files = [granule.bands.get((size, band), "") for band in given or usual]
+        if all(files):
+            return given or list(usual), files
+    present = [band for size, band in granule.bands if size == "10"]
+    missing = missing_bands([(band,) for band in given or WANTED["10"]], present, " at 10 m")
     raise BandError(f"{source}: {missing}; fetch the product whole")
 
 
@@ -266,7 +256,19 @@ def _name(listing: Listing) -> str:
     return parts["name"] if parts else listing.stem
 
 
-# Metadata: of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) and of a tile (MTD_TL.xml).
+def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd | None:
+    names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+    if len(names) > 1:
+        raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
+    if names:
+        return parse_mtd(listing.read_text(names[0]), listing.label(names[0]), tuple(LEVELS))
+    if options.units is Units.AUTO and options.scale is None:
+        raise SceneReadError(
+            f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
+            "fetch the product whole, or say --units"
+        )
+    return None
+
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""
@@ -275,134 +277,65 @@ LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
 TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")
 """Root elements, of products and of tiles."""
 
-QUANTIFICATION = {
-    "L1C": ("QUANTIFICATION_VALUE",),
-    "L2A": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),  # of old products
-}
-OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
+QUANTIFICATION = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
+"""Elements of Level-1C, of Level-2A, and of Level-2A products from before 2018."""
 
 
-def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd | None:
-    names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-    if len(names) > 1:
-        raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
-    if not names and options.units is Units.AUTO and options.scale is None:
-        raise SceneReadError(
-            f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
-            "fetch the product whole, or say --units"
-        )
-    return _parse(listing, names[0], tuple(LEVELS)) if names else None
+class Mtd(Metadata):
+    """Sentinel-2's metadata file, of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) or of a tile (MTD_TL.xml)."""
 
-
-def _units(mtd: Mtd | None, bands: Sequence[str]) -> tuple[Units, Conversion | None]:
-    """Units from the metadata; from baseline 04.00 on they are unknown if there is no offset."""
-    if mtd is None:
-        return Units.AUTO, None
-    if not mtd.offsets and (mtd.baseline or 0) >= 4:
-        log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, mtd.baseline)
-        return Units.AUTO, None
-    return Units.SENTINEL2_BASELINE4 if mtd.offsets else Units.SENTINEL2, mtd.conversion(bands)
-
-
-@dataclass(frozen=True, slots=True)
-class Mtd:
-    """Values of one metadata file."""
-
-    label: str
-    """The file, for messages."""
-    root: str
-    """Name of the outermost element."""
-    texts: dict[str, str]
-    """Element, and parent/element → text, of several the first."""
-    offsets: dict[str, str]
-    """``band_id`` → what is added to values, from baseline 04.00 on, so that dark pixels are not cut off."""
+    __slots__ = ()
 
     @property
     def level(self) -> str:
-        """L1C or L2A. Raises SceneReadError for a tile's metadata, which do not tell."""
-        if self.root not in LEVELS:
-            raise SceneReadError(f"{self.label}: metadata of a tile, wanted a product's")
-        return LEVELS[self.root]
+        """L1C or L2A; ``""`` for a tile's metadata, which do not tell."""
+        return LEVELS.get(self.root, "")
 
     @property
-    def baseline(self) -> float | None:
-        """The processing baseline, 5.09 for N0509."""
-        return self._number("PROCESSING_BASELINE", self.texts)
+    def offset_key(self) -> str:
+        """Element with what is added to values from baseline 04.00 on, so that dark pixels are not cut off."""
+        return "BOA_ADD_OFFSET" if self.level == "L2A" else "RADIO_ADD_OFFSET"
 
     @property
-    def acquired(self) -> datetime | None:
-        """The product's start or the tile's sensing time, UTC."""
-        return parse_time(self.texts.get("PRODUCT_START_TIME") or self.texts.get("SENSING_TIME") or "")
+    def has_offsets(self) -> bool:
+        """True if values are shifted."""
+        return self.text(self.offset_key) is not None
 
     @property
-    def sun_elevation(self) -> float | None:
-        """Degrees above the horizon in the middle of a tile; reflectance holds it already."""
-        zenith = self._number("Mean_Sun_Angle/ZENITH_ANGLE", self.texts)
-        return 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None
-
-    @property
-    def sun_azimuth(self) -> float | None:
-        """Degrees clockwise from north in the middle of a tile."""
-        azimuth = self._number("Mean_Sun_Angle/AZIMUTH_ANGLE", self.texts)
-        return None if azimuth is None else azimuth % 360
+    def facts(self) -> dict[str, Any]:
+        """The product's start or the tile's sensing time, UTC, and the sun's place over a tile in degrees."""
+        zenith = self.number("ZENITH_ANGLE", "Mean_Sun_Angle")
+        return {
+            "acquired": parse_time(self.text("PRODUCT_START_TIME") or self.text("SENSING_TIME") or ""),
+            "sun_elevation": 90 - zenith if zenith is not None and 0 <= zenith <= 180 else None,
+            "sun_azimuth": self.number("AZIMUTH_ANGLE", "Mean_Sun_Angle"),
+        }
 
     def conversion(self, bands: Sequence[str]) -> Conversion:
         """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
 
         Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
         """
-        names, offsets = QUANTIFICATION[self.level], [0.0] * len(bands)
-        name = next((name for name in names if name in self.texts), names[0])
-        quantification = self._number(name, self.texts)
+        key = next((key for key in QUANTIFICATION if self.text(key) is not None), QUANTIFICATION[0])
+        quantification, offsets = self.number(key), [0.0] * len(bands)
         if quantification is None:
-            raise SceneReadError(f"{self.label}: no {name}, which tells what the values mean; fetch the product again")
+            raise SceneReadError(f"{self.label}: no {key}, which tells what the values mean; fetch the product again")
         if not quantification >= 1:
-            raise SceneReadError(f"{self.label}: {name} is {quantification:g}, wanted 1 or more, as a rule 10000")
-        for position, band in enumerate(bands if self.offsets else ()):
-            number, element = str(BAND_IDS.index(band)), OFFSET[self.level]
-            value = self._number(number, self.offsets, element)
+            raise SceneReadError(f"{self.label}: {key} is {quantification:g}, wanted 1 or more, as a rule 10000")
+        for position, band in enumerate(bands if self.has_offsets else ()):
+            number = BAND_IDS.index(band)
+            value = self.number(f"{self.offset_key}/{number}")
             if value is None:
                 raise SceneReadError(
-                    f"{self.label}: no {element} of {band} (band_id {number}), and some of other bands"
+                    f"{self.label}: no {self.offset_key} of {band} (band_id {number}), and some of other bands"
                 )
             offsets[position] = value / quantification
         return Conversion.of([1 / quantification] * len(bands), offsets)
 
-    def _number(self, key: str, texts: dict[str, str], name: str = "") -> float | None:
-        """A finite number, None if it is missing. Raises SceneReadError for anything else."""
-        if key not in texts:
-            return None
-        try:
-            number = float(texts[key])
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise SceneReadError(f"{self.label}: {name or key} is {texts[key]!r}, wanted a number")
-        return number
 
-
-def _parse(listing: Listing, name: str, roots: tuple[str, ...]) -> Mtd:
-    mtd = parse_mtd(listing.read_text(name), listing.label(name))
-    if mtd.root not in roots:
-        raise SceneReadError(f"{mtd.label}: holds {mtd.root}, wanted {' or '.join(roots)}")
-    return mtd
-
-
-def parse_mtd(text: str, label: str) -> Mtd:
+def parse_mtd(text: str, label: str, roots: Sequence[str] = (*LEVELS, *TILES)) -> Mtd:
     """Parses a file of either kind. Raises SceneReadError for anything else, if it is cut off or has a DOCTYPE."""
-    root = parse_xml(text, label, "Sentinel-2")
-    name = local_name(root)
-    if name not in LEVELS and name not in TILES:
-        raise SceneReadError(
-            f"{label}: no Sentinel-2 metadata, wanted {', '.join((*LEVELS, *TILES))}, found {name[:50]!r}"
-        )
-    texts: dict[str, str] = {}
-    offsets: dict[str, str] = {}
-    for parent in root.iter():
-        for element in parent:
-            key, value = local_name(element), (element.text or "").strip()
-            texts.setdefault(f"{local_name(parent)}/{key}", value)
-            texts.setdefault(key, value)
-            if key == OFFSET.get(LEVELS.get(name, "")):
-                offsets.setdefault(element.get("band_id", ""), value)
-    return Mtd(label, name, texts, offsets)
+    mtd = Mtd.of_xml(text, label, "Sentinel-2")
+    if mtd.root not in roots:
+        raise SceneReadError(f"{label}: Sentinel-2 metadata hold {' or '.join(roots)}, this holds {mtd.root[:50]}")
+    return mtd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,15 +73,11 @@ class Source:
     @cached_property
     def listing(self) -> Listing:
         """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
-        match self.form:
-            case Form.FOLDER | Form.FILE:
-                return list_folder(self.path if self.member is None else self.path.parent)
-            case Form.ARCHIVE:
-                return list_archive(self.place if is_remote(self.place) else self.path)
-            case Form.BUCKET:
-                return list_bucket(self.place)
-            case _:
-                return Listing(self.place, self.stem, (), str, lambda _: b"")
+        if self.form in (Form.FOLDER, Form.FILE):
+            return list_folder(self.path if self.member is None else self.path.parent)
+        if self.form is Form.ARCHIVE:
+            return list_archive(self.place if is_remote(self.place) else self.path)
+        return list_bucket(self.place) if self.form is Form.BUCKET else Listing(self.place, self.stem)
 
     @property
     def member(self) -> str | None:
@@ -89,9 +86,9 @@ class Source:
 
     @cached_property
     def has_many_bands(self) -> bool:
-        """True for a raster of several bands; False for one of a single band, and for what is no raster."""
+        """True for a file of several bands; False for one of a single band, and for what is no raster."""
         try:
-            return count_bands(self.place) > 1
+            return self.form is Form.FILE and count_bands(self.place) > 1
         except SceneReadError:
             return False
 
@@ -127,6 +124,10 @@ class Reader(ABC):
     """Regular expressions of product IDs: two sources with one ID hold the same product."""
     virtual = False
     """True if a fingerprint depends on the recipe instead of the file that holds it."""
+    names = re.compile("")
+    """Occurs in the path of each file on a disk that it reads: about others it is not asked."""
+    one_band = False
+    """True if it reads no file of several bands."""
 
     @abstractmethod
     def match(self, source: Source) -> bool:

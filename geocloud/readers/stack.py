@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import unescape
@@ -22,7 +23,7 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
-from geocloud.readers.base import READ_ROWS, BandSource, MaskSource, SceneRecipe, Valid
+from geocloud.readers.base import READ_ROWS, BandSource, SceneRecipe, Valid
 
 T = TypeVar("T")
 
@@ -60,10 +61,7 @@ def _open(path: str) -> rasterio.DatasetReader:
 
 
 def _forget(path: str) -> None:
-    """Has GDAL forget what it knows of a remote raster that cannot be read, so that it can be opened anew.
-
-    Where a connection ended early GDAL takes what came for all there is, and it remembers that a server refused.
-    """
+    """Has GDAL forget a remote raster, of which it may hold too little, or that a server refused it."""
     with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
         _open(path).close()
 
@@ -82,12 +80,12 @@ class BandStack:
     def __init__(self, recipe: SceneRecipe) -> None:
         self._recipe = recipe
         self._datasets: dict[str, rasterio.DatasetReader] = {}
+        labels = {band.path: band.label for band in recipe.bands}
+        if recipe.mask:
+            labels[recipe.mask.path] = recipe.mask.path
         try:
-            for band in recipe.bands:
-                if band.path not in self._datasets:
-                    self._datasets[band.path] = open_raster(band.path, band.label)
-            if recipe.mask:
-                self._datasets[recipe.mask.path] = open_raster(recipe.mask.path, recipe.mask.path)
+            for path, label in labels.items():
+                self._datasets[path] = open_raster(path, label)
             with rasterio.Env(**_settings(*self._datasets)):
                 self._describe()
         except BaseException as error:
@@ -100,33 +98,6 @@ class BandStack:
     def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
         return [(self._datasets[band.path], band) for band in self._recipe.bands]
 
-    def _read(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
-        """Reads from a raster. Raises SceneReadError."""
-        try:
-            with rasterio.Env(**self._env):
-                return self._read_again(path, read)
-        except (RasterioError, OSError) as error:
-            rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
-            problem = f"damaged or cut off, {rows}; fetch the file again"
-            if gdal_options(path):
-                problem = f"{rows} ({error}); is its server well, and the file?"
-            elif missing := _missing_sources(self._datasets[path]):
-                problem = f"{missing}, of which it is made, does not exist"
-            raise SceneReadError(f"{label}: {problem}") from error
-
-    def _read_again(self, path: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-        """Reads from a raster; a remote one is opened anew as long as that fails. Raises RasterioError, OSError."""
-        for _ in range(REOPENINGS if gdal_options(path) else 0):
-            try:
-                return read(self._datasets[path])
-            except (RasterioError, OSError) as error:
-                self._datasets[path].close()
-                _forget(path)
-                if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
-                    raise
-                self._datasets[path] = _open(path)
-        return read(self._datasets[path])
-
     def _describe(self) -> None:
         for reader in self._readers:
             _check(*reader)
@@ -136,8 +107,6 @@ class BandStack:
         self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
         self.grid = self._common_grid()
         """The grid of all bands."""
-        if self._recipe.mask:
-            self._check_mask(self._recipe.mask)
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
         """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
         self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
@@ -146,7 +115,8 @@ class BandStack:
         """See `Scene.area_or_point`."""
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
         """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
-        self.conversion = self._conversion_in_file()
+        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._readers] for name in ("scales", "offsets"))
+        self.conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
         """Scale and offset that the rasters themselves carry."""
 
     def read(
@@ -167,11 +137,10 @@ class BandStack:
                 return self._band_valid(dataset, band, window, values[at])
 
             valid &= self._read(band.path, band.label, window, read)
-        for band_values in values:
-            if fill is not None:
-                valid &= band_values != fill
-            if values.dtype.kind == "f":
-                valid &= np.isfinite(band_values)
+        if fill is not None:
+            valid &= (values != fill).all(0)
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(0)
         if fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
         if mask := self._recipe.mask:
@@ -185,6 +154,30 @@ class BandStack:
         """Closes the rasters."""
         for dataset in self._datasets.values():
             dataset.close()
+
+    def _read(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
+        """Reads from a raster; a remote one is opened anew as long as that fails. Raises SceneReadError."""
+        remote = bool(gdal_options(path))
+        try:
+            with rasterio.Env(**self._env):
+                for _ in range(REOPENINGS if remote else 0):
+                    try:
+                        return read(self._datasets[path])
+                    except (RasterioError, OSError) as error:
+                        self._datasets[path].close()
+                        _forget(path)
+                        if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                            raise
+                        self._datasets[path] = _open(path)
+                return read(self._datasets[path])
+        except (RasterioError, OSError) as error:
+            rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+            problem = f"damaged or cut off, {rows}; fetch the file again"
+            if remote:
+                problem = f"{rows} ({error}); is its server well, and the file?"
+            elif missing := _missing_sources(self._datasets[path]):
+                problem = f"{missing}, of which it is made, does not exist"
+            raise SceneReadError(f"{label}: {problem}") from error
 
     def _band_valid(
         self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
@@ -202,24 +195,8 @@ class BandStack:
             valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
         return valid
 
-    def _check_mask(self, mask: MaskSource) -> None:
-        dataset = self._datasets[mask.path]
-        if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
-            raise BandError(
-                f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, or "
-                "move it away"
-            )
-        if not (grid := _grid(dataset)).agrees_with(self.grid):
-            raise GridError(
-                f"{mask.path}: its grid ({describe(grid)}) differs from its scene's ({describe(self.grid)}); fetch the "
-                "one that belongs to it, or move it away"
-            )
-
     def _block_cache(self) -> int:
-        """Bytes that GDAL must hold to decode no block twice; 0 if reading whole blocks is enough or it is too much.
-
-        Needed where a block holds all bands (interleaved by pixel), or is higher than what is read at once.
-        """
+        """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
         needed = 0
         for dataset, band in self._readers:
             rows, cols = dataset.block_shapes[band.index - 1]
@@ -233,23 +210,26 @@ class BandStack:
 
     def _common_grid(self) -> GeoBox:
         first, label = _grid(self._readers[0][0]), self._readers[0][1].label
-        for dataset, band in self._readers[1:]:
+        mask, own = self._recipe.mask, self._recipe.georeference
+        places = {band.label: (dataset, "all bands must cover the same pixels") for dataset, band in self._readers}
+        if mask:
+            dataset = self._datasets[mask.path]
+            places[mask.path] = (dataset, "fetch the mask that belongs to the scene, or move it away")
+            if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
+                raise BandError(
+                    f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, "
+                    "or move it away"
+                )
+        for name, (dataset, advice) in places.items():
             if not (grid := _grid(dataset)).agrees_with(first):
                 raise GridError(
-                    f"{band.label}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); "
-                    "all bands must cover the same pixels"
+                    f"{name}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); {advice}"
                 )
-        own = self._recipe.georeference
         if own is None or first.crs is not None:
             return first
         if not first.transform.is_identity:
-            return GeoBox(first.height, first.width, first.transform, own.crs)
+            return replace(first, crs=own.crs)
         return own if own.shape == first.shape else first
-
-    def _conversion_in_file(self) -> Conversion | None:
-        scales = [d.scales[b.index - 1] for d, b in self._readers]
-        offsets = [d.offsets[b.index - 1] for d, b in self._readers]
-        return Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
@@ -291,11 +271,10 @@ def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
 
 
 def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
-    try:
+    with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
         tag: str | None = dataset.tags().get("AREA_OR_POINT")
-    except UnicodeDecodeError:  # some other tag is not in UTF-8
-        return None
-    return tag
+        return tag
+    return None
 
 
 def describe(grid: GeoBox) -> str:

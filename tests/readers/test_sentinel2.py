@@ -257,13 +257,13 @@ HOSTILE = {
     "cut off": (product_text()[:900], "damaged or cut off"),
     "empty": ("", "damaged or cut off"),
     "no text": ("\0\x01\x02", "damaged or cut off"),
-    "a web page": ("<html><body>Please log in</body></html>", "no Sentinel-2 metadata"),
+    "a web page": ("<html><body>Please log in</body></html>", "holds html"),
     "deep": (START + "<a>" * 200, "damaged or cut off"),
     "huge": (START + " " * MAX_TEXT + END, "that is no metadata file"),
-    "not a number": (product_text(quantification="NaN"), "QUANTIFICATION_VALUE is 'NaN'"),
+    "not a number": (product_text(quantification="NaN"), "no QUANTIFICATION_VALUE"),
     "zero": (product_text(quantification="0"), "QUANTIFICATION_VALUE is 0"),
     "a word": (product_text(quantification="ten"), "QUANTIFICATION_VALUE is 'ten'"),
-    "infinite": (product_text(offsets=dict.fromkeys(range(13), "inf")), "RADIO_ADD_OFFSET is 'inf'"),
+    "infinite": (product_text(offsets=dict.fromkeys(range(13), "inf")), "is 'inf', wanted a number"),
     "nothing in it": (START + END, "no QUANTIFICATION_VALUE"),
     "of a tile": ("<Level-1C_Tile_ID></Level-1C_Tile_ID>", "holds Level-1C_Tile_ID"),
 }
@@ -289,7 +289,7 @@ def test_names_without_prefix_and_other_encodings():
     text = product_text().replace("n1:", "").replace("UTF-8", "ISO-8859-1")
     found = parse_mtd("\ufeff" + text, "MTD")
     assert found.level == "L1C" and found.conversion(BANDS).offset == (-0.1,) * 4
-    assert found.baseline == 5.09
+    assert found.number("PROCESSING_BASELINE") == 5.09
 
 
 def test_fingerprints_follow_bands_and_metadata(safe):
@@ -340,7 +340,7 @@ def test_hls_granules(tmp_path, kind):
 def test_several_hls_granules_in_one_folder(tmp_path):
     for kind in HLS:
         folder, _ = write_hls(tmp_path / "x", kind)
-    refused(folder, BandError, "2 HLS granules in one place", "name a file of one")
+    refused(folder, BandError, "2 products in one place", "name one file of")
     for name, bands in HLS.values():
         member = folder / f"{name}.B04.tif"
         assert [Path(band.path).name.split(".")[-2] for band in find_recipe(member).bands] == list(bands)

@@ -99,8 +99,8 @@ def open_and_read(path: Path) -> None:
 def read_mtd(text: str) -> None:
     """All that is asked of Sentinel-2's metadata."""
     found = parse_mtd(text, "MTD")
-    assert found.acquired is None or found.acquired.tzinfo
-    assert found.sun_elevation is None or abs(found.sun_elevation) <= 90
+    assert found.facts["acquired"] is None or found.facts["acquired"].tzinfo
+    assert found.facts["sun_elevation"] is None or abs(found.facts["sun_elevation"]) <= 90
     if found.root in LEVELS:
         found.conversion(("B04", "B03", "B02", "B08"))
 

@@ -13,8 +13,9 @@ from geocloud.batch.plan import make_names, plain_name, repeated
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import in_bucket
+from geocloud.readers.band_names import ProductName
 from geocloud.readers.bandfiles import BandFileReader
-from geocloud.readers.landsat import ProductName, parse_mtl
+from geocloud.readers.landsat import parse_mtl
 from geocloud.readers.registry import READERS, scenes_in
 from geocloud.readers.sentinel2 import find_granules, find_packed, parse_mtd
 from geocloud.training.metrics import Confusion
@@ -30,7 +31,7 @@ def test_any_text_as_mtl(text):
         found = parse_mtl(text, "MTL")
         assert isinstance(found.groups, dict)
         with suppress(GeocloudError):
-            assert found.sun_elevation is None or np.isfinite(found.sun_elevation)
+            assert found.facts["sun_elevation"] is None or np.isfinite(found.facts["sun_elevation"])
 
 
 ELEMENTS = ("Level-1C_User_Product", "QUANTIFICATION_VALUE", "RADIO_ADD_OFFSET", "Level-1C_Tile_ID", "ZENITH_ANGLE")
@@ -47,7 +48,7 @@ TAGS = st.sampled_from(
 def test_any_text_as_metadata_of_sentinel_2(text):
     with suppress(GeocloudError):
         found = parse_mtd(text, "MTD")
-        assert found.acquired is None
+        assert found.facts["acquired"] is None
         assert all(np.isfinite(found.conversion(("B04",)).offset))
 
 

@@ -1,0 +1,180 @@
+"""Which band is which, by the names of products, files and bands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from geocloud.bands import BANDS, Units
+from geocloud.errors import BandError
+from geocloud.readers.base import ReadOptions, parse_time
+
+Indexes = tuple[int, ...]
+"""Numbers of red, green, blue and, if there is one, nir."""
+Wanted = Sequence[tuple[str, ...]]
+"""Names of red, green, blue and nir; of several for one band the first that exists is used."""
+
+COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
+OLI, TM, MSI = (4, 3, 2, 5), (3, 2, 1, 4), (4, 3, 2, 8)
+"""Numbers of red, green, blue and nir: of Landsat 8 and 9, of Landsat 4 to 7, and of Sentinel-2."""
+MSI_NAMES: Wanted = (("4",), ("3",), ("2",), ("8", "8A"))
+
+PRODUCT_ID = re.compile(
+    r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
+    r"(?:_\d{8})?(?:_C?0[12])?(?:_(?:T1|T2|RT|V\d\d))?",
+    re.IGNORECASE,
+)
+"""A Landsat Collection 1 or 2 product ID; the processing date and all after it may be missing. CU, AK, HI: ARD."""
+EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8})(?!\d)", re.IGNORECASE)
+"""Earth Engine's ``system:index``."""
+SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
+"""A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
+LANDSAT_IDS = (PRODUCT_ID.pattern, SCENE_ID.pattern)
+IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
+SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
+SENTINEL2_NAME = re.compile(
+    r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
+)
+"""A tile with its time, or the satellite, in a file's or folder's name."""
+
+NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
+
+
+class Level(StrEnum):
+    """Contents of Landsat's band files, the best to mask first."""
+
+    L1 = "L1"
+    TOA = "TOA"
+    TOA_10000 = "TOA, × 10 000"
+    SR = "SR"
+    SR_10000 = "SR of Collection 1"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductName:
+    """Facts that a Landsat product's or file's name holds."""
+
+    satellite: int | None = None
+    level: Level | None = None
+    acquired: datetime | None = None
+    text: str = ""
+
+    @property
+    def is_mss(self) -> bool:
+        """True for a product of the Multispectral Scanner, which flew on Landsat 1 to 5."""
+        return self.text.upper().startswith("LM")
+
+    @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """Numbers of red, green, blue and nir; None if the satellite is unknown."""
+        return None if self.satellite is None else OLI if self.satellite >= 8 else TM
+
+    @classmethod
+    def parse(cls, name: str) -> ProductName:
+        """Looks for an ID or the satellite anywhere in a name."""
+        for form, date in IDS:
+            if parts := form.search(name):
+                level = {"L1": Level.L1, "L2": Level.SR}.get((parts.groupdict().get("level") or "")[:2].upper())
+                return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
+        parts = SATELLITE.search(name)
+        return cls(int(parts[1]) if parts else None)
+
+
+def is_msi(present: Collection[str], padded: bool) -> bool:
+    """True for numbers of bands (without B) that are Sentinel-2's; of Landsat's none has two digits by a zero."""
+    whole = {"2", "3", "4", "8"} <= {*present}
+    return bool({"8A", "12"} & {*present}) or (whole and (padded or "5" not in present))
+
+
+def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[int, ...] | None:
+    """Landsat's numbers by those that there are, None if too few. Raises BandError for numbers that fit two satellites.
+
+    ``how`` a user says which: of two of Landsat, and of Landsat or Sentinel-2.
+    """
+    oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
+    doubt = ""
+    if {"5", "8"} <= {*present} and not {str(n) for n in range(1, 12)} <= {*present}:
+        doubt = f"Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is; say {how[1]}"
+    elif oli and tm and not {"9", "10", "11"} & {*present}:
+        doubt = f"Landsat 4-7's or 8-9's; say {how[0]}"
+    if doubt:
+        raise BandError(f"{source}: bands {', '.join(f'B{n}' for n in sorted(present))} may be {doubt}")
+    return OLI if oli else TM if tm else None
+
+
+def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
+    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names."""
+    places = _find_colours(texts)
+    if not (len(places) == 4 or len(places) == len(texts) == 3):
+        places = _find_numbers(texts, path, stem, options)
+    for name, indexes in places.items():
+        if len(indexes) > 1:
+            raise BandError(
+                f"{path}: {name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))}); say --bands with "
+                "the numbers of red, green, blue and near-infrared that belong together"
+            )
+    return tuple(indexes[0] for indexes in places.values()) or None
+
+
+def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Name → the bands with a description that is a band's name, or else holds one."""
+    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
+    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in texts]
+    places: dict[str, list[int]] = {}
+    for names in COLOURS:
+        for name in names:
+            holding = [i for i, words in enumerate(tokens, 1) if name in words and not words & {"edge", "rededge"}]
+            if indexes := [i for i, text in enumerate(texts, 1) if text == name] or holding:
+                places.setdefault(repr(names[0]), indexes)
+    return places
+
+
+def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
+    """Name → bands, by numbers of Landsat or Sentinel-2. Raises BandError if they fit both, or one is missing."""
+    name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
+    for index, text in enumerate(texts, 1):
+        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
+        if parts := re.search(form, text, re.IGNORECASE):
+            numbers.setdefault(parts[2].upper(), []).append(index)
+            padded |= bool(parts[1])
+    if name.is_mss and numbers:
+        raise BandError(f"{path}: {NO_BLUE}")
+    landsat = options.units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
+    msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
+    wanted: Wanted = [(str(number),) for number in name.numbers or ()]
+    if not wanted and {"2", "3", "4"} <= {*numbers}:
+        how = "--bands with the numbers of red, green, blue and near-infrared"
+        units = "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
+        if not landsat and (msi or is_msi(numbers, padded)):
+            wanted = MSI_NAMES
+        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{units}, or {how}") == OLI:
+            wanted = [(str(number),) for number in OLI]
+    chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
+    if not {*chosen} & {*numbers}:
+        return {}
+    if not {*chosen} <= {*numbers}:
+        lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
+        raise BandError(
+            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
+            "names"
+        )
+    return {f"B{number}": numbers[number] for number in chosen}
+
+
+def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
+    """``no red (B4) and no nir (B5); found B2, B3``."""
+    missing = [
+        f"{band} ({' or '.join(names)})"
+        for band, names in zip(BANDS, wanted, strict=False)
+        if not set(names) & set(present)
+    ]
+    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
+
+
+def shorten(names: Iterable[str], limit: int = 4) -> str:
+    """The first of some names, for a message."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

@@ -1,0 +1,72 @@
+"""Metadata files of makers, from strangers: groups of texts, and the numbers in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from geocloud.errors import SceneReadError
+
+
+def parse_xml(text: str, label: str, kind: str) -> Element:
+    """The root element of a metadata file. Raises SceneReadError; ``kind`` names the maker."""
+    try:
+        root: Element = fromstring(text, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise SceneReadError(f"{label}: has a DOCTYPE, which no {kind} metadata have; it is not read") from error
+    except (ParseError, LookupError, ValueError) as error:
+        raise SceneReadError(f"{label}: damaged or cut off, no valid XML ({error}); fetch the file again") from error
+    return root
+
+
+def local_name(element: Element) -> str:
+    """An element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A metadata file. Groups are never flattened: Landsat's Level 2 holds the same key in two of them."""
+
+    label: str
+    """The file, for messages."""
+    root: str
+    """Name of the outermost group."""
+    groups: dict[str, dict[str, str]]
+    """Group → key → value. Of equal keys the first counts."""
+
+    @classmethod
+    def of_xml(cls, text: str, label: str, kind: str) -> Self:
+        """Elements by their parents; those with a ``band_id`` also as KEY/ID. Raises SceneReadError."""
+        root, groups = parse_xml(text, label, kind), dict[str, dict[str, str]]()
+        for parent in root.iter():
+            for element in parent:
+                values, key = groups.setdefault(local_name(parent), {}), local_name(element)
+                for name in (key, f"{key}/{element.get('band_id')}"):
+                    values.setdefault(name, (element.text or "").strip())
+        return cls(label, local_name(root), groups)
+
+    def text(self, key: str, *groups: str) -> str | None:
+        """A value from the first of the groups that has it, of all where none is named."""
+        return next((self.groups[g][key] for g in groups or self.groups if key in self.groups.get(g, {})), None)
+
+    def number(self, key: str, *groups: str) -> float | None:
+        """A finite number, None if it is missing or NaN. Raises SceneReadError for anything else."""
+        value = self.text(key, *groups)
+        try:
+            number = math.nan if value is None else float(value)
+        except ValueError:
+            number = math.inf
+        if math.isinf(number):
+            raise SceneReadError(f"{self.label}: {key} is {value!r}, wanted a number")
+        return None if math.isnan(number) else number
+
+    def numbers(self, keys: list[str], *groups: str) -> list[float]:
+        """Several numbers; an empty list if one is missing."""
+        numbers = [self.number(key, *groups) for key in keys]
+        return [] if None in numbers else [number for number in numbers if number is not None]
