@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from geocloud.batch.thumbnails import place
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.masks.codes import CLEAR, NO_DATA
+from geocloud.masks.codes import CLEAR, NO_DATA, SHADOW
 from geocloud.pipeline import MaskResult
 from geocloud.preview.render import Overview, Pixels, colour_mask, encode, overlay, render, side_by_side
 from geocloud.writers import styles
@@ -106,7 +106,7 @@ def make_item(
     result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
 ) -> pystac.Item:
     """A STAC 1.1 item of a mask, with links relative to the item."""
-    acquired = datetime.fromisoformat(result.acquired) if result.acquired else None
+    acquired = result.acquired
     properties: dict[str, Any] = {
         "proj:code": _code(grid),
         "proj:shape": [grid.height, grid.width],
@@ -122,8 +122,9 @@ def make_item(
         properties["geocloud:undated"] = True
     if result.cloud_percent is not None:
         properties["eo:cloud_cover"] = round(result.cloud_percent, 2)
-    if result.shadow_percent is not None:
-        properties["geocloud:shadow_percent"] = round(result.shadow_percent, 2)
+    for name in ("shadow_percent", "snow_percent", "cirrus_percent"):
+        if (percent := getattr(result, name)) is not None:
+            properties[f"geocloud:{name}"] = round(percent, 2)
     item = pystac.Item(
         id=name,
         geometry=None if footprint is None else shapely.geometry.mapping(footprint),
@@ -136,7 +137,7 @@ def make_item(
     )
     for kind, (title, media, roles) in ASSETS.items():
         if kind in files:
-            fields = _bands(kind, result.shadow_percent is not None)
+            fields = _bands(kind, result.codes)
             item.add_asset(kind, pystac.Asset(f"./{files[kind].name}", title, None, media, roles, fields))
     return item
 
@@ -151,7 +152,7 @@ def _code(grid: GeoBox) -> str | None:
     return ":".join(authority) if authority else None
 
 
-def _bands(kind: str, shadows: bool) -> dict[str, Any] | None:
+def _bands(kind: str, codes: tuple[int, ...]) -> dict[str, Any] | None:
     if kind == "mask":
         classes: list[dict[str, Any]] = [
             {
@@ -160,11 +161,11 @@ def _bands(kind: str, shadows: bool) -> dict[str, Any] | None:
                 "title": label.capitalize(),
                 "color_hint": "{:02X}{:02X}{:02X}".format(*styles.colours()[value][:3]),
             }
-            for value, label in styles.classes((0, 1, 2) if shadows else (0, 1)).items()
+            for value, label in styles.classes(codes).items()
         ]
         classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
         return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}
     if kind == "probability":
-        names = ["probability", "shadow_probability"][: 1 + shadows]
+        names = ["probability", "shadow_probability"][: 1 + (SHADOW in codes)]
         return {"bands": [{"name": n, "data_type": "uint8", "nodata": NO_DATA, "unit": "%"} for n in names]}
     return None

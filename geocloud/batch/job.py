@@ -184,7 +184,7 @@ def _run(job: Job, predict: Predict, started: float) -> Entry:
         megapixels=result.height * result.width / 1e6,
         files={kind: path.name for kind, path in files.items()},
         uploaded=settings.upload,
-        **{name: getattr(result, name) for name in MEASURED},
+        **{name: value for name, value in result.facts().items() if name in MEASURED},
         **description,
     )
 

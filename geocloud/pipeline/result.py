@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from geocloud.errors import DependencyError, GeocloudError
@@ -53,10 +54,10 @@ class MaskResult:
     """Pixel rows of the mask."""
     width: int
     """Pixel columns of the mask."""
-    crs: str | None
-    """Such as EPSG:32633; None: unknown."""
-    acquired: str | None
-    """Time of acquisition, ISO 8601; None: unknown."""
+    crs: CRS | None
+    """The coordinate reference system; None: unknown."""
+    acquired: datetime | None
+    """Time of acquisition, UTC; None: unknown."""
     model: str
     """Name of the model."""
     threshold: float
@@ -79,9 +80,14 @@ class MaskResult:
     """Options for reading the source, to open it again for a picture."""
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        said = {name: value for name, value in asdict(self).items() if name not in ("read", "codes")}
-        return json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in said.items()})
+        """One line of JSON: paths and CRS as text, the time as ISO 8601."""
+        return json.dumps(self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("read", "codes")}
+        values |= {"crs": self.crs and self.crs.to_string(), "acquired": self.acquired and self.acquired.isoformat()}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     def to_xarray(self) -> xarray.DataArray:
         """The mask ``(y, x)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
@@ -92,11 +98,10 @@ class MaskResult:
         Raises:
             DependencyError: xarray is not installed.
         """
-        acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
         with open_quietly(self.mask) as dataset:
             values = dataset.read(1)
         attributes = {**name_flags(self.codes), "model": self.model}
-        return data_array(values, coordinates_of(_grid(self.mask), acquired), ("y", "x"), "cloud_mask", attributes)
+        return data_array(values, coordinates_of(_grid(self.mask), self.acquired), ("y", "x"), "cloud_mask", attributes)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
         """The polygons of the mask: those written or, if none were, every one however small.
@@ -107,8 +112,7 @@ class MaskResult:
 
         if self.polygons:
             return vector.read_layer(self.polygons, polygons.LAYER)
-        acquired = datetime.fromisoformat(self.acquired) if self.acquired else None
-        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=acquired, codes=self.codes)
+        return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=self.acquired, codes=self.codes)
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draws the scene with its clouds outlined, in coordinates of its CRS; if it is gone, the mask alone.
@@ -149,8 +153,8 @@ class MaskResult:
         facts |= {
             "valid": f"{self.valid_percent:.1f} % of all pixels",
             "size": f"{self.height} rows, {self.width} columns",
-            "CRS": self.crs or "none",
-            "acquired": self.acquired or "unknown",
+            "CRS": self.crs.to_string() if self.crs else "none",
+            "acquired": self.acquired.isoformat() if self.acquired else "unknown",
             "model": f"{self.model}, threshold {self.threshold:g}",
             "mask": str(self.mask),
         }
