@@ -218,7 +218,10 @@ def _core() -> Any:
     """
     with _LOCK:
         if not _CORE:
-            _CORE.append(import_openvino().Core())
+            openvino = import_openvino()
+            # OpenVINO's table of numpy's types is made on first use: two threads that do that at once wait forever.
+            _ = openvino.Tensor(np.zeros(1, "float32")).data
+            _CORE.append(openvino.Core())
         return _CORE[0]
 
 

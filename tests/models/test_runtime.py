@@ -145,6 +145,28 @@ def test_a_signal_after_models_are_freed_is_handled():
     assert (done.returncode, done.stdout) == (0, "handled\n")
 
 
+def test_threads_that_begin_at_once_do_not_wait_for_each_other(tmp_path):
+    """OpenVINO's Python API deadlocks now and then where its first use is by two threads at once."""
+    (tmp_path / "m.onnx").write_bytes(to_onnx(small()))
+    code = (
+        "import sys, threading\n"
+        "import numpy as np\n"
+        "from geocloud import load_model\n"
+        f"model = load_model({str(tmp_path / 'm.onnx')!r}, 'cpu', threads=4)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "begin = threading.Barrier(4)\n"
+        "def call():\n"
+        "    tile = np.zeros((1, 4, 64, 64), 'float32')\n"
+        "    begin.wait()\n"
+        "    model(tile)\n"
+        "threads = [threading.Thread(target=call) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 @pytest.mark.skipif(may_have_gpu(), reason="torch computes where there is a GPU")
 def test_a_scene_is_masked_without_torch(tmp_path):
     """Its import takes longer than a small scene does."""
