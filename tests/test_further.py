@@ -185,3 +185,20 @@ def test_sentinel_2_level_2a_holds_it_at_20_m(tmp_path):
     with open_scene(root) as scene:
         found = scene.read(further=["swir1"]).further["swir1"]
     np.testing.assert_allclose(found, 0.2, atol=1e-4)  # × 10 000, offset −1000
+
+
+def test_landsat_7_level_1_has_a_scale_for_each_band(tmp_path):
+    folder = tmp_path / "LE07_L1TP_041027_20070505_20200913_02_T1"
+    folder.mkdir()
+    lines = ["GROUP = LANDSAT_METADATA_FILE", "GROUP = IMAGE_ATTRIBUTES", "SPACECRAFT_ID = LANDSAT_7"]
+    lines += ["SUN_ELEVATION = 30.0", "END_GROUP = IMAGE_ATTRIBUTES", "GROUP = LEVEL1_RADIOMETRIC_RESCALING"]
+    for band in (1, 2, 3, 4, 5):
+        values = np.full((1, 20, 30), 100 + band, "uint8")
+        write_tif(folder / f"{folder.name}_B{band}.TIF", values, geobox(20, 30))
+        lines += [f"REFLECTANCE_MULT_BAND_{band} = 0.00{band}", f"REFLECTANCE_ADD_BAND_{band} = -0.0{band}"]
+    lines += ["END_GROUP = LEVEL1_RADIOMETRIC_RESCALING", "END_GROUP = LANDSAT_METADATA_FILE", "END"]
+    (folder / f"{folder.name}_MTL.txt").write_text("\n".join(lines))
+    with open_scene(folder) as scene:
+        raster = scene.read(further=["swir1"])
+    np.testing.assert_allclose(raster.data[0], (0.003 * 103 - 0.03) / 0.5, rtol=1e-5)
+    np.testing.assert_allclose(raster.further["swir1"], (0.005 * 105 - 0.05) / 0.5, rtol=1e-5)

@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
@@ -55,9 +56,9 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
     Raises:
         SceneReadError: The band is damaged; raised when it is read.
     """
-    scales, offsets = {*scene.conversion.scale}, {*scene.conversion.offset}
+    pair = _scale(scene, name)
     with ExitStack() as stack:
-        source = _find(scene, name) if len(scales) == len(offsets) == 1 else None
+        source = _find(scene, name) if pair else None
         if source is None:
             yield None
             return
@@ -72,7 +73,8 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
             dataset = stack.enter_context(
                 WarpedVRT(dataset, resampling=Resampling.bilinear, **{**scene.grid.profile, "add_alpha": False})
             )
-        (scale,), (offset,) = scales, offsets
+        assert pair is not None
+        scale, offset = pair
 
         def read(first: int, last: int) -> NDArray[np.float32]:
             window = Window(0, first, scene.grid.width, last - first)
@@ -96,6 +98,18 @@ def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.fl
             raise BandError(f"{scene.recipe.source}: no band {name}, or none with the scale of the other bands")
         rows, cols = window.toslices()
         return read(rows.start, rows.stop)[:, cols]
+
+
+def _scale(scene: RasterScene, name: str) -> tuple[float, float] | None:
+    """Scale and offset of a further band: those that all bands share, or its own by the metadata; None: unknown."""
+    scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
+    if len(scales) == len(offsets) == 1:
+        return scales.pop(), offsets.pop()
+    own, sun = scene.recipe.swir1, scene.sun_elevation
+    if name != "swir1" or own is None or sun is None or scene.units is not Units.LANDSAT_L1:
+        return None
+    conversion = Conversion.uniform(*own).lit_by(sun)
+    return conversion.scale[0], conversion.offset[0]
 
 
 def _find(scene: RasterScene, name: str) -> BandSource | None:

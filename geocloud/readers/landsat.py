@@ -135,6 +135,7 @@ class Landsat(BandFileReader):
             fill=fill,
             georeference=mtl.grid,
             kind=kind,
+            swir1=mtl.swir1 if level is Level.L1 and numbers == TM else None,
             **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
         )
 
@@ -194,6 +195,12 @@ class Mtl(Metadata):
         scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
         offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
         return Conversion.of(scales, offsets) if scales and offsets else None
+
+    @property
+    def swir1(self) -> tuple[float, float] | None:
+        """Scale and offset of Level-1 values of band 5 of TM and ETM+."""
+        own = self.conversion((5, 5, 5), LEVEL1_GROUPS)
+        return (own.scale[0], own.offset[0]) if own else None
 
     @property
     def grid(self) -> GeoBox | None:
