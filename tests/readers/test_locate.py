@@ -12,8 +12,7 @@ import rasterio.shutil
 from conftest import ramp, write_tif
 from rasterio.drivers import raster_driver_extensions
 
-from geocloud.batch.find import find_scenes
-from geocloud.batch.find import fingerprint
+from geocloud.batch.find import find_scenes, fingerprint
 from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
 from geocloud.io.gdal import file_of, is_gdal_name, stem_of
 from geocloud.readers import Source, find_reader, open_scene
