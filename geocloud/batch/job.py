@@ -55,17 +55,17 @@ class Settings:
     model: str = "fast"
     """A bundled model's name or a checkpoint's path."""
     read: ReadOptions = field(default_factory=ReadOptions)
-    """How scenes are read."""
+    """Options for reading scenes."""
     mask: MaskOptions = field(default_factory=MaskOptions)
-    """How masks are made."""
+    """Options of the masks."""
     wanted: Wanted = field(default_factory=Wanted)
     """Files to write for each scene."""
     upload: str | None = None
     """The URL in an object store that results are uploaded to; None: no upload."""
     keep: bool = True
-    """Whether uploaded results stay in the output folder too."""
+    """True keeps uploaded results in the output folder, too."""
     compute: ComputeOptions = field(default_factory=ComputeOptions)
-    """Where and how the model computes."""
+    """Device and precision of the model."""
 
     def fingerprint(self) -> str:
         """A hash of everything that affects results: the model's weights and the options, but not the device."""
@@ -106,7 +106,7 @@ class Job:
         return {kind: self.folder / f"{self.name}{ending}" for kind, ending in kinds.items() if ending}
 
     def entry(self, state: str, **results: Any) -> Entry:
-        """What came of the job, for `geocloud.batch.state.Manifest.finish`."""
+        """The outcome of the job, for `geocloud.batch.state.Manifest.finish`."""
         return Entry("", self.name, without_secrets(self.source), state, worker=worker_name(), **results)
 
 

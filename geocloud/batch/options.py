@@ -1,4 +1,4 @@
-"""How a batch runs, and which part of all scenes it masks."""
+"""Options of a batch, and the part of all scenes that it masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Shard:
     """The part of all scenes that a run masks."""
 
     number: int = 1
-    """Which part, from 1 to ``count``."""
+    """Number of the part, from 1 to ``count``."""
     count: int = 1
     """Number of parts."""
 
@@ -34,16 +34,16 @@ class Shard:
         return "manifest.sqlite" if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.sqlite"
 
     def holds(self, key: str) -> bool:
-        """Whether the scene of a key is in this part; the same on every machine."""
+        """True if the scene of a key is in this part; the same on every machine."""
         return int(hashlib.sha256(key.encode()).hexdigest(), 16) % self.count == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How a batch runs. Raises OptionError, DependencyError."""
+    """Options of a batch. Raises OptionError, DependencyError."""
 
     settings: Settings = field(default_factory=Settings)
-    """How each scene is masked."""
+    """Options of each mask."""
     workers: int | None = None
     """Processes on this machine; None: one, or one per CUDA device."""
     scheduler: str | None = None
@@ -51,9 +51,9 @@ class BatchOptions:
     shard: Shard = field(default_factory=Shard)
     """The part of all scenes that this run masks."""
     resume: bool = True
-    """Whether finished scenes are kept; False: all are masked again."""
+    """True keeps finished scenes; False masks all again."""
     retry_failed: bool = False
-    """Whether scenes that failed for bad input, unchanged since, are tried again."""
+    """True tries scenes again that failed for bad input and have not changed since."""
     footprints: str = "gpkg"
     """gpkg or parquet."""
 

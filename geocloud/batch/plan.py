@@ -1,4 +1,4 @@
-"""What a run will do: which scenes are to be masked, under which names, and which are done."""
+"""The plan of a run: the scenes to mask, their names, and those that are done."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REMOTE, LOCAL = 16, 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do."""
+    """The plan of a run."""
 
     jobs: list[tuple[Found, str, str]]
     """Scenes to be masked, with their names and fingerprints."""

@@ -85,7 +85,7 @@ def _write_portions(entries: Entries, made: Path) -> dict[str, Any]:
 
 
 def _columns(rows: list[sqlite3.Row]) -> dict[str, list[Any]]:
-    """What is in memory of all scenes when the page is open: as short as it can be."""
+    """Columns of all scenes that the open page holds in memory, in short form."""
     numbers = {
         column: [None if row[name] is None else round(row[name], 1) for row in rows] for column, name in NUMBERS.items()
     }

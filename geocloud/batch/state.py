@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 VERSION = 1
-"""Of the tables. Version 0 had no shadow_percent, and thumbnails among the columns of scenes."""
+"""Version of the tables. Version 0 had no shadow_percent, and thumbnails among the columns of scenes."""
 PAGE = 2000
 """Rows in memory at a time, of all manifests together."""
 MAX_KEYS = 512
@@ -52,11 +52,11 @@ class Entry:
     state: str
     """waiting, running, done or failed."""
     fingerprint: str | None = None
-    """Of the source's contents when the scene was last planned, see `geocloud.batch.find.fingerprint`."""
+    """Fingerprint of the source's contents when the scene was last planned, see `geocloud.batch.find.fingerprint`."""
     settings: str | None = None
     """Fingerprint of model and options when the scene was last planned, see `geocloud.batch.job.Settings`."""
     tries: int = 0
-    """How often the scene was started."""
+    """Number of times that the scene was started."""
     error: str | None = None
     """Why it failed, in one line."""
     failure: str | None = None

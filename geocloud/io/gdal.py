@@ -1,4 +1,4 @@
-"""How all rasters are opened: GDAL options and dataset names, and no warning about missing georeferencing."""
+"""GDAL options and dataset names with which all rasters are opened, without the warning about georeferencing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.session import DummySession
 
 TROUBLE = (RasterioError, CPLE_BaseError, UnicodeDecodeError)
-"""What rasterio raises: its own errors, GDAL's that it does not wrap, UnicodeDecodeError for text not in UTF-8."""
+"""Exceptions of rasterio: its own errors, GDAL's that it does not wrap, UnicodeDecodeError for text not in UTF-8."""
 
 CACHE = 32 * 2**20
 

@@ -1,4 +1,4 @@
-"""Which band is which, by the names of products, files and bands."""
+"""Identification of bands by the names of products, files and bands."""
 
 from __future__ import annotations
 
