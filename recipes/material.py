@@ -17,9 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.errors import DatasetError
-from geocloud.training.data.augment import METRES, coarsen
+from geocloud.training.data.augment import METRES, Augment, coarsen
 from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
 from geocloud.training.data.samples import Group
+
+SHARES = {
+    "biome": 0.8, "sparcs": 2.0, "catalogue": 1.2, "taught": 1.4, "chips": 0.4, "clear": 1.0, "glaciers": 0.6,
+    "fields": 0.3,
+}  # fmt: skip
+"""Relative shares of the sets in the samples."""
+
+AUGMENT = Augment(size=160)
+"""Samples of the bundled models' training."""
 
 EVERY = {"biome": 3, "sparcs": 5, "catalogue": 5}
 """One scene in so many is held out for validation."""

@@ -26,7 +26,7 @@ from geocloud.models.predictor import Predictor
 from geocloud.models.runtime import OnnxRuntime
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.samples import Group, Samples
-from recipes.material import SOURCES, Fold, training_groups, validation_chips
+from recipes.material import AUGMENT, SHARES, SOURCES, Fold, training_groups, validation_chips
 
 SAMPLES = 100
 """Number of training samples in which the ranges for 8-bit integers are measured."""
@@ -51,10 +51,8 @@ LICENCE = "MIT"
 @click.option("--out", type=click.Path(path_type=Path), default=Path("geocloud/weights"), show_default=True)
 def main(model: Path, data: Path, out: Path) -> None:
     """Bundles one model."""
-    from recipes.bundled import RUN, SHARES
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    release(Network.load(model), training_groups(data, SHARES), RUN.augment, data, out)
+    release(Network.load(model), training_groups(data, SHARES), AUGMENT, data, out)
 
 
 def release(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.readers.base import BandSource
-from geocloud.readers.scene import RasterScene
+from geocloud.readers.base import BandSource, SceneRecipe
 from geocloud.readers.stack import open_raster
 
 NUMBERS = {
@@ -42,8 +42,25 @@ ReadBand = Callable[[int, int], NDArray[np.float32]]
 """Reads the rows of a scene from the first to the last (exclusive): reflectance ``(rows, width)``, NaN: no data."""
 
 
+class OpenScene(Protocol):
+    """The parts of a `RasterScene` that are needed."""
+
+    recipe: SceneRecipe
+    bands: int
+    grid: GeoBox
+    units: Units
+    conversion: Conversion
+    sun_elevation: float | None
+    south_up: bool
+
+    @property
+    def file_grid(self) -> GeoBox: ...
+
+    def file_window(self, window: Window) -> Window: ...
+
+
 @contextmanager
-def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
+def further_band(scene: OpenScene, name: str) -> Iterator[ReadBand | None]:
     """Opens a further band of a scene, on the scene's grid; coarser pixels are interpolated, bilinear.
 
     Args:
@@ -91,7 +108,7 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
         yield read
 
 
-def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.float32]:
+def read_further(scene: OpenScene, name: str, window: Window) -> NDArray[np.float32]:
     """Reflectance of a window of a further band, NaN without data. Raises BandError, SceneReadError."""
     with further_band(scene, name) as read:
         if read is None:
@@ -100,7 +117,7 @@ def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.fl
         return read(rows.start, rows.stop)[:, cols]
 
 
-def _scale(scene: RasterScene, name: str) -> tuple[float, float] | None:
+def _scale(scene: OpenScene, name: str) -> tuple[float, float] | None:
     """Scale and offset of a further band: those that all bands share, or its own by the metadata; None: unknown."""
     scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
     if len(scales) == len(offsets) == 1:
@@ -112,7 +129,7 @@ def _scale(scene: RasterScene, name: str) -> tuple[float, float] | None:
     return conversion.scale[0], conversion.offset[0]
 
 
-def _find(scene: RasterScene, name: str) -> BandSource | None:
+def _find(scene: OpenScene, name: str) -> BandSource | None:
     """The band of a stack by its description, or the file beside that of red by its name."""
     bands = scene.recipe.bands
     red = bands[0]

@@ -21,6 +21,7 @@ from geocloud.grid import GeoBox
 from geocloud.io.gdal import TROUBLE
 from geocloud.raster import Raster, Sun
 from geocloud.readers.base import Observed, Raw, ReadOptions, Reflectance, Sample, SceneRecipe, Valid, sample_pixels
+from geocloud.readers.further import read_further
 from geocloud.readers.limits import COARSEST, FINEST
 from geocloud.readers.stack import BandStack
 from geocloud.readers.units import resolve
@@ -125,8 +126,6 @@ class RasterScene:
             BandError: The scene lacks a further band, or its scale is unknown.
             SceneReadError: A file is damaged.
         """
-        from geocloud.readers.further import read_further
-
         window = self.grid.whole if window is None else window
         raw = self.read_raw(window)
         reflectance = np.empty((4, *raw.valid.shape), "float32")
