@@ -17,7 +17,8 @@ WHOLE = Window(0, 0, 110, 90)
 
 def read(path, **options):
     with open_scene(path, ReadOptions(**options)) as scene:
-        return scene.read(WHOLE)
+        raster = scene.read(WHOLE)
+    return raster.data, raster.valid
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_land_tells_red_from_blue_in_either_order(tmp_path, caplog, names, air, 
         assert bands_of(swapped) == (3, 2, 1, 4)
     assert "read as blue, green, red, nir" in caplog.text and "--bands 1,2,3,4" in caplog.text
     with open_scene(right) as one, open_scene(swapped) as other:
-        np.testing.assert_array_equal(one.read()[0], other.read()[0])
+        np.testing.assert_array_equal(one.read().data, other.read().data)
 
 
 def test_units_with_an_offset_tell_as_well(tmp_path):
