@@ -61,7 +61,7 @@ def apply_mask(
         plan.refuse([raster, mask])
         with Staging([plan.mask], overwrite) as staging:
             grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-            copy_bands(bands, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata)
+            copy_bands(bands, grid, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata)
             staging.publish()
 
 
@@ -75,11 +75,13 @@ def write_masked(scene: RasterScene, mask: Path, destination: Path, tags: dict[s
         with open_raster(bands[0].path, bands[0].label) as dataset:
             bands = [BandSource(bands[0].path, bands[0].label, index) for index in dataset.indexes]
     window = scene.file_window(scene.grid.whole)
-    copy_bands(bands, window, mask, destination, (CLOUD, SHADOW), tags, scene.recipe.fill)
+    grid = scene.grid.flip() if scene.south_up else scene.grid  # with the CRS that metadata tell
+    copy_bands(bands, grid, window, mask, destination, (CLOUD, SHADOW), tags, scene.recipe.fill)
 
 
 def copy_bands(
     bands: Sequence[BandSource],
+    grid: GeoBox,
     window: Window,
     mask: Path,
     destination: Path,
@@ -91,7 +93,8 @@ def copy_bands(
 
     Args:
         bands: The bands, in order.
-        window: The window that is copied.
+        grid: Grid of the window that is copied.
+        window: The window.
         mask: A mask, of that window or on another grid.
         destination: The COG to write.
         codes: Values of the mask that become nodata.
@@ -105,7 +108,6 @@ def copy_bands(
         dtype = np.result_type(*(d.dtypes[i - 1] for d, i in readers))
         declared = next((d.nodatavals[i - 1] for d, i in readers if d.nodatavals[i - 1] is not None), nodata)
         value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared
-        grid = GeoBox(first.height, first.width, first.transform, first.crs).crop(window)
         marks = _on_grid(stack.enter_context(open_raster(str(mask), str(mask))), grid, str(mask), stack)
         copy = destination.with_name(destination.name + ".scratch")
         profile: dict[str, Any] = {"driver": "GTiff", "count": len(bands), "dtype": dtype, "nodata": value}

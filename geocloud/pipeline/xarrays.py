@@ -183,7 +183,7 @@ def _bands(image: Any, xarray: Any) -> Any:
 def _layer(image: Any, name: str, xarray: Any) -> Any:
     """One band as float32 reflectance, NaN where there is no data."""
     layer = image[name] if isinstance(image, xarray.Dataset) else image.sel(band=name)
-    facts = {**layer.encoding, **image.attrs, **layer.attrs}
+    facts = {**image.attrs, **layer.attrs}  # encoding is of what xarray has decoded already
     scale = facts.get("scale_factor", facts.get("scale"))
     if layer.dtype.kind != "f" and scale is None:
         raise OptionError(

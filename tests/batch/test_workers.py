@@ -1,4 +1,4 @@
-"""What runs next and what is tried again, whatever runs it: on an executor that is told what goes wrong."""
+"""Order and repetition of jobs, on an executor that is told what goes wrong."""
 
 import threading
 import time
