@@ -23,8 +23,10 @@ from geocloud.training.data.synthetic import write_38cloud
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: torch and GDAL, there and below, would each take all cores
     os.environ |= {"OMP_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
 
-settings.register_profile("geocloud", deadline=None)  # a busy machine is no failure
-settings.load_profile("geocloud")
+# A busy machine is no failure, and the suite is the same each time: `HYPOTHESIS_PROFILE=fuzz` draws other cases.
+settings.register_profile("geocloud", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "geocloud"))
 
 UTM = CRS.from_epsg(32633)
 ROOT = Path(__file__).parent.parent
