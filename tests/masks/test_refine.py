@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 from scipy import ndimage
+from shapes import blobs
 
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
@@ -20,15 +21,6 @@ from geocloud.masks.refine import dilate, refine, refinements, remove_small
 from geocloud.options import MaskOptions
 from geocloud.writers import styles
 from geocloud.writers.cog import StripWriter, rewrite, write_cog
-
-
-def blobs(height=90, width=110, seed=1, share=0.3, missing=0.0):
-    """A mask of clumps, with some no data in a corner."""
-    rng = np.random.default_rng(seed)
-    noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), 1.5)
-    mask = (noise > np.quantile(noise, 1 - share)).astype("uint8")
-    mask[: int(height * missing)] = 255
-    return mask
 
 
 @settings(max_examples=25)

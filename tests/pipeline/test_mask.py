@@ -11,7 +11,7 @@ from conftest import bright, geobox, level1_numbers, ramp, read_tif, write_tif
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rio_cogeo.cogeo import cog_validate
-from test_mosaic import blobs
+from shapes import blobs
 
 import geocloud
 from geocloud.errors import GeocloudError, OptionError, OutputError, OutputExistsError, SceneReadError

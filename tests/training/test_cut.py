@@ -8,7 +8,7 @@ import rasterio
 import rasterio.merge
 from conftest import geobox, level1_numbers, ramp, read_tif, write_tif
 from rasterio.windows import Window
-from test_mosaic import blobs
+from shapes import blobs
 
 from geocloud.errors import GridError, OutputExistsError
 from geocloud.readers import ReadOptions, open_scene

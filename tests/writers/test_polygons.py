@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from conftest import geobox, write_tif
 from rasterio.crs import CRS
-from test_mosaic import blobs
+from shapes import blobs
 
 from geocloud.grid import GeoBox
 from geocloud.writers import styles
