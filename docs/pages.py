@@ -1,4 +1,5 @@
-"""What the site holds besides docs/: documents of the repository, the commands' help, and notebooks, which run.
+"""What the site holds besides docs/: documents of the repository, the commands' help, the matrix of bad input that the
+tests hold, and notebooks, which run.
 
 mkdocs calls `on_files` and `on_page_markdown`; mkdocs.yml names this file under ``hooks``.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ ORIGINS = {page: document for document, page in DOCUMENTS.items()}
 COMMANDS = "reference/cli.md"
 """The page below which the help of all commands is put."""
 
+MATRIX = "reliability.md"
+"""The page below which the matrix of bad and odd input is put, as the tests' cases tell it."""
+
 LINK = re.compile(r"(\]\()(?!\w+:)([^)#\s]+)((?:#[^)]*)?\))")
 
 
@@ -64,8 +69,16 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         place = DOCUMENTS.get(target, target.removeprefix("docs/"))
         return f"{link[1]}{posixpath.relpath(place, posixpath.dirname(here) or '.')}{link[3]}"
 
-    commands = helps(cli) if here == COMMANDS else ()
-    return "\n\n".join([LINK.sub(to_page, markdown), *commands])
+    more = {COMMANDS: lambda: helps(cli), MATRIX: lambda: [matrix()]}.get(here, list)()
+    return "\n\n".join([LINK.sub(to_page, markdown), *more])
+
+
+def matrix() -> str:
+    """The table of `tests/reliability/cases`, which needs the tests' own modules on the path."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "reliability")]
+    from cases import table
+
+    return table()
 
 
 def helps(command: click.Command, parent: click.Context | None = None) -> Iterator[str]:

@@ -55,16 +55,19 @@ def test_the_readme_runs_from_top_to_bottom(place):
     said = play_page(README, place)
     assert "(400, 400) EPSG:32632" in said
     for name in ("clouds.gpkg", "masks/report.html", "run/curves.png", "report/calibration.png", "by_run.tif"):
-        assert (place / name).exists(), name
-    assert len((place / "run" / "metrics.csv").read_text().splitlines()) > 5  # curves, not dots
+        assert (place / "out" / name).exists(), name
+    assert {path.name for path in place.iterdir()} == {"sample_scenes", ".venv", "door", "out"}
+    assert len((place / "out" / "run" / "metrics.csv").read_text().splitlines()) > 5  # curves, not dots
     truth = read_tif(SAMPLES / "truth" / "simulated_mountains_truth.tif")[0]
-    found = read_tif(place / "by_run.tif")[0]
+    found = read_tif(place / "out" / "by_run.tif")[0]
     assert ((found == 1) == (truth == 1)).mean() > 0.8, "the demonstration's mask is worth looking at"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_run_from_top_to_bottom(place, page):
     play_page((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), place)
+    made = {path.name for path in place.glob("*") if path.name not in {"sample_scenes", ".venv", "door"}}
+    assert made <= {"out"} and {path.name for path in place.glob("out/*")} <= {page}, "pages share no files"
 
 
 def test_the_description_of_a_foreign_model_is_understood(tmp_path):
@@ -83,6 +86,7 @@ def test_the_build_of_torch_is_the_one_that_is_tested():
 
 def test_what_is_needed_is_installed_before():
     assert README.index("-e '.[train]'") < README.index("geocloud dataset simulate") < README.index("geocloud train ")
+    assert README.index("whl/cpu") < README.index("-e '.[test]'")
     assert README.count(". .venv/bin/activate\n") == 1
 
 
@@ -137,7 +141,7 @@ def test_the_speed_that_the_readme_tells_was_measured():
 def test_the_two_commands_stand_on_the_first_screen():
     marks = [mark.split()[2] for mark, _, _ in BLOCKS if mark]
     assert marks == ["try", "test"]
-    assert README.index("<!-- command: test -->") < README.index("\n## ")
+    assert README.index("<!-- command: test -->") < README.index("\n## Mask")
     assert README.count("\n", 0, README.index("<!-- command: test -->")) < 45
 
 

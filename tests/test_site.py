@@ -78,6 +78,8 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys, req
         else:
             for line in text.replace("\\\n", "").splitlines():
                 run_line(line)
+    assert {path.name for path in tmp_path.iterdir()} <= {"sample_scenes", "packages", "out"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [page.stem], "pages share no files"
 
 
 def test_the_reference_has_every_public_name():

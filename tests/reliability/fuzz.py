@@ -108,8 +108,8 @@ def read_mtd(text: str) -> None:
 def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
     """One whole file of each kind, and how it is opened."""
     made = product(folder)
-    tif = Path(stack(folder, name="stack.tif"))
-    packed = Path(stack(folder, name="packed.tif", compress="deflate", tiled=True, blockxsize=64, blockysize=64))
+    tif = stack(folder, name="stack.tif")
+    packed = stack(folder, name="packed.tif", compress="deflate", tiled=True, blockxsize=64, blockysize=64)
     with tarfile.open(folder / f"{NAME}.tar", "w") as tar:
         for file in sorted(made.iterdir()):
             tar.add(file, file.name)
