@@ -31,7 +31,7 @@ def vrt(folder, source):
     return folder / "scene.vrt"
 
 
-SIZES = {"1 by 1": (1, 1), "1 by 100 000": (1, 100_000), "100 000 by 1": (100_000, 1)}
+SIZES = {"1 by 1": (1, 1), "1 by 20 000": (1, 20_000), "20 000 by 1": (20_000, 1)}
 
 
 @masked(what="pixels:", each=SIZES)
