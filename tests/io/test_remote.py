@@ -1,7 +1,6 @@
 """Scenes and results elsewhere: an S3 server and a web server on loopback, each a process of its own."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from conftest import geobox, ramp, read_tif, write_tif
+from console import run
 from safe import L2A, numbers, write_safe
 from servers import free_port
 
@@ -64,8 +64,13 @@ def s3():
 
 
 def geocloud(environment, *arguments):
+    return run(*arguments, **environment)
+
+
+def apart(*arguments):
+    """In a process of its own, so that what C libraries print is seen as well."""
     line = [sys.executable, "-m", "geocloud_cli", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_reading_from_and_writing_to_a_bucket(s3, tmp_path):
@@ -193,13 +198,13 @@ def test_signatures_and_passwords_reach_nothing_that_is_kept_or_shown(web, tmp_p
         (tmp_path / "list.txt").write_text("\n".join(lines))
         return tmp_path / "list.txt"
 
-    done = geocloud({}, "batch", listed(secret), "-o", tmp_path / "out", "--polygons", "--probability")
+    done = apart("batch", listed(secret), "-o", tmp_path / "out", "--polygons", "--probability")
     assert "2 done, 2 failed" in done.stdout, done.stdout + done.stderr
-    alone = geocloud({}, "mask", f"{address}/signed.tif{secret}", "-o", tmp_path / "out" / "alone.tif", "--json")
+    alone = apart("mask", f"{address}/signed.tif{secret}", "-o", tmp_path / "out" / "alone.tif", "--json")
     assert alone.returncode == 0, alone.stderr
-    gone = geocloud({}, "mask", f"{address}/gone.tif{secret}", "-o", tmp_path / "out" / "gone.tif")
+    gone = apart("mask", f"{address}/gone.tif{secret}", "-o", tmp_path / "out" / "gone.tif")
     assert gone.returncode == 1
-    status = geocloud({}, "batch", "status", tmp_path / "out")
+    status = apart("batch", "status", tmp_path / "out")
     said = "".join(run.stdout + run.stderr for run in (done, alone, gone, status))
     assert "SECRET" not in said and "gone.tif" in said
     kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -207,7 +212,7 @@ def test_signatures_and_passwords_reach_nothing_that_is_kept_or_shown(web, tmp_p
     for path in kept:
         assert "SECRET" not in path.name and "sig=" not in path.name
         assert b"SECRET" not in path.read_bytes(), path
-    again = geocloud({}, "batch", listed(other), "-o", tmp_path / "out", "--polygons", "--probability", "--dry-run")
+    again = apart("batch", listed(other), "-o", tmp_path / "out", "--polygons", "--probability", "--dry-run")
     assert "2 done before" in again.stdout and "SECRET" not in again.stdout, "signed anew, they are the same files"
 
 

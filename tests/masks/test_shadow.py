@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +12,7 @@ import rasterio
 import shapely
 from affine import Affine
 from conftest import geobox, ramp, read_tif, write_tif
+from console import run
 from scipy import ndimage
 from small import small
 
@@ -221,8 +220,7 @@ def test_a_file_keeps_its_threshold_of_shadow(tmp_path):
 
 def test_several_scenes_are_masked_with_their_shadow(scene, tmp_path):
     other = write_tif(tmp_path / "t.tif", ramp()[:, ::-1].copy(), descriptions=("red", "green", "blue", "nir"))
-    command = [sys.executable, "-m", "geocloud_cli", "mask", str(scene), str(other), "-o", "out/", "--shadows"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run("mask", scene, other, "-o", "out/", "--shadows", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("shadow") == 2, done.stderr
 
 
@@ -238,8 +236,7 @@ def test_tiles_to_train_on_keep_shadow(scene, tmp_path):
 
 
 def test_a_batch_knows_shadow(scene, tmp_path):
-    command = [sys.executable, "-m", "geocloud_cli", "batch", str(scene), "-o", "out", "--shadows", "--polygons"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run("batch", scene, "-o", "out", "--shadows", "--polygons", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     item = json.loads((tmp_path / "out" / "s.json").read_text())
     percent = item["properties"]["geocloud:shadow_percent"]
