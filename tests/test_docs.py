@@ -56,7 +56,7 @@ def test_the_readme_runs_from_top_to_bottom(place):
     assert "(400, 400) EPSG:32632" in said
     for name in ("clouds.gpkg", "masks/report.html", "run/curves.png", "report/calibration.png", "by_run.tif"):
         assert (place / "out" / name).exists(), name
-    assert {path.name for path in place.iterdir()} == {"sample_scenes", ".venv", "door", "out"}
+    assert {path.name for path in place.iterdir()} <= {"sample_scenes", ".venv", "door", "out"}
     assert len((place / "out" / "run" / "metrics.csv").read_text().splitlines()) > 5  # curves, not dots
     truth = read_tif(SAMPLES / "truth" / "simulated_mountains_truth.tif")[0]
     found = read_tif(place / "out" / "by_run.tif")[0]
