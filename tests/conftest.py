@@ -24,7 +24,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: torch and GDAL, there
     os.environ |= {"OMP_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
 
 # A busy machine is no failure, and the suite is the same each time: `HYPOTHESIS_PROFILE=fuzz` draws other cases.
-settings.register_profile("geocloud", deadline=None, derandomize=True)
+settings.register_profile("geocloud", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("fuzz", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "geocloud"))
 
