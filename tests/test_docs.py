@@ -51,6 +51,7 @@ def play_page(text, place):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_readme_runs_from_top_to_bottom(place):
     said = play_page(README, place)
     assert "(400, 400) EPSG:32632" in said
@@ -63,6 +64,7 @@ def test_the_readme_runs_from_top_to_bottom(place):
     assert ((found == 1) == (truth == 1)).mean() > 0.8, "the demonstration's mask is worth looking at"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_run_from_top_to_bottom(place, page):
     play_page((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), place)
@@ -103,10 +105,12 @@ def run_page(page, place):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_python_in_its_guide_runs(place):
     assert float(run_page("python.md", place).split()[-1]) > 0
 
 
+@pytest.mark.slow
 def test_the_composite_is_the_ground(place):
     before, after, never = map(float, re.findall(r"\d+\.\d+", run_page("composite.md", place)))
     assert after < before / 3 and never < 5

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 FILES = 43
@@ -29,6 +30,7 @@ print(*sorted(files), sep="\\n")
 """
 
 
+@pytest.mark.slow
 def test_masking_a_geotiff_runs_code_of_few_files(tmp_path):
     scene = ROOT / "sample_scenes" / "simulated_mountains.tif"
     command = [sys.executable, "-c", TRACE, "--quiet", "mask", str(scene), "-o", str(tmp_path / "mask.tif")]

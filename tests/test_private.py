@@ -27,6 +27,7 @@ def test_private_names_have_one_home(pattern, home):
     assert users == {home}
 
 
+@pytest.mark.slow
 def test_importing_openvino_sends_and_leaves_nothing(tmp_path):
     """Its telemetry would ask for no permission, write a number of this user to the home folder, and call Google."""
     code = (

@@ -26,6 +26,7 @@ def elsewhere(tmp_path):
     return {**os.environ, "PROJ_DATA": str(folder), "PROJ_LIB": str(folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (Path(rasterio.__file__).with_name("proj_data") / "proj.db").exists(), reason="this rasterio has no database"
 )

@@ -24,6 +24,8 @@ from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
 
+pytestmark = pytest.mark.slow
+
 SENTINEL = ReadOptions(bands=(3, 2, 1, 4))
 """Of scenes/sentinel2_4band, whose bands are blue, green, red, nir."""
 

@@ -15,6 +15,8 @@ from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
 from recipes.bundled import SHARES
 from recipes.material import HELD_OUT, SOURCES, catalogue, training_groups, validation_chips
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 RNG = np.random.default_rng(0)

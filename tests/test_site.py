@@ -62,6 +62,7 @@ def ukis_csmask(tmp_path, monkeypatch):
         del sys.modules[module]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys, request):
     if page.stem == "csmask":

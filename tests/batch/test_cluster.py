@@ -12,6 +12,8 @@ from geocloud.batch import BatchOptions, Settings, run_batch
 from geocloud.errors import GeocloudError
 from geocloud.pipeline import ComputeOptions
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("distributed", reason="needs dask.distributed: pip install 'geocloud[batch]'")
 
 COUNT = 16

@@ -131,6 +131,7 @@ def read_footprints(path):
     return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path, layer="footprints")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["gpkg", "parquet"])
 def test_footprints_are_written_part_by_part(tmp_path, monkeypatch, form):
     monkeypatch.setattr("geocloud.batch.folder.ROWS", 250)
@@ -188,6 +189,7 @@ def write_items(folder, count):
     return [f"item {number}" for number in range(count)]
 
 
+@pytest.mark.slow
 def test_large_catalogs_are_walked_item_by_item(tmp_path):
     names = write_items(tmp_path, 1000)
     one = (tmp_path / "0.json").stat().st_size

@@ -218,6 +218,7 @@ def test_an_archive_of_something_else_is_left_to_the_run(tmp_path):
     assert names([tmp_path]) == ["code"]
 
 
+@pytest.mark.slow
 def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path, monkeypatch):
     write_tif(tmp_path / "a.tif", ramp())
     (tmp_path / "list.txt").write_text("a.tif\nlist.txt\n")

@@ -14,6 +14,8 @@ from geocloud.batch import BatchOptions, read_entries, run_batch
 from geocloud.batch.report import PORTION, write_report
 from geocloud.batch.state import Manifest
 
+pytestmark = pytest.mark.slow
+
 selenium = pytest.importorskip("selenium", reason="needs selenium: pip install 'geocloud[test]'")
 
 EVIL = "</script><img src=x onerror=document.title='evil'>"

@@ -38,6 +38,8 @@ from geocloud.grid import GeoBox
 from geocloud.models.predictor import load_model
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 
+pytestmark = pytest.mark.slow
+
 COUNT = 9
 
 

@@ -175,6 +175,7 @@ def test_models_lists_the_default():
     assert "fast (default)" in everything and all(f"{m['name']}: " in everything for m in models)
 
 
+@pytest.mark.slow
 def test_tiles_of_a_scene_with_its_mask(tmp_path):
     truth = SAMPLES / "truth" / f"{FARMLAND.name}_truth.tif"
     done = run("tile", FARMLAND, "-o", tmp_path / "t", "--mask", truth, "--tile-size", 256)
@@ -231,6 +232,7 @@ def test_usage_names_what_was_typed():
     assert run("batch", "--nonsense").stderr.startswith("Usage: geocloud batch [OPTIONS] SOURCE...\n")
 
 
+@pytest.mark.slow
 def test_variables_set_defaults_that_the_command_line_overrides(tmp_path):
     words = ["mask", FARMLAND, "--json", "--overwrite", "-o", tmp_path / "m.tif"]
     one = json.loads(run(*words, GEOCLOUD_MODEL="unet", GEOCLOUD_THRESHOLD="0.25").stdout)
@@ -256,6 +258,7 @@ def test_a_wrong_variable_is_named(tmp_path, name, value):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_doctor_tells_the_variables_and_fails_where_something_is_bad():
     done = run("doctor", GEOCLOUD_MODEL="nonsense", GEOCLOUD_THREADS="1")
     assert done.returncode == 1
@@ -315,6 +318,7 @@ def test_the_version_is_the_packages():
     assert version("geocloud") in run("--version").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report", "status"])
 def test_a_folder_named_as_a_command_of_batch_is_a_folder(tmp_path, name):
     (tmp_path / name).mkdir()

@@ -32,6 +32,7 @@ def trained(toy, tmp_path_factory):
     return place, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_from_simulated_patches_to_a_mask(toy, trained):
     place, result = trained
     assert result["model"] == "run/best.safetensors"
@@ -54,6 +55,7 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     assert "shadow_threshold = 0.2" in (place / "on" / "config.toml").read_text(), "as the model that it starts from"
 
 
+@pytest.mark.slow
 def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
     place, result = trained
     model = place / result["model"]
@@ -93,6 +95,7 @@ def test_other_peoples_predictions(toy, tmp_path):
     assert json.loads(done.stdout)["mean_over_scenes"]["jaccard"] == 1
 
 
+@pytest.mark.slow
 def test_a_check_tells_what_is_there_and_fails_where_something_is_not(toy, tmp_path):
     done = run("dataset", "check", toy, "--pictures", "look.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,8 @@ from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.simulate import SimulatedScene, write_level1
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "archive"
 
 

@@ -25,6 +25,8 @@ from geocloud.io.remote import identity, list_files, open_file, read_bytes, uplo
 from geocloud.readers import open_scene
 from geocloud.simulate import SimulatedScene, write_level1
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("moto", reason="needs moto: pip install 'geocloud[test]'")
 
 NAME = "LC08_L1TP_190026_20240701_20240708_02_T1"

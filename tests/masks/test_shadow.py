@@ -235,6 +235,7 @@ def test_tiles_to_train_on_keep_shadow(scene, tmp_path):
     assert (read_tif(patch) == 255).sum() == (expected(scene) == 1).sum()
 
 
+@pytest.mark.slow
 def test_a_batch_knows_shadow(scene, tmp_path):
     done = run("batch", scene, "-o", "out", "--shadows", "--polygons", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

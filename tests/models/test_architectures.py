@@ -63,6 +63,7 @@ def test_a_flip_of_the_image_is_not_a_flip_of_the_mask_elsewhere(name):
     assert abs(centre[1] - 72) < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_networks_learn_what_is_bright(name):
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from geocloud.simulate import simulate_scene
 EMULATOR = "qemu-x86_64"
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which(EMULATOR) is None, reason=f"needs {EMULATOR}: apt-get install qemu-user"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="needs x86-64 to compare with"),
 ]

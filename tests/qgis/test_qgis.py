@@ -20,6 +20,8 @@ from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.qgis import install as qgis
 from geocloud.writers import styles
 
+pytestmark = pytest.mark.slow
+
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 MOUNTAINS = SAMPLES / "simulated_mountains.tif"
 PYTHON, PROCESS = "/usr/bin/python3", "qgis_process.bin"

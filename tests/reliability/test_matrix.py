@@ -9,6 +9,8 @@ from geocloud_cli.main import cli
 
 from geocloud.io.gdal import open_quietly
 
+pytestmark = pytest.mark.slow
+
 
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

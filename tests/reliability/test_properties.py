@@ -25,6 +25,7 @@ WORDS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.lists(WORDS).map(" ".join)))
 def test_any_text_as_mtl(text):
     with suppress(GeocloudError):

@@ -33,6 +33,7 @@ def command(*words):
     return [sys.executable, "-m", "geocloud_cli", *map(str, words)]
 
 
+@pytest.mark.slow
 def test_mutated_files(tmp_path, monkeypatch):
     """The same with 20 000: python tests/reliability/fuzz.py."""
     monkeypatch.chdir(tmp_path)
@@ -40,11 +41,13 @@ def test_mutated_files(tmp_path, monkeypatch):
     assert not found["defects"], found
 
 
+@pytest.mark.slow
 def test_killed_while_masking(tmp_path):
     """The same with fifty: python tests/reliability/kills.py."""
     assert well(found := kill_again_and_again(tmp_path, 4)), found
 
 
+@pytest.mark.slow
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from geocloud.writers.staging import Staging\n"
@@ -60,6 +63,7 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 40])
 def test_a_disk_that_is_full(tmp_path, kilobytes):
     line = (
@@ -72,6 +76,7 @@ def test_a_disk_that_is_full(tmp_path, kilobytes):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gigabytes", [1, 2])
 def test_little_memory_is_one_line(tmp_path, gigabytes):
     """Address space, most of which torch reserves for nothing: either it is enough, or one line says so."""
@@ -83,6 +88,7 @@ def test_little_memory_is_one_line(tmp_path, gigabytes):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_batches_and_threads_do_not_change_the_mask(tmp_path):
     def masked(name, threads, **options):
         before = torch.get_num_threads()
@@ -109,6 +115,7 @@ def test_the_order_of_tiles_does_not_change_the_mask(tmp_path, monkeypatch):
     assert (read_tif(tmp_path / "a.tif") == read_tif(tmp_path / "b.tif")).mean() >= 0.9999
 
 
+@pytest.mark.slow
 def test_four_at_once_in_one_folder_and_two_on_one_file_give_the_same_bytes(tmp_path):
     lines = [
         command("-q", "mask", SCENE, "-o", tmp_path / f"m{i}.tif", "--probability", tmp_path / f"p{i}.tif")
@@ -123,6 +130,7 @@ def test_four_at_once_in_one_folder_and_two_on_one_file_give_the_same_bytes(tmp_
     assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
 
 
+@pytest.mark.slow
 def test_no_network_is_touched(tmp_path):
     """Every way to a socket is blocked; everything still works."""
     code = (

@@ -15,6 +15,7 @@ from geocloud.training.data.layout import open_dataset
 from geocloud.training.data.pack import pack, packed
 
 
+@pytest.mark.slow
 def test_the_report_counts_what_is_there(toy, tmp_path):
     seen = []
     report = check(open_dataset(toy), pictures=tmp_path / "look.png", report=lambda *done: seen.append(done))
@@ -47,6 +48,7 @@ def test_damaged_empty_and_missing_patches_are_told(toy, tmp_path):
     assert any(reds[0].name in problem for problem in report.problems)
 
 
+@pytest.mark.slow
 def test_a_pack_holds_the_same_chips_and_is_written_once(toy, tmp_path):
     sources = open_dataset(toy).training
     pack(sources, tmp_path / "pack")

@@ -41,6 +41,7 @@ def same(one, other):
     return all(torch.equal(value, other[key]) for key, value in one.items())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking a loader beside OpenMP's threads
 def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
     config = dataclasses.replace(SMALL, steps=60, batch=4, warmup=5, average=0.9, validate_every=60)
@@ -52,6 +53,7 @@ def test_a_few_steps_learn_and_the_same_seed_gives_the_same_weights():
     assert first.metadata.training["config"]["steps"] == 60
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
     config = SMALL
     whole = train([(1.0, CHIPS)], CHIPS[:1], config, tmp_path / "whole")
@@ -78,6 +80,7 @@ def test_a_resumed_run_ends_in_the_very_same_weights(tmp_path):
     assert same(whole, finished), "a finished run stays as it is"
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_path):
     train([(1.0, CHIPS)], [], SMALL, tmp_path / "run")
     with pytest.raises(CheckpointError, match="the run in this folder had another batch, seed"):
@@ -93,6 +96,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_pat
     assert not (tmp_path / "none").exists(), "refused before anything is written"
 
 
+@pytest.mark.slow
 def test_a_run_is_lengthened_when_it_is_resumed_before_the_learning_rate_falls(tmp_path):
     """Up to there the rate does not depend on the number of steps."""
     long = dataclasses.replace(SMALL, steps=16, decay=0.25)
@@ -107,6 +111,7 @@ def test_a_run_is_lengthened_when_it_is_resumed_before_the_learning_rate_falls(t
     assert same(whole, train([(1.0, CHIPS)], [], long, tmp_path / "run", resume=True))
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_behind(tmp_path, toy):
     config = dataclasses.replace(SMALL, loss="dice+0.5*focal", augment=dataclasses.replace(Augment(), size=64))
     done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack")
@@ -125,6 +130,7 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     assert plain.jaccard == pytest.approx(done.jaccard, abs=0.02), "a pack is the same data"
 
 
+@pytest.mark.slow
 def test_a_run_whose_validation_holds_no_cloud_still_ends_in_a_best_model(tmp_path, caplog):
     chip = CHIPS[0]
     clear = [dataclasses.replace(chip, target=np.zeros_like(chip.target))]
@@ -153,6 +159,7 @@ def test_every_architecture_trains(architecture):
     assert probabilities(by_torch(made), CHIPS[0]).shape == (2, 96, 96)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     """Under torchrun the gradients of both are averaged, so that two halves of a batch are one whole."""
     script = tmp_path / "run.py"
