@@ -24,12 +24,10 @@ from geocloud.tiling.average import average
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
 
-pytestmark = pytest.mark.slow
-
 SENTINEL = ReadOptions(bands=(3, 2, 1, 4))
 """Of scenes/sentinel2_4band, whose bands are blue, green, red, nir."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")]
 
 
 @pytest.fixture(scope="module")
