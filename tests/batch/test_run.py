@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
+import console
 import geopandas
 import numpy as np
 import pystac
@@ -22,7 +23,6 @@ import shapely
 from archive import BROKEN, break_ten, make_archive
 from click.testing import CliRunner
 from conftest import geobox, ramp, write_tif
-from console import run
 from geocloud_cli.main import cli
 from torture import states, torture
 
@@ -43,6 +43,10 @@ pytestmark = pytest.mark.slow
 COUNT = 9
 
 
+def command(*arguments):
+    return console.run(*arguments)
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     return make_archive(tmp_path_factory.mktemp("source") / "archive", COUNT, broken=False)
@@ -52,7 +56,7 @@ def archive(tmp_path_factory):
 def batch(archive, tmp_path_factory):
     """A folder that a run has filled."""
     folder = tmp_path_factory.mktemp("out") / "masks"
-    done = run("batch", archive, "-o", folder, "--polygons", "--quicklook", "--progress", "json")
+    done = command("batch", archive, "-o", folder, "--polygons", "--quicklook", "--progress", "json")
     assert done.returncode == 0, done.stderr
     (folder / "progress").write_text(done.stderr)
     return folder
@@ -137,14 +141,14 @@ def test_what_changed_is_done_again(archive, tmp_path):
 
 
 def test_a_dry_run_writes_nothing(archive, tmp_path):
-    done = run("batch", archive, "-o", tmp_path / "out", "--dry-run")
+    done = command("batch", archive, "-o", tmp_path / "out", "--dry-run")
     assert done.returncode == 0 and "9 to do" in done.stdout and "stack_002" in done.stdout
     assert not (tmp_path / "out").exists()
 
 
 def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
     archive = make_archive(tmp_path / "archive", 4 + BROKEN)
-    done = run("batch", archive, "-o", tmp_path / "out")
+    done = command("batch", archive, "-o", tmp_path / "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     reasons = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
     assert len(reasons) == BROKEN and len(set(reasons)) == BROKEN
@@ -154,9 +158,9 @@ def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
     # Bad input that has not changed is not tried again, unless somebody says so.
     assert not plan_batch([str(archive)], tmp_path / "out", BatchOptions()).jobs
     assert len(plan_batch([str(archive)], tmp_path / "out", BatchOptions(retry_failed=True)).jobs) == BROKEN
-    again = run("batch", archive, "-o", tmp_path / "out")
+    again = command("batch", archive, "-o", tmp_path / "out")
     assert again.returncode == 1 and again.stdout.count("failed: ") == BROKEN
-    listed = run("batch", "status", tmp_path / "out", "--export", tmp_path / "t.csv", "--json")
+    listed = command("batch", "status", tmp_path / "out", "--export", tmp_path / "t.csv", "--json")
     assert json.loads(listed.stdout)["failed"] == BROKEN
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 4 + BROKEN
 
@@ -210,19 +214,19 @@ def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
 
 def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
     line = [sys.executable, "-m", "geocloud_cli", "batch", str(archive), "-o", str(tmp_path / "out")]
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
         for _ in range(600):
             if any(state == "done" for state, _ in states(tmp_path / "out").values()):
                 break
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    if process.returncode != 0:  # it was not done yet
-        assert process.returncode == 130 and "Traceback" not in errors
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=30)
+    if run.returncode != 0:  # it was not done yet
+        assert run.returncode == 130 and "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
     assert (tmp_path / "out" / "report.html").exists()
-    assert run("batch", archive, "-o", tmp_path / "out").returncode == 0
+    assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
 
 
 def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
@@ -230,7 +234,7 @@ def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
 
     def meanwhile(status):
         if not seen:
-            seen.append(run("batch", archive, "-o", tmp_path / "out"))
+            seen.append(command("batch", archive, "-o", tmp_path / "out"))
 
     run_batch([str(archive)], tmp_path / "out", BatchOptions(), meanwhile)
     assert seen[0].returncode == 1 and "another 'geocloud batch' is using this folder" in seen[0].stderr
@@ -265,7 +269,7 @@ def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
     """Eight threads take turns for a second, with locks of their own; each removes the file at the end of its turn."""
     inside, most, turns, until = [], [], [], time.monotonic() + 1
 
-    def turn():
+    def run():
         while time.monotonic() < until:
             with suppress(OutputError), _alone(tmp_path, Shard()):
                 inside.append(1)
@@ -275,7 +279,7 @@ def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
                 turns.append(1)
 
     with ThreadPoolExecutor(8) as pool:
-        for future in [pool.submit(turn) for _ in range(8)]:
+        for future in [pool.submit(run) for _ in range(8)]:
             future.result()
     assert max(most) == 1 and len(turns) > 8 and not list(tmp_path.iterdir())
 
@@ -308,11 +312,11 @@ def test_a_full_disk_is_told_and_may_be_tried_again(archive, tmp_path):
     done = subprocess.run(["bash", "-c", full], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert not list((tmp_path / "out").glob("*_cloudmask.tif"))
-    assert run("batch", archive, "-o", tmp_path / "out").returncode == 0
+    assert command("batch", archive, "-o", tmp_path / "out").returncode == 0
 
 
 def test_where_there_is_nothing_nothing_is_made(tmp_path):
-    done = run("batch", tmp_path, "-o", tmp_path / "out")
+    done = command("batch", tmp_path, "-o", tmp_path / "out")
     assert done.returncode == 1 and "no scenes" in done.stderr and not (tmp_path / "out").exists()
 
 
@@ -320,7 +324,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path):
     (tmp_path / "manifest.sqlite").write_text("something else, long enough to be looked at" * 20)
     with pytest.raises(OutputError, match="manifest"):
         run_batch([str(write_tif(tmp_path / "s.tif", ramp()))], tmp_path, BatchOptions())
-    assert run("batch", "status", tmp_path / "none").returncode == 1
+    assert command("batch", "status", tmp_path / "none").returncode == 1
 
 
 def test_the_footprint_is_where_data_are():

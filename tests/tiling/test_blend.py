@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from shapes import grids
+from test_grid import grids
 
 from geocloud.tiling.blend import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid

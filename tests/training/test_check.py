@@ -48,7 +48,6 @@ def test_damaged_empty_and_missing_patches_are_told(toy, tmp_path):
     assert any(reds[0].name in problem for problem in report.problems)
 
 
-@pytest.mark.slow
 def test_a_pack_holds_the_same_chips_and_is_written_once(toy, tmp_path):
     sources = open_dataset(toy).training
     pack(sources, tmp_path / "pack")
