@@ -206,15 +206,15 @@ def test_signatures_and_passwords_reach_nothing_that_is_kept_or_shown(web, tmp_p
     assert alone.returncode == 0, alone.stderr
     gone = apart("mask", f"{address}/gone.tif{secret}", "-o", tmp_path / "out" / "gone.tif")
     assert gone.returncode == 1
-    status = apart("batch", "status", tmp_path / "out")
-    said = "".join(run.stdout + run.stderr for run in (done, alone, gone, status))
+    status = run("batch", "status", tmp_path / "out")
+    said = "".join(ended.stdout + ended.stderr for ended in (done, alone, gone, status))
     assert "SECRET" not in said and "gone.tif" in said
     kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert (tmp_path / "out" / "signed_cloudmask.tif") in kept
     for path in kept:
         assert "SECRET" not in path.name and "sig=" not in path.name
         assert b"SECRET" not in path.read_bytes(), path
-    again = apart("batch", listed(other), "-o", tmp_path / "out", "--polygons", "--probability", "--dry-run")
+    again = run("batch", listed(other), "-o", tmp_path / "out", "--polygons", "--probability", "--dry-run")
     assert "2 done before" in again.stdout and "SECRET" not in again.stdout, "signed anew, they are the same files"
 
 
