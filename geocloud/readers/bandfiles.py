@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import Wanted, missing_bands, shorten
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe
-from geocloud.readers.source import Candidate, Form, Reader, Source
+from geocloud.readers.source import BandSource, Candidate, Form, Reader, ReadOptions, SceneRecipe, Source
 
 NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
 """A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
-
 SEPARATORS = "_-. "
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """Band files whose names differ only in the band."""
 
     prefix: str
@@ -40,10 +36,6 @@ class Product:
         """The first existing name of each wanted band; None if a band is missing."""
         chosen = tuple(next((name for name in names if name in self.files), "") for names in wanted)
         return chosen if all(chosen) else None
-
-    def sources(self, listing: Listing, bands: Sequence[str]) -> tuple[BandSource, ...]:
-        """The files of some of its bands."""
-        return band_sources(listing, [self.files[band] for band in bands])
 
 
 class BandFileReader(Reader):
@@ -69,7 +61,7 @@ class BandFileReader(Reader):
         """Names of red, green, blue and nir, as far as file names tell."""
         return self.usual
 
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands; none unless a maker has some."""
         return {}
 
@@ -87,9 +79,7 @@ class BandFileReader(Reader):
     def match(self, source: Source) -> bool:
         """True if band files are found, or for one file, if it belongs to a product and holds a single band."""
         products = [] if source.form in (Form.URL, Form.NAME) else self.products(source.listing)
-        if source.member is not None:
-            return bool(self._belonging(products, source.member))
-        return any(self.is_product(product) for product in products)
+        return any(source.member or self.is_product(product) for product in self._meant(source, products))
 
     def is_product(self, product: Product) -> bool:
         """True for a product with some of the bands that are looked for."""
@@ -109,9 +99,10 @@ class BandFileReader(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
         products = self.products(source.listing)
+        named = self._meant(source, products)
         if source.member is not None:
-            products = self.siblings(products, self._belonging(products, source.member))
-        return self.assemble(source.listing, self.select(source.listing, products, options), options, source.member)
+            named = self.siblings(products, named)
+        return self.assemble(source, self.select(source.listing, named, options), options)
 
     def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
         """The products that a named file stands for, of all, given those that it belongs to."""
@@ -119,57 +110,64 @@ class BandFileReader(Reader):
 
     def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
-        complete = [product for product in products if product.choose(self.asked(product, options))]
-        candidates = complete or [max(products, key=lambda product: len(product.files))]
-        prefixes = sorted({product.prefix for product in candidates})
-        if len(prefixes) > 1:
-            names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
-            raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
-        if len(candidates) > 1:
-            raise BandError(f"{listing.source}: several files for the same band; name one file of those that you mean")
-        return candidates[0]
+        return select_one(listing, products, [p for p in products if p.choose(self.asked(p, options))])
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """The bands that a user gave by their numbers, or else the usual ones."""
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
+    def assemble(self, source: Source, product: Product, options: ReadOptions) -> SceneRecipe:
         """The recipe of a product. Raises BandError for missing bands, SceneError."""
-        wanted = self.asked(product, options)
-        bands = product.choose(wanted)
+        name = product.stem or source.listing.stem
+        return self.fill(source, product, self.asked(product, options), name=name)
+
+    def fill(self, source: Source, product: Product, wanted: Wanted, **facts: Any) -> SceneRecipe:
+        """The recipe of wanted bands, with `facts`. Raises BandError for missing bands, SceneError."""
+        listing, bands = source.listing, product.choose(wanted)
         if bands is None:
             of = f", of {product.stem}" if product.stem else ""
             raise BandError(f"{listing.source}: {missing_bands(wanted, product.files)}{of}; {self.needed}")
-        return SceneRecipe(
-            name=product.stem or listing.stem,
-            source=listing.source if member is None else listing.label(member),
-            bands=product.sources(listing, bands),
-            **self.facts(listing, product, bands),
-        )
+        label = listing.source if source.member is None else listing.label(source.member)
+        sources = band_sources(listing, [product.files[band] for band in bands])
+        return SceneRecipe(source=label, bands=sources, **facts, **self.facts(source, product, bands))
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Bands and metadata; of an archive itself."""
         if source.form is Form.ARCHIVE:
             return (source.place,)
-        prefix = ""
+        names, prefix = source.listing.names, ""
         if source.member is not None:
-            prefix = self._belonging(self.products(source.listing), source.member)[0].prefix.rstrip(SEPARATORS)
-        names = (name for name in source.listing.names if name.startswith(prefix) and self._is_part(name))
-        return tuple(sorted(map(source.listing.path_of, names)))
+            prefix = self._meant(source, self.products(source.listing))[0].prefix.rstrip(SEPARATORS)
+        return tuple(source.listing.path_of(n) for n in sorted(names) if n.startswith(prefix) and self._is_part(n))
 
     def _is_part(self, name: str) -> bool:
         """True for the name of a band or metadata file."""
         base = name.rpartition("/")[2]
         return bool(self.form.fullmatch(base) or (self.metadata and self.metadata.fullmatch(base)))
 
-    def _belonging(self, products: list[Product], member: str) -> list[Product]:
-        """The products that a file belongs to: as a band, or by a name that begins like theirs."""
-        stems = {product.prefix.lower().rstrip(SEPARATORS) for product in products}
+    def _meant(self, source: Source, products: list[Product]) -> list[Product]:
+        """All products, or those that a named file belongs to: as a band, or by a name that begins like theirs."""
+        member = source.member
+        if member is None:
+            return products
+        if holding := [product for product in products if member in product.files.values()]:
+            return holding
+        stems = [product.prefix.lower().rstrip(SEPARATORS) for product in products]
         stem = max((stem for stem in stems if member.lower().startswith(stem)), key=len, default="")
-        if not stem and not self._is_part(member):
-            stem = "/"
-        holding = [product for product in products if member in product.files.values()]
-        return holding or [product for product in products if product.prefix.lower().rstrip(SEPARATORS) == stem]
+        stem = stem or ("" if self._is_part(member) else "/")
+        return [product for product, own in zip(products, stems, strict=True) if own == stem]
+
+
+def select_one(listing: Listing, products: Sequence[Product], complete: Sequence[Product]) -> Product:
+    """The one that is complete, or else holds the most bands. Raises BandError if several are complete."""
+    candidates = complete or [max(products, key=lambda product: len(product.files))]
+    prefixes = sorted({product.prefix for product in candidates})
+    if len(prefixes) > 1:
+        names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
+        raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
+    if len(candidates) > 1:
+        raise BandError(f"{listing.source}: several files for the same band; name one file of those that you mean")
+    return candidates[0]
 
 
 def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:

@@ -6,22 +6,18 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, is_msi
 from geocloud.readers.bandfiles import NUMBERED, BandFileReader, Product
-from geocloud.readers.base import ReadOptions, parse_time
 from geocloud.readers.landsat import METADATA_FILE
+from geocloud.readers.source import ReadOptions, Source, parse_time
 
 log = logging.getLogger(__name__)
 
-GRANULE_ID = re.compile(
-    r"HLS\.(?P<product>[LS]30)\.T\d{2}[A-Z]{3}\.(?P<date>\d{7}T\d{6})\.v\d+(?:\.\d+)*", re.IGNORECASE
-)
-
+GRANULE_ID = r"HLS\.[LS]30\.T\d{2}[A-Z]{3}\.\d{7}T\d{6}\.v\d+(?:\.\d+)*"
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
 BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
 """Names of Copernicus (EO) Browser's single bands, whose 16 bits are 0 to 65535 for reflectance 0 to 1."""
@@ -33,36 +29,23 @@ SIZES = ("10m", "", "20m", "60m")
 class Hls(BandFileReader):
     """HLS granules, L30 and S30: a Cloud Optimized GeoTIFF a band, 30 m (HLS Product User Guide, version 2.0)."""
 
-    title = "an HLS granule: a folder or archive of its GeoTIFFs, or one of them"
-    notes = "L30 and S30, version 1.5 and 2.0, surface reflectance; near-infrared is B05 of L30 and B8A of S30"
-    product_ids = (GRANULE_ID.pattern,)
-    form = re.compile(
-        rf"(?P<prefix>{GRANULE_ID.pattern})\.(?P<band>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE
-    )
+    product_ids = (GRANULE_ID,)
+    form = re.compile(rf"(?P<prefix>{GRANULE_ID})\.(?P<band>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE)
 
     def wanted(self, product: Product) -> Wanted:
         """In Landsat's and in Sentinel-2's granules the same numbers mean different bands."""
-        parts = GRANULE_ID.search(product.prefix)
-        assert parts is not None
-        return (("B04",), ("B03",), ("B02",), ("B05" if parts["product"].upper() == "L30" else "B8A",))
+        return (("B04",), ("B03",), ("B02",), ("B05" if product.stem[4:5].upper() == "L" else "B8A",))
 
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Date and kind from the granule's ID."""
-        parts = GRANULE_ID.fullmatch(product.stem)
-        assert parts is not None
-        acquired = parse_time(parts["date"].upper(), "%Y%jT%H%M%S")
-        told = {"acquired": acquired, "kind": f"HLS {parts['product'].upper()}"}
+        _, sensor, _, time, *_ = product.stem.upper().split(".")
+        told = {"acquired": parse_time(time, "%Y%jT%H%M%S"), "kind": f"HLS {sensor}"}
         return {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(1e-4), "fill": -9999, **told}
 
 
 class Sentinel2Bands(BandFileReader):
     """Sentinel-2's bands without their product. B05 is near-infrared on Landsat 8, and red edge here."""
 
-    title = "bare Sentinel-2 bands (`B02.tif`, `T32TQM_20200101T101031_B04.jp2`) in a folder or archive, or one of them"
-    notes = (
-        "told from Landsat's by name, by B8A, B12, B08 without B05, or by two digits; near-infrared is B08, else B8A; "
-        "their values tell the units, or `--units`"
-    )
     form = re.compile(
         r"(?!MSK_)(?P<prefix>.*?)(?:^|[_\-. ])(?:B|band)(?P<band>0?[1-9]|1[0-2]|8A)(?P<rest>[_\-. ].*)?"
         r"\.(?:tiff?|jp2|img)",
@@ -88,7 +71,7 @@ class Sentinel2Bands(BandFileReader):
     def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
         """The finest complete set."""
         sized = [p for p in products if p.group in SIZES and p.choose(self.asked(p, options))]
-        if len({product.prefix for product in sized}) == 1 and not any(p.group not in SIZES for p in products):
+        if len({product.prefix for product in sized}) == 1 and all(p.group in SIZES for p in products):
             return min(sized, key=lambda product: SIZES.index(product.group))
         return super().select(listing, products, options)
 
@@ -97,21 +80,21 @@ class Sentinel2Bands(BandFileReader):
         own = [product for product in named if product.group not in SIZES and product.choose(self.usual)]
         return own or [product for product in products if product.prefix in {other.prefix for other in named}]
 
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Values tell the units, but for the Browser's files."""
-        browser = BROWSER.search(product.files[bands[0]])
+        listing, browser = source.listing, BROWSER.search(product.files[bands[0]])
         nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
         told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
         log.warning("%s: bands of Sentinel-2 by their names%s; %s", listing.source, nir, told)
+        times = (parse_time(t[1].upper(), "%Y%m%dT%H%M%S") for t in map(TIME.search, (product.stem, listing.stem)) if t)
+        acquired = next(filter(None, times), None)
         units = Units.SCALED_16BIT if browser else Units.AUTO
-        return {"units": units, "acquired": _time(product.stem) or _time(listing.stem), "kind": "Sentinel-2 bands"}
+        return {"units": units, "acquired": acquired, "kind": "Sentinel-2 bands"}
 
 
 class NamedBands(BandFileReader):
     """Bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
 
-    title = "single bands named `red`, `green`, `blue` and `nir` (or `nir08`) in a folder or archive, or one of them"
-    notes = "whichever satellite they are from; their values tell the units, or `--units`"
     form = re.compile(
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)\.(?:tiff?|jp2|img)", re.IGNORECASE
     )
@@ -127,21 +110,17 @@ class NamedBands(BandFileReader):
         """Only with the three colours."""
         return [product for product in super().products(listing) if product.choose(self.usual[:3])]
 
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         """Nothing but what they are."""
         return {"kind": "bands named by colour"}
-
-
-def _time(text: str) -> datetime | None:
-    parts = TIME.search(text)
-    return parse_time(parts[1].upper(), "%Y%m%dT%H%M%S") if parts else None
 
 
 def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) -> bool:
     """Looks at the names of files, then of the folder, then at the bands that exist."""
     prefix = prefix.rpartition("/")[2]
+    if SENTINEL2_NAME.search(prefix) or "B8A" in files:
+        return True
+    if has_mtl or any(ProductName.parse(name).satellite is not None for name in (prefix, stem)):
+        return False
     padded = any(re.search(r"B0[2-8]", name, re.IGNORECASE) for name in files.values())
-    landsat = has_mtl or any(ProductName.parse(name).satellite is not None for name in (prefix, stem))
-    if landsat or SENTINEL2_NAME.search(prefix) or "B8A" in files:
-        return bool(SENTINEL2_NAME.search(prefix)) or "B8A" in files
     return bool(SENTINEL2_NAME.search(stem)) or is_msi([band[1:].lstrip("0") for band in files], padded)

@@ -17,10 +17,10 @@ from typing import NamedTuple
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
 from geocloud.readers.archive import Listing, on_disk
-from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.metadata import parse_xml
-from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
+from geocloud.readers.source import Candidate, Form, MaskSource, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.stack import count_bands
 
 NAME = re.compile(
     r"(?P<scene>(?P<date>\d{8})_(?P<time>\d{6})?.*?)_(?:AnalyticMS|analytic_(?=[48]b))(?P<rest>(?:_SR|_?8b|_?4b)*)"
@@ -30,8 +30,6 @@ NAME = re.compile(
 BANDS = {4: (3, 2, 1, 4), 8: (6, 4, 2, 8)}
 """Numbers of red, green, blue and nir: blue, green, red, nir; or coastal blue, blue, green I, green, yellow, red, red
 edge, nir."""
-
-SURFACE = Conversion.uniform(1e-4)
 UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
@@ -57,12 +55,6 @@ class PlanetName(NamedTuple):
 class Planet(Reader):
     """PlanetScope's analytic products."""
 
-    title = "a PlanetScope scene (`…_AnalyticMS_SR….tif`, `…_AnalyticMS….tif`), of four bands or eight"
-    notes = (
-        "surface reflectance; radiance with the `…_metadata.xml` beside it, which holds the coefficients. Pixels that "
-        "a `…_udm2….tif` beside it marks as having no image are no data; its clouds and doubts are not used"
-    )
-
     names = re.compile("analytic", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
@@ -86,7 +78,7 @@ class Planet(Reader):
         recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
         try:
             numbers = [band.index for band in recipe.bands]
-            conversion = SURFACE if name.surface else _coefficients(name, metadata, numbers)
+            conversion = Conversion.uniform(1e-4) if name.surface else _coefficients(name, metadata, numbers)
         except UnitsError as error:
             return replace(recipe, unknown=str(error))
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
@@ -104,11 +96,11 @@ def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
     metadata = mask = None
     for file in source.listing.names if source.form is Form.FILE else ():
         low, path = file.lower(), source.path.parent / file
-        other = PlanetName.parse(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
         if not low.startswith(f"{name.scene}_".lower()):
             continue
-        if low.endswith(".xml") and "metadata" in low and other:
-            metadata = metadata or (path if (other.bands, other.surface) == (name.bands, False) else None)
+        other = PlanetName.parse(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
+        if low.endswith(".xml") and "metadata" in low and other and other[1:3] == (name.bands, False):
+            metadata = metadata or path
         if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
             mask = mask or path
     return name, metadata, mask

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geocloud.errors import BandError, GeocloudError
-from geocloud.readers.archive import Listing, is_archive
+from geocloud.readers.archive import ARCHIVE, Listing
 from geocloud.readers.bandfiles import BandFileReader
-from geocloud.readers.base import ReadOptions, SceneRecipe
 from geocloud.readers.cloud38 import Cloud38
 from geocloud.readers.geotiff import Raster
 from geocloud.readers.landsat import Landsat
 from geocloud.readers.named_bands import Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.planet import Planet
 from geocloud.readers.sentinel2 import Sentinel2
-from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stac import Stac
+from geocloud.readers.stack import has_many_bands
 
 RASTER = Raster()
 """Reads whatever no other reader does."""
@@ -43,10 +43,14 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
-    path = str(source.path.absolute()) if source.form is Form.FILE else None
+    many, path = None, str(source.path.absolute())
     for reader in READERS:
-        asked = path is None or (reader.names.search(path) and not (reader.one_band and source.has_many_bands))
-        if asked and reader.match(source):
+        if source.form is Form.FILE:
+            if reader.one_band and many is None:
+                many = has_many_bands(source)
+            if not reader.names.search(path) or (reader.one_band and many):
+                continue
+        if reader.match(source):
             return reader
     raise _nothing(source)
 
@@ -57,9 +61,9 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
         raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
-    if isinstance(reader, BandFileReader) and place.member is None:
-        _refuse_mixed(place.listing, reader)
     try:
+        if isinstance(reader, BandFileReader) and place.member is None:
+            _refuse_mixed(place.listing, reader)
         return reader.recipe(place, options)
     except BandError as error:
         several = place.form is Form.FOLDER and not isinstance(reader, Cloud38)
@@ -78,30 +82,23 @@ def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
         listing = listing.without(claimed) if claimed else listing
 
 
-def table() -> str:
-    """The readers in Markdown, for docs/sources.md."""
-    rows = [f"| {reader.title} | {reader.notes} |" for reader in READERS]
-    return "\n".join(["| source | notes |", "|---|---|", *rows])
-
-
 def _refuse_mixed(listing: Listing, reader: BandFileReader) -> None:
     """Raises BandError for a folder, archive or bucket with complete bands of several makers."""
     for other in READERS[READERS.index(reader) :]:
-        if not isinstance(other, BandFileReader) or isinstance(other, NamedBands):
-            continue
-        products = other.products(listing)
-        if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
-            raise BandError(
-                f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
-            )
-        listing = listing.without({name for product in products for name in product.files.values()})
+        if isinstance(other, BandFileReader) and not isinstance(other, NamedBands):
+            products = other.products(listing)
+            if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
+                raise BandError(
+                    f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+                )
+            listing = listing.without({name for product in products for name in product.files.values()})
 
 
 def _nothing(source: Source) -> GeocloudError:
     """The error for a folder, archive or bucket that nothing can be read from."""
     listing = source.listing
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
-    several = len([*rasters, *listing.folders, *(name for name in listing.names if is_archive(Path(name)))]) > 1
+    several = len([*rasters, *listing.folders, *filter(ARCHIVE.fullmatch, listing.names)]) > 1
     inside = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     if not listing.names:
         inside = (

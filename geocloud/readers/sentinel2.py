@@ -9,25 +9,23 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
-from geocloud.readers.archive import Listing, list_bucket, list_tree
+from geocloud.readers.archive import Listing, list_bucket, list_folder
 from geocloud.readers.band_names import missing_bands, shorten
 from geocloud.readers.bandfiles import band_sources
-from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import Candidate, Form, Reader, Source
+from geocloud.readers.source import Candidate, Form, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.stack import has_many_bands
 
 log = logging.getLogger(__name__)
 
-PRODUCT_ID = re.compile(
+PRODUCT_ID = (
     r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}"
-    r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?",
-    re.IGNORECASE,
+    r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?"
 )
 FOLDER = re.compile(r"(?P<name>.+)\.SAFE", re.IGNORECASE)
 PRODUCT_FILE = re.compile(r"(?:MTD_MSIL(?:1C|2A)|S2[A-D]_(?:OPER|USER)_MTD_SAFL(?:1C|2A)\w*)\.xml", re.IGNORECASE)
@@ -37,23 +35,19 @@ TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
 
 WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B04", "B03", "B02", "B8A"))}
 """Pixel size in metres → red, green, blue and nir."""
-
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
 ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
 """Folders whose rasters are named like bands and are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Granule:
-    """One tile of a product."""
+class Granule(NamedTuple):
+    """One tile of a product: its folder below GRANULE, its bands, and the name of its metadata file, if it has one."""
 
     folder: str
-    """Its folder below GRANULE."""
-    bands: dict[tuple[str, str], str] = field(default_factory=dict)
+    bands: dict[tuple[str, str], str]
     """Pixel size (10, 20, 60 metres) and band → name in the listing."""
-    metadata: list[str] = field(default_factory=list)
-    """The name of its metadata file, if it has one."""
+    metadata: list[str]
 
     @property
     def tile(self) -> str:
@@ -65,13 +59,7 @@ class Granule:
 class Sentinel2(Reader):
     """ESA's SAFE products."""
 
-    title = "a Sentinel-2 product, `….SAFE`, as folder or archive, or a part of it (`MTD_MSIL1C.xml`, one band's JP2)"
-    notes = (
-        "Level-1C and Level-2A, names from before and after December 2016; B04, B03, B02, B08 at 10 m, or else "
-        "B8A at 20 m; quantification and offsets by the product's metadata. A folder around one product stands for it. "
-        "Of an old product with several granules, name the folder of one"
-    )
-    product_ids = (PRODUCT_ID.pattern,)
+    product_ids = (PRODUCT_ID,)
     names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
@@ -86,35 +74,38 @@ class Sentinel2(Reader):
         """The product of which this is the folder, or each of its granules if it has several."""
         if not is_product(listing.stem, (*listing.names, *listing.folders)):
             return
-        files, name = frozenset(listing.names), _name(listing)
-        granules: list[Granule] = []
+        files, name, granules = frozenset(listing.names), _name(listing), list[Granule]()
         if listing.folders:
             try:
-                granules = find_granules(list_tree(Path(listing.source)).names)
+                granules = find_granules(list_folder(Path(listing.source), below=True).names)
             except SceneReadError:
                 log.debug("%s: masking reports it", listing.source)
         if len(granules) < 2:
             yield Candidate("", name, files, is_tree=True)
-        else:
-            for granule in granules:
-                yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
+            return
+        for granule in granules:
+            yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the product, or of the granule that a path in it picks. Raises BandError, SceneReadError."""
-        listing, member = self._listing(source)
+        listing, granules, chosen = self._open(source)
         label = source.listing.source if source.form is Form.ARCHIVE else source.place
-        granules = find_granules(listing.names)
-        granule = _choose(label, granules, member)
+        if not granules:
+            raise BandError(f"{label}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
+        if len(chosen) > 1:
+            tiles = shorten(sorted(granule.tile for granule in granules), 12)
+            raise BandError(f"{label}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one")
+        granule, tile = chosen[0], Mtd()
         bands, files = _choose_bands(label, granule, options.band_numbers)
-        mtd, tile = _product_metadata(label, listing, options), Mtd("", "", {})
+        mtd = _product_metadata(label, listing, options)
         for name in granule.metadata:
             tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
-        units, conversion, baseline = Units.AUTO, None, (mtd and mtd.number("PROCESSING_BASELINE")) or 0
-        if mtd and not mtd.has_offsets and baseline >= 4:
+        units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
+        if mtd.root and not mtd.has_offsets and baseline >= 4:
             log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
-        elif mtd:
-            units, conversion = Units.SENTINEL2, mtd.conversion(bands)
-            units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else units
+        elif mtd.root:
+            units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
+            conversion = mtd.conversion(bands)
         return SceneRecipe(
             name=_name(listing) if len(granules) == 1 else f"{_name(listing)}_{granule.tile}",
             source=label,
@@ -122,45 +113,48 @@ class Sentinel2(Reader):
             units=units,
             conversion=conversion,
             fill=0,
-            kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
-            **tile.facts | {"acquired": (mtd and mtd.facts["acquired"]) or tile.facts["acquired"]},
+            kind=f"Sentinel-2 {mtd.level or 'product'}, tile {granule.tile}",
+            **tile.facts | {"acquired": mtd.facts["acquired"] or tile.facts["acquired"]},
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Bands and metadata of the product, or of its granule; of an archive itself."""
         if source.form is Form.ARCHIVE:
             return (source.place,)
-        listing, member = self._listing(source)
-        granules = find_granules(listing.names)
+        listing, _, chosen = self._open(source)
         names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-        for granule in [g for g in granules if g.folder == member] or granules:
+        for granule in chosen:
             names += [*granule.bands.values(), *granule.metadata]
         return tuple(listing.path_of(name) for name in sorted(names))
 
-    def _listing(self, source: Source) -> tuple[Listing, str]:
-        """All files of the product, and the granule that a path in it picks, if any."""
+    def _open(self, source: Source) -> tuple[Listing, list[Granule], list[Granule]]:
+        """All files of the product, its granules, and those that the source stands for: one, if it is a path in it."""
+        member = ""
         if source.form is Form.BUCKET:
-            return list_bucket(source.place, below=True), ""
-        if source.form is Form.ARCHIVE:
+            listing = list_bucket(source.place, below=True)
+        elif source.form is Form.ARCHIVE:
             roots = find_packed(source.listing.names)
             if len(roots) > 1:
                 raise BandError(
                     f"{source.listing.source}: {len(roots)} Sentinel-2 products in one archive ({shorten(roots)}); "
                     "unpack it and name one"
                 )
-            return source.listing.below(roots[0]), ""
-        root = _locate(source)
-        assert root is not None
-        within, whole = source.path.absolute(), root.absolute()
-        parts = within.relative_to(whole).parts if within.is_relative_to(whole) else ()
-        return list_tree(root), parts[1] if len(parts) > 1 else ""
+            listing = source.listing.below(roots[0])
+        else:
+            root = _locate(source)
+            assert root is not None
+            within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
+            if within.is_relative_to(whole):
+                member = "".join(within.relative_to(whole).parts[1:2])
+        granules = find_granules(listing.names)
+        return listing, granules, [granule for granule in granules if granule.folder == member] or granules
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
     """True for a product's folder, complete or not, by its name and the names of what is in it."""
     names = tuple(names)
     named = FOLDER.fullmatch(folder) and (folder.upper().startswith("S2") or GRANULES in names)
-    return bool(named) or any(PRODUCT_FILE.fullmatch(name) for name in names)
+    return bool(named) or any(map(PRODUCT_FILE.fullmatch, names))
 
 
 def _locate(source: Source) -> Path | None:
@@ -168,7 +162,7 @@ def _locate(source: Source) -> Path | None:
     root = find_root(source.path)
     if source.form is Form.FILE:
         raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
-        return None if raster and source.has_many_bands else root  # the true-colour image is a raster of its own
+        return None if raster and has_many_bands(source) else root  # the true-colour image is a raster of its own
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
         below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
         root = below[0] if len(below) == 1 else None
@@ -180,9 +174,8 @@ def find_root(path: Path) -> Path | None:
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()
-    for folder in (here, *here.parents):
-        if folder.name == GRANULES:
-            return folder.parent if _is_root(folder.parent) else None
+    if granules := next((folder for folder in (here, *here.parents) if folder.name == GRANULES), None):
+        return granules.parent if _is_root(granules.parent) else None
     known = PRODUCT_FILE.fullmatch(path.name) or BAND_FILE.fullmatch(path.name) or path.name.lower() == "manifest.safe"
     return path.parent if known and path.is_file() and _is_root(path.parent) else None
 
@@ -218,25 +211,12 @@ def find_granules(names: Iterable[str]) -> list[Granule]:
         if ASIDE & {folder.upper() for folder in folders} or not (band or TILE_FILE.fullmatch(base)):
             continue
         folder = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
-        granule = granules.setdefault(folder, Granule(folder))
+        granule = granules.setdefault(folder, Granule(folder, {}, []))
         if band:
             granule.bands.setdefault((band["size"] or "10", band["band"].upper()), name)
         elif not granule.metadata:
             granule.metadata.append(name)
     return [granule for folder, granule in sorted(granules.items()) if folder or len(granules) == 1]
-
-
-def _choose(source: str, granules: list[Granule], member: str) -> Granule:
-    """The granule in the folder ``member``, or the only one. Raises BandError."""
-    if not granules:
-        raise BandError(f"{source}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
-    chosen = [granule for granule in granules if granule.folder == member] or granules
-    if len(chosen) > 1:
-        tiles = shorten(sorted(granule.tile for granule in granules), 12)
-        raise BandError(
-            f"{source}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one, below GRANULE"
-        )
-    return chosen[0]
 
 
 def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]]:
@@ -256,7 +236,7 @@ def _name(listing: Listing) -> str:
     return parts["name"] if parts else listing.stem
 
 
-def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd | None:
+def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd:
     names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
     if len(names) > 1:
         raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
@@ -267,16 +247,14 @@ def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mt
             f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
             "fetch the product whole, or say --units"
         )
-    return None
+    return Mtd()
 
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""
-
 LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
 TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")
 """Root elements, of products and of tiles."""
-
 QUANTIFICATION = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
 """Elements of Level-1C, of Level-2A, and of Level-2A products from before 2018."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from xml.sax.saxutils import unescape
 
 import numpy as np
@@ -23,19 +23,20 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
-from geocloud.readers.base import READ_ROWS, BandSource, SceneRecipe, Valid
+from geocloud.readers.source import BandSource, Form, SceneRecipe, Source
 
+Valid = NDArray[np.bool_]
+Values = NDArray[np.generic]
 T = TypeVar("T")
 
+READ_ROWS = 256
+"""About how many rows of a scene are read at once."""
 LARGEST_BLOCK = 256 * 2**20
 """Bytes of the largest block that is read."""
-
-WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
-"""GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
-
 LARGEST_CACHE = 512 * 2**20
 """Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
-
+WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
+"""GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
 REOPENINGS = 3
 """Attempts to open a remote raster anew if it cannot be read."""
 
@@ -56,6 +57,24 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
+def count_bands(path: str) -> int:
+    """The number of a raster's bands. Raises SceneReadError."""
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
+            return int(dataset.count)  # half the time: no search for files beside it
+    except SceneReadError:  # of some formats these are part
+        with open_raster(path, path) as dataset:
+            return int(dataset.count)
+
+
+def has_many_bands(source: Source) -> bool:
+    """True for a file of several bands; False for one of a single band, and for what is no raster."""
+    try:
+        return source.form is Form.FILE and count_bands(source.place) > 1
+    except SceneReadError:
+        return False
+
+
 def _open(path: str) -> rasterio.DatasetReader:
     return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
 
@@ -72,13 +91,14 @@ def _settings(*paths: str) -> dict[str, Any]:
 
 
 class BandStack:
-    """One layer a band, of open rasters. What is told of them is read at once: later, one thread alone may use them.
+    """The rasters of a recipe, checked against one another, and read as they are on disk, one layer a band.
 
-    Raises BandError, GridError, SceneReadError.
+    What is told of them is read at once: later, one thread alone may use them. Raises BandError, GridError,
+    SceneReadError.
     """
 
     def __init__(self, recipe: SceneRecipe) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._datasets: dict[str, rasterio.DatasetReader] = {}
         labels = {band.path: band.label for band in recipe.bands}
         if recipe.mask:
@@ -95,58 +115,59 @@ class BandStack:
             raise
 
     @property
-    def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
-        return [(self._datasets[band.path], band) for band in self._recipe.bands]
+    def _layers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
+        return [(self._datasets[band.path], band) for band in self.recipe.bands]
 
     def _describe(self) -> None:
-        for reader in self._readers:
-            _check(*reader)
-        dataset, band = self._readers[0]
+        for layer in self._layers:
+            _check(*layer)
+        dataset, band = self._layers[0]
         self.dtype = str(dataset.dtypes[band.index - 1])
         """The values' type on disk."""
         self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
-        self.grid = self._common_grid()
-        """The grid of all bands."""
-        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
-        """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
-        self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
-        """See `Scene.coarsest`."""
-        self.area_or_point = _area_or_point(dataset)
-        """See `Scene.area_or_point`."""
+        self.file_grid = self._common_grid()
+        """The grid of all bands, in the rasters' own row order."""
+        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._layers)
+        """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
+        self._levels = set.intersection(*(_levels(d, b.index) for d, b in self._layers))
+        self.area_or_point: str | None = None
+        """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
+        with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
+            self.area_or_point = dataset.tags().get("AREA_OR_POINT")
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
         """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
-        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._readers] for name in ("scales", "offsets"))
-        self.conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
+        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._layers] for name in ("scales", "offsets"))
+        self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
         """Scale and offset that the rasters themselves carry."""
 
-    def read(
+    def read_stack(
         self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[np.generic], Valid]:
+    ) -> tuple[Values, Valid]:
         """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
         A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
         """
         shape = shape or (int(window.height), int(window.width))
-        dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
-        values = np.empty((len(self._readers), *shape), dtype)
+        values = np.empty(
+            (len(self._layers), *shape), np.result_type(*(d.dtypes[b.index - 1] for d, b in self._layers))
+        )
         valid = np.ones(shape, bool)
-        for position, band in enumerate(self._recipe.bands):
+        for position, band in enumerate(self.recipe.bands):
 
             def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
                 values[at] = dataset.read(band.index, window=window, out_shape=shape)
                 return self._band_valid(dataset, band, window, values[at])
 
-            valid &= self._read(band.path, band.label, window, read)
+            valid &= self._retry(band.path, band.label, window, read)
         if fill is not None:
             valid &= (values != fill).all(0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
         if fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        if mask := self._recipe.mask:
-            marks = self._read(
-                mask.path, mask.path, window, lambda d: d.read(mask.index, window=window, out_shape=shape)
-            )
+        if (mask := self.recipe.mask) is not None:
+            index = mask.index
+            marks = self._retry(mask.path, mask.path, window, lambda d: d.read(index, window=window, out_shape=shape))
             valid &= (marks & mask.bits) == 0
         return values, valid
 
@@ -155,7 +176,13 @@ class BandStack:
         for dataset in self._datasets.values():
             dataset.close()
 
-    def _read(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _retry(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
         """Reads from a raster; a remote one is opened anew as long as that fails. Raises SceneReadError."""
         remote = bool(gdal_options(path))
         try:
@@ -174,56 +201,52 @@ class BandStack:
             rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
             problem = f"damaged or cut off, {rows}; fetch the file again"
             if remote:
-                problem = f"{rows} ({error}); is its server well, and the file?"
+                problem = f"{rows} ({error}); check the server and the file"
             elif missing := _missing_sources(self._datasets[path]):
                 problem = f"{missing}, of which it is made, does not exist"
             raise SceneReadError(f"{label}: {problem}") from error
 
     def _band_valid(
-        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
+        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: Values
     ) -> Valid | bool:
-        flags = set(dataset.mask_flag_enums[band.index - 1])
+        flags, nodata = set(dataset.mask_flag_enums[band.index - 1]), dataset.nodatavals[band.index - 1]
         valid: Valid | bool = True
-        nodata = dataset.nodatavals[band.index - 1]
         if flags == {MaskFlags.nodata}:
             valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
-        elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
+        elif not flags & {MaskFlags.all_valid, MaskFlags.alpha}:
             valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
         # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
-        if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
+        if alpha and alpha[0] not in {b.index for d, b in self._layers if d is dataset}:
             valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
         return valid
 
     def _block_cache(self) -> int:
         """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
         needed = 0
-        for dataset, band in self._readers:
+        for dataset, band in self._layers:
             rows, cols = dataset.block_shapes[band.index - 1]
             across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
-            by_pixel = dataset.count > 1 and dataset.interleaving == Interleaving.pixel
-            if by_pixel or rows > 4 * READ_ROWS:
-                needed += across * max(rows, READ_ROWS) * (dataset.count if by_pixel else 1)
-                if by_pixel:
-                    break  # the other bands are in the same blocks
+            if dataset.count > 1 and dataset.interleaving == Interleaving.pixel:
+                needed += across * max(rows, READ_ROWS) * dataset.count
+                break  # the other bands are in the same blocks
+            if rows > 4 * READ_ROWS:
+                needed += across * rows
         return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
-        first, label = _grid(self._readers[0][0]), self._readers[0][1].label
-        mask, own = self._recipe.mask, self._recipe.georeference
-        places = {band.label: (dataset, "all bands must cover the same pixels") for dataset, band in self._readers}
+        first, label = _grid(self._layers[0][0]), self._layers[0][1].label
+        mask, own = self.recipe.mask, self.recipe.georeference
+        places = {band.label: (dataset, "all bands must cover the same pixels") for dataset, band in self._layers}
         if mask:
             dataset = self._datasets[mask.path]
             places[mask.path] = (dataset, "fetch the mask that belongs to the scene, or move it away")
             if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
-                raise BandError(
-                    f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, "
-                    "or move it away"
-                )
+                raise BandError(f"{mask.path}: no band {mask.index} of whole numbers; fetch it again, or move it away")
         for name, (dataset, advice) in places.items():
             if not (grid := _grid(dataset)).agrees_with(first):
                 raise GridError(
-                    f"{name}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); {advice}"
+                    f"{name}: its grid ({_words(grid)}) differs from that of {label} ({_words(first)}); {advice}"
                 )
         if own is None or first.crs is not None:
             return first
@@ -244,14 +267,16 @@ def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]
     if rows * cols * np.dtype(dtype).itemsize > LARGEST_BLOCK:
-        raise GridError(
-            f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
-            "gdal_translate -co TILED=YES"
-        )
+        raise GridError(f"{band.label}: in blocks of {rows}×{cols} pixels, too large; gdal_translate -co TILED=YES")
 
 
 def _grid(dataset: rasterio.DatasetReader) -> GeoBox:
     return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+
+
+def _words(grid: GeoBox) -> str:
+    t = grid.transform
+    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"
 
 
 def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
@@ -270,14 +295,16 @@ def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
     return {1, *(dataset.overviews(index) if own else ())}
 
 
-def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
-    with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
-        tag: str | None = dataset.tags().get("AREA_OR_POINT")
-        return tag
-    return None
-
-
-def describe(grid: GeoBox) -> str:
-    """A grid in a few words."""
-    t = grid.transform
-    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"
+def sample_pixels(grid: GeoBox, read: Callable[[Window], tuple[Values, Valid]], level: int = 1) -> Iterator[Values]:
+    """The valid pixels ``(band, n)`` of small windows spread over a grid, each ``level`` × ``level`` of them as one."""
+    side, count = 64, 5
+    height, width = (n // level for n in grid.shape)
+    rows, cols = (sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (height, width))
+    # Where the windows leave nothing out, one read takes a fifth of the time of 25.
+    whole = read(grid.whole) if max(height, width) <= side * count else None
+    for row in rows:
+        for col in cols:
+            part = Window(col, row, min(side, width), min(side, height))
+            window = Window(*(level * n for n in part.flatten()))
+            values, valid = read(window) if whole is None else (each[..., *part.toslices()] for each in whole)
+            yield values[:, valid]
