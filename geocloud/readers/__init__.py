@@ -28,8 +28,7 @@ __all__ = [
     "reading_down",
 ]
 
-Scene = RasterScene
-"""An open scene."""
+Scene = RasterScene  # an open scene
 
 
 def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:

@@ -19,8 +19,7 @@ from typing import IO, Any
 from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
 
-PACKED = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
-"""Suffix of an archive."""
+PACKED = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)  # suffix of an archive
 ARCHIVE = re.compile(rf".*{PACKED.pattern}|s2.*\.safe", re.IGNORECASE)
 """Name of a tar or zip archive, or of a Sentinel-2 product, which as a file is one, too."""
 DAMAGE = (
@@ -28,10 +27,8 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """Errors of Python's archive readers for damaged, encrypted and unknown contents."""
-PLAIN_NAME = 100
-"""Bytes of the longest name that a tar's plain header holds."""
-MAX_TEXT = 4 * 1024 * 1024
-"""Bytes of the longest metadata file that is read."""
+PLAIN_NAME = 100  # bytes of the longest name that a tar's plain header holds
+MAX_TEXT = 4 * 1024 * 1024  # bytes of the longest metadata file that is read
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,12 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
 from geocloud.readers.source import ReadOptions, parse_time
 
-Indexes = tuple[int, ...]
-"""Numbers of red, green, blue and, if there is one, nir."""
+Indexes = tuple[int, ...]  # numbers of red, green, blue and, if there is one, nir
 Wanted = Sequence[tuple[str, ...]]
 """Names of red, green, blue and nir; of several for one band the first that exists is used."""
 
 COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
-OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)
-"""Numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7."""
+OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7
 NUMBERED = re.compile(r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])", re.IGNORECASE)
 """A band's number in a description."""
 

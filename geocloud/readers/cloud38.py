@@ -17,7 +17,7 @@ from geocloud.bands import BANDS, LANDSAT_L1, Conversion, Units
 from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import ProductName, shorten
-from geocloud.readers.source import BandSource, Candidate, Form, Reader, ReadOptions, SceneRecipe, Source
+from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stack import open_raster
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,7 @@ PATCH = re.compile(
     r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",
     re.IGNORECASE,
 )
-SIDE = 384
-"""Pixels of a patch's side, as the authors cut them."""
+SIDE = 384  # pixels of a patch's side, as the authors cut them
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 
 
@@ -48,10 +47,9 @@ class Cloud38(Reader):
     names = re.compile("_patch_", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
-        """True for a patch, and for a folder with patches in it or in folders named after bands."""
-        if source.form is Form.FOLDER:
+        if source.form == "folder":
             return any(find_patches(source.path))
-        return source.form is Form.FILE and parse_patch(source.path) is not None
+        return source.form == "file" and parse_patch(source.path) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims patches, which a batch leaves out, and says so."""
@@ -66,10 +64,9 @@ class Cloud38(Reader):
             yield Candidate("", "", frozenset(str(patch.path) for patch in patches), is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of a patch or scene. Raises BandError."""
         if options.band_numbers:
             raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
-        if source.form is Form.FOLDER:
+        if source.form == "folder":
             return _scene_recipe(source.path, options.scene_id)
         path, patch, files = source.path, parse_patch(source.path), _patch_files(source.path)
         assert patch is not None
@@ -84,8 +81,7 @@ class Cloud38(Reader):
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The four files of a patch, or all patches of a folder."""
-        folder = source.form is Form.FOLDER
+        folder = source.form == "folder"
         paths = (patch.path for patch in find_patches(source.path)) if folder else _patch_files(source.path).values()
         return tuple(sorted(map(str, paths)))
 

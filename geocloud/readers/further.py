@@ -31,8 +31,7 @@ NUMBERS = {
     ("4", "8A"): {"swir1": "11", "cirrus": "10"},
 }
 """Numbers of red and near-infrared → those of the further bands."""
-WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}
-"""Descriptions of further bands in a stack."""
+WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}  # descriptions of further bands in a stack
 NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)_?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
 """A band's number in a file's name or a description."""
 

@@ -22,32 +22,26 @@ from geocloud.readers.source import (
     RASTER_SUFFIXES,
     BandSource,
     Candidate,
-    Form,
     Reader,
     ReadOptions,
     SceneRecipe,
     Source,
 )
-from geocloud.readers.stack import BandStack, open_raster, sample_pixels
+from geocloud.readers.stack import BandStack, open_raster
 
 log = logging.getLogger(__name__)
 
-ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}
-"""Files by which a folder is known as Zarr."""
+ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}  # files by which a folder is known as Zarr
 SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
-USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)
-"""Masks that PlanetScope's orders hold beside a scene."""
+USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)  # masks that PlanetScope's orders hold beside a scene
 ORDERS = {"first": (1, 2, 3, 4), "third": (3, 2, 1, 4)}
 """Place of red → numbers of red, green, blue and nir, of four bands without names."""
-LAND = 1.6
-"""Pixels whose near-infrared is so many times their green are plants or soil."""
+LAND = 1.6  # pixels whose near-infrared is so many times their green are plants or soil
 NO_DOUBT = 1.75
 """Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of them the wrong
 band's rise is at most 1.56 times the right one's; a third of the scenes is told (``benchmarks/order.py``)."""
-FEWEST = 300, 0.05
-"""Pixels of land, and the share of all pixels, without which nothing is told."""
-TRANSPARENCY = 0.9
-"""Share of wholly opaque pixels by which transparency is told from near-infrared."""
+FEWEST = 300, 0.05  # pixels of land, and the share of all pixels, without which nothing is told
+TRANSPARENCY = 0.9  # share of wholly opaque pixels by which transparency is told from near-infrared
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
     6: "Landsat's without coastal and thermal ones, 3,2,1,4",
@@ -66,9 +60,9 @@ class Raster(Reader):
 
     def match(self, source: Source) -> bool:
         """True for all single files; for an archive or folder with one raster, and for Zarr."""
-        if source.form in (Form.ARCHIVE, Form.FOLDER):
+        if source.form in ("archive", "folder"):
             return _is_zarr(source.listing) or len(_rasters(source.listing)) == 1
-        return source.form is not Form.BUCKET
+        return source.form != "bucket"
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Archives and rasters; the caller leaves out those of a single band."""
@@ -86,8 +80,7 @@ class Raster(Reader):
                 yield Candidate(name, stem, frozenset((name,)), rank)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of a raster, by names and, for four bands without names, by pixels. Raises BandError."""
-        if source.form not in (Form.ARCHIVE, Form.FOLDER) or _is_zarr(source.listing):
+        if source.form not in ("archive", "folder") or _is_zarr(source.listing):
             return raster_recipe(source.place, source.stem, options)
         (name,) = _rasters(source.listing)
         recipe = raster_recipe(source.listing.path_of(name), PurePosixPath(name).stem, options)
@@ -95,11 +88,10 @@ class Raster(Reader):
         return replace(recipe, source=source.listing.source, bands=bands)
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The file itself, or the file that one of GDAL's names is about."""
-        if source.form is Form.FOLDER:
+        if source.form == "folder":
             tree = list_folder(source.path, below=True)
             return tuple(map(tree.path_of, tree.names))
-        return ((source.form is Form.NAME and gdal.file_of(source.place)) or source.place,)
+        return ((source.form == "name" and gdal.file_of(source.place)) or source.place,)
 
 
 def _is_zarr(listing: Listing) -> bool:
@@ -195,7 +187,8 @@ def _is_transparency(path: str, colours: Sequence[str], index: int) -> bool:
     """True for a band that is marked alpha, as GDAL marks any fourth of 8 bits, and holds little but one value."""
     if colours[index - 1] != "alpha":
         return False
-    values = sample_scene(_recipe(path, (index,)))
+    with BandStack(_recipe(path, (index,))) as stack:
+        values = stack.look()[0]
     return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
 
@@ -211,13 +204,14 @@ def _by_colour(colours: Sequence[str]) -> Indexes | None:
 def _by_pixels(path: str, units: str) -> Indexes:
     """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError."""
     shown = without_secrets(path)
-    # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
-    ratio = None if units else compare_rises(sample_scene(_recipe(path, ORDERS["first"])))
+    with BandStack(_recipe(path, ORDERS["first"])) as stack:
+        # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+        ratio = None if units else compare_rises(stack.look()[0])
     if ratio is None or 1 / NO_DOUBT < ratio < NO_DOUBT:
         raise BandError(
             f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
-            f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or --bands "
-            "bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
+            f"geocloud mask {shlex.quote(shown)} --bands rgbn (or --bands 1,2,3,4) for red, green, blue, nir, or "
+            "--bands bgrn (--bands 3,2,1,4) for blue, green, red, nir; for all files: the environment variable "
             f"GEOCLOUD_BANDS=rgbn or GEOCLOUD_BANDS=bgrn{units}"
         )
     red, blue = ("first", "third") if ratio > 1 else ("third", "first")
@@ -242,13 +236,6 @@ def compare_rises(pixels: NDArray[np.generic]) -> float | None:
     noise = 0.02 * float(np.median(green[land]))
     rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
     return rises[0] / rises[1] if min(rises) > 0 else None
-
-
-def sample_scene(recipe: SceneRecipe) -> NDArray[np.generic]:
-    """Pixels with data ``(band, n)``, as they are on disk, of small windows all over a scene. Raises SceneError."""
-    with BandStack(recipe) as stack:
-        pixels = sample_pixels(stack.file_grid, lambda window: stack.read_stack(window, recipe.fill))
-        return np.concatenate(list(pixels), 1)
 
 
 def bands_by_name(names: Sequence[str], label: str) -> Indexes | None:

@@ -20,15 +20,13 @@ from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, Wanted, choose_landsat
-from geocloud.readers.bandfiles import NUMBERED, SEPARATORS, BandFileReader, Product, select_one
+from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Product, select_one
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
 
 log = logging.getLogger(__name__)
 
 HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
-METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)
-
 KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
 """Level by the word before the band's number in a file name."""
 
@@ -68,13 +66,11 @@ class Landsat(BandFileReader):
         return f"{level}|{(parts['rest'] or '').lower()}", f"{LEVELS[level][0]}{int(parts['number'])}"
 
     def wanted(self, product: Product) -> Wanted:
-        """Numbers of the satellite that the name tells, or that the bands can be from."""
         own = ProductName.parse(product.stem).numbers
         fitting = (numbers for numbers in (OLI, TM) if {*_names(product, numbers)} <= {*product.files})
         return [(name,) for name in _names(product, own or next(fitting, OLI))]
 
     def is_product(self, product: Product) -> bool:
-        """True for a product with some of the bands that any sensor needs."""
         return not {*_names(product, (1, 2, 3, 4, 5, 8))}.isdisjoint(product.files)
 
     def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
@@ -96,8 +92,7 @@ class Landsat(BandFileReader):
             log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
         return select_one(listing, asked, chosen)
 
-    def assemble(self, source: Source, product: Product, options: ReadOptions) -> SceneRecipe:
-        """The recipe, by the metadata file if there is one, else by names. Raises BandError, SceneReadError."""
+    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
         listing, level = source.listing, _level(product)
         own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
@@ -117,10 +112,11 @@ class Landsat(BandFileReader):
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level is Level.L1 else LEVEL2_GROUPS)
         elif level is Level.L1 and name.level is not Level.L1:  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
-        return self.fill(
+        return super().assemble(
             source,
             product,
-            [(band,) for band in _names(product, numbers)],
+            options,
+            wanted=[(band,) for band in _names(product, numbers)],
             name=product.stem if own.text else name.text or product.stem or listing.stem,
             units=units,
             conversion=conversion,

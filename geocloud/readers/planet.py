@@ -19,7 +19,7 @@ from geocloud.errors import SceneReadError, UnitsError
 from geocloud.readers.archive import Listing, on_disk
 from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.metadata import parse_xml
-from geocloud.readers.source import Candidate, Form, MaskSource, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
 from geocloud.readers.stack import count_bands
 
 NAME = re.compile(
@@ -59,7 +59,7 @@ class Planet(Reader):
 
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
-        name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None
+        name = PlanetName.parse(source.stem) if source.form in ("file", "url") else None
         try:
             return name is not None and count_bands(source.place) == name.bands
         except SceneReadError:
@@ -71,11 +71,10 @@ class Planet(Reader):
             yield Candidate("", "", files, is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """With the units of the product and its usable data mask. Raises SceneReadError."""
         name, metadata, mask = _look_beside(source)
         recipe = raster_recipe(source.place, source.stem, options, BANDS[name.bands])
-        unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
-        recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
+        masks = (BandSource(str(mask), str(mask), UNUSABLE, NO_IMAGE),) if mask else ()
+        recipe = replace(recipe, fill=0, acquired=name.acquired, masks=masks)
         try:
             numbers = [band.index for band in recipe.bands]
             conversion = Conversion.uniform(1e-4) if name.surface else _coefficients(name, metadata, numbers)
@@ -84,7 +83,6 @@ class Planet(Reader):
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The scene, its coefficients and its mask."""
         _, *beside = _look_beside(source)
         return (source.place, *(str(file) for file in beside if file is not None))
 
@@ -94,7 +92,7 @@ def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
     name, stem = PlanetName.parse(source.stem), source.stem.lower()
     assert name is not None
     metadata = mask = None
-    for file in source.listing.names if source.form is Form.FILE else ():
+    for file in source.listing.names if source.form == "file" else ():
         low, path = file.lower(), source.path.parent / file
         if not low.startswith(f"{name.scene}_".lower()):
             continue

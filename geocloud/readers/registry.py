@@ -10,19 +10,17 @@ from pathlib import Path
 
 from geocloud.errors import BandError, GeocloudError
 from geocloud.readers.archive import ARCHIVE, Listing
-from geocloud.readers.bandfiles import BandFileReader
+from geocloud.readers.bandfiles import BandFileReader, Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.cloud38 import Cloud38
 from geocloud.readers.geotiff import Raster
 from geocloud.readers.landsat import Landsat
-from geocloud.readers.named_bands import Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.planet import Planet
 from geocloud.readers.sentinel2 import Sentinel2
-from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, ReadOptions, SceneRecipe, Source
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stac import Stac
 from geocloud.readers.stack import has_many_bands
 
-RASTER = Raster()
-"""Reads whatever no other reader does."""
+RASTER = Raster()  # reads whatever no other reader does
 
 READERS: list[Reader] = [
     Stac(),
@@ -45,9 +43,9 @@ def find_reader(source: Source) -> Reader:
     """
     many, path = None, str(source.path.absolute())
     for reader in READERS:
-        if source.form is Form.FILE:
+        if source.form == "file":
             if reader.one_band and many is None:
-                many = has_many_bands(source)
+                many = has_many_bands(source.place)
             if not reader.names.search(path) or (reader.one_band and many):
                 continue
         if reader.match(source):
@@ -66,7 +64,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
             _refuse_mixed(place.listing, reader)
         return reader.recipe(place, options)
     except BandError as error:
-        several = place.form is Form.FOLDER and not isinstance(reader, Cloud38)
+        several = place.form == "folder" and not isinstance(reader, Cloud38)
         if several and sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) > 1:
             raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
         raise
@@ -104,8 +102,8 @@ def _nothing(source: Source) -> GeocloudError:
         inside = (
             f"no Landsat band files, {'only folders in it; name one of them' if listing.folders else 'it is empty'}"
         )
-    if source.form is Form.ARCHIVE and len(rasters) > 1:
+    if source.form == "archive" and len(rasters) > 1:
         inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
-    elif source.form is Form.FOLDER and several:
+    elif source.form == "folder" and several:
         inside += f"; to mask all in it: geocloud batch {source.place} -o masks"
     return BandError(f"{listing.source}: {inside}")

@@ -10,11 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from affine import Affine
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from rasterio.coords import BoundingBox
-from rasterio.crs import CRS
 from rasterio.windows import Window, intersect
 
 from geocloud.bands import Conversion, Units
@@ -24,19 +20,15 @@ from geocloud.io import gdal
 from geocloud.io.prefetch import ahead
 from geocloud.raster import Raster, Sun
 from geocloud.readers.source import ReadOptions, SceneRecipe
-from geocloud.readers.stack import READ_ROWS, BandStack, Valid, Values, sample_pixels
+from geocloud.readers.stack import READ_ROWS, BandStack, Valid, Values
 from geocloud.readers.units import Observed, Sample, resolve
 
 log = logging.getLogger(__name__)
 
 Reflectance = NDArray[np.float32]
 
-WIDEST = 2**17
-"""Pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte."""
-SAMPLED = 4
-"""Lowest resolution at which values are sampled, see `coarsest`: blocks of JPEG 2000 take long to decode."""
-MIXED = 2
-"""Pixels by which no data shows through in what is around it at a lower resolution."""
+WIDEST = 2**17  # pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte
+SAMPLED = 4  # lowest resolution at which values are sampled, see `coarsest`: blocks of JPEG 2000 take long to decode
 FINEST, COARSEST = 3.0, 100.0
 """Metres of a pixel's side beyond which a note is due: the models were trained at 30 to 60 m."""
 
@@ -48,10 +40,13 @@ class Raw(NamedTuple):
     valid: Valid
     conversion: Conversion
 
-    def reflectance(self, rows: slice, out: Reflectance) -> None:
-        """Fills ``out`` with the reflectance of some of the rows, NaN where there is no data."""
+    def reflectance(self, rows: slice = slice(None), out: Reflectance | None = None) -> Reflectance:
+        """Reflectance ``(4, rows, w)`` of some of the rows, NaN where there is no data; into ``out`` if given."""
+        valid = self.valid[rows]
+        out = np.empty((4, *valid.shape), "float32") if out is None else out
         self.conversion.apply(self.values[:, rows], out)
-        np.copyto(out, np.nan, where=~self.valid[rows])
+        np.copyto(out, np.nan, where=~valid)
+        return out
 
 
 class RasterScene(BandStack):
@@ -59,7 +54,7 @@ class RasterScene(BandStack):
 
     Open it with a recipe, close it, or use it as a context manager. ``need_units=False`` opens what nothing tells the
     units of, too: ``units`` is then AUTO, ``conversion`` leaves values as they are, and ``problem`` says why.
-    Raises SceneError.
+    ``crs``, ``transform``, ``shape`` and ``bounds`` are those of the grid. Raises SceneError.
     """
 
     name: str
@@ -68,10 +63,8 @@ class RasterScene(BandStack):
     """4, or 3 without near-infrared."""
     grid: GeoBox
     """Size, transform and CRS; north up, whatever the file's own orientation."""
-    sun_elevation: float | None
-    """Degrees above the horizon."""
-    sun_azimuth: float | None
-    """Degrees clockwise from north."""
+    sun: Sun | None
+    """Position of the sun."""
     south_up: bool
     """True if the file's rows come in reverse order."""
     problem: str | None = None
@@ -80,9 +73,10 @@ class RasterScene(BandStack):
         super().__init__(recipe)
         options = options or ReadOptions()
         self.name, self.bands, self.acquired = recipe.name, len(recipe.bands), recipe.acquired
-        self.sun_elevation = recipe.sun_elevation if options.sun_elevation is None else options.sun_elevation
-        self.sun_azimuth = None if recipe.sun_azimuth is None else recipe.sun_azimuth % 360
-        self._fill, self.units, self.conversion = recipe.fill, Units.AUTO, Conversion.uniform(1)
+        elevation = self.sun_elevation = options.sun_elevation or recipe.sun_elevation
+        azimuth = self.sun_azimuth = None if recipe.sun_azimuth is None else recipe.sun_azimuth % 360
+        self.sun = None if elevation is None or azimuth is None else Sun(elevation, azimuth)
+        self.units, self.conversion = Units.AUTO, Conversion.uniform(1)
         try:
             self._place(options)
             self.units, self.conversion = resolve(recipe, options, self.dtype, self.own_conversion, lambda: self.sample)
@@ -93,8 +87,8 @@ class RasterScene(BandStack):
             self.problem = str(error)
         # A scale that a user gives does not change the fill of Landsat's values.
         landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
-        if self._fill is None and landsat and "int" in self.dtype:
-            self._fill = 0
+        if self.fill is None and landsat and "int" in self.dtype:
+            self.fill = 0
 
     def _place(self, options: ReadOptions) -> None:
         """Finds the grid, and says what a user should know of it and of the bands. Raises GridError."""
@@ -111,58 +105,35 @@ class RasterScene(BandStack):
                 f"scene's CRS ({whole.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in whole.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
-        size, notes = whole.pixel_size, []
-        if whole.crs is None and whole.transform.is_identity and (rough := self.roughly_placed):
-            notes.append(f"placed by {rough} only, so the mask has no place; warp it first: gdalwarp -r near")
+        self.crs, self.transform, self.shape, self.bounds = (
+            whole.crs,
+            self.grid.transform,
+            self.grid.shape,
+            self.grid.bounds,
+        )
+        size, rough = whole.pixel_size, self.roughly_placed
+        notes = []
+        if whole.crs is None and whole.transform.is_identity and rough:
+            notes.append(f"its place is told by {rough} only, the mask will have none; warp it first: gdalwarp -r near")
         if self.bands == 3:
             notes.append("without near-infrared, bright ground is more easily taken for cloud")
         if size is None and "38-Cloud" not in self.recipe.kind:
-            notes.append(
-                "nothing tells the size of its pixels, taken as the model's own; if finer, say --pixel-size METRES"
-            )
+            notes.append("nothing tells the size of its pixels, taken as the model's own; see --pixel-size METRES")
         if size and not FINEST <= max(size) <= COARSEST:
             notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
         for note in notes:
             log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
-            raise GridError(
-                f"{source}: {self.grid.width} pixels wide, too wide; wanted at most {WIDEST}: give an --extent"
-            )
-
-    @property
-    def crs(self) -> CRS | None:
-        """The coordinate reference system, where there is one."""
-        return self.grid.crs
-
-    @property
-    def transform(self) -> Affine:
-        """From column and row to coordinates of the CRS."""
-        return self.grid.transform
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.grid.shape
-
-    @property
-    def bounds(self) -> BoundingBox:
-        """Left, bottom, right and top of the grid in the CRS."""
-        return self.grid.bounds
-
-    @property
-    def sun(self) -> Sun | None:
-        """Position of the sun; None: unknown."""
-        if self.sun_elevation is None or self.sun_azimuth is None:
-            return None
-        return Sun(self.sun_elevation, self.sun_azimuth)
+            raise GridError(f"{source}: {self.grid.width} pixels, too wide; wanted at most {WIDEST}: give an --extent")
 
     @cached_property
     def sample(self) -> Sample:
         """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
-        pixels, share = self._look(self.coarsest(SAMPLED))
-        if not pixels.size:
-            pixels, share = self._look(1)
-        if not pixels.size:
+        for level in (self.coarsest(SAMPLED), 1):
+            pixels, share = self.look(level)
+            if pixels.size:
+                break
+        else:
             return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
         pixels = pixels[:, inside] if inside.any() else pixels
@@ -186,10 +157,8 @@ class RasterScene(BandStack):
 
         window = self.grid.whole if window is None else window
         raw = self.read_raw(window)
-        reflectance = np.empty((4, *raw.valid.shape), "float32")
-        raw.reflectance(slice(None), reflectance)
         bands = {name: read_further(self, name, window) for name in further}
-        return Raster(reflectance, raw.valid, self.grid.crop(window), self.acquired, self.sun, bands)
+        return Raster(raw.reflectance(), raw.valid, self.grid.crop(window), self.acquired, self.sun, bands)
 
     def read_raw(self, window: Window, level: int = 1) -> Raw:
         """Reads the same, not converted yet. Raises SceneReadError.
@@ -219,9 +188,7 @@ class RasterScene(BandStack):
         height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
         raw = Raw(*self._values(self.grid.whole, 1, (more * height, more * width)), self.conversion)
-        fine = np.empty((4, *raw.valid.shape), "float32")
-        raw.reflectance(slice(None), fine)
-        parts = fine.reshape(4, height, more, width, more)
+        parts = raw.reflectance().reshape(4, height, more, width, more)
         known = np.isfinite(parts).sum((2, 4))
         means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
         return means.astype("float32", copy=False)
@@ -257,30 +224,8 @@ class RasterScene(BandStack):
             pixels = None
         return picture.as_html(self.name, facts, pixels)
 
-    def _look(self, level: int) -> tuple[Values, float]:
-        """Values ``(band, n)`` of valid pixels of a resolution, see `sample`, and the share of them in the windows."""
-        looked: list[Valid] = []
-
-        def read(window: Window) -> tuple[Values, Valid]:
-            values, valid = self._values(window, level)
-            if level > 1:  # pixels near those without data are mixed with them
-                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
-                valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
-            looked.append(valid)
-            return values, valid
-
-        seen = list(sample_pixels(self.grid, read, level))
-        share = sum(int(valid.sum()) for valid in looked) / sum(valid.size for valid in looked)
-        for first in range(0, self.grid.height, 256 * level):
-            if any(pixels.size for pixels in seen):
-                break
-            values, valid = read(Window(0, first, self.grid.width, min(256 * level, self.grid.height - first)))
-            seen.append(values[:, valid])
-        return np.concatenate(seen, 1), share
-
-    def _values(self, window: Window, level: int, shape: tuple[int, int] | None = None) -> tuple[Values, Valid]:
-        shape = shape or (int(window.height) // level, int(window.width) // level)
-        values, valid = self.read_stack(self.file_window(window), self._fill, shape)
+    def _values(self, window: Window, level: int = 1, shape: tuple[int, int] | None = None) -> tuple[Values, Valid]:
+        values, valid = super()._values(self.file_window(window), level, shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
 
@@ -311,15 +256,15 @@ def reading_down(scene: RasterScene, most: int, level: int = 1) -> Iterator[Call
 
         def fill(first: int, out: Reflectance) -> None:
             nonlocal begin, piece
-            last = first + out.shape[1]
-            while first < last:
+            row = 0
+            while row < out.shape[1]:
                 if piece is None:
-                    begin, piece = first, next(pieces)
-                part = slice(first - begin, min(last - begin, piece.valid.shape[0]))
-                count = part.stop - part.start
-                piece.reflectance(part, out[:, out.shape[1] - (last - first) :][:, :count])
-                first += count
-                if part.stop == piece.valid.shape[0]:
+                    begin, piece = first + row, next(pieces)
+                at = first + row - begin
+                count = min(out.shape[1] - row, piece.valid.shape[0] - at)
+                piece.reflectance(slice(at, at + count), out[:, row : row + count])
+                row += count
+                if at + count == piece.valid.shape[0]:
                     piece = None
 
         yield fill

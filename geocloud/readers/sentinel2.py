@@ -18,7 +18,7 @@ from geocloud.readers.archive import Listing, list_bucket, list_folder
 from geocloud.readers.band_names import missing_bands, shorten
 from geocloud.readers.bandfiles import band_sources
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import Candidate, Form, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
 from geocloud.readers.stack import has_many_bands
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ PRODUCT_ID = (
     r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}"
     r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?"
 )
-FOLDER = re.compile(r"(?P<name>.+)\.SAFE", re.IGNORECASE)
+FOLDER = re.compile(r"^(.+)\.SAFE$", re.IGNORECASE)
 PRODUCT_FILE = re.compile(r"(?:MTD_MSIL(?:1C|2A)|S2[A-D]_(?:OPER|USER)_MTD_SAFL(?:1C|2A)\w*)\.xml", re.IGNORECASE)
 TILE_FILE = re.compile(r"(?:MTD_TL|S2[A-D]_(?:OPER|USER)_MTD_L(?:1C|2A)_\w+)\.xml", re.IGNORECASE)
 BAND_FILE = re.compile(r"(?!MSK_)(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A))(?:_(?P<size>[1-6]0)m)?\.jp2", re.IGNORECASE)
@@ -37,8 +37,7 @@ WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B0
 """Pixel size in metres → red, green, blue and nir."""
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
-ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
-"""Folders whose rasters are named like bands and are none."""
+ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands and are none
 
 
 class Granule(NamedTuple):
@@ -64,17 +63,17 @@ class Sentinel2(Reader):
 
     def match(self, source: Source) -> bool:
         """True for a product, a part of one, and a folder or archive around one."""
-        if source.form is Form.ARCHIVE:
+        if source.form == "archive":
             return bool(find_packed(source.listing.names))
-        if source.form is Form.BUCKET:
+        if source.form == "bucket":
             return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
-        return source.form in (Form.FILE, Form.FOLDER) and _locate(source) is not None
+        return source.form in ("file", "folder") and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The product of which this is the folder, or each of its granules if it has several."""
         if not is_product(listing.stem, (*listing.names, *listing.folders)):
             return
-        files, name, granules = frozenset(listing.names), _name(listing), list[Granule]()
+        files, name, granules = frozenset(listing.names), FOLDER.sub(r"\1", listing.stem), list[Granule]()
         if listing.folders:
             try:
                 granules = find_granules(list_folder(Path(listing.source), below=True).names)
@@ -87,19 +86,24 @@ class Sentinel2(Reader):
             yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of the product, or of the granule that a path in it picks. Raises BandError, SceneReadError."""
-        listing, granules, chosen = self._open(source)
-        label = source.listing.source if source.form is Form.ARCHIVE else source.place
+        label, listing, granules, chosen = self._open(source)
         if not granules:
             raise BandError(f"{label}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
         if len(chosen) > 1:
-            tiles = shorten(sorted(granule.tile for granule in granules), 12)
-            raise BandError(f"{label}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one")
-        granule, tile = chosen[0], Mtd()
+            tiles = f"{len(granules)} granules in one product (tiles {shorten(sorted(g.tile for g in granules), 12)})"
+            raise BandError(f"{label}: {tiles}; name the folder of one, below GRANULE")
+        granule, name = chosen[0], FOLDER.sub(r"\1", listing.stem)
         bands, files = _choose_bands(label, granule, options.band_numbers)
-        mtd = _product_metadata(label, listing, options)
-        for name in granule.metadata:
-            tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
+        found = [file for file in listing.names if PRODUCT_FILE.fullmatch(file)]
+        if len(found) > 1:
+            raise SceneReadError(f"{label}: several products in one folder ({', '.join(found)}); give each its own")
+        if not found and options.units is Units.AUTO and options.scale is None:
+            wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
+            raise SceneReadError(f"{label}: no product metadata {wanted}; fetch the product whole, or say --units")
+        mtd, tile = (
+            parse_mtd(listing.read_text(one), listing.label(one), roots) if one else Mtd()
+            for one, roots in (("".join(found), tuple(LEVELS)), ("".join(granule.metadata), TILES))
+        )
         units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
         if mtd.root and not mtd.has_offsets and baseline >= 4:
             log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
@@ -107,7 +111,7 @@ class Sentinel2(Reader):
             units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
             conversion = mtd.conversion(bands)
         return SceneRecipe(
-            name=_name(listing) if len(granules) == 1 else f"{_name(listing)}_{granule.tile}",
+            name=name if len(granules) == 1 else f"{name}_{granule.tile}",
             source=label,
             bands=band_sources(listing, files),
             units=units,
@@ -118,36 +122,30 @@ class Sentinel2(Reader):
         )
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """Bands and metadata of the product, or of its granule; of an archive itself."""
-        if source.form is Form.ARCHIVE:
+        if source.form == "archive":
             return (source.place,)
-        listing, _, chosen = self._open(source)
+        _, listing, _, chosen = self._open(source)
         names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-        for granule in chosen:
-            names += [*granule.bands.values(), *granule.metadata]
+        names += [name for granule in chosen for name in (*granule.bands.values(), *granule.metadata)]
         return tuple(listing.path_of(name) for name in sorted(names))
 
-    def _open(self, source: Source) -> tuple[Listing, list[Granule], list[Granule]]:
-        """All files of the product, its granules, and those that the source stands for: one, if it is a path in it."""
-        member = ""
-        if source.form is Form.BUCKET:
+    def _open(self, source: Source) -> tuple[str, Listing, list[Granule], list[Granule]]:
+        """The name of a product, its files, its granules, and those that are meant: one, if the source is in it."""
+        label, listing, member = source.place, source.listing, ""
+        if source.form == "bucket":
             listing = list_bucket(source.place, below=True)
-        elif source.form is Form.ARCHIVE:
-            roots = find_packed(source.listing.names)
+        elif source.form == "archive":
+            label, roots = listing.source, find_packed(listing.names)
             if len(roots) > 1:
-                raise BandError(
-                    f"{source.listing.source}: {len(roots)} Sentinel-2 products in one archive ({shorten(roots)}); "
-                    "unpack it and name one"
-                )
-            listing = source.listing.below(roots[0])
-        else:
-            root = _locate(source)
-            assert root is not None
+                several = f"{len(roots)} Sentinel-2 products in one archive ({shorten(roots)})"
+                raise BandError(f"{label}: {several}; unpack it and name one")
+            listing = listing.below(roots[0])
+        elif root := _locate(source):
             within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
             if within.is_relative_to(whole):
                 member = "".join(within.relative_to(whole).parts[1:2])
         granules = find_granules(listing.names)
-        return listing, granules, [granule for granule in granules if granule.folder == member] or granules
+        return label, listing, granules, [granule for granule in granules if granule.folder == member] or granules
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
@@ -160,9 +158,9 @@ def is_product(folder: str, names: Iterable[str]) -> bool:
 def _locate(source: Source) -> Path | None:
     """The folder of the product that a source is, is part of, or holds as its only one."""
     root = find_root(source.path)
-    if source.form is Form.FILE:
+    if source.form == "file":
         raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
-        return None if raster and has_many_bands(source) else root  # the true-colour image is a raster of its own
+        return None if raster and has_many_bands(source.place) else root  # the true-colour image is a raster of its own
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
         below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
         root = below[0] if len(below) == 1 else None
@@ -231,30 +229,11 @@ def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None
     raise BandError(f"{source}: {missing}; fetch the product whole")
 
 
-def _name(listing: Listing) -> str:
-    parts = FOLDER.fullmatch(listing.stem)
-    return parts["name"] if parts else listing.stem
-
-
-def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd:
-    names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-    if len(names) > 1:
-        raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
-    if names:
-        return parse_mtd(listing.read_text(names[0]), listing.label(names[0]), tuple(LEVELS))
-    if options.units is Units.AUTO and options.scale is None:
-        raise SceneReadError(
-            f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
-            "fetch the product whole, or say --units"
-        )
-    return Mtd()
-
-
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""
 LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
-TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")
-"""Root elements, of products and of tiles."""
+OFFSETS = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET", "": "RADIO_ADD_OFFSET"}
+TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")  # root elements, of products and of tiles
 QUANTIFICATION = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
 """Elements of Level-1C, of Level-2A, and of Level-2A products from before 2018."""
 
@@ -270,14 +249,9 @@ class Mtd(Metadata):
         return LEVELS.get(self.root, "")
 
     @property
-    def offset_key(self) -> str:
-        """Element with what is added to values from baseline 04.00 on, so that dark pixels are not cut off."""
-        return "BOA_ADD_OFFSET" if self.level == "L2A" else "RADIO_ADD_OFFSET"
-
-    @property
     def has_offsets(self) -> bool:
-        """True if values are shifted."""
-        return self.text(self.offset_key) is not None
+        """True if values are shifted, as they are from baseline 04.00 on, so that dark pixels are not cut off."""
+        return self.text(OFFSETS[self.level]) is not None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -301,12 +275,10 @@ class Mtd(Metadata):
         if not quantification >= 1:
             raise SceneReadError(f"{self.label}: {key} is {quantification:g}, wanted 1 or more, as a rule 10000")
         for position, band in enumerate(bands if self.has_offsets else ()):
-            number = BAND_IDS.index(band)
-            value = self.number(f"{self.offset_key}/{number}")
+            number, key = BAND_IDS.index(band), OFFSETS[self.level]
+            value = self.number(f"{key}/{number}")
             if value is None:
-                raise SceneReadError(
-                    f"{self.label}: no {self.offset_key} of {band} (band_id {number}), and some of other bands"
-                )
+                raise SceneReadError(f"{self.label}: no {key} of {band} (band_id {number}), and some of other bands")
             offsets[position] = value / quantification
         return Conversion.of([1 / quantification] * len(bands), offsets)
 

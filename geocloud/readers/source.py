@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsError, without_secrets
@@ -20,8 +20,7 @@ from geocloud.io.remote import is_remote, is_store, names_file
 from geocloud.readers.archive import ARCHIVE, PACKED, Listing, list_archive, list_bucket, list_folder
 
 STAC_SUFFIXES = (".json", ".geojson")
-RASTER_SUFFIXES = (".tif", ".tiff")
-"""Rasters that are looked for in folders and archives."""
+RASTER_SUFFIXES = (".tif", ".tiff")  # rasters that are looked for in folders and archives
 ORDER = re.compile(r"(?!.*([rgbn]).*\1)(?=.*r)(?=.*g)(?=.*b)[rgbnx]+")
 """One r, g and b, at most one n, and any number of x."""
 
@@ -33,15 +32,8 @@ class BandSource:
     path: str
     label: str
     index: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class MaskSource:
-    """A raster of bits beside a scene: a pixel of band ``index`` in which one of ``bits`` is set is no data."""
-
-    path: str
-    index: int
-    bits: int
+    no_data_bits: int = 0
+    """Of a mask: a pixel in which one of these bits is set is no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +54,8 @@ class SceneRecipe:
     """Error message if it is known that values alone do not tell the units."""
     fill: float | None = None
     """A pixel with this value in any band is no data."""
-    mask: MaskSource | None = None
-    """Marks more pixels as no data."""
+    masks: tuple[BandSource, ...] = ()
+    """Mark more pixels as no data."""
     acquired: datetime | None = None
     """UTC."""
     sun_elevation: float | None = None
@@ -135,24 +127,15 @@ def parse_time(text: str, form: str = "") -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-class Form(Enum):
-    """Kind of place that holds a source."""
-
-    FOLDER = "folder on a disk"
-    FILE = "file on a disk"
-    ARCHIVE = "tar or zip, on a disk or at a URL"
-    BUCKET = "folder in an object store"
-    URL = "file at a URL"
-    NAME = "name that GDAL knows, or FILE#ID of a STAC item"
-
-
 class Source:
     """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection.
 
-    ``form`` is the kind of place, by the name and the disk alone, ``path`` the place as a path on a disk, ``stem`` a
-    short name without folders and suffix, and ``member``, for one file on a disk, its name in `listing`.
-    Raises SceneNotFoundError.
+    ``path`` is the place as a path on a disk, ``stem`` a short name without folders and suffix, and ``member``, for one
+    file on a disk, its name in `listing`. Raises SceneNotFoundError.
     """
+
+    form: Literal["folder", "file", "archive", "bucket", "url", "name"]
+    """Kind of place, by the name and the disk alone. An archive may be at a URL; a name is one that GDAL knows."""
 
     def __init__(self, place: str) -> None:
         self.place, self.path = place, Path(place)
@@ -160,29 +143,29 @@ class Source:
         remote, is_stac = is_remote(place), named.suffix.lower() in STAC_SUFFIXES
         if remote:
             is_file = is_stac or names_file(place) or not is_store(place)
-            self.form = Form.URL if is_file else Form.BUCKET
+            self.form = "url" if is_file else "bucket"
             if ARCHIVE.fullmatch(named.name) and named.suffix.lower() != ".safe":
-                self.form = Form.ARCHIVE
+                self.form = "archive"
         elif self.path.is_dir():
-            self.form = Form.FOLDER
+            self.form = "folder"
         elif is_gdal_name(place) or (is_stac and not self.path.exists() and Path(named).is_file()):
-            self.form = Form.NAME
+            self.form = "name"
         elif not self.path.exists():
             raise SceneNotFoundError(f"{place}: no such file or folder")
         else:
-            self.form = Form.ARCHIVE if ARCHIVE.fullmatch(self.path.name) else Form.FILE
-        self.member = self.path.name if self.form is Form.FILE else None
+            self.form = "archive" if ARCHIVE.fullmatch(self.path.name) else "file"
+        self.member = self.path.name if self.form == "file" else None
         short = PACKED.sub("", (named if remote else self.path).stem)
-        self.stem = stem_of(place) if self.form is Form.NAME else short
+        self.stem = stem_of(place) if self.form == "name" else short
 
     @cached_property
     def listing(self) -> Listing:
         """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
-        if self.form in (Form.FOLDER, Form.FILE):
+        if self.form in ("folder", "file"):
             return list_folder(self.path if self.member is None else self.path.parent)
-        if self.form is Form.ARCHIVE:
+        if self.form == "archive":
             return list_archive(self.place)
-        return list_bucket(self.place) if self.form is Form.BUCKET else Listing(self.place, self.stem)
+        return list_bucket(self.place) if self.form == "bucket" else Listing(self.place, self.stem)
 
 
 @dataclass(frozen=True, slots=True)

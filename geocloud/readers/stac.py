@@ -31,7 +31,6 @@ from geocloud.readers.landsat import LEVEL1_GROUPS, Mtl, parse_mtl
 from geocloud.readers.source import (
     STAC_SUFFIXES,
     BandSource,
-    Form,
     Reader,
     ReadOptions,
     SceneRecipe,
@@ -55,11 +54,9 @@ BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processi
 """Properties with Sentinel-2's processing baseline."""
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
-FRESH = 600
-"""Seconds for which a remote item collection is not fetched again."""
+FRESH = 600  # seconds for which a remote item collection is not fetched again
 MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
-PICTURES = {"thumbnail", "overview", "visual"}
-"""Roles of assets that are pictures."""
+PICTURES = {"thumbnail", "overview", "visual"}  # roles of assets that are pictures
 
 
 class Stac(Reader):
@@ -71,12 +68,11 @@ class Stac(Reader):
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
         path = Path(without_secrets(source.place).partition("#")[0])
-        if path.suffix.lower() not in STAC_SUFFIXES or source.form is Form.FOLDER:
+        if path.suffix.lower() not in STAC_SUFFIXES or source.form == "folder":
             return False
-        return source.form is Form.URL or is_item_path(path if source.form is Form.NAME else source.path)
+        return source.form == "url" or is_item_path(path if source.form == "name" else source.path)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
         try:
             return _recipe(source.place, read_item(source.place), options)
         except GeocloudError:
@@ -87,7 +83,6 @@ class Stac(Reader):
             ) from error
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The four bands of an item."""
         return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
@@ -23,22 +25,20 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
-from geocloud.readers.source import BandSource, Form, SceneRecipe, Source
+from geocloud.readers.source import BandSource, SceneRecipe
 
 Valid = NDArray[np.bool_]
 Values = NDArray[np.generic]
 T = TypeVar("T")
 
-READ_ROWS = 256
-"""About how many rows of a scene are read at once."""
-LARGEST_BLOCK = 256 * 2**20
-"""Bytes of the largest block that is read."""
-LARGEST_CACHE = 512 * 2**20
-"""Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
+READ_ROWS = 256  # about how many rows of a scene are read at once
+LARGEST_BLOCK = 256 * 2**20  # bytes of the largest block that is read
+LARGEST_CACHE = 512 * 2**20  # bytes that GDAL's cache of blocks may take for a scene laid out awkwardly
+SIDE, COUNT = 64, 5  # side of windows that are looked at, and their number from left to right and from top to bottom
+MIXED = 2  # pixels by which no data shows through in what is around it at a lower resolution
+REOPENINGS = 3  # attempts to open a remote raster anew if it cannot be read
 WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
 """GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
-REOPENINGS = 3
-"""Attempts to open a remote raster anew if it cannot be read."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
@@ -67,10 +67,10 @@ def count_bands(path: str) -> int:
             return int(dataset.count)
 
 
-def has_many_bands(source: Source) -> bool:
+def has_many_bands(path: str) -> bool:
     """True for a file of several bands; False for one of a single band, and for what is no raster."""
     try:
-        return source.form is Form.FILE and count_bands(source.place) > 1
+        return count_bands(path) > 1
     except SceneReadError:
         return False
 
@@ -91,21 +91,18 @@ def _settings(*paths: str) -> dict[str, Any]:
 
 
 class BandStack:
-    """The rasters of a recipe, checked against one another, and read as they are on disk, one layer a band.
+    """The rasters of a recipe, one layer a band. What is told of them is read at once: later, one thread may use them.
 
-    What is told of them is read at once: later, one thread alone may use them. Raises BandError, GridError,
-    SceneReadError.
+    Raises BandError, GridError, SceneReadError.
     """
 
     def __init__(self, recipe: SceneRecipe) -> None:
-        self.recipe = recipe
+        self.recipe, self.fill = recipe, recipe.fill
         self._datasets: dict[str, rasterio.DatasetReader] = {}
-        labels = {band.path: band.label for band in recipe.bands}
-        if recipe.mask:
-            labels[recipe.mask.path] = recipe.mask.path
         try:
-            for path, label in labels.items():
-                self._datasets[path] = open_raster(path, label)
+            for band in (*recipe.bands, *recipe.masks):
+                if band.path not in self._datasets:
+                    self._datasets[band.path] = open_raster(band.path, band.label)
             with rasterio.Env(**_settings(*self._datasets)):
                 self._describe()
         except BaseException as error:
@@ -119,17 +116,19 @@ class BandStack:
         return [(self._datasets[band.path], band) for band in self.recipe.bands]
 
     def _describe(self) -> None:
-        for layer in self._layers:
-            _check(*layer)
+        self.grid = self.file_grid = self._common_grid()
+        """The grid of all bands, in the rasters' own row order."""
         dataset, band = self._layers[0]
         self.dtype = str(dataset.dtypes[band.index - 1])
         """The values' type on disk."""
         self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
-        self.file_grid = self._common_grid()
-        """The grid of all bands, in the rasters' own row order."""
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._layers)
         """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
-        self._levels = set.intersection(*(_levels(d, b.index) for d, b in self._layers))
+        levels = []
+        for d, b in self._layers:  # lower resolutions that are part of the band's own encoding
+            own = d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files)
+            levels.append({1, *(d.overviews(b.index) if own else ())})
+        self._levels = set.intersection(*levels)
         self.area_or_point: str | None = None
         """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
         with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
@@ -148,9 +147,8 @@ class BandStack:
         A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
         """
         shape = shape or (int(window.height), int(window.width))
-        values = np.empty(
-            (len(self._layers), *shape), np.result_type(*(d.dtypes[b.index - 1] for d, b in self._layers))
-        )
+        dtypes = (dataset.dtypes[band.index - 1] for dataset, band in self._layers)
+        values = np.empty((len(self._layers), *shape), np.result_type(*dtypes))
         valid = np.ones(shape, bool)
         for position, band in enumerate(self.recipe.bands):
 
@@ -158,18 +156,56 @@ class BandStack:
                 values[at] = dataset.read(band.index, window=window, out_shape=shape)
                 return self._band_valid(dataset, band, window, values[at])
 
-            valid &= self._retry(band.path, band.label, window, read)
+            valid &= self._retry(band, window, read)
         if fill is not None:
             valid &= (values != fill).all(0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
         if fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        if (mask := self.recipe.mask) is not None:
+        for mask in self.recipe.masks:
             index = mask.index
-            marks = self._retry(mask.path, mask.path, window, lambda d: d.read(index, window=window, out_shape=shape))
-            valid &= (marks & mask.bits) == 0
+            marks = self._retry(mask, window, lambda d: d.read(index, window=window, out_shape=shape))  # noqa: B023
+            valid &= (marks & mask.no_data_bits) == 0
         return values, valid
+
+    def look(self, level: int = 1) -> tuple[Values, float]:
+        """Values ``(band, n)`` of valid pixels of small windows all over the grid, and the share of them in those.
+
+        Where the windows hold no data, all of the grid is read until some is found. ``level`` × ``level`` pixels are
+        read as one, see `RasterScene.coarsest`. Raises SceneReadError.
+        """
+        height, width = (n // level for n in self.grid.shape)
+        looked: list[Valid] = []
+
+        def read(row: int, col: int, rows: int, cols: int) -> tuple[Values, Valid]:
+            values, valid = self._values(Window(*(level * n for n in (col, row, cols, rows))), level)
+            if level > 1:  # pixels near those without data are mixed with them
+                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
+                valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
+            looked.append(valid)
+            return values, valid
+
+        # Where the windows leave nothing out, one read takes a fifth of the time of 25.
+        whole = read(0, 0, height, width) if max(height, width) <= SIDE * COUNT else None
+        rows, cols = (sorted({int(i * max(n - SIDE, 0) / (COUNT - 1)) for i in range(COUNT)}) for n in (height, width))
+        seen = []
+        for row, col in product(rows, cols):
+            size = min(SIDE, height), min(SIDE, width)
+            part = slice(row, row + size[0]), slice(col, col + size[1])
+            values, valid = read(row, col, *size) if whole is None else (each[..., *part] for each in whole)
+            seen.append(values[:, valid])
+        share = sum(int(valid.sum()) for valid in looked) / sum(valid.size for valid in looked)
+        for row in range(0, height, READ_ROWS):
+            if any(pixels.size for pixels in seen):
+                break
+            values, valid = read(row, 0, min(READ_ROWS, height - row), width)
+            seen.append(values[:, valid])
+        return np.concatenate(seen, 1), share
+
+    def _values(self, window: Window, level: int = 1, shape: tuple[int, int] | None = None) -> tuple[Values, Valid]:
+        """`read_stack` at a resolution, or of a shape."""
+        return self.read_stack(window, self.fill, shape or (int(window.height) // level, int(window.width) // level))
 
     def close(self) -> None:
         """Closes the rasters."""
@@ -182,9 +218,9 @@ class BandStack:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _retry(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
+    def _retry(self, band: BandSource, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
         """Reads from a raster; a remote one is opened anew as long as that fails. Raises SceneReadError."""
-        remote = bool(gdal_options(path))
+        path, remote = band.path, bool(gdal_options(band.path))
         try:
             with rasterio.Env(**self._env):
                 for _ in range(REOPENINGS if remote else 0):
@@ -204,7 +240,7 @@ class BandStack:
                 problem = f"{rows} ({error}); check the server and the file"
             elif missing := _missing_sources(self._datasets[path]):
                 problem = f"{missing}, of which it is made, does not exist"
-            raise SceneReadError(f"{label}: {problem}") from error
+            raise SceneReadError(f"{band.label}: {problem}") from error
 
     def _band_valid(
         self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: Values
@@ -235,48 +271,41 @@ class BandStack:
         return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
-        first, label = _grid(self._layers[0][0]), self._layers[0][1].label
-        mask, own = self.recipe.mask, self.recipe.georeference
-        places = {band.label: (dataset, "all bands must cover the same pixels") for dataset, band in self._layers}
-        if mask:
-            dataset = self._datasets[mask.path]
-            places[mask.path] = (dataset, "fetch the mask that belongs to the scene, or move it away")
-            if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
-                raise BandError(f"{mask.path}: no band {mask.index} of whole numbers; fetch it again, or move it away")
-        for name, (dataset, advice) in places.items():
-            if not (grid := _grid(dataset)).agrees_with(first):
-                raise GridError(
-                    f"{name}: its grid ({_words(grid)}) differs from that of {label} ({_words(first)}); {advice}"
+        """The grid of all bands and masks, each of which is checked."""
+        own, grids = self.recipe.georeference, list[GeoBox]()
+        for band in (*self.recipe.bands, *self.recipe.masks):
+            dataset = self._datasets[band.path]
+            _check(dataset, band)
+            grids.append(GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs))
+            if not grids[-1].agrees_with(grids[0]):
+                here, first = (
+                    f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grids[-1], grids[0])
                 )
-        if own is None or first.crs is not None:
-            return first
-        if not first.transform.is_identity:
-            return replace(first, crs=own.crs)
-        return own if own.shape == first.shape else first
+                same = "all bands must cover the same pixels"
+                move = "; fetch the mask that belongs to the scene, or move it away" if band.no_data_bits else ""
+                label = self.recipe.bands[0].label
+                raise GridError(f"{band.label}: its grid ({here}) differs from that of {label} ({first}); {same}{move}")
+        grid = grids[0]
+        if own is None or grid.crs is not None:
+            return grid
+        if not grid.transform.is_identity:
+            return replace(grid, crs=own.crs)
+        return own if own.shape == grid.shape else grid
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
     """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
+    again = "; fetch the mask again, or move it away" if band.no_data_bits else ""
     if band.index > dataset.count:
-        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
-    dtype = str(dataset.dtypes[band.index - 1])
-    if dtype.startswith(("complex", "cint", "cfloat")):
-        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
-    t = dataset.transform
+        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}{again}")
+    dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform
+    if dtype.startswith(("complex", "cint", "cfloat")) or (band.no_data_bits and "int" not in dtype):
+        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats{again}")
     if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]
     if rows * cols * np.dtype(dtype).itemsize > LARGEST_BLOCK:
         raise GridError(f"{band.label}: in blocks of {rows}×{cols} pixels, too large; gdal_translate -co TILED=YES")
-
-
-def _grid(dataset: rasterio.DatasetReader) -> GeoBox:
-    return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-
-
-def _words(grid: GeoBox) -> str:
-    t = grid.transform
-    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"
 
 
 def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
@@ -287,24 +316,3 @@ def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
     names = re.findall(r'relativeToVRT="(\d)"[^>]*>([^<]+)<', path.read_text(encoding="utf-8", errors="replace"))
     files = (path.parent / unescape(name) if relative == "1" else Path(unescape(name)) for relative, name in names)
     return next((str(file) for file in files if not str(file).startswith("/vsi") and not file.exists()), None)
-
-
-def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
-    """Factors by which a band is held at lower resolutions that are part of its own encoding, 1 among them."""
-    own = dataset.driver in WAVELETS and not any(file.endswith(".ovr") for file in dataset.files)
-    return {1, *(dataset.overviews(index) if own else ())}
-
-
-def sample_pixels(grid: GeoBox, read: Callable[[Window], tuple[Values, Valid]], level: int = 1) -> Iterator[Values]:
-    """The valid pixels ``(band, n)`` of small windows spread over a grid, each ``level`` × ``level`` of them as one."""
-    side, count = 64, 5
-    height, width = (n // level for n in grid.shape)
-    rows, cols = (sorted({int(i * max(n - side, 0) / (count - 1)) for i in range(count)}) for n in (height, width))
-    # Where the windows leave nothing out, one read takes a fifth of the time of 25.
-    whole = read(grid.whole) if max(height, width) <= side * count else None
-    for row in rows:
-        for col in cols:
-            part = Window(col, row, min(side, width), min(side, height))
-            window = Window(*(level * n for n in part.flatten()))
-            values, valid = read(window) if whole is None else (each[..., *part.toslices()] for each in whole)
-            yield values[:, valid]

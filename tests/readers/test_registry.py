@@ -10,14 +10,14 @@ from geocloud.batch import find_scenes
 from geocloud.batch.find import fingerprint
 from geocloud.pipeline import mask_scene
 from geocloud.readers import READERS, Candidate, Reader, SceneRecipe, find_reader, registry
-from geocloud.readers.source import BandSource, Form, Source
+from geocloud.readers.source import BandSource, Source
 
 
 class Toy(Reader):
     """Scenes of four files, ``NAME.toy-1.tif`` to ``NAME.toy-4.tif``: near-infrared, blue, green, red."""
 
     def match(self, source):
-        return source.form is Form.FILE and ".toy-" in source.place
+        return source.form == "file" and ".toy-" in source.place
 
     def scenes(self, listing):
         for first in (name for name in listing.names if name.endswith(".toy-1.tif")):
