@@ -33,20 +33,18 @@ MAX_TEXT = 4 * 1024 * 1024  # bytes of the longest metadata file that is read
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files by their path inside a folder, archive or bucket, with slashes."""
+    """Files by their path inside a folder, archive or bucket, with slashes, sorted; and folders beside them on a disk.
+
+    ``source`` is the place as the user named it, ``stem`` its name without folders and suffix. ``path_of`` gives the
+    path or URL that GDAL opens, ``read_bytes`` the content, at most one byte more than `MAX_TEXT`.
+    """
 
     source: str
-    """The folder or archive, as the user named it."""
     stem: str
-    """Its name, without folders and suffix."""
     names: tuple[str, ...] = ()
-    """The files, sorted."""
     path_of: Callable[[str], str] = str
-    """Name → path or URL that GDAL opens."""
     read_bytes: Callable[[str], bytes] = str.encode
-    """Name → content, at most one byte more than `MAX_TEXT`."""
     folders: tuple[str, ...] = ()
-    """Folders beside the files of a folder on a disk."""
 
     def label(self, name: str) -> str:
         """The name of a file in messages."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
@@ -39,25 +38,16 @@ SENTINEL2_NAME = re.compile(
 )
 """A tile with its time, or the satellite, in a file's or folder's name."""
 
+LEVELS: dict[str, Literal["L1", "SR"]] = {"L1": "L1", "L2": "SR"}
 FOUR = "the numbers of red, green, blue and near-infrared"
 NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
-
-
-class Level(StrEnum):
-    """Contents of Landsat's band files, the best to mask first."""
-
-    L1 = "L1"
-    TOA = "TOA"
-    TOA_10000 = "TOA, × 10 000"
-    SR = "SR"
-    SR_10000 = "SR of Collection 1"
 
 
 class ProductName(NamedTuple):
     """Facts that a Landsat product's or file's name holds."""
 
     satellite: int | None = None
-    level: Level | None = None
+    level: Literal["L1", "SR"] | None = None
     acquired: datetime | None = None
     text: str = ""
 
@@ -76,8 +66,9 @@ class ProductName(NamedTuple):
         """Looks for an ID or the satellite anywhere in a name."""
         for form, date in IDS:
             if parts := form.search(name):
-                level = {"L1": Level.L1, "L2": Level.SR}.get((parts.groupdict().get("level") or "")[:2].upper())
-                return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
+                level = (parts.groupdict().get("level") or "")[:2].upper()
+                acquired = parse_time(parts["date"], date)
+                return cls(int(parts["satellite"]), LEVELS.get(level), acquired, parts[0])
         parts = SATELLITE.search(name)
         return cls(int(parts[1]) if parts else None)
 
@@ -105,30 +96,24 @@ def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[in
 
 
 def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
-    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names."""
-    places = _find_colours(texts)
+    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names.
+
+    A description is a colour's name, or else holds it.
+    """
+    words = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
+    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in words]
+    places: dict[str, list[int]] = {}
+    for name, colour in ((name, names[0]) for names in COLOURS for name in names):
+        holding = [i for i, some in enumerate(tokens, 1) if name in some and not some & {"edge", "rededge"}]
+        if indexes := [i for i, text in enumerate(words, 1) if text == name] or holding:
+            places.setdefault(repr(colour), indexes)
     if not (len(places) == 4 or len(places) == len(texts) == 3):
         places = _find_numbers(texts, path, stem, options)
     for name, indexes in places.items():
         if len(indexes) > 1:
-            raise BandError(
-                f"{path}: {name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))}); say --bands with "
-                "the numbers that belong together"
-            )
+            several = f"{name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))})"
+            raise BandError(f"{path}: {several}; say --bands with the numbers that belong together")
     return tuple(indexes[0] for indexes in places.values()) or None
-
-
-def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Name → the bands with a description that is a band's name, or else holds one."""
-    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
-    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in texts]
-    places: dict[str, list[int]] = {}
-    for names in COLOURS:
-        for name in names:
-            holding = [i for i, words in enumerate(tokens, 1) if name in words and not words & {"edge", "rededge"}]
-            if indexes := [i for i, text in enumerate(texts, 1) if text == name] or holding:
-                places.setdefault(repr(names[0]), indexes)
-    return places
 
 
 def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:

@@ -110,19 +110,12 @@ class BandFileReader(Reader):
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
-        products = self.products(source.listing)
-        meant = self._meant(source, products)
-        if source.member is not None:
-            meant = self.siblings(products, meant)
-        return self.assemble(source, self.select(source.listing, meant, options), options)
+        products = self._meant(source, self.products(source.listing))
+        return self.assemble(source, self.select(source, products, options), options)
 
-    def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
-        """The products that a named file stands for, of all, given those that it belongs to."""
-        return named
-
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
-        return select_one(listing, products, [p for p in products if p.choose(self.asked(p, options))])
+        return select_one(source.listing, products, [p for p in products if p.choose(self.asked(p, options))])
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """The bands that a user gave by their numbers, or else the usual ones."""
@@ -224,17 +217,16 @@ class Sentinel2Bands(BandFileReader):
             files[product.prefix] |= product.files
         return [p for p in products if _is_sentinel2(p.prefix, files[p.prefix], listing.stem, has_mtl)]
 
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
-        """The finest complete set."""
+    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
+        """The finest complete set; a named file of one size stands for the bands of all sizes."""
+        if source.member:
+            own = [product for product in products if product.group not in SIZES and product.choose(self.usual)]
+            prefixes = {product.prefix for product in products}
+            products = own or [product for product in self.products(source.listing) if product.prefix in prefixes]
         sized = [p for p in products if p.group in SIZES and p.choose(self.asked(p, options))]
         if len({product.prefix for product in sized}) == 1 and all(p.group in SIZES for p in products):
             return min(sized, key=lambda product: SIZES.index(product.group))
-        return super().select(listing, products, options)
-
-    def siblings(self, products: list[Product], named: list[Product]) -> list[Product]:
-        """A named file of one size stands for the bands of all sizes."""
-        own = [product for product in named if product.group not in SIZES and product.choose(self.usual)]
-        return own or [product for product in products if product.prefix in {other.prefix for other in named}]
+        return super().select(source, products, options)
 
     def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
         listing, browser = source.listing, BROWSER.search(product.files[bands[0]])

@@ -55,30 +55,26 @@ class Cloud38(Reader):
         """Claims patches, which a batch leaves out, and says so."""
         patches = [patch for name in listing.names if "_patch_" in name and (patch := parse_patch(Path(name)))]
         if any(patch.band == "red" for patch in patches):  # once, not for each band
-            log.warning(
-                "%s: 38-Cloud patches are left out of a batch; mask one by its name, or a scene of them with "
-                "'geocloud mask FOLDER --scene-id ID'",
-                listing.source,
-            )
+            one = "mask one by its name, or a scene of them with 'geocloud mask FOLDER --scene-id ID'"
+            log.warning("%s: 38-Cloud patches are left out of a batch; %s", listing.source, one)
         if patches:
             yield Candidate("", "", frozenset(str(patch.path) for patch in patches), is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
+        path, patch = source.path, parse_patch(source.path)
         if options.band_numbers:
-            raise BandError(f"{source.place}: 38-Cloud patches name their bands; leave --bands out")
-        if source.form == "folder":
-            return _scene_recipe(source.path, options.scene_id)
-        path, patch, files = source.path, parse_patch(source.path), _patch_files(source.path)
-        assert patch is not None
+            raise BandError(f"{path}: 38-Cloud patches name their bands; leave --bands out")
+        if patch is None:
+            return _scene_recipe(path, options.scene_id)
         if options.scene_id is not None:
             raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+        files = _patch_files(path)
         if missing := [band for band in BANDS if band not in files]:
             raise BandError(
-                f"{path}: no {' and no '.join(missing)} file of this patch beside it or in a folder beside its own"
+                f"{path}: no {' and no '.join(missing)} file of this patch, here or in the folder of its band"
             )
-        return _recipe(
-            patch.name, path, patch.scene, [BandSource(str(f), str(f)) for f in files.values()], _describe(path)[2]
-        )
+        bands = [BandSource(str(file), str(file)) for file in files.values()]
+        return _recipe(patch.name, path, patch.scene, bands, _describe(path)[2])
 
     def files(self, source: Source) -> tuple[str, ...]:
         folder = source.form == "folder"
@@ -118,9 +114,8 @@ def _scene_recipe(folder: Path, scene_id: str | None) -> SceneRecipe:
     patches = list(find_patches(folder))
     scenes = sorted({patch.scene for patch in patches})
     if scene_id is None and len(scenes) > 1:
-        raise BandError(
-            f"{folder}: 38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)}); say which with --scene-id"
-        )
+        several = f"38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)})"
+        raise BandError(f"{folder}: {several}; say which with --scene-id")
     scene = scene_id or scenes[0]
     if scene not in scenes:
         raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
@@ -128,10 +123,8 @@ def _scene_recipe(folder: Path, scene_id: str | None) -> SceneRecipe:
     rows, cols = max(row for _, row, _ in places), max(col for *_, col in places)
     wanted = [(b, row + 1, col + 1) for row in range(rows) for col in range(cols) for b in BANDS]
     if missing := [f"{band} row {row} column {col}" for band, row, col in wanted if (band, row, col) not in places]:
-        raise BandError(
-            f"{folder}: scene {scene} lacks {len(missing)} of {len(wanted)} patch files ({shorten(missing)}); "
-            "name a single patch file to mask that patch alone"
-        )
+        lacks = f"lacks {len(missing)} of {len(wanted)} patch files ({shorten(missing)})"
+        raise BandError(f"{folder}: scene {scene} {lacks}; name a single patch file to mask that patch alone")
     side, _, dtype = _describe(places[wanted[0]].path)
     # The size of its truth tells the padding to cut off; without, padding stays, as no data.
     truths = (path for pattern in ("", "*/", "*/*/") for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.*"))

@@ -67,7 +67,7 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
                 return
             warp = {**grid.profile, "resampling": Resampling.bilinear, "add_alpha": False}
             dataset = stack.enter_context(WarpedVRT(dataset, **warp))
-        scale, offset = np.float32(conversion[0]), np.float32(conversion[1])
+        scale, offset = np.float32(conversion.scale[0]), np.float32(conversion.offset[0])
 
         def read(first: int, last: int) -> NDArray[np.float32]:
             window = Window(0, first, grid.width, last - first)
@@ -92,16 +92,15 @@ def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.fl
         return read(rows.start, rows.stop)[:, cols]
 
 
-def _conversion(scene: RasterScene, name: str) -> tuple[float, float] | None:
-    """Scale and offset of a further band: those that all bands share, or its own by the metadata; None: unknown."""
+def _conversion(scene: RasterScene, name: str) -> Conversion | None:
+    """Conversion of a further band: that which all bands share, or its own by the metadata; None: unknown."""
     scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
     if len(scales) == len(offsets) == 1:
-        return scales.pop(), offsets.pop()
+        return scene.conversion
     own, sun = scene.recipe.swir1, scene.sun_elevation
     if name != "swir1" or own is None or sun is None or scene.units is not Units.LANDSAT_L1:
         return None
-    conversion = Conversion.uniform(*own).lit_by(sun)
-    return conversion.scale[0], conversion.offset[0]
+    return own.lit_by(sun)
 
 
 def _find(scene: RasterScene, name: str) -> BandSource | None:

@@ -17,16 +17,8 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError, SceneReadError, without_secrets
 from geocloud.io import gdal
 from geocloud.readers.archive import ARCHIVE, PACKED, Listing, list_folder
-from geocloud.readers.band_names import Indexes, Level, ProductName, find_bands
-from geocloud.readers.source import (
-    RASTER_SUFFIXES,
-    BandSource,
-    Candidate,
-    Reader,
-    ReadOptions,
-    SceneRecipe,
-    Source,
-)
+from geocloud.readers.band_names import Indexes, ProductName, find_bands
+from geocloud.readers.source import RASTER_SUFFIXES, BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stack import BandStack, open_raster
 
 log = logging.getLogger(__name__)
@@ -117,7 +109,7 @@ def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | N
     # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
     name, units = ProductName.parse(stem), Units.AUTO
     if name.level and not scaled:
-        units = Units.LANDSAT_L1 if name.level is Level.L1 else Units.LANDSAT_L2
+        units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
     return replace(_recipe(path, indexes), name=stem, units=units, acquired=name.acquired)
 
 
@@ -156,7 +148,7 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
     indexes = indexes or find_bands(texts, path, stem, options) or usual
     if not indexes:
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
-        transparent = count == 4 and _is_transparency(path, colours, 4)
+        transparent = count == 4 and colours[3] == "alpha" and _is_transparency(path, 4)
         if isinstance(order, str) and len(order) == count and not transparent:
             indexes = tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
         elif count == 4 and colours[3] == "alpha" and not transparent:
@@ -177,16 +169,14 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
     for index in indexes:
         if not 1 <= index <= count:
             raise BandError(f"{path}: no band {index}, it has {count}; bands are counted from 1")
-        if _is_transparency(path, colours, index):
+        if colours[index - 1] == "alpha" and _is_transparency(path, index):
             rest = ",".join(str(i) for i in indexes if i != index)
             raise BandError(f"{path}: band {index} is alpha (transparency), not light; say --bands {rest} without it")
     return indexes
 
 
-def _is_transparency(path: str, colours: Sequence[str], index: int) -> bool:
-    """True for a band that is marked alpha, as GDAL marks any fourth of 8 bits, and holds little but one value."""
-    if colours[index - 1] != "alpha":
-        return False
+def _is_transparency(path: str, index: int) -> bool:
+    """True for a band marked alpha, as GDAL marks any fourth of 8 bits, that holds little but one value."""
     with BandStack(_recipe(path, (index,))) as stack:
         values = stack.look()[0]
     return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)

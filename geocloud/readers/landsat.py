@@ -19,7 +19,7 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, Wanted, choose_landsat
+from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
 from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Product, select_one
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
@@ -27,20 +27,19 @@ from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
 log = logging.getLogger(__name__)
 
 HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
-KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
-"""Level by the word before the band's number in a file name."""
-
 TEN_THOUSAND = Conversion.uniform(1e-4)
-LEVELS: dict[Level, tuple[str, Units, Conversion | None, int | None]] = {
-    Level.L1: ("B", Units.LANDSAT_L1, None, None),
-    Level.TOA: ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
-    Level.TOA_10000: ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
-    Level.SR: ("SR_B", Units.LANDSAT_L2, None, None),
-    Level.SR_10000: ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
+LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
+    "L1": ("B", Units.LANDSAT_L1, None, None),
+    "TOA": ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
+    "TOA, × 10 000": ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
+    "SR": ("SR_B", Units.LANDSAT_L2, None, None),
+    "SR of Collection 1": ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
 }
-"""Word before the band's number, units, and the conversion and fill that no metadata change.
-
-Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's, scaled like Level 2."""
+"""Contents of band files, the best to mask first → word before the band's number, units, and the conversion and fill
+that no metadata change. Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's,
+scaled like Level 2."""
+KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, × 10 000", "ta": "TOA, × 10 000"}
+"""Level by what precedes the band's number in a file name."""
 
 
 class Landsat(BandFileReader):
@@ -60,9 +59,8 @@ class Landsat(BandFileReader):
         """Level and whatever follows the band, and the band; not for surface temperature."""
         if parts["prefix"].upper().endswith("_ST"):
             return None
-        level = KINDS.get((parts["kind"] or "").lower(), Level.L1)
-        if parts["word"].lower() == "band":
-            level = {Level.SR: Level.SR_10000, Level.TOA: Level.TOA_10000}.get(level, level)
+        kind, word = (parts["kind"] or "").lower(), parts["word"].lower()
+        level = KINDS.get(kind.replace("_", "b" if word == "b" else ""), "L1")
         return f"{level}|{(parts['rest'] or '').lower()}", f"{LEVELS[level][0]}{int(parts['number'])}"
 
     def wanted(self, product: Product) -> Wanted:
@@ -73,24 +71,25 @@ class Landsat(BandFileReader):
     def is_product(self, product: Product) -> bool:
         return not {*_names(product, (1, 2, 3, 4, 5, 8))}.isdisjoint(product.files)
 
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
         levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
         asked = [product for product in products if product.group.startswith(levels)] or products
         complete = [product for product in asked if product.choose(self.wanted(product))]
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
-            raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
+            mixed = f"Level-1 and surface reflectance bands mixed, neither whole ({parts})"
+            raise BandError(f"{source.listing.source}: {mixed}")
         found = {_level(product) for product in complete}
-        best = next((level for level in Level if level in found), None)
-        chosen = [product for product in complete if _level(product) is best]
+        best = next((level for level in LEVELS if level in found), None)
+        chosen = [product for product in complete if _level(product) == best]
         others = {product.prefix for product in complete} - {product.prefix for product in chosen}
         if any(_contradict(one, other.prefix) for one in others for other in chosen):
             chosen = complete
         elif len(found) > 1:
-            word = "Level-1" if best is Level.L1 else best
-            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
-        return select_one(listing, asked, chosen)
+            word = "Level-1" if best == "L1" else best
+            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", source.listing.source, word)
+        return select_one(source.listing, asked, chosen)
 
     def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
         listing, level = source.listing, _level(product)
@@ -102,15 +101,12 @@ class Landsat(BandFileReader):
         word, units, conversion, fill = LEVELS[level]
         numbers = options.band_numbers or name._replace(satellite=mtl.satellite or name.satellite).numbers
         if not numbers:
-            present, how = (
-                [band.removeprefix(word) for band in product.files],
-                f"{HOW} or --bands 4,3,2,8 for Sentinel-2",
-            )
-            numbers = choose_landsat(present, listing.source, HOW, how) or OLI
+            present = [band.removeprefix(word) for band in product.files]
+            numbers = choose_landsat(present, listing.source, HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2") or OLI
         kind = f"Landsat {level}"
-        if level in (Level.L1, Level.SR) and mtl.groups:
-            conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level is Level.L1 else LEVEL2_GROUPS)
-        elif level is Level.L1 and name.level is not Level.L1:  # bare bands, in any units
+        if level in ("L1", "SR") and mtl.groups:
+            conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
+        elif level == "L1" and name.level != "L1":  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
         return super().assemble(
             source,
@@ -123,13 +119,13 @@ class Landsat(BandFileReader):
             fill=fill,
             georeference=mtl.grid,
             kind=kind,
-            swir1=mtl.swir1 if level is Level.L1 and numbers == TM else None,
+            swir1=mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
             **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
         )
 
 
-def _level(product: Product) -> Level:
-    return Level(product.group.partition("|")[0])
+def _level(product: Product) -> str:
+    return product.group.partition("|")[0]
 
 
 def _names(product: Product, numbers: Sequence[int]) -> list[str]:
@@ -187,12 +183,6 @@ class Mtl(Metadata):
         scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
         offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
         return Conversion.of(scales, offsets) if scales and offsets else None
-
-    @property
-    def swir1(self) -> tuple[float, float] | None:
-        """Scale and offset of Level-1 values of band 5 of TM and ETM+."""
-        own = self.conversion((5, 5, 5), LEVEL1_GROUPS)
-        return (own.scale[0], own.offset[0]) if own else None
 
     @property
     def grid(self) -> GeoBox | None:

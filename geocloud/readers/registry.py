@@ -18,7 +18,7 @@ from geocloud.readers.planet import Planet
 from geocloud.readers.sentinel2 import Sentinel2
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stac import Stac
-from geocloud.readers.stack import has_many_bands
+from geocloud.readers.stack import count_bands
 
 RASTER = Raster()  # reads whatever no other reader does
 
@@ -44,9 +44,11 @@ def find_reader(source: Source) -> Reader:
     many, path = None, str(source.path.absolute())
     for reader in READERS:
         if source.form == "file":
+            if not reader.names.search(path):
+                continue
             if reader.one_band and many is None:
-                many = has_many_bands(source.place)
-            if not reader.names.search(path) or (reader.one_band and many):
+                many = count_bands(source.place, 1) > 1
+            if reader.one_band and many:
                 continue
         if reader.match(source):
             return reader
@@ -86,22 +88,18 @@ def _refuse_mixed(listing: Listing, reader: BandFileReader) -> None:
         if isinstance(other, BandFileReader) and not isinstance(other, NamedBands):
             products = other.products(listing)
             if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
-                raise BandError(
-                    f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
-                )
+                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+                raise BandError(f"{listing.source}: {mixed}")
             listing = listing.without({name for product in products for name in product.files.values()})
 
 
 def _nothing(source: Source) -> GeocloudError:
     """The error for a folder, archive or bucket that nothing can be read from."""
-    listing = source.listing
+    listing, inside = source.listing, "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
     several = len([*rasters, *listing.folders, *filter(ARCHIVE.fullmatch, listing.names)]) > 1
-    inside = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     if not listing.names:
-        inside = (
-            f"no Landsat band files, {'only folders in it; name one of them' if listing.folders else 'it is empty'}"
-        )
+        inside = f"no Landsat band files, {'only folders; name one of them' if listing.folders else 'it is empty'}"
     if source.form == "archive" and len(rasters) > 1:
         inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
     elif source.form == "folder" and several:

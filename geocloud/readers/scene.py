@@ -166,7 +166,7 @@ class RasterScene(BandStack):
         With a ``level`` (see `coarsest`), by which the window's sides are divisible, every ``level`` × ``level`` pixels
         are read as one of a lower resolution, and repeated.
         """
-        values, valid = self._values(window, level)
+        values, valid = self.read_values(window, (int(window.height) // level, int(window.width) // level))
         if level > 1:
             values, valid = values.repeat(level, 1).repeat(level, 2), valid.repeat(level, 0).repeat(level, 1)
         return Raw(values, valid, self.conversion)
@@ -187,7 +187,7 @@ class RasterScene(BandStack):
         """
         height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
-        raw = Raw(*self._values(self.grid.whole, 1, (more * height, more * width)), self.conversion)
+        raw = Raw(*self.read_values(self.grid.whole, (more * height, more * width)), self.conversion)
         parts = raw.reflectance().reshape(4, height, more, width, more)
         known = np.isfinite(parts).sum((2, 4))
         means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
@@ -224,8 +224,9 @@ class RasterScene(BandStack):
             pixels = None
         return picture.as_html(self.name, facts, pixels)
 
-    def _values(self, window: Window, level: int = 1, shape: tuple[int, int] | None = None) -> tuple[Values, Valid]:
-        values, valid = super()._values(self.file_window(window), level, shape)
+    def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
+        """The same of a window of the scene."""
+        values, valid = super().read_values(self.file_window(window), shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
 

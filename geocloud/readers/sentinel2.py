@@ -19,7 +19,7 @@ from geocloud.readers.band_names import missing_bands, shorten
 from geocloud.readers.bandfiles import band_sources
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
-from geocloud.readers.stack import has_many_bands
+from geocloud.readers.stack import count_bands
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,9 @@ def _locate(source: Source) -> Path | None:
     root = find_root(source.path)
     if source.form == "file":
         raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
-        return None if raster and has_many_bands(source.place) else root  # the true-colour image is a raster of its own
+        return (
+            None if raster and count_bands(source.place, 1) > 1 else root
+        )  # the true-colour image is a raster of its own
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
         below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
         root = below[0] if len(below) == 1 else None

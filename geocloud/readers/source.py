@@ -66,8 +66,8 @@ class SceneRecipe:
     """CRS and, if it has the rasters' size, grid for rasters that have none themselves."""
     kind: str = "raster"
     """Maker and level, for people."""
-    swir1: tuple[float, float] | None = None
-    """Scale and offset of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
+    swir1: Conversion | None = None
+    """Conversion of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,9 @@ from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneR
 from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.readers.archive import decode
-from geocloud.readers.band_names import COLOURS, OLI, Level, ProductName
+from geocloud.readers.band_names import COLOURS, OLI, ProductName
 from geocloud.readers.landsat import LEVEL1_GROUPS, Mtl, parse_mtl
-from geocloud.readers.source import (
-    STAC_SUFFIXES,
-    BandSource,
-    Reader,
-    ReadOptions,
-    SceneRecipe,
-    Source,
-    parse_time,
-)
+from geocloud.readers.source import STAC_SUFFIXES, BandSource, Reader, ReadOptions, SceneRecipe, Source, parse_time
 
 KEYS = (
     (r"^HLS\.?L30", ("B04", "B03", "B02", "B05")),
@@ -78,9 +70,8 @@ class Stac(Reader):
         except GeocloudError:
             raise
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
-            raise SceneReadError(
-                f"{source.place}: not as a STAC item should be ({type(error).__name__}: {error})"
-            ) from error
+            found = f"{type(error).__name__}: {error}"
+            raise SceneReadError(f"{source.place}: not as a STAC item should be ({found})") from error
 
     def files(self, source: Source) -> tuple[str, ...]:
         return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
@@ -174,7 +165,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
     product, mtl = ProductName.parse(name), Mtl()
     units, conversion = _units(rasters, properties, name, product)
     mtl_key = next((key for key in MTL_KEYS if key in assets), None)
-    if product.level is Level.L1 and mtl_key:
+    if product.level == "L1" and mtl_key:
         place = absolute(base, assets[mtl_key]["href"])
         mtl = parse_mtl(decode(_read(place)), place)
         conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
@@ -202,7 +193,7 @@ def _units(
     applied = any(properties.get(key) is True for key in OFFSET_APPLIED)
     conversion = _scales([raster | {"offset": 0} for raster in rasters] if applied else rasters)
     if product.level:
-        return (Units.LANDSAT_L2, conversion) if product.level is Level.SR else (Units.LANDSAT_L1, None)
+        return (Units.LANDSAT_L2, conversion) if product.level == "SR" else (Units.LANDSAT_L1, None)
     if conversion:
         return Units.REFLECTANCE, conversion
     told = (re.fullmatch(r"N?(\d\d?)\.\d+", str(properties.get(key)).strip(), re.IGNORECASE) for key in BASELINES)

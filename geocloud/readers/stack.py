@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from xml.sax.saxutils import unescape
 
 import numpy as np
@@ -43,51 +43,40 @@ WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    name, remote = gdal_name(path) if is_remote(path) else path, gdal_options(path)
     try:
-        with rasterio.Env(**_settings(path)):
+        with rasterio.Env(**gdal.OPTIONS | remote):
             try:
-                return _open(path)
+                return gdal.open_quietly(name)
             except RasterioError:
-                if not gdal_options(path):
+                if not remote:
                     raise
                 _forget(path)
-                return _open(path)
+                return gdal.open_quietly(name)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
-def count_bands(path: str) -> int:
-    """The number of a raster's bands. Raises SceneReadError."""
+def count_bands(path: str, unreadable: int | None = None) -> int:
+    """The number of a raster's bands; ``unreadable``, or SceneReadError, for what cannot be opened as one."""
     try:
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
             return int(dataset.count)  # half the time: no search for files beside it
     except SceneReadError:  # of some formats these are part
-        with open_raster(path, path) as dataset:
-            return int(dataset.count)
-
-
-def has_many_bands(path: str) -> bool:
-    """True for a file of several bands; False for one of a single band, and for what is no raster."""
-    try:
-        return count_bands(path) > 1
-    except SceneReadError:
-        return False
-
-
-def _open(path: str) -> rasterio.DatasetReader:
-    return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+        try:
+            with open_raster(path, path) as dataset:
+                return int(dataset.count)
+        except SceneReadError:
+            if unreadable is None:
+                raise
+            return unreadable
 
 
 def _forget(path: str) -> None:
     """Has GDAL forget a remote raster, of which it may hold too little, or that a server refused it."""
-    with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
-        _open(path).close()
-
-
-def _settings(*paths: str) -> dict[str, Any]:
-    """Arguments of `rasterio.Env` for rasters at these paths."""
-    return {**gdal.OPTIONS, **gdal_options(*paths)}
+    with rasterio.Env(**gdal.OPTIONS | gdal_options(path) | FORGETTING), suppress(RasterioError):
+        gdal.open_quietly(gdal_name(path) if is_remote(path) else path).close()
 
 
 class BandStack:
@@ -103,7 +92,7 @@ class BandStack:
             for band in (*recipe.bands, *recipe.masks):
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
-            with rasterio.Env(**_settings(*self._datasets)):
+            with rasterio.Env(**gdal.OPTIONS | gdal_options(*self._datasets)):
                 self._describe()
         except BaseException as error:
             self.close()
@@ -121,7 +110,11 @@ class BandStack:
         dataset, band = self._layers[0]
         self.dtype = str(dataset.dtypes[band.index - 1])
         """The values' type on disk."""
-        self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
+        self._env = {
+            **gdal.OPTIONS,
+            **gdal_options(*self._datasets),
+            "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
+        }
         self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._layers)
         """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
         levels = []
@@ -139,14 +132,11 @@ class BandStack:
         self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
         """Scale and offset that the rasters themselves carry."""
 
-    def read_stack(
-        self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
-    ) -> tuple[Values, Valid]:
+    def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
         """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
-        A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
+        Raises SceneReadError.
         """
-        shape = shape or (int(window.height), int(window.width))
         dtypes = (dataset.dtypes[band.index - 1] for dataset, band in self._layers)
         values = np.empty((len(self._layers), *shape), np.result_type(*dtypes))
         valid = np.ones(shape, bool)
@@ -157,11 +147,11 @@ class BandStack:
                 return self._band_valid(dataset, band, window, values[at])
 
             valid &= self._retry(band, window, read)
-        if fill is not None:
-            valid &= (values != fill).all(0)
+        if self.fill is not None:
+            valid &= (values != self.fill).all(0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
-        if fill != 0:
+        if self.fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
         for mask in self.recipe.masks:
             index = mask.index
@@ -179,7 +169,7 @@ class BandStack:
         looked: list[Valid] = []
 
         def read(row: int, col: int, rows: int, cols: int) -> tuple[Values, Valid]:
-            values, valid = self._values(Window(*(level * n for n in (col, row, cols, rows))), level)
+            values, valid = self.read_values(Window(*(level * n for n in (col, row, cols, rows))), (rows, cols))
             if level > 1:  # pixels near those without data are mixed with them
                 near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
                 valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
@@ -202,10 +192,6 @@ class BandStack:
             values, valid = read(row, 0, min(READ_ROWS, height - row), width)
             seen.append(values[:, valid])
         return np.concatenate(seen, 1), share
-
-    def _values(self, window: Window, level: int = 1, shape: tuple[int, int] | None = None) -> tuple[Values, Valid]:
-        """`read_stack` at a resolution, or of a shape."""
-        return self.read_stack(window, self.fill, shape or (int(window.height) // level, int(window.width) // level))
 
     def close(self) -> None:
         """Closes the rasters."""
@@ -231,7 +217,7 @@ class BandStack:
                         _forget(path)
                         if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
                             raise
-                        self._datasets[path] = _open(path)
+                        self._datasets[path] = gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
                 return read(self._datasets[path])
         except (RasterioError, OSError) as error:
             rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
