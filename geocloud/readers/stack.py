@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self
 from xml.sax.saxutils import unescape
 
 import numpy as np
@@ -29,7 +28,6 @@ from geocloud.readers.source import BandSource, SceneRecipe
 
 Valid = NDArray[np.bool_]
 Values = NDArray[np.generic]
-T = TypeVar("T")
 
 READ_ROWS = 256  # about how many rows of a scene are read at once
 LARGEST_BLOCK = 256 * 2**20  # bytes of the largest block that is read
@@ -138,15 +136,10 @@ class BandStack:
         Raises SceneReadError.
         """
         dtypes = (dataset.dtypes[band.index - 1] for dataset, band in self._layers)
-        values = np.empty((len(self._layers), *shape), np.result_type(*dtypes))
-        valid = np.ones(shape, bool)
+        values, valid = np.empty((len(self._layers), *shape), np.result_type(*dtypes)), np.ones(shape, bool)
         for position, band in enumerate(self.recipe.bands):
-
-            def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
-                values[at] = dataset.read(band.index, window=window, out_shape=shape)
-                return self._band_valid(dataset, band, window, values[at])
-
-            valid &= self._retry(band, window, read)
+            values[position], own = self._read(band, window, shape)
+            valid &= own
         if self.fill is not None:
             valid &= (values != self.fill).all(0)
         if values.dtype.kind == "f":
@@ -154,9 +147,7 @@ class BandStack:
         if self.fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
         for mask in self.recipe.masks:
-            index = mask.index
-            marks = self._retry(mask, window, lambda d: d.read(index, window=window, out_shape=shape))  # noqa: B023
-            valid &= (marks & mask.no_data_bits) == 0
+            valid &= (self._read(mask, window, shape)[0] & mask.no_data_bits) == 0
         return values, valid
 
     def look(self, level: int = 1) -> tuple[Values, float]:
@@ -204,21 +195,24 @@ class BandStack:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _retry(self, band: BandSource, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
-        """Reads from a raster; a remote one is opened anew as long as that fails. Raises SceneReadError."""
+    def _read(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
+        """A band's values, and where it holds data. A remote raster is opened anew while it fails.
+
+        Raises SceneReadError.
+        """
         path, remote = band.path, bool(gdal_options(band.path))
         try:
             with rasterio.Env(**self._env):
                 for _ in range(REOPENINGS if remote else 0):
                     try:
-                        return read(self._datasets[path])
+                        return self._read_once(band, window, shape)
                     except (RasterioError, OSError) as error:
                         self._datasets[path].close()
                         _forget(path)
                         if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
                             raise
                         self._datasets[path] = gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
-                return read(self._datasets[path])
+                return self._read_once(band, window, shape)
         except (RasterioError, OSError) as error:
             rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
             problem = f"damaged or cut off, {rows}; fetch the file again"
@@ -228,20 +222,19 @@ class BandStack:
                 problem = f"{missing}, of which it is made, does not exist"
             raise SceneReadError(f"{band.label}: {problem}") from error
 
-    def _band_valid(
-        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: Values
-    ) -> Valid | bool:
-        flags, nodata = set(dataset.mask_flag_enums[band.index - 1]), dataset.nodatavals[band.index - 1]
-        valid: Valid | bool = True
+    def _read_once(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
+        dataset, index, where = self._datasets[band.path], band.index, {"window": window, "out_shape": shape}
+        values, valid = dataset.read(index, **where), True
+        flags, nodata = set(dataset.mask_flag_enums[index - 1]), dataset.nodatavals[index - 1]
         if flags == {MaskFlags.nodata}:
             valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
         elif not flags & {MaskFlags.all_valid, MaskFlags.alpha}:
-            valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
+            valid = dataset.read_masks(index, **where) > 0
         # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
-        if alpha and alpha[0] not in {b.index for d, b in self._layers if d is dataset}:
-            valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
-        return valid
+        if alpha and alpha[0] not in {b.index for b in self.recipe.bands if b.path == band.path}:
+            valid = valid & (dataset.read(alpha[0], **where) > 0)
+        return values, valid
 
     def _block_cache(self) -> int:
         """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
