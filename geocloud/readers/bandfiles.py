@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from geocloud.bands import Conversion, Units
@@ -73,7 +73,7 @@ class BandFileReader(Reader):
         """Names of red, green, blue and nir, as far as file names tell."""
         return self.usual
 
-    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
         """Fields of `SceneRecipe` for the chosen bands, beyond name, source and bands; none unless a maker has some."""
         return {}
 
@@ -111,7 +111,7 @@ class BandFileReader(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
         products = self._meant(source, self.products(source.listing))
-        return self.assemble(source, self.select(source, products, options), options)
+        return self.assemble(source, source.listing, self.select(source, products, options), options)
 
     def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
@@ -121,17 +121,20 @@ class BandFileReader(Reader):
         """The bands that a user gave by their numbers, or else the usual ones."""
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
-    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
+    def assemble(
+        self, source: Source, listing: Listing, product: Product, options: ReadOptions, **told: Any
+    ) -> SceneRecipe:
         """The recipe of a product; ``wanted`` bands and further fields may be told. Raises BandError, SceneError."""
-        listing, wanted = source.listing, told.pop("wanted", None) or self.asked(product, options)
+        wanted = told.pop("wanted", None) or self.asked(product, options)
         bands = product.choose(wanted)
         if bands is None:
             of = f", of {product.stem}" if product.stem else ""
             raise BandError(f"{listing.source}: {missing_bands(wanted, product.files)}{of}; {self.needed}")
-        fields = {"name": product.stem or listing.stem} | self.facts(source, product, bands) | told
-        label = listing.source if source.member is None else listing.label(source.member)
-        sources = band_sources(listing, [product.files[band] for band in bands])
-        return SceneRecipe(source=label, bands=sources, **fields)
+        usual = listing.source if source.member is None else listing.label(source.member)
+        files = [product.files[band] for band in bands]
+        sources = tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
+        fields = {"name": product.stem or listing.stem, "source": told.pop("label", usual), "bands": sources}
+        return SceneRecipe(**fields | self.facts(listing, product, bands, options) | told)
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Bands and metadata; of an archive itself."""
@@ -172,11 +175,6 @@ def select_one(listing: Listing, products: Sequence[Product], complete: Sequence
     return candidates[0]
 
 
-def band_sources(listing: Listing, files: Iterable[str]) -> tuple[BandSource, ...]:
-    """Files of one band each."""
-    return tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
-
-
 class Hls(BandFileReader):
     """HLS granules, L30 and S30: a Cloud Optimized GeoTIFF a band, 30 m (HLS Product User Guide, version 2.0)."""
 
@@ -187,7 +185,7 @@ class Hls(BandFileReader):
         """In Landsat's and in Sentinel-2's granules the same numbers mean different bands."""
         return (("B04",), ("B03",), ("B02",), ("B05" if product.stem[4:5].upper() == "L" else "B8A",))
 
-    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
         _, sensor, _, time, *_ = product.stem.upper().split(".")
         told = {"acquired": parse_time(time, "%Y%jT%H%M%S"), "kind": f"HLS {sensor}"}
         return {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(1e-4), "fill": -9999, **told}
@@ -228,8 +226,8 @@ class Sentinel2Bands(BandFileReader):
             return min(sized, key=lambda product: SIZES.index(product.group))
         return super().select(source, products, options)
 
-    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
-        listing, browser = source.listing, BROWSER.search(product.files[bands[0]])
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
+        browser = BROWSER.search(product.files[bands[0]])
         nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
         told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
         log.warning("%s: bands of Sentinel-2 by their names%s; %s", listing.source, nir, told)
@@ -264,5 +262,5 @@ class NamedBands(BandFileReader):
         """Only with the three colours."""
         return [product for product in super().products(listing) if product.choose(self.usual[:3])]
 
-    def facts(self, source: Source, product: Product, bands: Sequence[str]) -> dict[str, Any]:
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
         return {"kind": "bands named by colour"}

@@ -62,7 +62,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     if options.scene_id is not None and not isinstance(reader, Cloud38):
         raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
     try:
-        if isinstance(reader, BandFileReader) and place.member is None:
+        if isinstance(reader, BandFileReader) and reader.one_band and place.member is None:
             _refuse_mixed(place.listing, reader)
         return reader.recipe(place, options)
     except BandError as error:

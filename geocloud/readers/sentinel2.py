@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.readers.archive import Listing, list_bucket, list_folder
-from geocloud.readers.band_names import missing_bands, shorten
-from geocloud.readers.bandfiles import band_sources
+from geocloud.readers.band_names import Wanted, shorten
+from geocloud.readers.bandfiles import BandFileReader, Product
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import Candidate, ReadOptions, SceneRecipe, Source, parse_time
 from geocloud.readers.stack import count_bands
 
 log = logging.getLogger(__name__)
@@ -33,31 +35,15 @@ TILE_FILE = re.compile(r"(?:MTD_TL|S2[A-D]_(?:OPER|USER)_MTD_L(?:1C|2A)_\w+)\.xm
 BAND_FILE = re.compile(r"(?!MSK_)(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A))(?:_(?P<size>[1-6]0)m)?\.jp2", re.IGNORECASE)
 TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
 
-WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B04", "B03", "B02", "B8A"))}
-"""Pixel size in metres → red, green, blue and nir."""
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
 ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands and are none
 
 
-class Granule(NamedTuple):
-    """One tile of a product: its folder below GRANULE, its bands, and the name of its metadata file, if it has one."""
-
-    folder: str
-    bands: dict[tuple[str, str], str]
-    """Pixel size (10, 20, 60 metres) and band → name in the listing."""
-    metadata: list[str]
-
-    @property
-    def tile(self) -> str:
-        """T32TQM, or the folder's name if that tells none."""
-        names = (self.folder, *(name.replace("/", "_") for name in self.bands.values()))
-        return next((parts[1].upper() for parts in map(TILE.search, names) if parts), self.folder)
-
-
-class Sentinel2(Reader):
+class Sentinel2(BandFileReader):
     """ESA's SAFE products."""
 
+    one_band = False
     product_ids = (PRODUCT_ID,)
     names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
@@ -73,36 +59,58 @@ class Sentinel2(Reader):
         """The product of which this is the folder, or each of its granules if it has several."""
         if not is_product(listing.stem, (*listing.names, *listing.folders)):
             return
-        files, name, granules = frozenset(listing.names), FOLDER.sub(r"\1", listing.stem), list[Granule]()
+        files, name, tiles = frozenset(listing.names), FOLDER.sub(r"\1", listing.stem), dict[str, str]()
         if listing.folders:
             try:
-                granules = find_granules(list_folder(Path(listing.source), below=True).names)
+                tiles = _tiles(self.products(list_folder(Path(listing.source), below=True)))
             except SceneReadError:
                 log.debug("%s: masking reports it", listing.source)
-        if len(granules) < 2:
+        if len(tiles) < 2:
             yield Candidate("", name, files, is_tree=True)
             return
-        for granule in granules:
-            yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
+        for granule, tile in tiles.items():
+            yield Candidate(f"{GRANULES}/{granule}", f"{name}_{tile}", files, is_tree=True)
+
+    def products(self, listing: Listing) -> list[Product]:
+        """The bands of each granule, whose folder is the prefix, by pixel size; without one, of Level-1C, 10 m."""
+        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for name in listing.names:
+            *folders, base = name.split("/")
+            if (band := BAND_FILE.fullmatch(base)) and not ASIDE & {folder.upper() for folder in folders}:
+                granule = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
+                groups[granule, band["size"] or "10"].setdefault(band["band"].upper(), name)
+        outside = not any(granule for granule, _ in groups)
+        return [Product(key[0], files, key[1]) for key, files in sorted(groups.items()) if key[0] or outside]
+
+    def wanted(self, product: Product) -> Wanted:
+        return (("B04",), ("B03",), ("B02",), ("B08" if product.group == "10" else "B8A",))
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        label, listing, granules, chosen = self._open(source)
-        if not granules:
+        label, listing, products, chosen = self._open(source)
+        if not products:
             raise BandError(f"{label}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
-        if len(chosen) > 1:
-            tiles = f"{len(granules)} granules in one product (tiles {shorten(sorted(g.tile for g in granules), 12)})"
-            raise BandError(f"{label}: {tiles}; name the folder of one, below GRANULE")
-        granule, name = chosen[0], FOLDER.sub(r"\1", listing.stem)
-        bands, files = _choose_bands(label, granule, options.band_numbers)
-        found = [file for file in listing.names if PRODUCT_FILE.fullmatch(file)]
-        if len(found) > 1:
-            raise SceneReadError(f"{label}: several products in one folder ({', '.join(found)}); give each its own")
-        if not found and options.units is Units.AUTO and options.scale is None:
+        tiles, name = _tiles(products), FOLDER.sub(r"\1", listing.stem)
+        if len({product.prefix for product in chosen}) > 1:
+            several = f"{len(tiles)} granules in one product (tiles {shorten(sorted(tiles.values()), 12)})"
+            raise BandError(f"{label}: {several}; name the folder of one, below GRANULE")
+        product = next((p for p in chosen if p.choose(self.asked(p, options))), chosen[0])
+        tile = tiles[product.prefix]
+        name = name if len(tiles) == 1 else f"{name}_{tile}"
+        recipe = self.assemble(source, listing, product, options, label=label, name=name)
+        return replace(recipe, kind=f"Sentinel-2 {recipe.kind}, tile {tile}")
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
+        files = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+        if len(files) > 1:
+            raise SceneReadError(f"{listing.source}: several products in one folder ({', '.join(files)}); part them")
+        if not files and options.units is Units.AUTO and options.scale is None:
             wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
-            raise SceneReadError(f"{label}: no product metadata {wanted}; fetch the product whole, or say --units")
+            raise SceneReadError(
+                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say --units"
+            )
         mtd, tile = (
-            parse_mtd(listing.read_text(one), listing.label(one), roots) if one else Mtd()
-            for one, roots in (("".join(found), tuple(LEVELS)), ("".join(granule.metadata), TILES))
+            parse_mtd(listing.read_text(names[0]), listing.label(names[0]), roots) if names else Mtd()
+            for names, roots in ((files, tuple(LEVELS)), (_parts(listing, product, TILE_FILE), TILES))
         )
         units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
         if mtd.root and not mtd.has_offsets and baseline >= 4:
@@ -110,27 +118,20 @@ class Sentinel2(Reader):
         elif mtd.root:
             units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
             conversion = mtd.conversion(bands)
-        return SceneRecipe(
-            name=name if len(granules) == 1 else f"{name}_{granule.tile}",
-            source=label,
-            bands=band_sources(listing, files),
-            units=units,
-            conversion=conversion,
-            fill=0,
-            kind=f"Sentinel-2 {mtd.level or 'product'}, tile {granule.tile}",
-            **tile.facts | {"acquired": mtd.facts["acquired"] or tile.facts["acquired"]},
-        )
+        facts = tile.facts | {"acquired": mtd.facts["acquired"] or tile.facts["acquired"], "fill": 0}
+        return facts | {"units": units, "conversion": conversion, "kind": mtd.level or "product"}
 
     def files(self, source: Source) -> tuple[str, ...]:
         if source.form == "archive":
             return (source.place,)
         _, listing, _, chosen = self._open(source)
-        names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-        names += [name for granule in chosen for name in (*granule.bands.values(), *granule.metadata)]
+        names = {name for name in listing.names if PRODUCT_FILE.fullmatch(name)}
+        for product in chosen:
+            names |= {*product.files.values(), *_parts(listing, product, TILE_FILE)}
         return tuple(listing.path_of(name) for name in sorted(names))
 
-    def _open(self, source: Source) -> tuple[str, Listing, list[Granule], list[Granule]]:
-        """The name of a product, its files, its granules, and those that are meant: one, if the source is in it."""
+    def _open(self, source: Source) -> tuple[str, Listing, list[Product], list[Product]]:
+        """A product's name and files, its granules, and those that are meant: one, if the source is in it."""
         label, listing, member = source.place, source.listing, ""
         if source.form == "bucket":
             listing = list_bucket(source.place, below=True)
@@ -144,8 +145,23 @@ class Sentinel2(Reader):
             within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
             if within.is_relative_to(whole):
                 member = "".join(within.relative_to(whole).parts[1:2])
-        granules = find_granules(listing.names)
-        return label, listing, granules, [granule for granule in granules if granule.folder == member] or granules
+        products = self.products(listing)
+        return label, listing, products, [product for product in products if product.prefix == member] or products
+
+
+def _tiles(products: list[Product]) -> dict[str, str]:
+    """Granule → T32TQM, or its folder's name if names do not tell the tile."""
+    tiles: dict[str, str] = {}
+    for granule, files, _ in products:
+        found = map(TILE.search, (granule, *(name.replace("/", "_") for name in files.values())))
+        tiles.setdefault(granule, next((parts[1].upper() for parts in found if parts), granule))
+    return tiles
+
+
+def _parts(listing: Listing, product: Product, form: re.Pattern[str]) -> list[str]:
+    """The first file of such a name in a granule."""
+    inside = (name for name in listing.names if not product.prefix or name.startswith(f"{GRANULES}/{product.prefix}/"))
+    return [name for name in inside if form.fullmatch(name.rpartition("/")[2])][:1]
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
@@ -200,35 +216,6 @@ def find_packed(names: Sequence[str]) -> list[str]:
             if FOLDER.fullmatch(folder) and is_product(folder, folders[depth : depth + 1]):
                 roots.add("/".join(folders[:depth]))
     return sorted(roots)
-
-
-def find_granules(names: Iterable[str]) -> list[Granule]:
-    """The granules of a product, by the names of its files. Bands without a size, of Level-1C, count as 10 m."""
-    granules: dict[str, Granule] = {}
-    for name in names:
-        *folders, base = name.split("/")
-        band = BAND_FILE.fullmatch(base)
-        if ASIDE & {folder.upper() for folder in folders} or not (band or TILE_FILE.fullmatch(base)):
-            continue
-        folder = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
-        granule = granules.setdefault(folder, Granule(folder, {}, []))
-        if band:
-            granule.bands.setdefault((band["size"] or "10", band["band"].upper()), name)
-        elif not granule.metadata:
-            granule.metadata.append(name)
-    return [granule for folder, granule in sorted(granules.items()) if folder or len(granules) == 1]
-
-
-def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]]:
-    """Names of the wanted bands and their files, of the finest size that holds them all. Raises BandError."""
-    given = [f"B{number:02}" for number in numbers or ()]
-    for size, usual in WANTED.items():
-        files = [granule.bands.get((size, band), "") for band in given or usual]
-        if all(files):
-            return given or list(usual), files
-    present = [band for size, band in granule.bands if size == "10"]
-    missing = missing_bands([(band,) for band in given or WANTED["10"]], present, " at 10 m")
-    raise BandError(f"{source}: {missing}; fetch the product whole")
 
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
