@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.readers.geotiff import compare_rises
-from geocloud.readers.limits import NO_DOUBT
+from geocloud.readers.geotiff import NO_DOUBT, compare_rises
 from recipes.material import SOURCES
 
 SETS = ("biome", "taught", "chips", "clear", "weak")

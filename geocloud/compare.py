@@ -23,8 +23,7 @@ from geocloud.io import gdal
 from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, SHADOW, STRIP, Mask
 from geocloud.picture import Pixels, encode
 from geocloud.readers import Source, open_raster
-from geocloud.readers.archive import list_tree
-from geocloud.readers.source import Form
+from geocloud.readers.archive import list_folder
 from geocloud.writers.staging import Staging
 
 Decode = Callable[[NDArray[np.integer]], Mask]
@@ -234,7 +233,7 @@ def compare_masks(
 def find_flags(source: str | Path) -> str:
     """The raster of cloud flags inside a product: a path or a name that GDAL opens. Raises SceneNotFoundError."""
     place = Source(str(source))
-    listing = list_tree(place.path) if place.form is Form.FOLDER else place.listing
+    listing = list_folder(place.path, below=True) if place.form == "folder" else place.listing
     for flags in FLAGS.values():
         for name in listing.names:
             if flags.name.search(name.rpartition("/")[2]) and not name.lower().endswith((".xml", ".txt", ".json")):

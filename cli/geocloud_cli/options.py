@@ -25,9 +25,9 @@ class Bands(click.ParamType[tuple[int, ...] | str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
         word = str(value).strip().lower()
         if re.fullmatch("[rgbnx]+", word):
-            from geocloud.readers.base import is_order
+            from geocloud.readers.source import ORDER
 
-            if is_order(word):
+            if ORDER.fullmatch(word):
                 return word
             self.fail(f"{value!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)", param, ctx)
         try:

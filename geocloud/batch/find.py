@@ -28,11 +28,11 @@ from geocloud.errors import (
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import identity, is_remote, list_files, read_bytes
 from geocloud.readers.archive import Listing, in_bucket, on_disk
-from geocloud.readers.base import ReadOptions
 from geocloud.readers.registry import RASTER, READERS, find_reader, scenes_in
 from geocloud.readers.sentinel2 import find_root
-from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source, count_bands
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOptions, Source
 from geocloud.readers.stac import Document, absolute, is_item_path, read_document
+from geocloud.readers.stack import count_bands
 
 RESULTS = ("_cloudmask.tif", "_probability.tif")
 LIST_SUFFIXES = (".txt", ".csv")
@@ -267,7 +267,7 @@ def _elsewhere(url: str) -> Iterator[Found]:
     source = Source(url)
     if READERS[0].match(source):
         yield from walk(url)
-    elif source.form is not Form.BUCKET:
+    elif source.form != "bucket":
         yield _single(url, PurePosixPath(without_secrets(url)))
     else:
         folders: dict[str, list[str]] = {}

@@ -1,14 +1,13 @@
-"""Sources of every maker, each turned into a `Scene`."""
+"""Sources of every maker, each turned into a `RasterScene`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from geocloud.readers.base import ReadOptions, Scene, SceneRecipe, read_filled, reading_down
 from geocloud.readers.geotiff import bands_by_name
 from geocloud.readers.registry import READERS, find_reader, find_recipe
-from geocloud.readers.scene import RasterScene
-from geocloud.readers.source import Candidate, Reader, Source
+from geocloud.readers.scene import RasterScene, read_filled, reading_down
+from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stack import open_raster
 
 __all__ = [
@@ -29,9 +28,11 @@ __all__ = [
     "reading_down",
 ]
 
+Scene = RasterScene  # an open scene
+
 
 def open_scene(source: str | Path, options: ReadOptions | None = None) -> RasterScene:
-    """Opens a source as a `Scene`; close it, or use it in a ``with`` block.
+    """Opens a source as a `RasterScene`; close it, or use it in a ``with`` block.
 
     Args:
         source: A path, an address or a name that GDAL knows; see the table in docs/sources.md.

@@ -7,44 +7,44 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from geocloud.errors import SceneError, SceneReadError, without_secrets
 from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read_bytes
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-"""Suffixes of archives, the fastest to read first."""
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-DAMAGE = (OSError, EOFError, ValueError, LookupError, RuntimeError, *DAMAGED)
+PACKED = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)  # suffix of an archive
+ARCHIVE = re.compile(rf".*{PACKED.pattern}|s2.*\.safe", re.IGNORECASE)
+"""Name of a tar or zip archive, or of a Sentinel-2 product, which as a file is one, too."""
+DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 """Errors of Python's archive readers for damaged, encrypted and unknown contents."""
-PLAIN_NAME = 100
-"""Bytes of the longest name that a tar's plain header holds."""
-MAX_TEXT = 4 * 1024 * 1024
-"""Bytes of the longest metadata file that is read."""
+PLAIN_NAME = 100  # bytes of the longest name that a tar's plain header holds
+MAX_TEXT = 4 * 1024 * 1024  # bytes of the longest metadata file that is read
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files by their path inside a folder, archive or bucket, with slashes."""
+    """Files by their path inside a folder, archive or bucket, with slashes, sorted; and folders beside them on a disk.
+
+    ``source`` is the place as the user named it, ``stem`` its name without folders and suffix. ``path_of`` gives the
+    path or URL that GDAL opens, ``read_bytes`` the content, at most one byte more than `MAX_TEXT`.
+    """
 
     source: str
-    """The folder or archive, as the user named it."""
     stem: str
-    """Its name, without folders and suffix."""
     names: tuple[str, ...] = ()
-    """The files, sorted."""
     path_of: Callable[[str], str] = str
-    """Name → path or URL that GDAL opens."""
     read_bytes: Callable[[str], bytes] = str.encode
-    """Name → content, at most one byte more than `MAX_TEXT`."""
     folders: tuple[str, ...] = ()
-    """Folders beside the files of a folder on a disk."""
 
     def label(self, name: str) -> str:
         """The name of a file in messages."""
@@ -58,10 +58,10 @@ class Listing:
         """The files below one of its folders, by paths from there; ``""`` is the listing itself."""
         if not folder:
             return self
-        start, stem = f"{folder}/", PurePosixPath(folder).name
+        start = f"{folder}/"
         names = tuple(name.removeprefix(start) for name in self.names if name.startswith(start))
         path_of, read = (lambda name: self.path_of(start + name)), (lambda name: self.read_bytes(start + name))
-        return Listing(self.label(folder), stem, names, path_of, read)
+        return Listing(self.label(folder), PurePosixPath(folder).name, names, path_of, read)
 
     def read_text(self, name: str) -> str:
         """A text file. Raises SceneReadError."""
@@ -82,36 +82,18 @@ def decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def is_archive(path: PurePath) -> bool:
-    """True for the name of a tar or zip archive, or of a Sentinel-2 product, which as a file is one, too."""
-    name = path.name.lower()
-    return name.endswith(ARCHIVES) or (name.startswith("s2") and name.endswith(".safe"))
-
-
-def archive_stem(name: str) -> str:
-    """A file name without the suffix of an archive."""
-    suffix = next((suffix for suffix in (".tar.gz", *ARCHIVES) if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
-
-
-def list_folder(path: Path) -> Listing:
-    """The files directly in a folder. Raises SceneReadError."""
-    try:
-        entries = [(entry.name, entry.is_dir()) for entry in os.scandir(path)]
-    except OSError as error:
-        raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
-    names, folders = (tuple(sorted(name for name, is_dir in entries if is_dir is kind)) for kind in (False, True))
-    return on_disk(path, names, folders)
-
-
-def list_tree(path: Path) -> Listing:
-    """All files below a folder; links to folders are not followed. Raises SceneReadError."""
+def list_folder(path: Path, below: bool = False) -> Listing:
+    """The files directly in a folder, or all ``below`` it; links to folders are not followed. Raises SceneReadError."""
 
     def refuse(error: OSError) -> None:
         raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
 
-    tree = ((Path(folder).relative_to(path), files) for folder, _, files in os.walk(path, onerror=refuse))
-    return on_disk(path, tuple(sorted((below / file).as_posix() for below, files in tree for file in files)))
+    names: list[str] = []
+    for folder, folders, files in os.walk(path, onerror=refuse):
+        if not below:
+            return on_disk(path, tuple(sorted(files)), tuple(sorted(folders)))
+        names += [(Path(folder).relative_to(path) / file).as_posix() for file in files]
+    return on_disk(path, tuple(sorted(names)))
 
 
 def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -> Listing:
@@ -134,33 +116,32 @@ def list_bucket(url: str, below: bool = False) -> Listing:
 def in_bucket(url: str, names: tuple[str, ...]) -> Listing:
     """The listing of a store's folder whose files are known."""
     root = url.rstrip("/")
-    return Listing(
-        url, root.rpartition("/")[2], names, lambda name: f"{root}/{name}", lambda name: read_bytes(f"{root}/{name}")
-    )
+    stem = root.rpartition("/")[2]
+    return Listing(url, stem, names, lambda name: f"{root}/{name}", lambda name: read_bytes(f"{root}/{name}"))
 
 
-def list_archive(place: str | Path) -> Listing:
+def list_archive(place: str) -> Listing:
     """The files in a tar or zip archive, on a disk or at a URL. Its first bytes tell the format; of a URL, its name.
 
     Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
     """
-    source, remote = without_secrets(str(place)), is_remote(place)
+    source, remote = without_secrets(place), is_remote(place)
     name = PurePosixPath(source).name if remote else Path(place).name
-    packed = gdal_name(str(place)) if remote else Path(place).resolve().as_posix()
+    packed = gdal_name(place) if remote else Path(place).resolve().as_posix()
     named_gzip = is_gzip = name.lower().endswith((".tar.gz", ".tgz"))
     is_zip = name.lower().endswith((".zip", ".safe"))
 
     def opened() -> IO[bytes]:
-        return open_file(str(place)) if remote else Path(place).open("rb")
+        return open_file(place) if remote else Path(place).open("rb")
 
-    def read_tar(name: str) -> bytes:
-        with opened() as file, tarfile.open(fileobj=file) as tar:
-            member = tar.extractfile(members[name])  # by position: the archive is not listed again
-            return member.read(MAX_TEXT + 1) if member else b""
-
-    def read_zip(name: str) -> bytes:
-        with opened() as file, zipfile.ZipFile(file) as archive, archive.open(members[name]) as member:
-            return member.read(MAX_TEXT + 1)
+    def read(name: str) -> bytes:
+        with opened() as file:
+            if is_zip:
+                with zipfile.ZipFile(file) as archive, archive.open(members[name]) as content:
+                    return content.read(MAX_TEXT + 1)
+            with tarfile.open(fileobj=file) as tar:
+                member = tar.extractfile(members[name])  # by position: the archive is not listed again
+                return member.read(MAX_TEXT + 1) if member else b""
 
     def path_of(name: str) -> str:
         if is_zip:
@@ -197,4 +178,4 @@ def list_archive(place: str | Path) -> Listing:
         raise SceneReadError(f"{place}: damaged or cut off, cannot be read as an archive ({error})") from error
     members = {name.removeprefix("./"): member for name, member in members.items()}
     safe = sorted(name for name in members if ".." not in PurePosixPath(name).parts and not name.startswith("/"))
-    return Listing(source, archive_stem(name), tuple(safe), path_of, read_zip if is_zip else read_tar)
+    return Listing(source, PACKED.sub("", name), tuple(safe), path_of, read)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from typing import Literal, NamedTuple
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
-from geocloud.readers.base import ReadOptions, parse_time
+from geocloud.readers.source import ReadOptions, parse_time
 
-Indexes = tuple[int, ...]
-"""Numbers of red, green, blue and, if there is one, nir."""
+Indexes = tuple[int, ...]  # numbers of red, green, blue and, if there is one, nir
 Wanted = Sequence[tuple[str, ...]]
 """Names of red, green, blue and nir; of several for one band the first that exists is used."""
 
 COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
-OLI, TM, MSI = (4, 3, 2, 5), (3, 2, 1, 4), (4, 3, 2, 8)
-"""Numbers of red, green, blue and nir: of Landsat 8 and 9, of Landsat 4 to 7, and of Sentinel-2."""
-MSI_NAMES: Wanted = (("4",), ("3",), ("2",), ("8", "8A"))
+OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7
+NUMBERED = re.compile(r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])", re.IGNORECASE)
+"""A band's number in a description."""
 
 PRODUCT_ID = re.compile(
     r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
@@ -40,25 +38,16 @@ SENTINEL2_NAME = re.compile(
 )
 """A tile with its time, or the satellite, in a file's or folder's name."""
 
+LEVELS: dict[str, Literal["L1", "SR"]] = {"L1": "L1", "L2": "SR"}
+FOUR = "the numbers of red, green, blue and near-infrared"
 NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot be masked; take a TM or OLI product"
 
 
-class Level(StrEnum):
-    """Contents of Landsat's band files, the best to mask first."""
-
-    L1 = "L1"
-    TOA = "TOA"
-    TOA_10000 = "TOA, × 10 000"
-    SR = "SR"
-    SR_10000 = "SR of Collection 1"
-
-
-@dataclass(frozen=True, slots=True)
-class ProductName:
+class ProductName(NamedTuple):
     """Facts that a Landsat product's or file's name holds."""
 
     satellite: int | None = None
-    level: Level | None = None
+    level: Literal["L1", "SR"] | None = None
     acquired: datetime | None = None
     text: str = ""
 
@@ -77,8 +66,9 @@ class ProductName:
         """Looks for an ID or the satellite anywhere in a name."""
         for form, date in IDS:
             if parts := form.search(name):
-                level = {"L1": Level.L1, "L2": Level.SR}.get((parts.groupdict().get("level") or "")[:2].upper())
-                return cls(int(parts["satellite"]), level, parse_time(parts["date"], date), parts[0])
+                level = (parts.groupdict().get("level") or "")[:2].upper()
+                acquired = parse_time(parts["date"], date)
+                return cls(int(parts["satellite"]), LEVELS.get(level), acquired, parts[0])
         parts = SATELLITE.search(name)
         return cls(int(parts[1]) if parts else None)
 
@@ -106,38 +96,31 @@ def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[in
 
 
 def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
-    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names."""
-    places = _find_colours(texts)
+    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names.
+
+    A description is a colour's name, or else holds it.
+    """
+    words = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
+    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in words]
+    places: dict[str, list[int]] = {}
+    for name, colour in ((name, names[0]) for names in COLOURS for name in names):
+        holding = [i for i, some in enumerate(tokens, 1) if name in some and not some & {"edge", "rededge"}]
+        if indexes := [i for i, text in enumerate(words, 1) if text == name] or holding:
+            places.setdefault(repr(colour), indexes)
     if not (len(places) == 4 or len(places) == len(texts) == 3):
         places = _find_numbers(texts, path, stem, options)
     for name, indexes in places.items():
         if len(indexes) > 1:
-            raise BandError(
-                f"{path}: {name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))}); say --bands with "
-                "the numbers of red, green, blue and near-infrared that belong together"
-            )
+            several = f"{name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))})"
+            raise BandError(f"{path}: {several}; say --bands with the numbers that belong together")
     return tuple(indexes[0] for indexes in places.values()) or None
-
-
-def _find_colours(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Name → the bands with a description that is a band's name, or else holds one."""
-    texts = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
-    tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in texts]
-    places: dict[str, list[int]] = {}
-    for names in COLOURS:
-        for name in names:
-            holding = [i for i, words in enumerate(tokens, 1) if name in words and not words & {"edge", "rededge"}]
-            if indexes := [i for i, text in enumerate(texts, 1) if text == name] or holding:
-                places.setdefault(repr(names[0]), indexes)
-    return places
 
 
 def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
     """Name → bands, by numbers of Landsat or Sentinel-2. Raises BandError if they fit both, or one is missing."""
     name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
     for index, text in enumerate(texts, 1):
-        form = r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])"
-        if parts := re.search(form, text, re.IGNORECASE):
+        if parts := NUMBERED.search(text):
             numbers.setdefault(parts[2].upper(), []).append(index)
             padded |= bool(parts[1])
     if name.is_mss and numbers:
@@ -146,10 +129,9 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
     msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
     wanted: Wanted = [(str(number),) for number in name.numbers or ()]
     if not wanted and {"2", "3", "4"} <= {*numbers}:
-        how = "--bands with the numbers of red, green, blue and near-infrared"
-        units = "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
+        how, units = f"--bands with {FOUR}", "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
         if not landsat and (msi or is_msi(numbers, padded)):
-            wanted = MSI_NAMES
+            wanted = (("4",), ("3",), ("2",), ("8", "8A"))
         elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{units}, or {how}") == OLI:
             wanted = [(str(number),) for number in OLI]
     chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
@@ -157,21 +139,15 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
         return {}
     if not {*chosen} <= {*numbers}:
         lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
-        raise BandError(
-            f"{path}: {lacking}; say --bands with the numbers of red, green, blue and near-infrared if they have other "
-            "names"
-        )
+        raise BandError(f"{path}: {lacking}; say --bands with {FOUR} if they have other names")
     return {f"B{number}": numbers[number] for number in chosen}
 
 
-def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
+def missing_bands(wanted: Wanted, present: Collection[str]) -> str:
     """``no red (B4) and no nir (B5); found B2, B3``."""
-    missing = [
-        f"{band} ({' or '.join(names)})"
-        for band, names in zip(BANDS, wanted, strict=False)
-        if not set(names) & set(present)
-    ]
-    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
+    pairs = zip(BANDS, wanted, strict=False)
+    missing = [f"{band} ({' or '.join(names)})" for band, names in pairs if not {*names} & {*present}]
+    return f"no {' and no '.join(missing)}; found {', '.join(sorted(present)) or 'no band'}"
 
 
 def shorten(names: Iterable[str], limit: int = 4) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,8 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.readers.base import BandSource, SceneRecipe
+from geocloud.readers.scene import RasterScene
+from geocloud.readers.source import BandSource
 from geocloud.readers.stack import open_raster
 
 NUMBERS = {
@@ -31,10 +31,7 @@ NUMBERS = {
     ("4", "8A"): {"swir1": "11", "cirrus": "10"},
 }
 """Numbers of red and near-infrared → those of the further bands."""
-
-WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}
-"""Descriptions of further bands in a stack."""
-
+WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}  # descriptions of further bands in a stack
 NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)_?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
 """A band's number in a file's name or a description."""
 
@@ -42,25 +39,8 @@ ReadBand = Callable[[int, int], NDArray[np.float32]]
 """Reads the rows of a scene from the first to the last (exclusive): reflectance ``(rows, width)``, NaN: no data."""
 
 
-class OpenScene(Protocol):
-    """The parts of a `RasterScene` that are needed."""
-
-    recipe: SceneRecipe
-    bands: int
-    grid: GeoBox
-    units: Units
-    conversion: Conversion
-    sun_elevation: float | None
-    south_up: bool
-
-    @property
-    def file_grid(self) -> GeoBox: ...
-
-    def file_window(self, window: Window) -> Window: ...
-
-
 @contextmanager
-def further_band(scene: OpenScene, name: str) -> Iterator[ReadBand | None]:
+def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
     """Opens a further band of a scene, on the scene's grid; coarser pixels are interpolated, bilinear.
 
     Args:
@@ -73,42 +53,37 @@ def further_band(scene: OpenScene, name: str) -> Iterator[ReadBand | None]:
     Raises:
         SceneReadError: The band is damaged; raised when it is read.
     """
-    pair = _scale(scene, name)
     with ExitStack() as stack:
-        source = _find(scene, name) if pair else None
-        if source is None:
+        conversion, source, grid = _conversion(scene, name), _find(scene, name), scene.grid
+        if conversion is None or source is None:
             yield None
             return
         dataset = stack.enter_context(open_raster(source.path, source.label))
         own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-        file_grid = scene.file_grid
-        is_aligned = own.agrees_with(file_grid) or (own.shape == file_grid.shape and own.crs is None)
+        is_aligned = own.agrees_with(scene.file_grid) or (own.shape == scene.file_grid.shape and own.crs is None)
         if not is_aligned:
-            if own.crs is None or scene.grid.crs is None:
+            if own.crs is None or grid.crs is None:
                 yield None
                 return
-            dataset = stack.enter_context(
-                WarpedVRT(dataset, resampling=Resampling.bilinear, **{**scene.grid.profile, "add_alpha": False})
-            )
-        assert pair is not None
-        scale, offset = pair
+            warp = {**grid.profile, "resampling": Resampling.bilinear, "add_alpha": False}
+            dataset = stack.enter_context(WarpedVRT(dataset, **warp))
+        scale, offset = np.float32(conversion.scale[0]), np.float32(conversion.offset[0])
 
         def read(first: int, last: int) -> NDArray[np.float32]:
-            window = Window(0, first, scene.grid.width, last - first)
+            window = Window(0, first, grid.width, last - first)
+            window = scene.file_window(window) if is_aligned else window
             try:
-                values = dataset.read(
-                    source.index, window=scene.file_window(window) if is_aligned else window, masked=True
-                )
+                values = dataset.read(source.index, window=window, masked=True)
             except gdal.TROUBLE as error:
                 raise SceneReadError(f"{source.label}: damaged or cut off ({error}); fetch the file again") from error
-            reflectance = np.ma.filled(values.astype("float32") * np.float32(scale) + np.float32(offset), np.nan)
+            reflectance = np.ma.filled(values.astype("float32") * scale + offset, np.nan)
             reflectance[np.asarray(values.data) == 0] = np.nan
             return reflectance[::-1] if is_aligned and scene.south_up else reflectance
 
         yield read
 
 
-def read_further(scene: OpenScene, name: str, window: Window) -> NDArray[np.float32]:
+def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.float32]:
     """Reflectance of a window of a further band, NaN without data. Raises BandError, SceneReadError."""
     with further_band(scene, name) as read:
         if read is None:
@@ -117,50 +92,42 @@ def read_further(scene: OpenScene, name: str, window: Window) -> NDArray[np.floa
         return read(rows.start, rows.stop)[:, cols]
 
 
-def _scale(scene: OpenScene, name: str) -> tuple[float, float] | None:
-    """Scale and offset of a further band: those that all bands share, or its own by the metadata; None: unknown."""
+def _conversion(scene: RasterScene, name: str) -> Conversion | None:
+    """Conversion of a further band: that which all bands share, or its own by the metadata; None: unknown."""
     scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
     if len(scales) == len(offsets) == 1:
-        return scales.pop(), offsets.pop()
+        return scene.conversion
     own, sun = scene.recipe.swir1, scene.sun_elevation
     if name != "swir1" or own is None or sun is None or scene.units is not Units.LANDSAT_L1:
         return None
-    conversion = Conversion.uniform(*own).lit_by(sun)
-    return conversion.scale[0], conversion.offset[0]
+    return own.lit_by(sun)
 
 
-def _find(scene: OpenScene, name: str) -> BandSource | None:
+def _find(scene: RasterScene, name: str) -> BandSource | None:
     """The band of a stack by its description, or the file beside that of red by its name."""
     bands = scene.recipe.bands
-    red = bands[0]
+    red, *_, nir = bands
     if len({band.path for band in bands}) == 1:
         with open_raster(red.path, red.label) as dataset:
             texts = [(text or "").strip() for text in dataset.descriptions]
-        words = [index for index, text in enumerate(texts, 1) if text.lower() in WORDS[name]]
-        found = words or _numbered(texts, bands, name)
-        return BandSource(red.path, red.label, found[0]) if len(found) == 1 else None
-    if len(bands) < 4:
-        return None
-    for path, label in zip(beside(red.path, bands[3].path, name), beside(red.label, bands[3].label, name), strict=True):
-        try:
+        indexes = [index for index, text in enumerate(texts, 1) if text.lower() in WORDS[name]]
+        if not indexes and len(bands) == 4:
+            numbers = [parts[3].upper() if (parts := NUMBER.search(text)) else "" for text in texts]
+            wanted = NUMBERS.get((numbers[red.index - 1], numbers[nir.index - 1]), {}).get(name)
+            indexes = [index for index, number in enumerate(numbers, 1) if number and number == wanted]
+        return BandSource(red.path, red.label, indexes[0]) if len(indexes) == 1 else None
+    for path in beside(red.path, nir.path, name) if len(bands) == 4 else ():
+        label = next(iter(beside(red.label, nir.label, name)), path)
+        with suppress(SceneReadError):
             open_raster(path, label).close()
-        except SceneReadError:
-            continue
-        return BandSource(path, label)
+            return BandSource(path, label)
     return None
-
-
-def _numbered(texts: list[str], bands: tuple[BandSource, ...], name: str) -> list[int]:
-    if len(bands) < 4:
-        return []
-    numbers = [parts[3].upper() if (parts := NUMBER.search(text)) else "" for text in texts]
-    wanted = NUMBERS.get((numbers[bands[0].index - 1], numbers[bands[3].index - 1]), {}).get(name)
-    return [index for index, number in enumerate(numbers, 1) if number and number == wanted]
 
 
 def beside(red: str, nir: str, name: str) -> list[str]:
     """Names that the file of a band may have, given those of red and near-infrared."""
-    parts, other = _last(red), _last(nir)
+    last = [(None, *NUMBER.finditer(path))[-1] for path in (red, nir)]
+    parts, other = last
     if not parts or not other:
         return []
     number = NUMBERS.get((parts[3].upper(), other[3].upper()), {}).get(name)
@@ -169,9 +136,3 @@ def beside(red: str, nir: str, name: str) -> list[str]:
     padded = number.zfill(2) if len(parts[2] + parts[3]) > 1 else number
     path = f"{red[: parts.start()]}{parts[1]}{padded}{red[parts.end() :]}"
     return [path, path.replace("/R10m/", "/R20m/").replace("_10m.", "_20m.")]  # of Sentinel-2 Level-2A
-
-
-def _last(name: str) -> re.Match[str] | None:
-    """The last band number in a path."""
-    found = list(NUMBER.finditer(name))
-    return found[-1] if found else None

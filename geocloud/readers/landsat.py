@@ -10,7 +10,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from affine import Affine
@@ -20,41 +19,32 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, Level, ProductName, choose_landsat, missing_bands
-from geocloud.readers.bandfiles import NUMBERED, SEPARATORS, BandFileReader, Product
-from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
+from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Product, select_one
 from geocloud.readers.metadata import Metadata
+from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
 
 log = logging.getLogger(__name__)
 
 HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
-METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)
-
-KINDS = {"sr_": Level.SR, "sr": Level.SR_10000, "toa_": Level.TOA, "ta": Level.TOA_10000}
-"""Level by the word before the band's number in a file name."""
-
 TEN_THOUSAND = Conversion.uniform(1e-4)
-LEVELS: dict[Level, tuple[str, Units, Conversion | None, int | None]] = {
-    Level.L1: ("B", Units.LANDSAT_L1, None, None),
-    Level.TOA: ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
-    Level.TOA_10000: ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
-    Level.SR: ("SR_B", Units.LANDSAT_L2, None, None),
-    Level.SR_10000: ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
+LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
+    "L1": ("B", Units.LANDSAT_L1, None, None),
+    "TOA": ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
+    "TOA, × 10 000": ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
+    "SR": ("SR_B", Units.LANDSAT_L2, None, None),
+    "SR of Collection 1": ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
 }
-"""Word before the band's number, for messages, units, and the conversion and fill that no metadata change.
-
-Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's, scaled like Level 2."""
+"""Contents of band files, the best to mask first → word before the band's number, units, and the conversion and fill
+that no metadata change. Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's,
+scaled like Level 2."""
+KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, × 10 000", "ta": "TOA, × 10 000"}
+"""Level by what precedes the band's number in a file name."""
 
 
 class Landsat(BandFileReader):
     """Landsat 4 to 9."""
 
-    title = "a folder or archive of Landsat band files, or any one file of it (`…_MTL.txt`, `…_B4.TIF`)"
-    notes = (
-        "Landsat 4–9 (TM, ETM+, OLI): Collection 1 and 2, Level 1 and Level 2, Analysis Ready Data, ESPA's `toa_band` "
-        "and `sr_band`; product IDs may be shortened or missing; `MTL.txt`, `MTL.json` or `MTL.xml` is used if it is "
-        "there. Landsat 4–7 Level 1 needs it"
-    )
     product_ids = LANDSAT_IDS
     form = re.compile(
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<kind>SR_?|TOA_|TA)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
@@ -63,85 +53,86 @@ class Landsat(BandFileReader):
     )
     metadata = METADATA_FILE
     hint = NUMBERED
+    needed = "all of red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
         """Level and whatever follows the band, and the band; not for surface temperature."""
         if parts["prefix"].upper().endswith("_ST"):
             return None
-        level = KINDS.get((parts["kind"] or "").lower(), Level.L1)
-        if parts["word"].lower() == "band":
-            level = {Level.SR: Level.SR_10000, Level.TOA: Level.TOA_10000}.get(level, level)
-        return f"{level}|{(parts['rest'] or '').lower()}", f"B{int(parts['number'])}"
+        kind, word = (parts["kind"] or "").lower(), parts["word"].lower()
+        level = KINDS.get(kind.replace("_", "b" if word == "b" else ""), "L1")
+        return f"{level}|{(parts['rest'] or '').lower()}", f"{LEVELS[level][0]}{int(parts['number'])}"
 
-    def wanted(self, product: Product) -> Sequence[tuple[str, ...]]:
-        """Numbers of the satellite that the name tells, or that the bands can be from."""
-        numbers = ProductName.parse(product.stem).numbers or next(
-            (numbers for numbers in (OLI, TM) if {f"B{n}" for n in numbers} <= set(product.files)), OLI
-        )
-        return [(f"B{number}",) for number in numbers]
+    def wanted(self, product: Product) -> Wanted:
+        own = ProductName.parse(product.stem).numbers
+        fitting = (numbers for numbers in (OLI, TM) if {*_names(product, numbers)} <= {*product.files})
+        return [(name,) for name in _names(product, own or next(fitting, OLI))]
 
     def is_product(self, product: Product) -> bool:
-        """True for a product with some of the bands that any sensor needs."""
-        return bool({f"B{n}" for n in (1, 2, 3, 4, 5, 8)} & set(product.files))
+        return not {*_names(product, (1, 2, 3, 4, 5, 8))}.isdisjoint(product.files)
 
-    def select(self, listing: Listing, products: list[Product], options: ReadOptions) -> Product:
+    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
         levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
         asked = [product for product in products if product.group.startswith(levels)] or products
         complete = [product for product in asked if product.choose(self.wanted(product))]
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
-            raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
+            mixed = f"Level-1 and surface reflectance bands mixed, neither whole ({parts})"
+            raise BandError(f"{source.listing.source}: {mixed}")
         found = {_level(product) for product in complete}
-        best = next((level for level in Level if level in found), None)
-        chosen = [product for product in complete if _level(product) is best]
+        best = next((level for level in LEVELS if level in found), None)
+        chosen = [product for product in complete if _level(product) == best]
         others = {product.prefix for product in complete} - {product.prefix for product in chosen}
         if any(_contradict(one, other.prefix) for one in others for other in chosen):
             chosen = complete
         elif len(found) > 1:
-            word = "Level-1" if best is Level.L1 else best
-            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
-        return super().select(listing, chosen or asked, replace(options, bands=None))
+            word = "Level-1" if best == "L1" else best
+            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", source.listing.source, word)
+        return select_one(source.listing, asked, chosen)
 
-    def assemble(self, listing: Listing, product: Product, options: ReadOptions, member: str | None) -> SceneRecipe:
-        """The recipe, by the metadata file if there is one, else by names. Raises BandError, SceneReadError."""
-        level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)
+    def assemble(
+        self, source: Source, listing: Listing, product: Product, options: ReadOptions, **told: Any
+    ) -> SceneRecipe:
+        level = _level(product)
+        own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
-        mtl = _metadata(listing, product, member)
+        mtl = _metadata(listing, product, source.member)
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
-        known = replace(name, satellite=mtl.satellite or name.satellite).numbers
-        numbers = options.band_numbers or known
-        how = HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2"
-        numbers = numbers or choose_landsat([band[1:] for band in product.files], listing.source, *how) or OLI
         word, units, conversion, fill = LEVELS[level]
-        if not {f"B{number}" for number in numbers} <= set(product.files):
-            present = [f"{word}{band[1:]}" for band in product.files]
-            raise BandError(
-                f"{listing.source}: {missing_bands([(f'{word}{number}',) for number in numbers], present)}; all of "
-                "red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
-            )
+        numbers = options.band_numbers or name._replace(satellite=mtl.satellite or name.satellite).numbers
+        if not numbers:
+            present = [band.removeprefix(word) for band in product.files]
+            numbers = choose_landsat(present, listing.source, HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2") or OLI
         kind = f"Landsat {level}"
-        if level in (Level.L1, Level.SR) and mtl.groups:
-            conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level is Level.L1 else LEVEL2_GROUPS)
-        elif level is Level.L1 and name.level is not Level.L1:  # bare bands, in any units
+        if level in ("L1", "SR") and mtl.groups:
+            conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
+        elif level == "L1" and name.level != "L1":  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
-        return SceneRecipe(
+        return super().assemble(
+            source,
+            listing,
+            product,
+            options,
+            wanted=[(band,) for band in _names(product, numbers)],
             name=product.stem if own.text else name.text or product.stem or listing.stem,
-            source=listing.source if member is None else listing.label(member),
-            bands=product.sources(listing, [f"B{number}" for number in numbers]),
             units=units,
             conversion=conversion,
             fill=fill,
             georeference=mtl.grid,
             kind=kind,
-            swir1=mtl.swir1 if level is Level.L1 and numbers == TM else None,
+            swir1=mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
             **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
         )
 
 
-def _level(product: Product) -> Level:
-    return Level(product.group.partition("|")[0])
+def _level(product: Product) -> str:
+    return product.group.partition("|")[0]
+
+
+def _names(product: Product, numbers: Sequence[int]) -> list[str]:
+    return [f"{LEVELS[_level(product)][0]}{number}" for number in numbers]
 
 
 def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
@@ -156,7 +147,7 @@ def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
         (stem,) = files
     names = sorted(files.get(stem, []), key=lambda path: ("txt", "json", "xml").index(path.lower().rpartition(".")[2]))
     name = member if member and METADATA_FILE.fullmatch(member) else next(iter(names), None)
-    return parse_mtl(listing.read_text(name), listing.label(name)) if name else Mtl("", "", {})
+    return parse_mtl(listing.read_text(name), listing.label(name)) if name else Mtl()
 
 
 def _contradict(one: str, other: str) -> bool:
@@ -197,12 +188,6 @@ class Mtl(Metadata):
         return Conversion.of(scales, offsets) if scales and offsets else None
 
     @property
-    def swir1(self) -> tuple[float, float] | None:
-        """Scale and offset of Level-1 values of band 5 of TM and ETM+."""
-        own = self.conversion((5, 5, 5), LEVEL1_GROUPS)
-        return (own.scale[0], own.offset[0]) if own else None
-
-    @property
     def grid(self) -> GeoBox | None:
         """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
         corners = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
@@ -221,29 +206,28 @@ class Mtl(Metadata):
 
 def parse_mtl(text: str, label: str) -> Mtl:
     """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
-    match text.lstrip()[:1]:
-        case "<":
-            mtl = Mtl.of_xml(text, label, "Landsat")
-        case "{":
-            mtl = _parse_json(text, label)
-        case _:
-            mtl = _parse_odl(text, label)
+    start = text.lstrip()[:1]
+    mtl = (
+        Mtl.of_xml(text, label, "Landsat")
+        if start == "<"
+        else Mtl(label, *(_json if start == "{" else _odl)(text, label))
+    )
     if mtl.root not in ROOTS:
         raise SceneReadError(f"{label}: no Landsat metadata, wanted a group {' or '.join(ROOTS)}")
     return mtl
 
 
-def _parse_json(text: str, label: str) -> Mtl:
+def _json(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SceneReadError(f"{label}: damaged or cut off, no valid JSON ({error})") from error
     root = next((name for name in ROOTS if isinstance(tree.get(name), dict)), "")
     groups = {name: group for name, group in tree.get(root, {}).items() if isinstance(group, dict)}
-    return Mtl(label, root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()})
+    return root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()}
 
 
-def _parse_odl(text: str, label: str) -> Mtl:
+def _odl(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
     groups: dict[str, dict[str, str]] = {}
     names: list[str] = []
     for line in text.splitlines():
@@ -258,4 +242,4 @@ def _parse_odl(text: str, label: str) -> Mtl:
             groups[names[-1]].setdefault(key, value)
     if names:
         raise SceneReadError(f"{label}: cut off, group {names[-1]} has no end; fetch the file again")
-    return Mtl(label, next(iter(groups), ""), groups)
+    return next(iter(groups), ""), groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from xml.etree.ElementTree import Element, ParseError
 
@@ -24,20 +24,15 @@ def parse_xml(text: str, label: str, kind: str) -> Element:
     return root
 
 
-def local_name(element: Element) -> str:
-    """An element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
-
-
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """A metadata file. Groups are never flattened: Landsat's Level 2 holds the same key in two of them."""
 
-    label: str
+    label: str = ""
     """The file, for messages."""
-    root: str
+    root: str = ""
     """Name of the outermost group."""
-    groups: dict[str, dict[str, str]]
+    groups: dict[str, dict[str, str]] = field(default_factory=dict)
     """Group → key → value. Of equal keys the first counts."""
 
     @classmethod
@@ -46,10 +41,10 @@ class Metadata:
         root, groups = parse_xml(text, label, kind), dict[str, dict[str, str]]()
         for parent in root.iter():
             for element in parent:
-                values, key = groups.setdefault(local_name(parent), {}), local_name(element)
+                values, key = groups.setdefault(_name(parent), {}), _name(element)
                 for name in (key, f"{key}/{element.get('band_id')}"):
                     values.setdefault(name, (element.text or "").strip())
-        return cls(label, local_name(root), groups)
+        return cls(label, _name(root), groups)
 
     def text(self, key: str, *groups: str) -> str | None:
         """A value from the first of the groups that has it, of all where none is named."""
@@ -70,3 +65,8 @@ class Metadata:
         """Several numbers; an empty list if one is missing."""
         numbers = [self.number(key, *groups) for key in keys]
         return [] if None in numbers else [number for number in numbers if number is not None]
+
+
+def _name(element: Element) -> str:
+    """An element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]

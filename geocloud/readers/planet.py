@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
 from geocloud.readers.archive import Listing, on_disk
-from geocloud.readers.base import MaskSource, ReadOptions, SceneRecipe, parse_time
 from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.metadata import parse_xml
-from geocloud.readers.source import Candidate, Form, Reader, Source, count_bands
+from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.stack import count_bands
 
 NAME = re.compile(
     r"(?P<scene>(?P<date>\d{8})_(?P<time>\d{6})?.*?)_(?:AnalyticMS|analytic_(?=[48]b))(?P<rest>(?:_SR|_?8b|_?4b)*)"
@@ -30,48 +29,28 @@ NAME = re.compile(
 BANDS = {4: (3, 2, 1, 4), 8: (6, 4, 2, 8)}
 """Numbers of red, green, blue and nir: blue, green, red, nir; or coastal blue, blue, green I, green, yellow, red, red
 edge, nir."""
-
-SURFACE = Conversion.uniform(1e-4)
 UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
 
-class PlanetName(NamedTuple):
-    """Facts in the name of an analytic product: how its files' names begin, 4 or 8 bands, reflectance or radiance."""
-
-    scene: str
-    bands: int
-    surface: bool
-    acquired: datetime | None
-
-    @classmethod
-    def parse(cls, stem: str) -> PlanetName | None:
-        """None for other names."""
-        if not (parts := NAME.fullmatch(stem)):
-            return None
-        acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
-        words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
-        return cls(parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired)
+def parse_name(stem: str) -> tuple[str, int, bool, datetime | None] | None:
+    """How the names of a scene's files begin, 4 or 8 bands, surface reflectance or radiance, time; None: others."""
+    if not (parts := NAME.fullmatch(stem)):
+        return None
+    words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
+    acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
+    return parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired
 
 
 class Planet(Reader):
     """PlanetScope's analytic products."""
 
-    title = "a PlanetScope scene (`…_AnalyticMS_SR….tif`, `…_AnalyticMS….tif`), of four bands or eight"
-    notes = (
-        "surface reflectance; radiance with the `…_metadata.xml` beside it, which holds the coefficients. Pixels that "
-        "a `…_udm2….tif` beside it marks as having no image are no data; its clouds and doubts are not used"
-    )
-
     names = re.compile("analytic", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
-        name = PlanetName.parse(source.stem) if source.form in (Form.FILE, Form.URL) else None
-        try:
-            return name is not None and count_bands(source.place) == name.bands
-        except SceneReadError:
-            return False
+        name = parse_name(source.stem) if source.form in ("file", "url") else None
+        return name is not None and count_bands(source.place, 0) == name[1]
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims the masks beside scenes, which are rasters of several bands, but no scenes."""
@@ -79,48 +58,44 @@ class Planet(Reader):
             yield Candidate("", "", files, is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """With the units of the product and its usable data mask. Raises SceneReadError."""
-        name, metadata, mask = _look_beside(source)
-        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.bands])
-        unusable = MaskSource(str(mask), UNUSABLE, NO_IMAGE) if mask else None
-        recipe = replace(recipe, fill=0, acquired=name.acquired, mask=unusable)
+        (scene, count, surface, acquired), metadata, mask = _look_beside(source)
+        masks = (BandSource(str(mask), str(mask), UNUSABLE, NO_IMAGE),) if mask else ()
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[count])
+        recipe = replace(recipe, fill=0, acquired=acquired, masks=masks)
         try:
             numbers = [band.index for band in recipe.bands]
-            conversion = SURFACE if name.surface else _coefficients(name, metadata, numbers)
+            conversion = Conversion.uniform(1e-4) if surface else _coefficients(scene, metadata, numbers)
         except UnitsError as error:
             return replace(recipe, unknown=str(error))
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The scene, its coefficients and its mask."""
         _, *beside = _look_beside(source)
         return (source.place, *(str(file) for file in beside if file is not None))
 
 
-def _look_beside(source: Source) -> tuple[PlanetName, Path | None, Path | None]:
+def _look_beside(source: Source) -> tuple[tuple[str, int, bool, datetime | None], Path | None, Path | None]:
     """The scene's name, the coefficients of a product of as many bands, and the mask, clipped if the scene is."""
-    name, stem = PlanetName.parse(source.stem), source.stem.lower()
+    name, stem = parse_name(source.stem), source.stem.lower()
     assert name is not None
     metadata = mask = None
-    for file in source.listing.names if source.form is Form.FILE else ():
+    for file in source.listing.names if source.form == "file" else ():
         low, path = file.lower(), source.path.parent / file
-        other = PlanetName.parse(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
-        if not low.startswith(f"{name.scene}_".lower()):
+        if not low.startswith(f"{name[0]}_".lower()):
             continue
-        if low.endswith(".xml") and "metadata" in low and other:
-            metadata = metadata or (path if (other.bands, other.surface) == (name.bands, False) else None)
+        other = parse_name(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
+        if low.endswith(".xml") and "metadata" in low and other and other[1:3] == (name[1], False):
+            metadata = metadata or path
         if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
             mask = mask or path
     return name, metadata, mask
 
 
-def _coefficients(name: PlanetName, file: Path | None, numbers: list[int]) -> Conversion:
+def _coefficients(scene: str, file: Path | None, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
     if file is None:
-        raise UnitsError(
-            f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside "
-            "it; put it there, or say --scale and --offset"
-        )
+        lacking = f"radiance, and no {scene}_…_metadata.xml with its reflectance coefficients beside it"
+        raise UnitsError(f"{lacking}; put it there, or say --scale and --offset")
     root = parse_xml(on_disk(file.parent, ()).read_text(file.name), str(file), "PlanetScope")
     texts = {
         (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") or ""

@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geocloud.errors import BandError, GeocloudError
-from geocloud.readers.archive import Listing, is_archive
-from geocloud.readers.bandfiles import BandFileReader
-from geocloud.readers.base import ReadOptions, SceneRecipe
+from geocloud.readers.archive import ARCHIVE, Listing
+from geocloud.readers.bandfiles import BandFileReader, Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.cloud38 import Cloud38
 from geocloud.readers.geotiff import Raster
 from geocloud.readers.landsat import Landsat
-from geocloud.readers.named_bands import Hls, NamedBands, Sentinel2Bands
 from geocloud.readers.planet import Planet
 from geocloud.readers.sentinel2 import Sentinel2
-from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Form, Reader, Source
+from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOptions, SceneRecipe, Source
 from geocloud.readers.stac import Stac
+from geocloud.readers.stack import count_bands
 
-RASTER = Raster()
-"""Reads whatever no other reader does."""
+RASTER = Raster()  # reads whatever no other reader does
 
 READERS: list[Reader] = [
     Stac(),
@@ -43,10 +41,16 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
-    path = str(source.path.absolute()) if source.form is Form.FILE else None
+    many, path = None, str(source.path.absolute())
     for reader in READERS:
-        asked = path is None or (reader.names.search(path) and not (reader.one_band and source.has_many_bands))
-        if asked and reader.match(source):
+        if source.form == "file":
+            if not reader.names.search(path):
+                continue
+            if reader.one_band and many is None:
+                many = count_bands(source.place, 1) > 1
+            if reader.one_band and many:
+                continue
+        if reader.match(source):
             return reader
     raise _nothing(source)
 
@@ -57,12 +61,12 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
         raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
-    if isinstance(reader, BandFileReader) and place.member is None:
-        _refuse_mixed(place.listing, reader)
     try:
+        if isinstance(reader, BandFileReader) and reader.one_band and place.member is None:
+            _refuse_mixed(place.listing, reader)
         return reader.recipe(place, options)
     except BandError as error:
-        several = place.form is Form.FOLDER and not isinstance(reader, Cloud38)
+        several = place.form == "folder" and not isinstance(reader, Cloud38)
         if several and sum(candidate.is_scene for _, candidate in scenes_in(place.listing)) > 1:
             raise BandError(f"{error}; to mask all in it: geocloud batch {place.place} -o masks") from error
         raise
@@ -78,37 +82,26 @@ def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
         listing = listing.without(claimed) if claimed else listing
 
 
-def table() -> str:
-    """The readers in Markdown, for docs/sources.md."""
-    rows = [f"| {reader.title} | {reader.notes} |" for reader in READERS]
-    return "\n".join(["| source | notes |", "|---|---|", *rows])
-
-
 def _refuse_mixed(listing: Listing, reader: BandFileReader) -> None:
     """Raises BandError for a folder, archive or bucket with complete bands of several makers."""
     for other in READERS[READERS.index(reader) :]:
-        if not isinstance(other, BandFileReader) or isinstance(other, NamedBands):
-            continue
-        products = other.products(listing)
-        if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
-            raise BandError(
-                f"{listing.source}: bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
-            )
-        listing = listing.without({name for product in products for name in product.files.values()})
+        if isinstance(other, BandFileReader) and not isinstance(other, NamedBands):
+            products = other.products(listing)
+            if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
+                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+                raise BandError(f"{listing.source}: {mixed}")
+            listing = listing.without({name for product in products for name in product.files.values()})
 
 
 def _nothing(source: Source) -> GeocloudError:
     """The error for a folder, archive or bucket that nothing can be read from."""
-    listing = source.listing
+    listing, inside = source.listing, "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
-    several = len([*rasters, *listing.folders, *(name for name in listing.names if is_archive(Path(name)))]) > 1
-    inside = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
+    several = len([*rasters, *listing.folders, *filter(ARCHIVE.fullmatch, listing.names)]) > 1
     if not listing.names:
-        inside = (
-            f"no Landsat band files, {'only folders in it; name one of them' if listing.folders else 'it is empty'}"
-        )
-    if source.form is Form.ARCHIVE and len(rasters) > 1:
+        inside = f"no Landsat band files, {'only folders; name one of them' if listing.folders else 'it is empty'}"
+    if source.form == "archive" and len(rasters) > 1:
         inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
-    elif source.form is Form.FOLDER and several:
+    elif source.form == "folder" and several:
         inside += f"; to mask all in it: geocloud batch {source.place} -o masks"
     return BandError(f"{listing.source}: {inside}")

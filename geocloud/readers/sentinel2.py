@@ -8,167 +8,177 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
-from geocloud.readers.archive import Listing, list_bucket, list_tree
-from geocloud.readers.band_names import missing_bands, shorten
-from geocloud.readers.bandfiles import band_sources
-from geocloud.readers.base import ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.archive import Listing, list_bucket, list_folder
+from geocloud.readers.band_names import Wanted, shorten
+from geocloud.readers.bandfiles import BandFileReader, Product
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import Candidate, Form, Reader, Source
+from geocloud.readers.source import Candidate, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.stack import count_bands
 
 log = logging.getLogger(__name__)
 
-PRODUCT_ID = re.compile(
+PRODUCT_ID = (
     r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}"
-    r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?",
-    re.IGNORECASE,
+    r"|S2[A-D]_(?:OPER|USER)_PRD_MSIL(?:1C|2A)_\w{4}_\d{8}T\d{6}_R\d{3}_V\d{8}T\d{6}_\d{8}T\d{6}(?:_T\d{2}[A-Z]{3})?"
 )
-FOLDER = re.compile(r"(?P<name>.+)\.SAFE", re.IGNORECASE)
+FOLDER = re.compile(r"^(.+)\.SAFE$", re.IGNORECASE)
 PRODUCT_FILE = re.compile(r"(?:MTD_MSIL(?:1C|2A)|S2[A-D]_(?:OPER|USER)_MTD_SAFL(?:1C|2A)\w*)\.xml", re.IGNORECASE)
 TILE_FILE = re.compile(r"(?:MTD_TL|S2[A-D]_(?:OPER|USER)_MTD_L(?:1C|2A)_\w+)\.xml", re.IGNORECASE)
 BAND_FILE = re.compile(r"(?!MSK_)(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A))(?:_(?P<size>[1-6]0)m)?\.jp2", re.IGNORECASE)
 TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
 
-WANTED = {"10": ("B04", "B03", "B02", "B08"), **dict.fromkeys(("20", "60"), ("B04", "B03", "B02", "B8A"))}
-"""Pixel size in metres → red, green, blue and nir."""
-
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
-ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}
-"""Folders whose rasters are named like bands and are none."""
+ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands and are none
 
 
-@dataclass(frozen=True, slots=True)
-class Granule:
-    """One tile of a product."""
-
-    folder: str
-    """Its folder below GRANULE."""
-    bands: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Pixel size (10, 20, 60 metres) and band → name in the listing."""
-    metadata: list[str] = field(default_factory=list)
-    """The name of its metadata file, if it has one."""
-
-    @property
-    def tile(self) -> str:
-        """T32TQM, or the folder's name if that tells none."""
-        names = (self.folder, *(name.replace("/", "_") for name in self.bands.values()))
-        return next((parts[1].upper() for parts in map(TILE.search, names) if parts), self.folder)
-
-
-class Sentinel2(Reader):
+class Sentinel2(BandFileReader):
     """ESA's SAFE products."""
 
-    title = "a Sentinel-2 product, `….SAFE`, as folder or archive, or a part of it (`MTD_MSIL1C.xml`, one band's JP2)"
-    notes = (
-        "Level-1C and Level-2A, names from before and after December 2016; B04, B03, B02, B08 at 10 m, or else "
-        "B8A at 20 m; quantification and offsets by the product's metadata. A folder around one product stands for it. "
-        "Of an old product with several granules, name the folder of one"
-    )
-    product_ids = (PRODUCT_ID.pattern,)
+    one_band = False
+    product_ids = (PRODUCT_ID,)
     names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a product, a part of one, and a folder or archive around one."""
-        if source.form is Form.ARCHIVE:
+        if source.form == "archive":
             return bool(find_packed(source.listing.names))
-        if source.form is Form.BUCKET:
+        if source.form == "bucket":
             return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
-        return source.form in (Form.FILE, Form.FOLDER) and _locate(source) is not None
+        return source.form in ("file", "folder") and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The product of which this is the folder, or each of its granules if it has several."""
         if not is_product(listing.stem, (*listing.names, *listing.folders)):
             return
-        files, name = frozenset(listing.names), _name(listing)
-        granules: list[Granule] = []
+        files, name, tiles = frozenset(listing.names), FOLDER.sub(r"\1", listing.stem), dict[str, str]()
         if listing.folders:
             try:
-                granules = find_granules(list_tree(Path(listing.source)).names)
+                tiles = _tiles(self.products(list_folder(Path(listing.source), below=True)))
             except SceneReadError:
                 log.debug("%s: masking reports it", listing.source)
-        if len(granules) < 2:
+        if len(tiles) < 2:
             yield Candidate("", name, files, is_tree=True)
-        else:
-            for granule in granules:
-                yield Candidate(f"{GRANULES}/{granule.folder}", f"{name}_{granule.tile}", files, is_tree=True)
+            return
+        for granule, tile in tiles.items():
+            yield Candidate(f"{GRANULES}/{granule}", f"{name}_{tile}", files, is_tree=True)
+
+    def products(self, listing: Listing) -> list[Product]:
+        """The bands of each granule, whose folder is the prefix, by pixel size; without one, of Level-1C, 10 m."""
+        groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for name in listing.names:
+            *folders, base = name.split("/")
+            if (band := BAND_FILE.fullmatch(base)) and not ASIDE & {folder.upper() for folder in folders}:
+                granule = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
+                groups[granule, band["size"] or "10"].setdefault(band["band"].upper(), name)
+        outside = not any(granule for granule, _ in groups)
+        return [Product(key[0], files, key[1]) for key, files in sorted(groups.items()) if key[0] or outside]
+
+    def wanted(self, product: Product) -> Wanted:
+        return (("B04",), ("B03",), ("B02",), ("B08" if product.group == "10" else "B8A",))
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of the product, or of the granule that a path in it picks. Raises BandError, SceneReadError."""
-        listing, member = self._listing(source)
-        label = source.listing.source if source.form is Form.ARCHIVE else source.place
-        granules = find_granules(listing.names)
-        granule = _choose(label, granules, member)
-        bands, files = _choose_bands(label, granule, options.band_numbers)
-        mtd, tile = _product_metadata(label, listing, options), Mtd("", "", {})
-        for name in granule.metadata:
-            tile = parse_mtd(listing.read_text(name), listing.label(name), TILES)
-        units, conversion, baseline = Units.AUTO, None, (mtd and mtd.number("PROCESSING_BASELINE")) or 0
-        if mtd and not mtd.has_offsets and baseline >= 4:
-            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
-        elif mtd:
-            units, conversion = Units.SENTINEL2, mtd.conversion(bands)
-            units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else units
-        return SceneRecipe(
-            name=_name(listing) if len(granules) == 1 else f"{_name(listing)}_{granule.tile}",
-            source=label,
-            bands=band_sources(listing, files),
-            units=units,
-            conversion=conversion,
-            fill=0,
-            kind=f"Sentinel-2 {mtd.level if mtd else 'product'}, tile {granule.tile}",
-            **tile.facts | {"acquired": (mtd and mtd.facts["acquired"]) or tile.facts["acquired"]},
+        label, listing, products, chosen = self._open(source)
+        if not products:
+            raise BandError(f"{label}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
+        tiles, name = _tiles(products), FOLDER.sub(r"\1", listing.stem)
+        if len({product.prefix for product in chosen}) > 1:
+            several = f"{len(tiles)} granules in one product (tiles {shorten(sorted(tiles.values()), 12)})"
+            raise BandError(f"{label}: {several}; name the folder of one, below GRANULE")
+        product = next((p for p in chosen if p.choose(self.asked(p, options))), chosen[0])
+        tile = tiles[product.prefix]
+        name = name if len(tiles) == 1 else f"{name}_{tile}"
+        recipe = self.assemble(source, listing, product, options, label=label, name=name)
+        return replace(recipe, kind=f"Sentinel-2 {recipe.kind}, tile {tile}")
+
+    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
+        files = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+        if len(files) > 1:
+            raise SceneReadError(f"{listing.source}: several products in one folder ({', '.join(files)}); part them")
+        if not files and options.units is Units.AUTO and options.scale is None:
+            wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
+            raise SceneReadError(
+                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say --units"
+            )
+        mtd, tile = (
+            parse_mtd(listing.read_text(names[0]), listing.label(names[0]), roots) if names else Mtd()
+            for names, roots in ((files, tuple(LEVELS)), (_parts(listing, product, TILE_FILE), TILES))
         )
+        units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
+        if mtd.root and not mtd.has_offsets and baseline >= 4:
+            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
+        elif mtd.root:
+            units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
+            conversion = mtd.conversion(bands)
+        facts = tile.facts | {"acquired": mtd.facts["acquired"] or tile.facts["acquired"], "fill": 0}
+        return facts | {"units": units, "conversion": conversion, "kind": mtd.level or "product"}
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """Bands and metadata of the product, or of its granule; of an archive itself."""
-        if source.form is Form.ARCHIVE:
+        if source.form == "archive":
             return (source.place,)
-        listing, member = self._listing(source)
-        granules = find_granules(listing.names)
-        names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-        for granule in [g for g in granules if g.folder == member] or granules:
-            names += [*granule.bands.values(), *granule.metadata]
+        _, listing, _, chosen = self._open(source)
+        names = {name for name in listing.names if PRODUCT_FILE.fullmatch(name)}
+        for product in chosen:
+            names |= {*product.files.values(), *_parts(listing, product, TILE_FILE)}
         return tuple(listing.path_of(name) for name in sorted(names))
 
-    def _listing(self, source: Source) -> tuple[Listing, str]:
-        """All files of the product, and the granule that a path in it picks, if any."""
-        if source.form is Form.BUCKET:
-            return list_bucket(source.place, below=True), ""
-        if source.form is Form.ARCHIVE:
-            roots = find_packed(source.listing.names)
+    def _open(self, source: Source) -> tuple[str, Listing, list[Product], list[Product]]:
+        """A product's name and files, its granules, and those that are meant: one, if the source is in it."""
+        label, listing, member = source.place, source.listing, ""
+        if source.form == "bucket":
+            listing = list_bucket(source.place, below=True)
+        elif source.form == "archive":
+            label, roots = listing.source, find_packed(listing.names)
             if len(roots) > 1:
-                raise BandError(
-                    f"{source.listing.source}: {len(roots)} Sentinel-2 products in one archive ({shorten(roots)}); "
-                    "unpack it and name one"
-                )
-            return source.listing.below(roots[0]), ""
-        root = _locate(source)
-        assert root is not None
-        within, whole = source.path.absolute(), root.absolute()
-        parts = within.relative_to(whole).parts if within.is_relative_to(whole) else ()
-        return list_tree(root), parts[1] if len(parts) > 1 else ""
+                several = f"{len(roots)} Sentinel-2 products in one archive ({shorten(roots)})"
+                raise BandError(f"{label}: {several}; unpack it and name one")
+            listing = listing.below(roots[0])
+        elif root := _locate(source):
+            within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
+            if within.is_relative_to(whole):
+                member = "".join(within.relative_to(whole).parts[1:2])
+        products = self.products(listing)
+        return label, listing, products, [product for product in products if product.prefix == member] or products
+
+
+def _tiles(products: list[Product]) -> dict[str, str]:
+    """Granule → T32TQM, or its folder's name if names do not tell the tile."""
+    tiles: dict[str, str] = {}
+    for granule, files, _ in products:
+        found = map(TILE.search, (granule, *(name.replace("/", "_") for name in files.values())))
+        tiles.setdefault(granule, next((parts[1].upper() for parts in found if parts), granule))
+    return tiles
+
+
+def _parts(listing: Listing, product: Product, form: re.Pattern[str]) -> list[str]:
+    """The first file of such a name in a granule."""
+    inside = (name for name in listing.names if not product.prefix or name.startswith(f"{GRANULES}/{product.prefix}/"))
+    return [name for name in inside if form.fullmatch(name.rpartition("/")[2])][:1]
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
     """True for a product's folder, complete or not, by its name and the names of what is in it."""
     names = tuple(names)
     named = FOLDER.fullmatch(folder) and (folder.upper().startswith("S2") or GRANULES in names)
-    return bool(named) or any(PRODUCT_FILE.fullmatch(name) for name in names)
+    return bool(named) or any(map(PRODUCT_FILE.fullmatch, names))
 
 
 def _locate(source: Source) -> Path | None:
     """The folder of the product that a source is, is part of, or holds as its only one."""
     root = find_root(source.path)
-    if source.form is Form.FILE:
+    if source.form == "file":
         raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
-        return None if raster and source.has_many_bands else root  # the true-colour image is a raster of its own
+        return (
+            None if raster and count_bands(source.place, 1) > 1 else root
+        )  # the true-colour image is a raster of its own
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
         below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
         root = below[0] if len(below) == 1 else None
@@ -180,9 +190,8 @@ def find_root(path: Path) -> Path | None:
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()
-    for folder in (here, *here.parents):
-        if folder.name == GRANULES:
-            return folder.parent if _is_root(folder.parent) else None
+    if granules := next((folder for folder in (here, *here.parents) if folder.name == GRANULES), None):
+        return granules.parent if _is_root(granules.parent) else None
     known = PRODUCT_FILE.fullmatch(path.name) or BAND_FILE.fullmatch(path.name) or path.name.lower() == "manifest.safe"
     return path.parent if known and path.is_file() and _is_root(path.parent) else None
 
@@ -209,74 +218,11 @@ def find_packed(names: Sequence[str]) -> list[str]:
     return sorted(roots)
 
 
-def find_granules(names: Iterable[str]) -> list[Granule]:
-    """The granules of a product, by the names of its files. Bands without a size, of Level-1C, count as 10 m."""
-    granules: dict[str, Granule] = {}
-    for name in names:
-        *folders, base = name.split("/")
-        band = BAND_FILE.fullmatch(base)
-        if ASIDE & {folder.upper() for folder in folders} or not (band or TILE_FILE.fullmatch(base)):
-            continue
-        folder = folders[1] if len(folders) > 1 and folders[0] == GRANULES else ""
-        granule = granules.setdefault(folder, Granule(folder))
-        if band:
-            granule.bands.setdefault((band["size"] or "10", band["band"].upper()), name)
-        elif not granule.metadata:
-            granule.metadata.append(name)
-    return [granule for folder, granule in sorted(granules.items()) if folder or len(granules) == 1]
-
-
-def _choose(source: str, granules: list[Granule], member: str) -> Granule:
-    """The granule in the folder ``member``, or the only one. Raises BandError."""
-    if not granules:
-        raise BandError(f"{source}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
-    chosen = [granule for granule in granules if granule.folder == member] or granules
-    if len(chosen) > 1:
-        tiles = shorten(sorted(granule.tile for granule in granules), 12)
-        raise BandError(
-            f"{source}: {len(granules)} granules in one product (tiles {tiles}); name the folder of one, below GRANULE"
-        )
-    return chosen[0]
-
-
-def _choose_bands(source: str, granule: Granule, numbers: tuple[int, ...] | None) -> tuple[list[str], list[str]]:
-    """Names of the wanted bands and their files, of the finest size that holds them all. Raises BandError."""
-    given = [f"B{number:02}" for number in numbers or ()]
-    for size, usual in WANTED.items():
-        files = [granule.bands.get((size, band), "") for band in given or usual]
-        if all(files):
-            return given or list(usual), files
-    present = [band for size, band in granule.bands if size == "10"]
-    missing = missing_bands([(band,) for band in given or WANTED["10"]], present, " at 10 m")
-    raise BandError(f"{source}: {missing}; fetch the product whole")
-
-
-def _name(listing: Listing) -> str:
-    parts = FOLDER.fullmatch(listing.stem)
-    return parts["name"] if parts else listing.stem
-
-
-def _product_metadata(source: str, listing: Listing, options: ReadOptions) -> Mtd | None:
-    names = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
-    if len(names) > 1:
-        raise SceneReadError(f"{source}: several products in one folder ({', '.join(names)}); give each its own")
-    if names:
-        return parse_mtd(listing.read_text(names[0]), listing.label(names[0]), tuple(LEVELS))
-    if options.units is Units.AUTO and options.scale is None:
-        raise SceneReadError(
-            f"{source}: no product metadata (MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean; "
-            "fetch the product whole, or say --units"
-        )
-    return None
-
-
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of their ``band_id``."""
-
 LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
-TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")
-"""Root elements, of products and of tiles."""
-
+OFFSETS = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET", "": "RADIO_ADD_OFFSET"}
+TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")  # root elements, of products and of tiles
 QUANTIFICATION = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
 """Elements of Level-1C, of Level-2A, and of Level-2A products from before 2018."""
 
@@ -292,14 +238,9 @@ class Mtd(Metadata):
         return LEVELS.get(self.root, "")
 
     @property
-    def offset_key(self) -> str:
-        """Element with what is added to values from baseline 04.00 on, so that dark pixels are not cut off."""
-        return "BOA_ADD_OFFSET" if self.level == "L2A" else "RADIO_ADD_OFFSET"
-
-    @property
     def has_offsets(self) -> bool:
-        """True if values are shifted."""
-        return self.text(self.offset_key) is not None
+        """True if values are shifted, as they are from baseline 04.00 on, so that dark pixels are not cut off."""
+        return self.text(OFFSETS[self.level]) is not None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -323,12 +264,10 @@ class Mtd(Metadata):
         if not quantification >= 1:
             raise SceneReadError(f"{self.label}: {key} is {quantification:g}, wanted 1 or more, as a rule 10000")
         for position, band in enumerate(bands if self.has_offsets else ()):
-            number = BAND_IDS.index(band)
-            value = self.number(f"{self.offset_key}/{number}")
+            number, key = BAND_IDS.index(band), OFFSETS[self.level]
+            value = self.number(f"{key}/{number}")
             if value is None:
-                raise SceneReadError(
-                    f"{self.label}: no {self.offset_key} of {band} (band_id {number}), and some of other bands"
-                )
+                raise SceneReadError(f"{self.label}: no {key} of {band} (band_id {number}), and some of other bands")
             offsets[position] = value / quantification
         return Conversion.of([1 / quantification] * len(bands), offsets)
 

@@ -1,96 +1,171 @@
-"""A source as a user names it, and what every reader of one has: `match`, `scenes`, `recipe` and `files`."""
+"""A source, what a user says of it, and what its reader makes of it: a recipe, from which any process opens it."""
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-import rasterio
-
-from geocloud.errors import SceneNotFoundError, SceneReadError, without_secrets
+from geocloud.bands import Conversion, Units
+from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsError, without_secrets
+from geocloud.grid import GeoBox
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
-from geocloud.readers.archive import Listing, archive_stem, is_archive, list_archive, list_bucket, list_folder
-from geocloud.readers.base import ReadOptions, SceneRecipe
-from geocloud.readers.stack import open_raster
+from geocloud.readers.archive import ARCHIVE, PACKED, Listing, list_archive, list_bucket, list_folder
 
 STAC_SUFFIXES = (".json", ".geojson")
-RASTER_SUFFIXES = (".tif", ".tiff")
-"""Rasters that are looked for in folders and archives."""
+RASTER_SUFFIXES = (".tif", ".tiff")  # rasters that are looked for in folders and archives
+ORDER = re.compile(r"(?!.*([rgbn]).*\1)(?=.*r)(?=.*g)(?=.*b)[rgbnx]+")
+"""One r, g and b, at most one n, and any number of x."""
 
 
-class Form(Enum):
-    """Kind of place that holds a source."""
+@dataclass(frozen=True, slots=True)
+class BandSource:
+    """One band: a path that GDAL can open (or the text of a VRT), its name for people, and its number in the file."""
 
-    FOLDER = "folder on a disk"
-    FILE = "file on a disk"
-    ARCHIVE = "tar or zip, on a disk or at a URL"
-    BUCKET = "folder in an object store"
-    URL = "file at a URL"
-    NAME = "name that GDAL knows, or FILE#ID of a STAC item"
+    path: str
+    label: str
+    index: int = 1
+    no_data_bits: int = 0
+    """Of a mask: a pixel in which one of these bits is set is no data."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class SceneRecipe:
+    """All that is needed to open a scene, here or in another process. What is None is unknown."""
+
+    name: str
+    """The product's or file's name."""
+    source: str
+    """The source as the user named it, without secrets."""
+    bands: tuple[BandSource, ...]
+    """Red, green, blue and, if there is one, nir."""
+    units: Units = Units.AUTO
+    """Units by names or metadata, which the pixels may contradict."""
+    conversion: Conversion | None = None
+    """Conversion by the metadata, without the sun's elevation; None: that of the units."""
+    unknown: str | None = None
+    """Error message if it is known that values alone do not tell the units."""
+    fill: float | None = None
+    """A pixel with this value in any band is no data."""
+    masks: tuple[BandSource, ...] = ()
+    """Mark more pixels as no data."""
+    acquired: datetime | None = None
+    """UTC."""
+    sun_elevation: float | None = None
+    """Degrees above the horizon."""
+    sun_azimuth: float | None = None
+    """Degrees clockwise from north."""
+    georeference: GeoBox | None = None
+    """CRS and, if it has the rasters' size, grid for rasters that have none themselves."""
+    kind: str = "raster"
+    """Maker and level, for people."""
+    swir1: Conversion | None = None
+    """Conversion of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Facts about a source that a user gives; None and AUTO: found out. Raises UnitsError, BandError, OptionError."""
+
+    units: Units = Units.AUTO
+    """Units of the pixel values."""
+    sun_elevation: float | None = None
+    """Degrees, for Level-1 values without metadata."""
+    scale: float | None = None
+    """reflectance = scale · value + offset, instead of units."""
+    offset: float | None = None
+    """See scale; None: 0."""
+    bands: tuple[int, ...] | str | None = None
+    """Band numbers of red, green, blue and nir, or of the first three without nir: of a raster's bands, from 1 on, or
+    those of the file names for a folder or archive. Or a letter for each band of a raster whose bands have no names,
+    ``"bgrn"`` for example, x for a band that is not used; names of bands count more."""
+    scene_id: str | None = None
+    """The scene to take from a folder of 38-Cloud patches."""
+    extent: tuple[float, float, float, float] | None = None
+    """Only what lies in these bounds: left, bottom, right, top in the scene's CRS."""
+    pixel_size: float | None = None
+    """Side of a pixel in metres, for rasters without a CRS that tells it; None: by transform and CRS."""
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "units", Units(self.units))
+        except ValueError as error:
+            raise UnitsError(f"units {self.units!r}: wanted one of {', '.join(Units)}") from error
+        numbers = self.band_numbers
+        if isinstance(self.bands, str) and not ORDER.fullmatch(self.bands):
+            raise BandError(f"bands {self.bands!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)")
+        if numbers is not None and not (len({*numbers}) == len(numbers) in (3, 4) and min(numbers) >= 1):
+            raise BandError(f"bands {numbers}: wanted different numbers from 1, of red, green, blue and, if any, nir")
+        if self.scale is not None and self.units is not Units.AUTO:
+            raise UnitsError("give either units or scale and offset, not both")
+        if self.offset is not None and self.scale is None:
+            raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise OptionError(f"pixel size {self.pixel_size:g}: wanted metres, more than 0")
+        if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
+            raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
+
+    @property
+    def band_numbers(self) -> tuple[int, ...] | None:
+        """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
+        return None if isinstance(self.bands, str) else self.bands
+
+
+def parse_time(text: str, form: str = "") -> datetime | None:
+    """A time in ISO 8601, or in a form of `datetime.strptime`, UTC unless it says otherwise; None if it is none."""
+    try:
+        time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 class Source:
-    """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection."""
+    """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection.
 
-    place: str
+    ``path`` is the place as a path on a disk, ``stem`` a short name without folders and suffix, and ``member``, for one
+    file on a disk, its name in `listing`. Raises SceneNotFoundError.
+    """
 
-    @cached_property
-    def form(self) -> Form:
-        """The kind of place, by the name and the disk alone. Raises SceneNotFoundError."""
-        named = PurePosixPath(without_secrets(self.place).partition("#")[0])
-        is_stac = named.suffix.lower() in STAC_SUFFIXES
-        if is_remote(self.place):
-            if is_archive(named) and named.suffix.lower() != ".safe":
-                return Form.ARCHIVE
-            return Form.URL if is_stac or names_file(self.place) or not is_store(self.place) else Form.BUCKET
-        if self.path.is_dir():
-            return Form.FOLDER
-        if is_gdal_name(self.place) or (not self.path.exists() and is_stac and Path(named).is_file()):
-            return Form.NAME
-        if not self.path.exists():
-            raise SceneNotFoundError(f"{self.path}: no such file or folder")
-        return Form.ARCHIVE if is_archive(self.path) else Form.FILE
+    form: Literal["folder", "file", "archive", "bucket", "url", "name"]
+    """Kind of place, by the name and the disk alone. An archive may be at a URL; a name is one that GDAL knows."""
 
-    @property
-    def path(self) -> Path:
-        """The place as a path on a disk."""
-        return Path(self.place)
-
-    @property
-    def stem(self) -> str:
-        """A short name, without folders and suffix."""
-        if is_remote(self.place):
-            return PurePosixPath(without_secrets(self.place)).stem
-        return stem_of(self.place) if self.form is Form.NAME else archive_stem(self.path.stem)
+    def __init__(self, place: str) -> None:
+        self.place, self.path = place, Path(place)
+        named = PurePosixPath(without_secrets(place).partition("#")[0])
+        remote, is_stac = is_remote(place), named.suffix.lower() in STAC_SUFFIXES
+        if remote:
+            is_file = is_stac or names_file(place) or not is_store(place)
+            self.form = "url" if is_file else "bucket"
+            if ARCHIVE.fullmatch(named.name) and named.suffix.lower() != ".safe":
+                self.form = "archive"
+        elif self.path.is_dir():
+            self.form = "folder"
+        elif is_gdal_name(place) or (is_stac and not self.path.exists() and Path(named).is_file()):
+            self.form = "name"
+        elif not self.path.exists():
+            raise SceneNotFoundError(f"{place}: no such file or folder")
+        else:
+            self.form = "archive" if ARCHIVE.fullmatch(self.path.name) else "file"
+        self.member = self.path.name if self.form == "file" else None
+        short = PACKED.sub("", (named if remote else self.path).stem)
+        self.stem = stem_of(place) if self.form == "name" else short
 
     @cached_property
     def listing(self) -> Listing:
         """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
-        if self.form in (Form.FOLDER, Form.FILE):
+        if self.form in ("folder", "file"):
             return list_folder(self.path if self.member is None else self.path.parent)
-        if self.form is Form.ARCHIVE:
-            return list_archive(self.place if is_remote(self.place) else self.path)
-        return list_bucket(self.place) if self.form is Form.BUCKET else Listing(self.place, self.stem)
-
-    @property
-    def member(self) -> str | None:
-        """The file's name in `listing` if the source is one file on a disk."""
-        return self.path.name if self.form is Form.FILE else None
-
-    @cached_property
-    def has_many_bands(self) -> bool:
-        """True for a file of several bands; False for one of a single band, and for what is no raster."""
-        try:
-            return self.form is Form.FILE and count_bands(self.place) > 1
-        except SceneReadError:
-            return False
+        if self.form == "archive":
+            return list_archive(self.place)
+        return list_bucket(self.place) if self.form == "bucket" else Listing(self.place, self.stem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +191,6 @@ class Candidate:
 class Reader(ABC):
     """Recognises and reads the sources of one maker. Subclass it, and name an instance in `registry.READERS`."""
 
-    title = ""
-    """Sources that it reads, for the table in the documentation."""
-    notes = ""
-    """Details, for the same table."""
     product_ids: tuple[str, ...] = ()
     """Regular expressions of product IDs: two sources with one ID hold the same product."""
     virtual = False
@@ -144,13 +215,3 @@ class Reader(ABC):
     def files(self, source: Source) -> tuple[str, ...]:
         """Paths and URLs that the scene is read from, in a fixed order, for fingerprints. Raises SceneError."""
         return (source.place,)
-
-
-def count_bands(path: str) -> int:
-    """The number of a raster's bands. Raises SceneReadError."""
-    try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
-            return int(dataset.count)  # half the time: no search for files beside it
-    except SceneReadError:  # of some formats these are part
-        with open_raster(path, path) as dataset:
-            return int(dataset.count)

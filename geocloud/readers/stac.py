@@ -11,10 +11,9 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlparse
 from urllib.request import url2pathname
 
@@ -27,14 +26,13 @@ from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneR
 from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.readers.archive import decode
-from geocloud.readers.band_names import COLOURS, OLI, Level, ProductName
-from geocloud.readers.base import BandSource, ReadOptions, SceneRecipe, parse_time
+from geocloud.readers.band_names import COLOURS, OLI, ProductName
 from geocloud.readers.landsat import LEVEL1_GROUPS, Mtl, parse_mtl
-from geocloud.readers.source import STAC_SUFFIXES, Form, Reader, Source
+from geocloud.readers.source import STAC_SUFFIXES, BandSource, Reader, ReadOptions, SceneRecipe, Source, parse_time
 
 KEYS = (
-    (r"^HLS\.?L30|^HLSL30", ("B04", "B03", "B02", "B05")),
-    (r"^HLS\.?S30|^HLSS30", ("B04", "B03", "B02", "B8A")),
+    (r"^HLS\.?L30", ("B04", "B03", "B02", "B05")),
+    (r"^HLS\.?S30", ("B04", "B03", "B02", "B8A")),
     (r"^S2", ("B04", "B03", "B02", "B08")),
     (r"^S2", ("B04_10m", "B03_10m", "B02_10m", "B08_10m")),
     (r"^S2", ("B04_20m", "B03_20m", "B02_20m", "B8A_20m")),
@@ -44,52 +42,38 @@ KEYS = (
     (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
 )
 """An item's ID → the keys of red, green, blue and nir."""
-
 BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
 """Properties with Sentinel-2's processing baseline."""
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
-
-SUN = ("elevation", "azimuth")
-FRESH = 600
-"""Seconds for which a remote item collection is not fetched again."""
-
+FRESH = 600  # seconds for which a remote item collection is not fetched again
 MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
-PICTURES = {"thumbnail", "overview", "visual"}
-"""Roles of assets that are pictures."""
+PICTURES = {"thumbnail", "overview", "visual"}  # roles of assets that are pictures
 
 
 class Stac(Reader):
     """STAC items."""
 
-    title = "a STAC item (`item.json`; `items.json#ID` of an item collection), on a disk or at an address"
-    notes = (
-        "bands by their common names, of several resolutions the finest, then by the keys of Landsat, HLS and "
-        "Sentinel-2; the CRS by `proj:code` if the rasters have none"
-    )
     virtual = True
     names = re.compile(r"\.(?:geo)?json", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
         path = Path(without_secrets(source.place).partition("#")[0])
-        if path.suffix.lower() not in STAC_SUFFIXES or source.form is Form.FOLDER:
+        if path.suffix.lower() not in STAC_SUFFIXES or source.form == "folder":
             return False
-        return source.form is Form.URL or is_item_path(path if source.form is Form.NAME else source.path)
+        return source.form == "url" or is_item_path(path if source.form == "name" else source.path)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of an item. Raises BandError for assets that cannot be told, SceneReadError."""
         try:
             return _recipe(source.place, read_item(source.place), options)
         except GeocloudError:
             raise
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
-            raise SceneReadError(
-                f"{source.place}: not as a STAC item should be ({type(error).__name__}: {error})"
-            ) from error
+            found = f"{type(error).__name__}: {error}"
+            raise SceneReadError(f"{source.place}: not as a STAC item should be ({found})") from error
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """The four bands of an item."""
         return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
 
 
@@ -104,8 +88,7 @@ def is_item_path(path: Path) -> bool:
     return bool(document.items) or "stac_version" in document.rest or document.rest.get("type") == "FeatureCollection"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A JSON file of STAC: an item, an item collection, a collection or a catalog."""
 
     rest: dict[str, Any]
@@ -134,6 +117,16 @@ def read_document(place: str) -> Document:
     return _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
 
 
+@lru_cache(maxsize=4)
+def _load(place: str, stamp: int) -> Document:
+    """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
+    return Document.parse(_read(place))
+
+
+def _read(place: str) -> bytes:
+    return read_bytes(place) if is_remote(place) else Path(place).read_bytes()
+
+
 def read_item(source: str) -> dict[str, Any]:
     """The item in a file or at an address; ``FILE#ID`` names one of several. Raises SceneReadError."""
     place, _, wanted = source.partition("#")
@@ -156,16 +149,6 @@ def read_item(source: str) -> dict[str, Any]:
     return item
 
 
-@lru_cache(maxsize=4)
-def _load(place: str, stamp: int) -> Document:
-    """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
-    return Document.parse(_read(place))
-
-
-def _read(place: str) -> bytes:
-    return read_bytes(place) if is_remote(place) else Path(place).read_bytes()
-
-
 def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRecipe:
     if options.band_numbers:
         raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
@@ -175,20 +158,18 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         raise SceneReadError(f"{source}: assets and properties of a STAC item are objects, these are not")
     chosen = _by_name(assets) or _by_key(assets, name)
     if chosen is None:
-        raise BandError(
-            f"{source}: cannot tell red, green, blue and near-infrared among its assets "
-            f"({', '.join(assets)[:300] or 'there are none'})"
-        )
+        known = ", ".join(assets)[:300] or "there are none"
+        raise BandError(f"{source}: cannot tell red, green, blue and near-infrared among its assets ({known})")
     places = [(absolute(base, assets[key]["href"]), index) for key, index in chosen]
     rasters = [_raster(assets[key], index) for key, index in chosen]
-    product, mtl = ProductName.parse(name), Mtl("", "", {})
+    product, mtl = ProductName.parse(name), Mtl()
     units, conversion = _units(rasters, properties, name, product)
     mtl_key = next((key for key in MTL_KEYS if key in assets), None)
-    if product.level is Level.L1 and mtl_key:
+    if product.level == "L1" and mtl_key:
         place = absolute(base, assets[mtl_key]["href"])
         mtl = parse_mtl(decode(_read(place)), place)
         conversion = mtl.conversion(product.numbers or OLI, LEVEL1_GROUPS)
-    facts: dict[str, Any] = {f"sun_{part}": _number(properties.get(f"view:sun_{part}")) for part in SUN}
+    facts: dict[str, Any] = {key: _number(properties.get(f"view:{key}")) for key in ("sun_elevation", "sun_azimuth")}
     facts |= {key: value for key, value in mtl.facts.items() if value is not None}
     facts["acquired"] = parse_time(str(properties.get("datetime"))) or product.acquired
     fills = {_number(raster.get("nodata")) for raster in rasters}
@@ -199,7 +180,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         units=units,
         conversion=conversion,
         fill=fills.pop() if len(fills) == 1 else None,
-        georeference=_georeference(assets[chosen[0][0]], properties),
+        georeference=_georeference(properties | assets[chosen[0][0]]),
         kind="STAC item",
         **facts,
     )
@@ -212,7 +193,7 @@ def _units(
     applied = any(properties.get(key) is True for key in OFFSET_APPLIED)
     conversion = _scales([raster | {"offset": 0} for raster in rasters] if applied else rasters)
     if product.level:
-        return (Units.LANDSAT_L2, conversion) if product.level is Level.SR else (Units.LANDSAT_L1, None)
+        return (Units.LANDSAT_L2, conversion) if product.level == "SR" else (Units.LANDSAT_L1, None)
     if conversion:
         return Units.REFLECTANCE, conversion
     told = (re.fullmatch(r"N?(\d\d?)\.\d+", str(properties.get(key)).strip(), re.IGNORECASE) for key in BASELINES)
@@ -271,21 +252,16 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
         pairs = [(float(band["scale"]), float(band.get("offset", 0))) for band in bands]
     except (TypeError, ValueError) as error:
         raise UnitsError(f"a scale or offset of the STAC item is no number ({error})") from error
-    return None if all(pair == (1, 0) for pair in pairs) else Conversion.of(*zip(*pairs, strict=True))
+    return None if {*pairs} == {(1, 0)} else Conversion.of(*zip(*pairs, strict=True))
 
 
-def _georeference(asset: dict[str, Any], properties: dict[str, Any]) -> GeoBox | None:
+def _georeference(told: dict[str, Any]) -> GeoBox | None:
     """The projection extension's CRS and, if it tells shape and transform, the grid."""
-
-    def told(key: str) -> Any:
-        return asset.get(f"proj:{key}", properties.get(f"proj:{key}"))
-
-    code = told("code") or told("epsg") or told("wkt2")
+    code = told.get("proj:code") or told.get("proj:epsg") or told.get("proj:wkt2")
     try:
-        crs = CRS.from_user_input(code) if code else None
-        height, width = told("shape") or (1, 1)
-        transform = Affine(*told("transform")[:6]) if told("transform") else Affine.identity()
-        return None if crs is None else GeoBox(int(height), int(width), transform, crs)
+        height, width = told.get("proj:shape") or (1, 1)
+        transform = Affine(*(told.get("proj:transform") or Affine.identity())[:6])
+        return GeoBox(int(height), int(width), transform, CRS.from_user_input(code)) if code else None
     except (CRSError, TypeError, ValueError):
         return None
 

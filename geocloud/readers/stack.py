@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
@@ -23,70 +24,73 @@ from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
-from geocloud.readers.base import READ_ROWS, BandSource, SceneRecipe, Valid
+from geocloud.readers.source import BandSource, SceneRecipe
 
-T = TypeVar("T")
+Valid = NDArray[np.bool_]
+Values = NDArray[np.generic]
 
-LARGEST_BLOCK = 256 * 2**20
-"""Bytes of the largest block that is read."""
-
+READ_ROWS = 256  # about how many rows of a scene are read at once
+LARGEST_BLOCK = 256 * 2**20  # bytes of the largest block that is read
+LARGEST_CACHE = 512 * 2**20  # bytes that GDAL's cache of blocks may take for a scene laid out awkwardly
+SIDE, COUNT = 64, 5  # side of windows that are looked at, and their number from left to right and from top to bottom
+MIXED = 2  # pixels by which no data shows through in what is around it at a lower resolution
+REOPENINGS = 3  # attempts to open a remote raster anew if it cannot be read
 WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
 """GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
-
-LARGEST_CACHE = 512 * 2**20
-"""Bytes that GDAL's cache of blocks may take for a scene laid out awkwardly."""
-
-REOPENINGS = 3
-"""Attempts to open a remote raster anew if it cannot be read."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    name, remote = gdal_name(path) if is_remote(path) else path, gdal_options(path)
     try:
-        with rasterio.Env(**_settings(path)):
+        with rasterio.Env(**gdal.OPTIONS | remote):
             try:
-                return _open(path)
+                return gdal.open_quietly(name)
             except RasterioError:
-                if not gdal_options(path):
+                if not remote:
                     raise
                 _forget(path)
-                return _open(path)
+                return gdal.open_quietly(name)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
 
 
-def _open(path: str) -> rasterio.DatasetReader:
-    return gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+def count_bands(path: str, unreadable: int | None = None) -> int:
+    """The number of a raster's bands; ``unreadable``, or SceneReadError, for what cannot be opened as one."""
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
+            return int(dataset.count)  # half the time: no search for files beside it
+    except SceneReadError:  # of some formats these are part
+        try:
+            with open_raster(path, path) as dataset:
+                return int(dataset.count)
+        except SceneReadError:
+            if unreadable is None:
+                raise
+            return unreadable
 
 
 def _forget(path: str) -> None:
     """Has GDAL forget a remote raster, of which it may hold too little, or that a server refused it."""
-    with rasterio.Env(**_settings(path) | FORGETTING), suppress(RasterioError):
-        _open(path).close()
-
-
-def _settings(*paths: str) -> dict[str, Any]:
-    """Arguments of `rasterio.Env` for rasters at these paths."""
-    return {**gdal.OPTIONS, **gdal_options(*paths)}
+    with rasterio.Env(**gdal.OPTIONS | gdal_options(path) | FORGETTING), suppress(RasterioError):
+        gdal.open_quietly(gdal_name(path) if is_remote(path) else path).close()
 
 
 class BandStack:
-    """One layer a band, of open rasters. What is told of them is read at once: later, one thread alone may use them.
+    """The rasters of a recipe, one layer a band. What is told of them is read at once: later, one thread may use them.
 
     Raises BandError, GridError, SceneReadError.
     """
 
     def __init__(self, recipe: SceneRecipe) -> None:
-        self._recipe = recipe
+        self.recipe, self.fill = recipe, recipe.fill
         self._datasets: dict[str, rasterio.DatasetReader] = {}
-        labels = {band.path: band.label for band in recipe.bands}
-        if recipe.mask:
-            labels[recipe.mask.path] = recipe.mask.path
         try:
-            for path, label in labels.items():
-                self._datasets[path] = open_raster(path, label)
-            with rasterio.Env(**_settings(*self._datasets)):
+            for band in (*recipe.bands, *recipe.masks):
+                if band.path not in self._datasets:
+                    self._datasets[band.path] = open_raster(band.path, band.label)
+            with rasterio.Env(**gdal.OPTIONS | gdal_options(*self._datasets)):
                 self._describe()
         except BaseException as error:
             self.close()
@@ -95,163 +99,192 @@ class BandStack:
             raise
 
     @property
-    def _readers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
-        return [(self._datasets[band.path], band) for band in self._recipe.bands]
+    def _layers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
+        return [(self._datasets[band.path], band) for band in self.recipe.bands]
 
     def _describe(self) -> None:
-        for reader in self._readers:
-            _check(*reader)
-        dataset, band = self._readers[0]
+        self.grid = self.file_grid = self._common_grid()
+        """The grid of all bands, in the rasters' own row order."""
+        dataset, band = self._layers[0]
         self.dtype = str(dataset.dtypes[band.index - 1])
         """The values' type on disk."""
-        self._env = {**_settings(*self._datasets), "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache())}
-        self.grid = self._common_grid()
-        """The grid of all bands."""
-        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._readers)
-        """See `Scene.block_rows`; of bands with different blocks, the highest's: as a rule multiples of the others."""
-        self.levels = set.intersection(*(_levels(d, b.index) for d, b in self._readers))
-        """See `Scene.coarsest`."""
-        self.area_or_point = _area_or_point(dataset)
-        """See `Scene.area_or_point`."""
+        self._env = {
+            **gdal.OPTIONS,
+            **gdal_options(*self._datasets),
+            "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
+        }
+        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._layers)
+        """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
+        levels = []
+        for d, b in self._layers:  # lower resolutions that are part of the band's own encoding
+            own = d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files)
+            levels.append({1, *(d.overviews(b.index) if own else ())})
+        self._levels = set.intersection(*levels)
+        self.area_or_point: str | None = None
+        """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
+        with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
+            self.area_or_point = dataset.tags().get("AREA_OR_POINT")
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
         """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
-        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._readers] for name in ("scales", "offsets"))
-        self.conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
+        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._layers] for name in ("scales", "offsets"))
+        self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
         """Scale and offset that the rasters themselves carry."""
 
-    def read(
-        self, window: Window, fill: float | None, shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[np.generic], Valid]:
+    def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
         """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
-        A pixel with the value ``fill`` in any band is no data. Raises SceneReadError.
+        Raises SceneReadError.
         """
-        shape = shape or (int(window.height), int(window.width))
-        dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in self._readers))
-        values = np.empty((len(self._readers), *shape), dtype)
-        valid = np.ones(shape, bool)
-        for position, band in enumerate(self._recipe.bands):
-
-            def read(dataset: rasterio.DatasetReader, at: int = position, band: BandSource = band) -> Valid | bool:
-                values[at] = dataset.read(band.index, window=window, out_shape=shape)
-                return self._band_valid(dataset, band, window, values[at])
-
-            valid &= self._read(band.path, band.label, window, read)
-        if fill is not None:
-            valid &= (values != fill).all(0)
+        dtypes = (dataset.dtypes[band.index - 1] for dataset, band in self._layers)
+        values, valid = np.empty((len(self._layers), *shape), np.result_type(*dtypes)), np.ones(shape, bool)
+        for position, band in enumerate(self.recipe.bands):
+            values[position], own = self._read(band, window, shape)
+            valid &= own
+        if self.fill is not None:
+            valid &= (values != self.fill).all(0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
-        if fill != 0:
+        if self.fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        if mask := self._recipe.mask:
-            marks = self._read(
-                mask.path, mask.path, window, lambda d: d.read(mask.index, window=window, out_shape=shape)
-            )
-            valid &= (marks & mask.bits) == 0
+        for mask in self.recipe.masks:
+            valid &= (self._read(mask, window, shape)[0] & mask.no_data_bits) == 0
         return values, valid
+
+    def look(self, level: int = 1) -> tuple[Values, float]:
+        """Values ``(band, n)`` of valid pixels of small windows all over the grid, and the share of them in those.
+
+        Where the windows hold no data, all of the grid is read until some is found. ``level`` × ``level`` pixels are
+        read as one, see `RasterScene.coarsest`. Raises SceneReadError.
+        """
+        height, width = (n // level for n in self.grid.shape)
+        looked: list[Valid] = []
+
+        def read(row: int, col: int, rows: int, cols: int) -> tuple[Values, Valid]:
+            values, valid = self.read_values(Window(*(level * n for n in (col, row, cols, rows))), (rows, cols))
+            if level > 1:  # pixels near those without data are mixed with them
+                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
+                valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
+            looked.append(valid)
+            return values, valid
+
+        # Where the windows leave nothing out, one read takes a fifth of the time of 25.
+        whole = read(0, 0, height, width) if max(height, width) <= SIDE * COUNT else None
+        rows, cols = (sorted({int(i * max(n - SIDE, 0) / (COUNT - 1)) for i in range(COUNT)}) for n in (height, width))
+        seen = []
+        for row, col in product(rows, cols):
+            size = min(SIDE, height), min(SIDE, width)
+            part = slice(row, row + size[0]), slice(col, col + size[1])
+            values, valid = read(row, col, *size) if whole is None else (each[..., *part] for each in whole)
+            seen.append(values[:, valid])
+        share = sum(int(valid.sum()) for valid in looked) / sum(valid.size for valid in looked)
+        for row in range(0, height, READ_ROWS):
+            if any(pixels.size for pixels in seen):
+                break
+            values, valid = read(row, 0, min(READ_ROWS, height - row), width)
+            seen.append(values[:, valid])
+        return np.concatenate(seen, 1), share
 
     def close(self) -> None:
         """Closes the rasters."""
         for dataset in self._datasets.values():
             dataset.close()
 
-    def _read(self, path: str, label: str, window: Window, read: Callable[[rasterio.DatasetReader], T]) -> T:
-        """Reads from a raster; a remote one is opened anew as long as that fails. Raises SceneReadError."""
-        remote = bool(gdal_options(path))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
+        """A band's values, and where it holds data. A remote raster is opened anew while it fails.
+
+        Raises SceneReadError.
+        """
+        path, remote = band.path, bool(gdal_options(band.path))
         try:
             with rasterio.Env(**self._env):
                 for _ in range(REOPENINGS if remote else 0):
                     try:
-                        return read(self._datasets[path])
+                        return self._read_once(band, window, shape)
                     except (RasterioError, OSError) as error:
                         self._datasets[path].close()
                         _forget(path)
                         if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
                             raise
-                        self._datasets[path] = _open(path)
-                return read(self._datasets[path])
+                        self._datasets[path] = gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
+                return self._read_once(band, window, shape)
         except (RasterioError, OSError) as error:
             rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
             problem = f"damaged or cut off, {rows}; fetch the file again"
             if remote:
-                problem = f"{rows} ({error}); is its server well, and the file?"
+                problem = f"{rows} ({error}); check the server and the file"
             elif missing := _missing_sources(self._datasets[path]):
                 problem = f"{missing}, of which it is made, does not exist"
-            raise SceneReadError(f"{label}: {problem}") from error
+            raise SceneReadError(f"{band.label}: {problem}") from error
 
-    def _band_valid(
-        self, dataset: rasterio.DatasetReader, band: BandSource, window: Window, values: NDArray[np.generic]
-    ) -> Valid | bool:
-        flags = set(dataset.mask_flag_enums[band.index - 1])
-        valid: Valid | bool = True
-        nodata = dataset.nodatavals[band.index - 1]
+    def _read_once(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
+        dataset, index, where = self._datasets[band.path], band.index, {"window": window, "out_shape": shape}
+        values, valid = dataset.read(index, **where), True
+        flags, nodata = set(dataset.mask_flag_enums[index - 1]), dataset.nodatavals[index - 1]
         if flags == {MaskFlags.nodata}:
             valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
-        elif MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
-            valid = dataset.read_masks(band.index, window=window, out_shape=values.shape) > 0
+        elif not flags & {MaskFlags.all_valid, MaskFlags.alpha}:
+            valid = dataset.read_masks(index, **where) > 0
         # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
-        if alpha and alpha[0] not in {b.index for d, b in self._readers if d is dataset}:
-            valid = valid & (dataset.read(alpha[0], window=window, out_shape=values.shape) > 0)
-        return valid
+        if alpha and alpha[0] not in {b.index for b in self.recipe.bands if b.path == band.path}:
+            valid = valid & (dataset.read(alpha[0], **where) > 0)
+        return values, valid
 
     def _block_cache(self) -> int:
         """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
         needed = 0
-        for dataset, band in self._readers:
+        for dataset, band in self._layers:
             rows, cols = dataset.block_shapes[band.index - 1]
             across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
-            by_pixel = dataset.count > 1 and dataset.interleaving == Interleaving.pixel
-            if by_pixel or rows > 4 * READ_ROWS:
-                needed += across * max(rows, READ_ROWS) * (dataset.count if by_pixel else 1)
-                if by_pixel:
-                    break  # the other bands are in the same blocks
+            if dataset.count > 1 and dataset.interleaving == Interleaving.pixel:
+                needed += across * max(rows, READ_ROWS) * dataset.count
+                break  # the other bands are in the same blocks
+            if rows > 4 * READ_ROWS:
+                needed += across * rows
         return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
-        first, label = _grid(self._readers[0][0]), self._readers[0][1].label
-        mask, own = self._recipe.mask, self._recipe.georeference
-        places = {band.label: (dataset, "all bands must cover the same pixels") for dataset, band in self._readers}
-        if mask:
-            dataset = self._datasets[mask.path]
-            places[mask.path] = (dataset, "fetch the mask that belongs to the scene, or move it away")
-            if dataset.count < mask.index or "int" not in dataset.dtypes[mask.index - 1]:
-                raise BandError(
-                    f"{mask.path}: no band {mask.index} of whole numbers, as a mask of this scene has; fetch it again, "
-                    "or move it away"
+        """The grid of all bands and masks, each of which is checked."""
+        own, grids = self.recipe.georeference, list[GeoBox]()
+        for band in (*self.recipe.bands, *self.recipe.masks):
+            dataset = self._datasets[band.path]
+            _check(dataset, band)
+            grids.append(GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs))
+            if not grids[-1].agrees_with(grids[0]):
+                here, first = (
+                    f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grids[-1], grids[0])
                 )
-        for name, (dataset, advice) in places.items():
-            if not (grid := _grid(dataset)).agrees_with(first):
-                raise GridError(
-                    f"{name}: its grid ({describe(grid)}) differs from that of {label} ({describe(first)}); {advice}"
-                )
-        if own is None or first.crs is not None:
-            return first
-        if not first.transform.is_identity:
-            return replace(first, crs=own.crs)
-        return own if own.shape == first.shape else first
+                same = "all bands must cover the same pixels"
+                move = "; fetch the mask that belongs to the scene, or move it away" if band.no_data_bits else ""
+                label = self.recipe.bands[0].label
+                raise GridError(f"{band.label}: its grid ({here}) differs from that of {label} ({first}); {same}{move}")
+        grid = grids[0]
+        if own is None or grid.crs is not None:
+            return grid
+        if not grid.transform.is_identity:
+            return replace(grid, crs=own.crs)
+        return own if own.shape == grid.shape else grid
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
     """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
+    again = "; fetch the mask again, or move it away" if band.no_data_bits else ""
     if band.index > dataset.count:
-        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
-    dtype = str(dataset.dtypes[band.index - 1])
-    if dtype.startswith(("complex", "cint", "cfloat")):
-        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
-    t = dataset.transform
+        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}{again}")
+    dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform
+    if dtype.startswith(("complex", "cint", "cfloat")) or (band.no_data_bits and "int" not in dtype):
+        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats{again}")
     if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]
     if rows * cols * np.dtype(dtype).itemsize > LARGEST_BLOCK:
-        raise GridError(
-            f"{band.label}: in blocks of {rows}×{cols} pixels, too large to be read; tile it: "
-            "gdal_translate -co TILED=YES"
-        )
-
-
-def _grid(dataset: rasterio.DatasetReader) -> GeoBox:
-    return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        raise GridError(f"{band.label}: in blocks of {rows}×{cols} pixels, too large; gdal_translate -co TILED=YES")
 
 
 def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
@@ -262,22 +295,3 @@ def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
     names = re.findall(r'relativeToVRT="(\d)"[^>]*>([^<]+)<', path.read_text(encoding="utf-8", errors="replace"))
     files = (path.parent / unescape(name) if relative == "1" else Path(unescape(name)) for relative, name in names)
     return next((str(file) for file in files if not str(file).startswith("/vsi") and not file.exists()), None)
-
-
-def _levels(dataset: rasterio.DatasetReader, index: int) -> set[int]:
-    """Factors by which a band is held at lower resolutions that are part of its own encoding, 1 among them."""
-    own = dataset.driver in WAVELETS and not any(file.endswith(".ovr") for file in dataset.files)
-    return {1, *(dataset.overviews(index) if own else ())}
-
-
-def _area_or_point(dataset: rasterio.DatasetReader) -> str | None:
-    with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
-        tag: str | None = dataset.tags().get("AREA_OR_POINT")
-        return tag
-    return None
-
-
-def describe(grid: GeoBox) -> str:
-    """A grid in a few words."""
-    t = grid.transform
-    return f"{grid.height}×{grid.width}, {grid.crs or 'no CRS'}, pixel {t.a:g}×{t.e:g} at {t.c:.10g}, {t.f:.10g}"

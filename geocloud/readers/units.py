@@ -10,13 +10,61 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from geocloud.bands import CONVERSIONS, Conversion, Units
 from geocloud.errors import UnitsError
-from geocloud.readers import limits
-from geocloud.readers.base import ReadOptions, Sample, SceneRecipe
+from geocloud.readers.source import ReadOptions, SceneRecipe
 
 log = logging.getLogger(__name__)
+
+# Limits of guesses, and the data that each comes from. Values are of reflectance × 10 000 unless said.
+FAINT, DIM = 1600, 2500
+"""Values that the brightest band of a picture of land reaches: surely, and nearly always. Of 327 real scenes with some
+land or cloud one stays below the first, and four in a hundred below the second; of 5000 parts 0.2 and 5 in 100."""
+DARKEST = 500  # value that even water reaches; alone, and dark in near-infrared, it may be at 800
+BRIGHTEST = 19_000  # value that is not exceeded: of 350 Sentinel-2 scenes cloud ends at 15 700, snow at 18 700
+NEGATIVE = -2000  # lowest surface reflectance: atmospheric correction overshoots in shadow and water
+FULL = (1023, 2047, 4095)  # largest numbers of 10, 11 and 12 bits
+LEAST_SHIFTED, UNSHIFTED = 700, 500
+"""Sentinel-2's values from baseline 4 on are not below the first; a band below the second is not shifted by 1000."""
+LEVEL1, BLUE_AIR = (4000, 6900), 1200
+"""Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is 7273), and blue air far above it: 1350 or
+more in 150 real scenes and parts of them, but at most 1100 in Sentinel-2's of nothing but cloud."""
+IMPOSSIBLE = 10.0  # reflectance that half of a band never has, not even if a sensor is saturated: the units are wrong
+POSSIBLE = ((-0.05, math.inf), (-0.02, 2.0), (0.01, 4.0))
+"""Reflectance of whichever band has the most: 0.1 percentile, median and 99.9 percentile. Real products stay far
+inside, saturated and dark ones too; reflectance read as Landsat's numbers has a median below zero, scaled twice it ends
+at 0.0001."""
+BASELINE4 = re.compile(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(?!0[0-3])\d{4}", re.IGNORECASE)
+SHIFTED = "say --units sentinel2-baseline4"
+
+
+class Observed(NamedTuple):
+    """The 0.1, 50 and 99.9 percentiles of one band's valid pixels; NaN without any."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A look at a scene's raw values, and the share of valid pixels in what was looked at."""
+
+    bands: tuple[Observed, ...]
+    valid_share: float = 0.0
+
+    @property
+    def low(self) -> float:
+        """The lowest of the bands' low values."""
+        return min(band.low for band in self.bands)
+
+    @property
+    def high(self) -> float:
+        """The highest of the bands' high values."""
+        return max(band.high for band in self.bands)
 
 
 def resolve(
@@ -33,8 +81,8 @@ def resolve(
             if options.sun_elevation is not None:
                 conversion = conversion.lit_by(options.sun_elevation)
             return _checked(recipe, Units.REFLECTANCE, conversion, look())
-        if options.units is not Units.AUTO:
-            units: Units = options.units
+        units: Units = options.units
+        if units is not Units.AUTO:
             conversion = _usual(units, recipe.conversion if recipe.units is units else None, dtype)
             return _checked(recipe, units, _with_sun(recipe, options, units, conversion), look())
         units, conversion = _declared(recipe, dtype, in_file, look)
@@ -55,12 +103,11 @@ def _declared(
     if not declared:
         if recipe.unknown is not None:
             raise UnitsError(recipe.unknown)
-        by_values = _from_values(recipe, dtype, look())
-        return by_values, CONVERSIONS[by_values]
+        return _from_values(recipe, dtype, look())
     sample, claim = look(), declared[0]
     if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
         declared.append((Units.SENTINEL2, CONVERSIONS[Units.SENTINEL2]))
-        declared = declared[1:] if sample.low < limits.UNSHIFTED else declared
+        declared = declared[1:] if sample.low < UNSHIFTED else declared
     chosen = next((pair for pair in declared if is_possible(*pair, sample)), None)
     if chosen == claim:
         return claim
@@ -68,12 +115,10 @@ def _declared(
         f"said to be {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
         f"of {sample.low:g} to {sample.high:g} ({dtype}) cannot be that"
     )
-    if chosen is None:
-        try:
-            by_values = _from_values(recipe, dtype, sample)
-        except UnitsError as error:
-            raise UnitsError(f"{problem}; {error}") from error
-        chosen = by_values, CONVERSIONS[by_values]
+    try:
+        chosen = chosen or _from_values(recipe, dtype, sample)
+    except UnitsError as error:
+        raise UnitsError(f"{problem}; {error}") from error
     log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, problem, chosen[0])
     return chosen
 
@@ -84,7 +129,7 @@ def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
         return True
     highest = [max(values) for values in zip(*_convert(sample, conversion), strict=True)]
     dark = units is Units.LANDSAT_L1 and highest[0] < 0  # the air is bright in blue
-    return not dark and all(a <= value <= b for value, (a, b) in zip(highest, limits.POSSIBLE, strict=True))
+    return not dark and all(a <= value <= b for value, (a, b) in zip(highest, POSSIBLE, strict=True))
 
 
 def _convert(sample: Sample, conversion: Conversion) -> list[list[float]]:
@@ -96,64 +141,54 @@ def _convert(sample: Sample, conversion: Conversion) -> list[list[float]]:
 def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversion:
     """The conversion of the metadata, or else the units' usual one. Raises UnitsError where there is none."""
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
-        raise UnitsError(
-            "8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; "
-            "put it beside the bands, or say --scale and --offset"
-        )
+        beside = "put it beside the bands, or say --scale and --offset"
+        raise UnitsError(f"8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; {beside}")
     return conversion or CONVERSIONS[units]
 
 
 def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversion: Conversion) -> Conversion:
     """Level-1 values divided by the sine of the sun's elevation. Raises UnitsError for one given with other units."""
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
-    if units is Units.LANDSAT_L1:
-        if sun is not None:
-            return conversion.lit_by(sun)
+    if units is not Units.LANDSAT_L1:
+        if options.sun_elevation is not None:
+            wrong = f"a sun elevation was given, but the values are {units}, which hold it already"
+            raise UnitsError(f"{wrong}; leave it out, or say --units landsat-l1")
+    elif sun is not None:
+        return conversion.lit_by(sun)
+    else:
         log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
-    elif options.sun_elevation is not None:
-        raise UnitsError(
-            f"a sun elevation was given, but the values are {units}, which hold it already; "
-            "leave it out, or say --units landsat-l1"
-        )
     return conversion
 
 
-def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
+def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units, Conversion]:
     """Units that fit the sampled values and no others; raises UnitsError where several do."""
     low, high, note, units = sample.low, sample.high, "", Units.SENTINEL2
-    signed = "int" in dtype and not dtype.startswith("u")
-    low = 0 if signed and limits.NEGATIVE <= low < 0 else low
-    usual = low >= 0 and high < limits.BRIGHTEST  # for reflectance × 10 000
-    dark, late = 0 <= low < 1000, low >= limits.LEAST_SHIFTED
+    low = 0 if dtype.startswith("int") and NEGATIVE <= low < 0 else low
+    usual = low >= 0 and high < BRIGHTEST  # for reflectance × 10 000
+    dark, late = 0 <= low < 1000, low >= LEAST_SHIFTED
     likely = [u for u in Units if u is not Units.AUTO]
-    air = max(band.low for band in sample.bands) > low + limits.BLUE_AIR
+    unknown = f"nothing tells what the values mean ({dtype}, {low:g} to {high:g})"
     if math.isnan(low):  # no data at all: any units give the same mask
-        return Units.REFLECTANCE
-    if dtype.startswith("float"):
+        units = Units.REFLECTANCE
+    elif dtype.startswith("float"):
         units = Units.REFLECTANCE if low >= -0.2 and high <= 2 else Units.AUTO
     elif dtype == "uint8":
         units, likely = Units.AUTO, [Units.SCALED_8BIT]
-    elif dtype == "uint16" and limits.LEVEL1[0] <= low < limits.LEVEL1[1] and air:
-        return Units.LANDSAT_L1
-    elif dark and (_stays_below(sample, limits.FAINT) or high in limits.FULL):
-        raise UnitsError(
-            f"nothing tells what the values mean ({dtype}, {low:g} to {high:g}), too dark for "
-            f"reflectance × 10 000, rather as numbers of 10 to 12 bits are, radiance, or per mille; say --scale and "
-            f"--offset, or, if it is a dark scene, --units {Units.SENTINEL2}"
-        )
-    elif usual and late and _baseline(recipe.name) >= 4:
+    elif dtype == "uint16" and LEVEL1[0] <= low < LEVEL1[1] and max(b.low for b in sample.bands) > low + BLUE_AIR:
+        units = Units.LANDSAT_L1
+    elif dark and (_stays_below(sample, FAINT) or high in FULL):
+        rather = "rather numbers of 10 to 12 bits, radiance, or per mille; say --scale and --offset, or, if it is dark"
+        raise UnitsError(f"{unknown}, too dark for reflectance × 10 000, {rather}, --units {Units.SENTINEL2}")
+    elif usual and late and BASELINE4.search(recipe.name):
         units, note = Units.SENTINEL2_BASELINE4, ", as its name tells; if not, say --units sentinel2"
     elif usual and dark:
         if late:
-            note = (
-                f", whose zero is 0; values begin at {low:g}, so if it is of baseline 4 or later, say --units "
-                "sentinel2-baseline4"
-            )
-        if _stays_below(sample, limits.DIM):
+            note = f", whose zero is 0; values begin at {low:g}, so if it is of baseline 4 or later, {SHIFTED}"
+        if _stays_below(sample, DIM):
             note += f"; nothing of it above {high / 1e4:.2f}, so if it is something else, say --scale"
     elif usual and 2000 <= low < 4000:  # cloud or snow all over: 0.1 of reflectance changes little
-        note = "; should it be of baseline 4 or later, say --units sentinel2-baseline4"
-    elif low >= limits.LEVEL1[1]:
+        note = f"; should it be of baseline 4 or later, {SHIFTED}"
+    elif low >= LEVEL1[1]:
         units, likely = Units.AUTO, [Units.LANDSAT_L1, Units.LANDSAT_L2]
     elif usual and low < 2000:
         units, likely = Units.AUTO, [Units.SENTINEL2, Units.SENTINEL2_BASELINE4]
@@ -162,36 +197,25 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> Units:
         units, likely = Units.AUTO, [u for u in numbers if is_possible(u, CONVERSIONS[u], sample)] or likely
     if units is Units.AUTO:
         words = " or ".join(f"{u} (0 to 65535 for 0 to 1)" if u is Units.SCALED_16BIT else u for u in likely)
-        raise UnitsError(
-            f"nothing tells what the values mean ({dtype}, {low:g} to {high:g}); say --units {words}, or --scale and "
-            "--offset"
-        )
+        raise UnitsError(f"{unknown}; say --units {words}, or --scale and --offset")
     if note:
         log.warning("%s: read as %s%s", recipe.source, units, note)
-    return units
-
-
-def _baseline(name: str) -> int:
-    """4 for N0400, of a Sentinel-2 product's name; 0 where it tells none."""
-    parts = re.search(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(\d\d)\d\d", name, re.IGNORECASE)
-    return int(parts[1]) if parts else 0
+    return units, CONVERSIONS[units]
 
 
 def _stays_below(sample: Sample, limit: float) -> bool:
     """True where land or cloud (bright in near-infrared) stay below a limit, or all of it below the darkest."""
     middles = [band.middle for band in sample.bands]
     seen = len(middles) == 4 and middles[3] >= 0.8 * max(middles[:3])
-    return sample.high < (limit if seen else limits.DARKEST)
+    return sample.high < (limit if seen else DARKEST)
 
 
 def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> tuple[Units, Conversion]:
     """Warns when the brightest or darkest values cannot be reflectance; raises UnitsError if most of a band cannot."""
     low, middle, high = zip(*_convert(sample, conversion), strict=True)
-    if max(middle) > limits.IMPOSSIBLE:
-        raise UnitsError(
-            f"read as {units}, half of a band would have a reflectance above {max(middle):.4g}, wanted 0 "
-            "to 1; say other --units, or --scale and --offset"
-        )
+    if max(middle) > IMPOSSIBLE:
+        absurd = f"read as {units}, half of a band would have a reflectance above {max(middle):.4g}, wanted 0 to 1"
+        raise UnitsError(f"{absurd}; say other --units, or --scale and --offset")
     least, most = min(*low, *high), max(*low, *high)
     if least < -0.5 or most > 3 or most < 0.02:
         log.warning(

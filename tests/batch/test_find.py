@@ -19,7 +19,7 @@ from geocloud.batch.find import Rasters, fingerprint
 from geocloud.batch.state import DONE, FAILED, Entry, Manifest
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.readers import open_scene
-from geocloud.readers.source import count_bands
+from geocloud.readers.stack import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
 
 

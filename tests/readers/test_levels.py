@@ -104,13 +104,13 @@ def test_values_are_sampled_at_a_lower_resolution_and_no_data_does_not_show_thro
     ) as dataset:
         dataset.write(numbers)
     asked = []
-    read = BandStack.read
+    read = BandStack.read_values
 
-    def spy(layers, window, fill, shape=None):
+    def spy(layers, window, shape):
         asked.append(window.width / shape[1])
-        return read(layers, window, fill, shape)
+        return read(layers, window, shape)
 
-    with patch.object(BandStack, "read", spy), opened(tmp_path / "a.jp2") as scene:
+    with patch.object(BandStack, "read_values", spy), opened(tmp_path / "a.jp2") as scene:
         sample = scene.sample
     assert set(asked) == {4}
     assert sample.valid_share == pytest.approx((~slanted).mean(), abs=0.1)

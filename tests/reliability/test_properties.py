@@ -17,7 +17,7 @@ from geocloud.readers.band_names import ProductName
 from geocloud.readers.bandfiles import BandFileReader
 from geocloud.readers.landsat import parse_mtl
 from geocloud.readers.registry import READERS, scenes_in
-from geocloud.readers.sentinel2 import find_granules, find_packed, parse_mtd
+from geocloud.readers.sentinel2 import find_packed, parse_mtd
 from geocloud.training.metrics import Confusion
 
 WORDS = st.sampled_from(
@@ -75,9 +75,6 @@ def test_any_names_in_a_folder(names):
         if isinstance(reader, BandFileReader):
             for product in reader.products(listing):
                 assert set(product.files.values()) <= set(names)
-    for granule in find_granules(names):
-        assert set(granule.bands.values()) <= set(names)
-        assert granule.tile is not None
     assert all(not root or any(name.startswith(f"{root}/") for name in names) for root in find_packed(names))
     assert all(candidate.files <= set(names) for _, candidate in scenes_in(listing))
 
