@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from geocloud_cli.main import cli
 
 from geocloud.batch import Entry, read_entries
+from geocloud.batch.folder import unpack_thumbnails
 from geocloud.batch.state import DONE, PAGE, Manifest, export
-from geocloud.batch.thumbnails import unpack
 from geocloud.errors import OutputError
 
 # As version 0.1.0 made it.
@@ -85,7 +85,7 @@ def test_thumbnails_of_the_version_before_become_files_with_a_note(tmp_path, cap
     with closing(sqlite3.connect(folder / "manifest.sqlite")) as database, database:
         database.execute("UPDATE scenes SET files = '{\"item\": \"a.json\"}', transform = 'null'")
     logging.getLogger("geocloud").propagate = True
-    unpack(folder)
+    unpack_thumbnails(folder)
     assert caplog.text.count("an earlier version's thumbnails; they become files") == 2
     assert not list(folder.glob("thumbnails*.sqlite"))
     found = {path.name: path.read_bytes() for path in (folder / "thumbnails").rglob("*.*")}

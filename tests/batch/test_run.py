@@ -25,7 +25,7 @@ from conftest import geobox, ramp, write_tif
 from geocloud_cli.main import cli
 from torture import states, torture
 
-from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
+from geocloud.batch import BatchOptions, Shard, plan_batch, read_entries, run_batch
 from geocloud.batch.describe import outline
 from geocloud.batch.find import fingerprint
 from geocloud.batch.job import Job, run_job
@@ -120,16 +120,16 @@ def test_what_is_done_stays_done(archive, batch):
 
 def test_what_changed_is_done_again(archive, tmp_path):
     out, sources = tmp_path / "out", [str(archive)]
-    options = BatchOptions(Settings(model="fast"))
+    options = BatchOptions(model="fast")
     assert {e.state for e in run_batch(sources, out, options)} == {"done"}
     assert not plan_batch(sources, out, options).jobs
 
     def to_do(**changes):
-        return len(plan_batch(sources, out, BatchOptions(Settings(**changes))).jobs)
+        return len(plan_batch(sources, out, BatchOptions(**changes)).jobs)
 
     assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
     assert to_do(model="unet") == COUNT
-    assert to_do(wanted=Wanted(polygons=True)) == COUNT
+    assert to_do(polygons=True) == COUNT
     assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # where it is computed is all the same
     next(out.glob("stack_002_cloudmask.tif")).unlink()
     assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
@@ -172,15 +172,15 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
     """Once it is only tried again; a scene that kills every time is given up, and no other."""
-    jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, Settings()) for i in range(4)]
-    jobs.insert(1, Job("killer", "kill me", tmp_path, Settings()))
+    jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
+    jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     outcomes = {}
     starts = []
 
     def watch(job):
         starts.append(job.name)
 
-    with LocalExecutor("fast", ComputeOptions(), 1, load_deadly) as executor:
+    with closing(LocalExecutor("fast", ComputeOptions(), 1, load_deadly)) as executor:
         for outcome in run_jobs(jobs, executor, watch):
             outcomes[outcome.name] = outcome
     assert set(outcomes) == {"killer", "s0", "s1", "s2", "s3"}
@@ -205,7 +205,7 @@ def load_deadly(*arguments):
 
 def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
     with pytest.raises(GeocloudError, match="cuda"):
-        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(compute=ComputeOptions("cuda:7")))
     with pytest.raises(DeviceError):
         load_worker("fast", ComputeOptions("cuda:7"))
 
@@ -257,9 +257,9 @@ def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
     def broken(*_):
         raise OutputError("no room for the report")
 
-    monkeypatch.setattr("geocloud.batch.run.write_report", broken)
+    monkeypatch.setattr("geocloud.batch.folder.write_report", broken)
     with pytest.raises(GeocloudError, match="cuda"):
-        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(compute=ComputeOptions("cuda:7")))
     assert "no room for the report" in caplog.text
 
 
@@ -354,7 +354,7 @@ def test_a_job_never_raises(tmp_path):
         raise RuntimeError("the network\nfell over")
 
     write_tif(tmp_path / "s.tif", ramp())
-    outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, Settings()), broken)
+    outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, BatchOptions()), broken)
     assert outcome.error == "RuntimeError: the network fell over" and outcome.failure == "passing"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tif"]
 
