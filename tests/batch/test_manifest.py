@@ -55,6 +55,7 @@ def test_an_earlier_version_can_be_read_as_it_is(old):
     entries = read_entries(old)
     assert entries.counts() == {"done": 1, "failed": 1} and [e.error for e in entries.failures()] == ["broken"]
     assert next((e.name, e.files, e.shadow_percent) for e in entries) == ("a", {"mask": "a_cloudmask.tif"}, None)
+    assert next((e.snow_percent, e.cirrus_percent) for e in entries) == (None, None)
     assert (old / "manifest.sqlite").read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ from contextlib import closing, suppress
 
 import geopandas
 import numpy as np
+import pandas
 import pystac
 import pystac.validation
 import pytest
@@ -21,7 +23,7 @@ import rasterio
 import shapely
 from archive import BROKEN, break_ten, make_archive
 from click.testing import CliRunner
-from conftest import geobox, ramp, write_tif
+from conftest import geobox, ramp, read_tif, write_tif
 from geocloud_cli.main import cli
 from torture import states, torture
 
@@ -30,7 +32,7 @@ from geocloud.batch.describe import outline
 from geocloud.batch.find import fingerprint
 from geocloud.batch.job import Job, run_job
 from geocloud.batch.run import _alone
-from geocloud.batch.state import Manifest
+from geocloud.batch.state import Manifest, export
 from geocloud.batch.workers import LocalExecutor, load_worker, run_jobs
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
@@ -136,6 +138,38 @@ def test_what_changed_is_done_again(archive, tmp_path):
     os.utime(archive / "stack_005.tif")
     assert len(plan_batch(sources, out, options).jobs) == 2
     assert len(plan_batch(sources, out, BatchOptions(resume=False)).jobs) == COUNT
+
+
+def test_a_dry_run_tells_of_scenes_done_with_other_options(archive, batch):
+    def planned(*options):
+        done = CliRunner().invoke(cli, ["batch", str(archive), "-o", str(batch), "--dry-run", *options])
+        return done.stdout.splitlines()[-1]
+
+    asked = ("--polygons", "--quicklook")
+    assert planned(*asked) == f"0 to do, {COUNT} done before, 0 failed before"
+    other = f"{COUNT} to do ({COUNT} of them done before, but with other options), 0 done before, 0 failed before"
+    assert planned(*asked, "--threshold", "0.7") == other
+    assert planned(*asked, "--no-resume") == f"{COUNT} to do, 0 done before, 0 failed before"
+
+
+def test_snow_and_cirrus_are_told_wherever_cloud_is(tmp_path):
+    image = np.concatenate([ramp(), ramp()[:1] / 4, np.full_like(ramp()[:1], 0.05)])
+    names = ("red", "green", "blue", "nir", "swir1", "cirrus")
+    path, out = write_tif(tmp_path / "s.tif", image, descriptions=names), tmp_path / "out"
+    (entry,) = run_batch([str(path)], out, BatchOptions(mask=MaskOptions(snow=True, cirrus=True)))
+    mask, columns = read_tif(out / "s_cloudmask.tif")[0], ["snow_percent", "cirrus_percent"]
+    percents = [100 * (mask == code).mean() for code in (3, 4)]
+    assert min(percents) > 0 and [entry.snow_percent, entry.cirrus_percent] == pytest.approx(percents)
+    properties = json.loads((out / "s.json").read_text())["properties"]
+    assert [properties[f"geocloud:{name}"] for name in columns] == pytest.approx(percents, abs=0.01)
+    for name, read in (("t.csv", pandas.read_csv), ("t.parquet", pandas.read_parquet)):
+        export(read_entries(out), tmp_path / name)
+        assert read(tmp_path / name)[columns].values.tolist() == [pytest.approx(percents)]
+    footprints = geopandas.read_file(out / "footprints.gpkg", layer="footprints")
+    assert footprints[columns].values.tolist() == [pytest.approx(percents)] and footprints.shadow_percent.isna().all()
+    rows = (out / "report" / "scenes" / "0.js").read_text().replace("\\", "")
+    found = [float(re.search(rf'"{name}":\[([\d.]+)', rows)[1]) for name in ("snow", "cirrus")]
+    assert found == pytest.approx(percents, abs=0.06) and '"shadow"' not in rows
 
 
 def test_a_dry_run_writes_nothing(archive, tmp_path):
