@@ -90,7 +90,9 @@ def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
     for source in sources:
         for found in _expand(source, here):
             known = best.setdefault(found.key, found)
-            if known is not found and (not found.is_scene, found.rank) < (not known.is_scene, known.rank):
+            if known.source == found.source:
+                continue
+            if (not found.is_scene, found.rank) < (not known.is_scene, known.rank):
                 best[found.key] = found
     return list(best.values())
 
