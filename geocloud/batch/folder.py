@@ -14,7 +14,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -127,6 +126,7 @@ def write_footprints(entries: Iterable[Entry], folder: Path, form: str = "gpkg")
 def _frames(done: Iterator[Entry]) -> Iterator[geopandas.GeoDataFrame]:
     """So many scenes at a time; where there are none, one table without rows."""
     import geopandas
+    import pandas as pd
 
     some = list(islice(done, ROWS))
     while True:

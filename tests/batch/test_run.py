@@ -120,6 +120,18 @@ def test_what_is_done_stays_done(archive, batch):
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
+def test_a_dry_run_tells_of_scenes_done_with_other_options(archive, batch):
+    def planned(*options):
+        done = CliRunner().invoke(cli, ["batch", str(archive), "-o", str(batch), "--dry-run", *options])
+        return done.stdout.splitlines()[-1]
+
+    asked = ("--polygons", "--quicklook")
+    assert planned(*asked) == f"0 to do, {COUNT} done before, 0 failed before"
+    other = f"{COUNT} to do ({COUNT} of them done before, but with other options), 0 done before, 0 failed before"
+    assert planned(*asked, "--threshold", "0.7") == other
+    assert planned(*asked, "--no-resume") == f"{COUNT} to do, 0 done before, 0 failed before"
+
+
 def test_what_changed_is_done_again(archive, tmp_path):
     out, sources = tmp_path / "out", [str(archive)]
     options = BatchOptions(model="fast")
@@ -138,18 +150,6 @@ def test_what_changed_is_done_again(archive, tmp_path):
     os.utime(archive / "stack_005.tif")
     assert len(plan_batch(sources, out, options).jobs) == 2
     assert len(plan_batch(sources, out, BatchOptions(resume=False)).jobs) == COUNT
-
-
-def test_a_dry_run_tells_of_scenes_done_with_other_options(archive, batch):
-    def planned(*options):
-        done = CliRunner().invoke(cli, ["batch", str(archive), "-o", str(batch), "--dry-run", *options])
-        return done.stdout.splitlines()[-1]
-
-    asked = ("--polygons", "--quicklook")
-    assert planned(*asked) == f"0 to do, {COUNT} done before, 0 failed before"
-    other = f"{COUNT} to do ({COUNT} of them done before, but with other options), 0 done before, 0 failed before"
-    assert planned(*asked, "--threshold", "0.7") == other
-    assert planned(*asked, "--no-resume") == f"{COUNT} to do, 0 done before, 0 failed before"
 
 
 def test_snow_and_cirrus_are_told_wherever_cloud_is(tmp_path):
