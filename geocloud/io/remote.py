@@ -250,7 +250,8 @@ def _place(url: str) -> tuple[Any, str]:
 def _store(url: str, config: tuple[tuple[str, str], ...], login: Login | None) -> Any:
     pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=MAX_PAUSE), "base": 2}
     options: dict[str, Any] = {"config": dict(config), "credential_provider": login}
-    return obstore.store.from_url(
+    make: Any = obstore.store.from_url
+    return make(
         url,
         client_options={"timeout": timedelta(seconds=TIMEOUT), "allow_http": True, "user_agent": "geocloud"},
         retry_config={"max_retries": RETRIES, "backoff": pauses},
