@@ -33,12 +33,12 @@ GEOCLOUD = [sys.executable, "-m", "geocloud_cli", "-q"]
 def make(folder: Path, count: int) -> None:
     """Makes ``folder/in`` and ``folder/masks``."""
     from geocloud.batch import BatchOptions
+    from geocloud.batch.report import shelf
     from geocloud.batch.state import Manifest
-    from geocloud.batch.thumbnails import shelf
 
     masks = folder / "masks"
     masks.mkdir(parents=True)
-    settings = BatchOptions().settings.fingerprint()
+    settings = BatchOptions().fingerprint()
     with Manifest(masks / "manifest.sqlite") as manifest:
         database = manifest._database
         looks = sorted(pictures())
@@ -151,7 +151,7 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:
     """Some simulated scenes: cloud percentage, thumbnail of the scene, thumbnail of the mask."""
     from geocloud.batch.describe import write_thumbnails
-    from geocloud.batch.thumbnails import shelf
+    from geocloud.batch.report import shelf
     from geocloud.preview.render import render
     from geocloud.simulate import CLOUD_KINDS, simulate_scene
 

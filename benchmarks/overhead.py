@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from geocloud.batch.job import Job, Settings, run_job
+from geocloud.batch import BatchOptions
+from geocloud.batch.job import Job, run_job
 from geocloud.models.predictor import load_model
 from geocloud.pipeline import MaskOptions, mask_scene
 
@@ -24,7 +25,7 @@ def main(scene: str) -> None:
     model = load_model()
     took: dict[str, list[float]] = {"alone": [], "as a job": []}
     with tempfile.TemporaryDirectory() as work:
-        job = Job("scene", scene, Path(work), Settings())
+        job = Job("scene", scene, Path(work), BatchOptions())
         for _ in range(TURNS):
             started = time.monotonic()
             mask_scene(scene, Path(work) / "alone.tif", model=model, options=MaskOptions(overwrite=True))

@@ -4,50 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import numpy as np
 import pyproj
 import rasterio
+from affine import Affine
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from geocloud._proj import VARIABLES
 from geocloud.checks import Finding
+from geocloud.errors import GeocloudError, ModelError
 
-PACKAGES = (
-    "rasterio",
-    "numpy",
-    "shapely",
-    "geopandas",
-    "pyogrio",
-    "pyproj",
-    "safetensors",
-    "openvino",
-    "pillow",
-    "pystac",
-    "obstore",
-)
 OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
-
 SEED, SIDE = 7, 256
 """Seed and side in pixels of the scene that is masked: simulated, so that its truth is known."""
-
 EPSG = 32633
 """A CRS that any installation knows."""
-
-LEAST = 0.9
+LIMIT = 0.9
 """Share of its pixels that a working model gets right, at least."""
 
 
 def examine() -> Iterator[Finding]:
     """Runs the checks, one after the other."""
+    required = [re.split(r"[^\w-]", line)[0] for line in requires("geocloud") or [] if "extra ==" not in line]
     yield Finding("geocloud", True, f"{version('geocloud')}, Python {platform.python_version()}, {platform.platform()}")
-    yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    yield Finding("packages", True, ", ".join(f"{name} {_version(name)}" for name in required))
     yield Finding("optional packages", True, ", ".join(f"{name} {_version(name)}" for name in OPTIONAL))
-    yield from _drivers()
+    yield _drivers()
     yield _projections()
     yield from _devices()
     yield from _models()
@@ -61,35 +52,28 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _drivers() -> Iterator[Finding]:
+def _drivers() -> Finding:
     with rasterio.Env() as environment:
-        there = environment.drivers()
-    missing = [name for name in DRIVERS if name not in there]
-    text = f"GDAL {rasterio.__gdal_version__}, {len(there)} drivers"
-    if missing:
-        text += f", but not {', '.join(missing)}; install rasterio from PyPI or conda-forge"
-    yield Finding("rasters", not set(missing) & {"GTiff", "COG", "VRT"}, text)
+        drivers = environment.drivers()
+    missing = [name for name in DRIVERS if name not in drivers]
+    remedy = f", but not {', '.join(missing)}; install rasterio from PyPI or conda-forge" if missing else ""
+    text = f"GDAL {rasterio.__gdal_version__}, {len(drivers)} drivers{remedy}"
+    return Finding("rasters", not set(missing) & set(DRIVERS[:3]), text)
 
 
 def _projections() -> Finding:
     """Look a CRS up in the databases of both libraries that have one."""
-    from pyproj.exceptions import ProjError
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
     try:
         names = {pyproj.CRS.from_epsg(EPSG).name, pyproj.CRS.from_user_input(CRS.from_epsg(EPSG)).name}
     except (CRSError, ProjError) as error:
-        folders = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        folders = [name for name in VARIABLES if name in os.environ]
         advice = f"unset {' and '.join(folders)}" if folders else "install rasterio and pyproj again"
         return Finding("projections", False, f"EPSG:{EPSG} is unknown ({error}); {advice}")
-    return Finding(
-        "projections", len(names) == 1, f"PROJ {pyproj.proj_version_str}, EPSG:{EPSG} is {' or '.join(names)}"
-    )
+    text = f"PROJ {pyproj.proj_version_str}, EPSG:{EPSG} is {' or '.join(names)}"
+    return Finding("projections", len(names) == 1, text)
 
 
 def _devices() -> Iterator[Finding]:
-    from geocloud.errors import GeocloudError
     from geocloud.models.devices import cores, has_torch, may_have_gpu, nvidia_gpus
     from geocloud.models.predictor import load_model
 
@@ -107,40 +91,35 @@ def _devices() -> Iterator[Finding]:
     except GeocloudError as error:
         yield Finding("device", False, f"the default model cannot be used: {error}")
     else:
-        kind = f"the default model computes in {model.precision}"
-        yield Finding("device", True, f"{model.device}, {kind}, {cores()} threads")
+        text = f"{model.device}, the default model computes in {model.precision}, {cores()} threads"
+        yield Finding("device", True, text)
 
 
 def _models() -> Iterator[Finding]:
-    from geocloud.errors import ModelError
     from geocloud.models import bundled_models
     from geocloud.models.predictor import load_model
 
     for name in bundled_models():
         try:
-            metadata = load_model(name, "cpu").metadata
-            yield Finding(f"model {name}", True, f"made from weights with the SHA-256 {metadata.sha256[:16]}…")
+            sha256 = load_model(name, "cpu").metadata.sha256
+            yield Finding(f"model {name}", True, f"made from weights with the SHA-256 {sha256[:16]}…")
         except ModelError as error:
             yield Finding(f"model {name}", False, f"{error}; install geocloud again")
 
 
 def _mask() -> Finding:
     """Masks a small simulated scene, from file to file."""
-    from affine import Affine
-    from rasterio.crs import CRS
-
-    from geocloud.errors import GeocloudError
     from geocloud.masks.codes import CLOUD
     from geocloud.pipeline import mask_scene
     from geocloud.simulate import simulate_scene
 
     scene = simulate_scene(SEED, (SIDE, SIDE), ("forest", "water"), ("cumulus",), 0.4)
     profile = {"driver": "GTiff", "count": 4, "dtype": "float32", "height": SIDE, "width": SIDE}
+    profile |= {"crs": CRS.from_epsg(EPSG), "transform": Affine(30, 0, 5e5, 0, -30, 5e6)}
     try:
         with tempfile.TemporaryDirectory(prefix="geocloud-doctor-") as folder:
             path = Path(folder) / "scene.tif"
-            place = {"crs": CRS.from_epsg(32633), "transform": Affine(30, 0, 5e5, 0, -30, 5e6)}
-            with rasterio.open(path, "w", **profile, **place) as dataset:
+            with rasterio.open(path, "w", **profile) as dataset:
                 dataset.write(scene.reflectance)
                 dataset.descriptions = ("red", "green", "blue", "nir")
             result = mask_scene(path, Path(folder) / "mask.tif")
@@ -149,4 +128,4 @@ def _mask() -> Finding:
     except (GeocloudError, RuntimeError, OSError) as error:
         return Finding("self-test", False, f"a simulated scene could not be masked ({error})")
     text = f"{100 * right:.1f} % of a simulated scene's pixels are right, in {result.seconds:.1f} s"
-    return Finding("self-test", right >= LEAST, text if right >= LEAST else f"only {text}; install geocloud again")
+    return Finding("self-test", right >= LIMIT, text if right >= LIMIT else f"only {text}; install geocloud again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,19 +94,8 @@ def run(
     /,
     sources: tuple[str, ...],
     output: Path,
-    polygons: bool,
-    probability: bool,
-    quicklook: bool,
-    workers: int | None,
-    scheduler: str | None,
     shard: str,
-    resume: bool,
-    retry_failed: bool,
-    upload: str | None,
-    keep: bool,
-    footprints: str,
     dry_run: bool,
-    model: str,
     progress: str,
     as_json: bool,
     **given: Any,
@@ -122,25 +112,25 @@ def run(
       geocloud batch archive/ -o masks/ --shard 3/100
       geocloud batch status masks/
     """
-    from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, run_batch
+    from geocloud.batch import BatchOptions, Shard, plan_batch, run_batch
     from geocloud.pipeline import MaskOptions
 
     if ctx.obj["quiet"]:
         progress = "none"
-    if not keep and not upload:
+    if not given["keep"] and not given["upload"]:
         raise click.UsageError("--no-keep without --upload would keep nothing at all")
-    _check_upload(upload)
-    read = options.read_options(given)
-    compute, wanted = options.compute_options(given), Wanted(polygons, probability, quicklook)
-    settings = Settings(model, read, MaskOptions(**given), wanted, upload, keep, compute)
-    how = BatchOptions(settings, workers, scheduler, Shard.parse(shard), resume, retry_failed, footprints)
+    _check_upload(given["upload"])
+    read, compute = options.read_options(given), options.compute_options(given)
+    chosen = {field.name: given.pop(field.name) for field in fields(BatchOptions) if field.name in given}
+    how = BatchOptions(read=read, mask=MaskOptions(**given), compute=compute, shard=Shard.parse(shard), **chosen)
     if dry_run:
         plan = plan_batch(sources, output, how)
         for found, name, _ in plan.jobs:
             source = without_secrets(found.source)
             click.echo(json.dumps({"name": name, "source": source}) if as_json else f"{name}\t{source}")
         if not as_json:
-            click.echo(f"{len(plan.jobs)} to do, {plan.before} done before, {plan.refused} failed before")
+            outdated = f" ({plan.outdated} of them done before, but with other options)" if plan.outdated else ""
+            click.echo(f"{len(plan.jobs)} to do{outdated}, {plan.before} done before, {plan.refused} failed before")
         return
     entries = run_batch(sources, output, how, _reporter(progress))
     _tell(entries, output, as_json)
@@ -219,21 +209,7 @@ def _reporter(kind: str) -> Callable[[Status], None]:
     if kind == "none":
         return lambda status: None
     if kind == "json":
-
-        def lines(status: Status) -> None:
-            found = {
-                "total": status.total,
-                "done": status.done,
-                "before": status.before,
-                "failed": status.failed,
-                "megapixels_per_second": round(status.rate, 3),
-                "eta_seconds": None if status.eta is None else round(status.eta, 1),
-                "scene": status.scene,
-                "error": status.error,
-            }
-            click.echo(json.dumps(found), err=True)
-
-        return lines
+        return lambda status: click.echo(json.dumps(_as_json(status)), err=True)
     from tqdm import tqdm
 
     bar = tqdm(desc="scenes", unit="scene", disable=None, file=sys.stderr)
@@ -243,7 +219,17 @@ def _reporter(kind: str) -> Callable[[Status], None]:
         bar.initial = status.before  # or the rate would count scenes of earlier runs
         bar.set_postfix_str(f"{status.rate:.1f} MP/s, {status.failed} failed", refresh=False)
         bar.update(status.before + status.done + status.failed - bar.n)
-        if status.before + status.done + status.failed == status.total:
+        if bar.n == status.total:
             bar.close()
 
     return show
+
+
+def _as_json(status: Status) -> dict[str, Any]:
+    rates = {
+        "megapixels_per_second": round(status.rate, 3),
+        "eta_seconds": None if status.eta is None else round(status.eta, 1),
+    }
+    names = ("total", "done", "before", "failed"), ("scene", "error")
+    first, last = ({name: getattr(status, name) for name in group} for group in names)
+    return first | rates | last

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from geocloud.batch.find import Found, find_scenes
-from geocloud.batch.job import Settings, Wanted
+from geocloud.batch.folder import describe_folder
 from geocloud.batch.options import BatchOptions, Shard
-from geocloud.batch.run import Status, describe_folder, plan_batch, run_batch
+from geocloud.batch.run import Status, plan_batch, run_batch
 from geocloud.batch.state import Entries, Entry, read_entries
 
 __all__ = [
@@ -13,10 +13,8 @@ __all__ = [
     "Entries",
     "Entry",
     "Found",
-    "Settings",
     "Shard",
     "Status",
-    "Wanted",
     "describe_folder",
     "find_scenes",
     "plan_batch",

@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
-from geocloud.batch.job import LATER, PASSING, Job, Settings, failed, run_job
+from geocloud.batch.job import LATER, PASSING, Job, failed, run_job
+from geocloud.batch.options import BatchOptions
 from geocloud.batch.state import Entry
 from geocloud.batch.workers import load_worker
 from geocloud.errors import DependencyError, GeocloudError
@@ -34,13 +35,14 @@ class ClusterExecutor:
 
     begun: Callable[[str], object]
 
-    def __init__(self, scheduler: str, model: str, settings: Settings, note: Callable[[str], object]) -> None:
+    def __init__(self, scheduler: str, model: str, options: BatchOptions, note: Callable[[str], object]) -> None:
         try:
             from distributed import Client
             from distributed.utils import silence_logging_cmgr
         except ImportError as error:
             raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
-        self._scheduler, self._futures, compute = scheduler, set[Any](), settings.compute
+        self._scheduler, self._futures = scheduler, set[Any]()
+        self._client: Any = None
         self._silence = silence_logging_cmgr(logging.CRITICAL)  # what dask logs, with tracebacks, is told in entries
         self._silence.__enter__()
         try:
@@ -48,21 +50,19 @@ class ClusterExecutor:
                 self._client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
             except Exception as error:
                 raise GeocloudError(f"{scheduler}: no dask scheduler responds there ({error})") from error
-            self._link = self._client.scheduler_comm
-            self._topic = f"geocloud-{uuid4().hex}"
-            self._resources = _resources(scheduler, self._workers(), compute, note)
-            self._mark = hashlib.sha256(f"{model} {compute} {settings.fingerprint()}".encode()).hexdigest()[:16]
-            self._client.register_plugin(_plugin(model, compute, self._mark), name=f"geocloud-{self._mark}")
+            self._link, self._topic = self._client.scheduler_comm, f"geocloud-{uuid4().hex}"
+            self._resources = _resources(scheduler, self._workers(), options.compute, note)
+            text = f"{model} {options.compute} {options.fingerprint()}"
+            self._mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+            self._client.register_plugin(_plugin(model, options.compute, self._mark), name=f"geocloud-{self._mark}")
             self._client.subscribe_topic(self._topic, lambda event: self.begun(event[1]))
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
 
-    def __enter__(self) -> ClusterExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(self, "_client"):
+    def close(self) -> None:
+        """See `Executor`."""
+        if self._client:
             self._client.close()
         self._silence.__exit__(None, None, None)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pystac
 import rasterio.enums
 import shapely
 import shapely.geometry
@@ -18,7 +17,8 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 from shapely.geometry.base import BaseGeometry
 
-from geocloud.batch.thumbnails import place
+from geocloud.batch.report import write_thumbnail
+from geocloud.batch.state import PERCENTS
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.masks.codes import CLEAR, NO_DATA, SHADOW
@@ -35,8 +35,7 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 ]
-
-LANDSAT_1 = datetime(1972, 7, 23, tzinfo=UTC)
+LANDSAT_1 = "1972-07-23T00:00:00Z"
 """Launch of Landsat 1: the start time of scenes whose time of acquisition is unknown."""
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -61,14 +60,10 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
         if "quicklook" in files:
             look = side_by_side([picture, overlay(picture, mask)])
             staging.place(files["quicklook"]).write_bytes(encode(look, "jpeg"))
-        item = make_item(result, grid, footprint, files, name)
-        staging.place(files["item"]).write_text(json.dumps(item.to_dict(include_self_link=False), indent=1))
+        staging.place_text(files["item"], json.dumps(make_item(result, grid, footprint, files, name), indent=1))
         staging.publish()
     write_thumbnails(files["item"].parent, name, picture, mask)
-    return {
-        "transform": tuple(grid.transform)[:6],
-        "footprint": None if footprint is None else shapely.to_geojson(footprint),
-    }
+    return {"transform": tuple(grid.transform)[:6], "footprint": footprint and shapely.to_geojson(footprint)}
 
 
 def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> None:
@@ -76,7 +71,8 @@ def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> 
     scene, classes = Image.fromarray(picture), Image.fromarray(mask)
     scene.thumbnail((THUMBNAIL, THUMBNAIL))
     classes = classes.resize(scene.size, Image.Resampling.NEAREST)
-    place(folder, name, encode(np.asarray(scene), "jpeg"), encode(colour_mask(np.asarray(classes)), "png"))
+    write_thumbnail(folder, f"{name}.jpg", encode(np.asarray(scene), "jpeg"))
+    write_thumbnail(folder, f"{name}.png", encode(colour_mask(np.asarray(classes)), "png"))
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:
@@ -98,74 +94,75 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
         turned = transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(placed), antimeridian_cutting=True)
     except Exception:  # rasterio raises many kinds; without a transformation to WGS 84 there is no footprint
         return None
-    found = shapely.make_valid(shapely.geometry.shape(turned))
-    return found if found.area and np.isfinite(found.bounds).all() else None
+    shape = shapely.make_valid(shapely.geometry.shape(turned))
+    return shape if shape.area and np.isfinite(shape.bounds).all() else None
 
 
 def make_item(
     result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
-) -> pystac.Item:
+) -> dict[str, Any]:
     """A STAC 1.1 item of a mask, with links relative to the item."""
-    acquired = result.acquired
+    percents = {column: getattr(result, column) for column in PERCENTS}
+    cloud = percents.pop("cloud_percent")
+    try:
+        code = ":".join(grid.crs.to_authority() or ()) if grid.crs else ""
+    except CRSError:  # a custom CRS
+        code = ""
     properties: dict[str, Any] = {
-        "proj:code": _code(grid),
+        "datetime": result.acquired and result.acquired.isoformat(),
+        "proj:code": code or None,
         "proj:shape": [grid.height, grid.width],
         "proj:transform": list(tuple(grid.transform)[:6]),
         "geocloud:source": result.source,
-        "geocloud:valid_percent": round(result.valid_percent, 2),
         "geocloud:model": result.model,
         "geocloud:threshold": result.threshold,
+        **{f"geocloud:{column}": round(value, 2) for column, value in percents.items() if value is not None},
     }
-    if properties["proj:code"] is None and grid.crs is not None:
+    if grid.crs and not code:
         properties["proj:wkt2"] = grid.crs.to_wkt()
-    if acquired is None:
-        properties["geocloud:undated"] = True
-    if result.cloud_percent is not None:
-        properties["eo:cloud_cover"] = round(result.cloud_percent, 2)
-    for name in ("shadow_percent", "snow_percent", "cirrus_percent"):
-        if (percent := getattr(result, name)) is not None:
-            properties[f"geocloud:{name}"] = round(percent, 2)
-    item = pystac.Item(
-        id=name,
-        geometry=None if footprint is None else shapely.geometry.mapping(footprint),
-        bbox=None if footprint is None else [round(v, 6) for v in footprint.bounds],
-        datetime=acquired,
-        start_datetime=None if acquired else LANDSAT_1,
-        end_datetime=None if acquired else datetime.now(UTC),
-        properties=properties,
-        stac_extensions=EXTENSIONS,
-    )
-    for kind, (title, media, roles) in ASSETS.items():
-        if kind in files:
-            fields = _bands(kind, result.codes)
-            item.add_asset(kind, pystac.Asset(f"./{files[kind].name}", title, None, media, roles, fields))
-    return item
-
-
-def _code(grid: GeoBox) -> str | None:
-    if grid.crs is None:
-        return None
-    try:
-        authority = grid.crs.to_authority()
-    except CRSError:  # a custom CRS
-        authority = None
-    return ":".join(authority) if authority else None
-
-
-def _bands(kind: str, codes: tuple[int, ...]) -> dict[str, Any] | None:
-    if kind == "mask":
-        classes: list[dict[str, Any]] = [
-            {
-                "value": value,
-                "name": label,
-                "title": label.capitalize(),
-                "color_hint": "{:02X}{:02X}{:02X}".format(*styles.colours()[value][:3]),
+    if result.acquired is None:
+        end = datetime.now(UTC).isoformat()
+        properties |= {"start_datetime": LANDSAT_1, "end_datetime": end, "geocloud:undated": True}
+    if cloud is not None:
+        properties["eo:cloud_cover"] = round(cloud, 2)
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": EXTENSIONS,
+        "id": name,
+        "geometry": footprint and shapely.geometry.mapping(footprint),
+        **({"bbox": [round(value, 6) for value in footprint.bounds]} if footprint else {}),
+        "properties": properties,
+        "links": [],
+        "assets": {
+            kind: {
+                "href": f"./{files[kind].name}",
+                "title": title,
+                "type": media,
+                "roles": roles,
+                **_bands(kind, result.codes),
             }
-            for value, label in styles.classes(codes).items()
-        ]
-        classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
-        return {"bands": [{"name": "mask", "data_type": "uint8", "nodata": NO_DATA, "classification:classes": classes}]}
+            for kind, (title, media, roles) in ASSETS.items()
+            if kind in files
+        },
+    }
+
+
+def _bands(kind: str, codes: tuple[int, ...]) -> dict[str, Any]:
+    byte = {"data_type": "uint8", "nodata": NO_DATA}
     if kind == "probability":
         names = ["probability", "shadow_probability"][: 1 + (SHADOW in codes)]
-        return {"bands": [{"name": n, "data_type": "uint8", "nodata": NO_DATA, "unit": "%"} for n in names]}
-    return None
+        return {"bands": [{"name": name, **byte, "unit": "%"} for name in names]}
+    if kind != "mask":
+        return {}
+    classes: list[dict[str, Any]] = [
+        {
+            "value": value,
+            "name": label,
+            "title": label.capitalize(),
+            "color_hint": "{:02X}{:02X}{:02X}".format(*styles.colours()[value][:3]),
+        }
+        for value, label in styles.classes(codes).items()
+    ]
+    classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
+    return {"bands": [{"name": "mask", **byte, "classification:classes": classes}]}

@@ -8,23 +8,13 @@ import hashlib
 import io
 import os
 import re
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from geocloud.batch.state import DONE, MAX_KEYS, manifests_in, select
-from geocloud.errors import (
-    GeocloudError,
-    OutputError,
-    SceneError,
-    SceneNotFoundError,
-    SceneReadError,
-    without_secrets,
-)
+from geocloud.errors import GeocloudError, SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import identity, is_remote, list_files, read_bytes
 from geocloud.readers.archive import Listing, in_bucket, on_disk
@@ -35,10 +25,9 @@ from geocloud.readers.stac import Document, absolute, is_item_path, read_documen
 from geocloud.readers.stack import count_bands
 
 RESULTS = ("_cloudmask.tif", "_probability.tif")
-LIST_SUFFIXES = (".txt", ".csv")
 LIST_COLUMNS = ("source", "path", "url", "href", "scene")
-_FORMS = (re.sub(r"[?]P<[a-z]+>", "?:", form) for reader in READERS for form in reader.product_ids)
-PRODUCT_IDS = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.IGNORECASE)
+_IDS = (re.sub(r"[?]P<[a-z]+>", "?:", pattern) for reader in READERS for pattern in reader.product_ids)
+PRODUCT_IDS = re.compile("|".join(f"(?:{pattern})" for pattern in _IDS), re.IGNORECASE)
 THREADS = 16
 """Items of a catalog that are fetched at a time."""
 
@@ -53,10 +42,10 @@ class Found:
     """Product ID, or name of the file or folder."""
     key: str
     """The same for all sources of one product."""
-    rank: int
+    rank: int = 1
     """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
     reader: Reader | None = None
-    """The reader, if searching a folder has told it; None: see `geocloud.readers.find_reader`."""
+    """`RASTER` for a raster in a folder, which is a scene if it has several bands; None: see `find_reader`."""
 
     @classmethod
     def of(cls, source: str, name: str, rank: int = 1, reader: Reader | None = None) -> Found:
@@ -66,53 +55,19 @@ class Found:
         if PRODUCT_IDS.fullmatch(name):
             key = name if name.isupper() else name.upper()  # of half a million, no second copy
         else:
-            key = without_secrets(source) if is_remote(source) else str(Path(source).resolve())
+            key = without_secrets(source) if is_remote(source) else _resolve(source)
         return cls(source, name, key, rank, reader)
 
-
-class Rasters:
-    """Tells scenes from single bands such as masks. What manifests know is opened again only when it has changed.
-
-    Unreadable files count as scenes, so that masking reports them.
-    """
-
-    others: list[tuple[str, str]]
-    """The rasters that were opened and are no scenes, for the manifest: key and fingerprint."""
-
-    def __init__(self, folder: Path | None) -> None:
-        """``folder``: the folder of results, with manifests in it; None: nothing is known."""
-        self._manifests = manifests_in(folder) if folder else []
-        self.others = []
-
-    def scenes(self, rasters: Sequence[Found]) -> set[str]:
-        """The sources of those that are scenes, of at most `MAX_KEYS` rasters."""
-        prints = [(raster.key, fingerprint(raster.source, RASTER)) for raster in rasters]
-        masked = set(self._known(prints, "scenes", f"state = '{DONE}' AND "))
-        others = set(self._known(prints, "others"))
-        scenes = set()
-        for known, raster in zip(prints, rasters, strict=True):
-            if known in masked or (known not in others and self._is_scene(raster.source)):
-                scenes.add(raster.source)
-            elif known not in others:
-                self.others.append(known)
-        return scenes
-
-    def _known(self, prints: list[tuple[str, str]], table: str, where: str = "") -> Iterator[tuple[str, str]]:
-        """The rows of all manifests with one of these keys: key and fingerprint."""
-        then = f"WHERE {where}key IN ({', '.join('?' * len(prints))})"
-        for manifest in self._manifests if prints else []:
-            with suppress(sqlite3.Error, OutputError):  # planning reports it
-                yield from map(tuple, select(manifest, "key, fingerprint", then, [key for key, _ in prints], table))
-
-    @staticmethod
-    def _is_scene(path: str) -> bool:
+    @property
+    def is_scene(self) -> bool:
+        """False for a raster of a single band; an unreadable one counts as a scene, so that masking reports it."""
         try:
-            return count_bands(path) > 1
+            return self.reader is not RASTER or count_bands(self.source) > 1
         except SceneReadError:
             return True
 
 
-def find_scenes(sources: Iterable[str], aside: Path | None = None, rasters: Rasters | None = None) -> list[Found]:
+def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
     """Finds the scenes in sources, each product once, in order.
 
     Args:
@@ -121,20 +76,23 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None, rasters: Rast
             ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only in
             object stores).
         aside: The folder of results, which is not searched.
-        rasters: Tells which rasters of a folder are scenes; None: by what the manifests in ``aside`` know.
 
     Raises:
         GeocloudError: SceneNotFoundError for a missing source, SceneReadError for an unreadable list or catalog.
     """
+    return [found for found in find_candidates(sources, aside) if found.is_scene]
+
+
+def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
+    """What `find_scenes` finds, and rasters of a single band, which are not opened here."""
     best: dict[str, Found] = {}
     here = aside.resolve() if aside else None
-    rasters = rasters or Rasters(aside)
-    everything = chain.from_iterable(_expand(source, here) for source in sources)
-    while some := list(islice(everything, MAX_KEYS)):
-        scenes = rasters.scenes([found for found in some if found.reader is RASTER])
-        for found in some:
-            known = best.get(found.key)
-            if (found.reader is not RASTER or found.source in scenes) and (not known or found.rank < known.rank):
+    for source in sources:
+        for found in _expand(source, here):
+            known = best.setdefault(found.key, found)
+            if known.source == found.source:
+                continue
+            if (not found.is_scene, found.rank) < (not known.is_scene, known.rank):
                 best[found.key] = found
     return list(best.values())
 
@@ -154,11 +112,12 @@ def fingerprint(source: str, reader: Reader | None = None) -> str:
         reader = reader or find_reader(place)
         if reader.virtual:  # of an item collection only this item counts
             digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
-        for file in reader.files(place):
+        is_file = reader is RASTER and os.path.isfile(source)  # noqa: PTH113 - `files` would ask pathlib ten times
+        for file in (source,) if is_file else reader.files(place):
             if is_remote(file):
                 part = f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
             else:
-                stat = os.stat(file)  # noqa: PTH116 - with a Path for each of half a million files it takes thrice as long
+                stat = os.stat(file)  # noqa: PTH116
                 part = f"{os.path.basename(file)} {stat.st_size} {stat.st_mtime_ns}"  # noqa: PTH119
             digest.update(part.encode())
     except (OSError, GeocloudError) as error:
@@ -166,13 +125,24 @@ def fingerprint(source: str, reader: Reader | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
+def _resolve(path: str) -> str:
+    """The real path of a file. The folder's is looked up once: each part of it costs a call of the system."""
+    folder, name = os.path.split(path)
+    if not name or name == ".." or os.path.islink(path):  # noqa: PTH114 - see `fingerprint`
+        return os.path.realpath(path)
+    return os.path.join(_real_folder(folder), name)  # noqa: PTH118
+
+
+_real_folder = lru_cache(maxsize=16)(os.path.realpath)
+
+
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
     """The scenes in a source. ``lists`` are the lists that led to it: lists may be nested, but not circular."""
     path = Path(source)
     if is_remote(source):
-        yield from _elsewhere(source)
+        yield from _at_url(source)
     elif is_gdal_name(source):
-        yield Found(source, stem_of(source), source, 1)
+        yield Found(source, stem_of(source), source)
     elif not path.exists() and glob.has_magic(source):
         matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not matches:
@@ -182,13 +152,14 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
                 yield from _expand(match, aside, lists)
     elif not path.exists() and "#" not in source:
         raise SceneNotFoundError(f"{source}: no such file or folder")
-    elif (root := find_root(path)) and root.resolve() != path.resolve():
-        yield from _part(path, root)
+    elif (root := find_root(path)) and root.resolve() != path.resolve():  # a part of a Sentinel-2 product
+        scenes = list(_below(root, aside))
+        yield from [s for s in scenes if path.resolve().is_relative_to(Path(s.source).resolve())] or scenes
     elif path.is_dir():
         yield from _below(path, aside)
-    elif path.suffix.lower() in LIST_SUFFIXES and not path.name.lower().endswith("mtl.txt"):
+    elif path.suffix.lower() in (".txt", ".csv") and not path.name.lower().endswith("mtl.txt"):
         if path.resolve() not in lists:
-            yield from _listed(path, aside, lists | {path.resolve()})
+            yield from _in_list(path, aside, lists | {path.resolve()})
     elif is_item_path(path):
         yield from walk(source)
     else:
@@ -198,8 +169,8 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
 def _below(path: Path, aside: Path | None) -> Iterator[Found]:
     """The scenes in a folder and those below it, but for hidden ones and results."""
     for folder, folders, files in os.walk(path):
-        visible = (sorted(name for name in names if not name.startswith(".")) for names in (files, folders))
-        listing = on_disk(Path(folder), *map(tuple, visible))
+        visible = (tuple(sorted(n for n in names if not n.startswith("."))) for names in (files, folders))
+        listing = on_disk(Path(folder), *visible)
         candidates = list(scenes_in(listing))
         yield from _in_listing(listing, candidates)
         whole = any(candidate.is_tree for _, candidate in candidates)
@@ -226,25 +197,18 @@ def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) ->
         yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
 
 
-def _part(path: Path, root: Path) -> Iterator[Found]:
-    """The scenes that a file or folder inside a Sentinel-2 product stands for: its granule, or the whole product."""
-    files, folders = (tuple(e.name for e in root.iterdir() if e.is_dir() is kind) for kind in (False, True))
-    listing = on_disk(root, files, folders)
-    scenes, within = list(_in_listing(listing, list(scenes_in(listing)))), path.resolve()
-    yield from [found for found in scenes if within.is_relative_to(Path(found.source).resolve())] or scenes
-
-
 def _single(source: str, path: PurePosixPath | Path) -> Found:
     """A source that stands for itself."""
     named = next(RASTER.scenes(in_bucket("", (path.name,))), Candidate("", path.stem, rank=1))
     return Found.of(source, named.name, named.rank)
 
 
-def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:
+def _in_list(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SceneReadError(f"{path}: cannot be read as a list of scenes ({error})") from error
+    lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
     if path.suffix.lower() == ".csv":
         heads, *rows = list(csv.reader(io.StringIO(text))) or [[]]
         columns = [head.strip().lower() for head in heads]
@@ -252,10 +216,8 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
         if column is None:
             wanted = " or ".join(LIST_COLUMNS)
             raise SceneReadError(f"{path}: no column {wanted} in its first line ({', '.join(columns)})")
-        lines = [row[column] for row in rows if len(row) > column]
-    else:
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    for line in (line.strip() for line in lines if line.strip()):
+        lines = [row[column].strip() for row in rows if len(row) > column]
+    for line in filter(None, lines):
         near = line if is_remote(line) or is_gdal_name(line) or Path(line).exists() else str(path.parent / line)
         try:
             yield from _expand(near, aside, lists)
@@ -263,7 +225,7 @@ def _listed(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[
             yield _single(near, Path(near))
 
 
-def _elsewhere(url: str) -> Iterator[Found]:
+def _at_url(url: str) -> Iterator[Found]:
     source = Source(url)
     if READERS[0].match(source):
         yield from walk(url)
@@ -299,29 +261,29 @@ def walk(source: str) -> Iterator[Found]:
                 yield Found.of(f"{here}#{name}" if several else here, name)
         if document.items and not several:
             continue  # an item's links lead to what it is part of
-        items: list[str] = []
-        onward: list[str] = []  # to more of a catalog, and to the next page of an item collection
+        linked: dict[str, str] = {}  # address → item, child (more of a catalog) or next (page of a collection)
         for link in document.rest.get("links") or []:
             if isinstance(link, dict) and link.get("rel") in ("item", "child", "next"):
-                linked = absolute(here, link["href"]) if isinstance(link.get("href"), str) else here
-                if linked not in seen:
-                    seen.add(linked)
-                    (items if link["rel"] == "item" else onward).append(linked)
+                address = absolute(here, link["href"]) if isinstance(link.get("href"), str) else here
+                if address not in seen:
+                    seen.add(address)
+                    linked[address] = link["rel"]
+        items = [address for address, rel in linked.items() if rel == "item"]
         with ThreadPoolExecutor(THREADS) as pool:
             yield from map(Found.of, items, pool.map(_item_name, items))
-        waiting += reversed(onward)
+        waiting += reversed([address for address, rel in linked.items() if rel != "item"])
 
 
 def _read(place: str) -> Document:
     try:
         document = read_document(place)
+        if document.items or "features" in document.rest or isinstance(document.rest.get("links"), list):
+            return document
+        raise ValueError("there are neither items nor links")
     except SceneError:
         raise
     except (OSError, ValueError) as error:
         raise SceneReadError(f"{place}: cannot be read as STAC ({error})") from error
-    if not document.items and "features" not in document.rest and not isinstance(document.rest.get("links"), list):
-        raise SceneReadError(f"{place}: cannot be read as STAC (there are neither items nor links)")
-    return document
 
 
 def _item_name(place: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 
-from geocloud.batch.job import Settings
 from geocloud.errors import DependencyError, OptionError
+from geocloud.models import model_files
+from geocloud.pipeline import ComputeOptions, MaskOptions
+from geocloud.readers import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,10 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """From text such as ``3/100``. Raises OptionError."""
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise OptionError(f"shard {text!r}: wanted NUMBER/COUNT, such as 3/100")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     @property
     def manifest(self) -> str:
@@ -42,8 +45,24 @@ class Shard:
 class BatchOptions:
     """Options of a batch. Raises OptionError, DependencyError."""
 
-    settings: Settings = field(default_factory=Settings)
-    """Options of each mask."""
+    model: str = "fast"
+    """A bundled model's name or a checkpoint's path."""
+    read: ReadOptions = field(default_factory=ReadOptions)
+    """Options for reading scenes."""
+    mask: MaskOptions = field(default_factory=MaskOptions)
+    """Options of the masks."""
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+    """Device and precision of the model."""
+    polygons: bool = False
+    """True also writes cloud polygons, GeoPackage."""
+    probability: bool = False
+    """True also writes the probability of cloud, and of shadow if requested."""
+    quicklook: bool = False
+    """True also writes a picture of each scene beside its mask."""
+    upload: str | None = None
+    """The URL in an object store that results are uploaded to; None: no upload."""
+    keep: bool = True
+    """True keeps uploaded results in the output folder, too."""
     workers: int | None = None
     """Processes on this machine; None: one, or one per CUDA device."""
     scheduler: str | None = None
@@ -62,3 +81,11 @@ class BatchOptions:
             raise OptionError(f"workers {self.workers}: wanted 1 or more")
         if self.footprints == "parquet" and not find_spec("pyarrow"):
             raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'")
+
+    def fingerprint(self) -> str:
+        """A hash of everything that affects results: the model's weights and the options, but not the device."""
+        mask = {name: value for name, value in asdict(self.mask).items() if name != "overwrite"}
+        model = hashlib.sha256(b"".join(file.read_bytes() for file in model_files(self.model))).hexdigest()
+        files = {name: getattr(self, name) for name in ("polygons", "probability", "quicklook")}
+        parts = [model, mask, self.compute.precision, asdict(self.read), files]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geocloud.batch.state import DONE, Entries
+from geocloud.batch.state import DONE, STATE, Entries
 
 SHADES = ("#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00", "#8a929b")
 """Colours of 0-20 %, 20-40 % … cloud; the last one: not known."""
@@ -30,16 +29,17 @@ STYLE = (
 
 def overview(entries: Entries) -> str | None:
     """The finished scenes in longitude and latitude, coloured by cloud percentage; None if no footprint is known."""
-    outlined = entries.counts()[DONE] <= OUTLINES
-    found = entries.rows("key, name, state, footprint, cloud_percent", "footprint IS NOT NULL")
-    done = ((row["footprint"], row["cloud_percent"]) for row in found if row["state"] == DONE)
-    bounds, covers = np.empty((0, 4)), np.empty(0)
+    rows = entries.rows((*STATE, "footprint", "cloud_percent"), "footprint IS NOT NULL")
+    done = ((row["footprint"], row["cloud_percent"]) for row in rows if row["state"] == DONE)
+    is_outlined, boxes, covers = entries.counts()[DONE] <= OUTLINES, [np.empty((0, 4))], [np.empty(0)]
     outlines: list[tuple[Any, float]] = []
     while some := list(islice(done, ROWS)):
         shapes, clouds = shapely.from_geojson([text for text, _ in some]), np.array([c for _, c in some], float)
-        bounds, covers = np.concatenate([bounds, shapely.bounds(shapes)]), np.concatenate([covers, clouds])
-        parts, place = shapely.get_parts(shapes, return_index=True)
-        outlines += zip(parts, clouds[place], strict=True) if outlined else []
+        boxes.append(shapely.bounds(shapes))
+        covers.append(clouds)
+        parts, of = shapely.get_parts(shapes, return_index=True)
+        outlines += zip(parts, clouds[of], strict=True) if is_outlined else []
+    bounds, cover = np.concatenate(boxes), np.concatenate(covers)
     if not len(bounds):
         return None
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
@@ -51,27 +51,31 @@ def overview(entries: Entries) -> str | None:
     def placed(lonlat: Any) -> NDArray[np.float64]:
         return (np.asarray(lonlat) - [left, top]) * [scale * squeeze, -scale] + MARGIN
 
-    paths: dict[str, str] = dict.fromkeys(SHADES, "")
-    for part, cover in outlines:
+    paths = dict.fromkeys(SHADES, "")
+    for part, cloud in outlines:
         points = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed(shapely.get_coordinates(part)))
-        paths[_shade(cover)] += f"M{points}z"
-    if not outlined:
-        for col, line, cell, mean in _cells(placed(bounds[:, :2]), placed(bounds[:, 2:]), covers):
-            paths[_shade(mean)] += f"M{col} {line}h{cell}v{cell}h-{cell}z"
-    filled = (f'<path fill="{shade}" d="{path}"/>' for shade, path in paths.items() if path)
-    step = next((s for s in STEPS if s * scale > WIDTH / 6), STEPS[-1])
-    grid = []
+        paths[_shade(cloud)] += f"M{points}z"
+    if not is_outlined:  # cells as large as scenes, with their mean cloud
+        low, high = placed(bounds[:, :2]), placed(bounds[:, 2:])
+        size = int(np.clip(np.median(np.abs(high - low)), 3, 40))
+        cells, of = np.unique((low + high) / 2 // size, axis=0, return_inverse=True)
+        known = ~np.isnan(cover)
+        with np.errstate(invalid="ignore"):
+            means = np.bincount(of[known], cover[known], len(cells)) / np.bincount(of[known], minlength=len(cells))
+        for (col, row), mean in zip(cells * size, means, strict=True):
+            paths[_shade(mean)] += f"M{col:.0f} {row:.0f}h{size}v{size}h-{size}z"
+    filled = "".join(f'<path fill="{shade}" d="{path}"/>' for shade, path in paths.items() if path)
+    step, grid = next((s for s in STEPS if s * scale > WIDTH / 6), STEPS[-1]), ""
     for lon in np.arange(np.ceil(left / step), right / step + 0.01) * step:
         x = placed([lon, top])[0]
-        grid.append(f'<path class="grid" d="M{x:.1f} 0V{height}"/>')
-        grid.append(f'<text x="{x + 3:.1f}" y="{height - 5}">{_degrees(lon, "EW")}</text>')
+        grid += f'<path class="grid" d="M{x:.1f} 0V{height}"/>'
+        grid += f'<text x="{x + 3:.1f}" y="{height - 5}">{_degrees(lon, "EW")}</text>'
     for lat in np.arange(np.ceil(bottom / step), top / step + 0.01) * step:
         y = placed([left, lat])[1]
-        grid.append(f'<path class="grid" d="M0 {y:.1f}H{width}"/>')
-        grid.append(f'<text x="3" y="{y - 3:.1f}">{_degrees(lat, "NS")}</text>')
+        grid += f'<path class="grid" d="M0 {y:.1f}H{width}"/><text x="3" y="{y - 3:.1f}">{_degrees(lat, "NS")}</text>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><style>{STYLE}</style>'
-        f"<g class={'edge' if outlined else 'cells'!r}>{''.join(filled)}</g>{''.join(grid)}</svg>\n"
+        f"<g class={'edge' if is_outlined else 'cells'!r}>{filled}</g>{grid}</svg>\n"
     )
 
 
@@ -81,16 +85,3 @@ def _shade(cloud: float) -> str:
 
 def _degrees(value: float, ends: str) -> str:
     return f"{abs(round(value, 2)):g}°{ends[int(value < 0)] if value else ''}"
-
-
-def _cells(
-    low: NDArray[np.float64], high: NDArray[np.float64], covers: NDArray[np.float64]
-) -> Iterator[tuple[int, int, int, float]]:
-    """Left, top, size and mean cloud of cells that are as large as scenes, whose corners are ``low`` and ``high``."""
-    size = int(np.clip(np.median(np.abs(high - low)), 3, 40))
-    cells, place = np.unique((low + high) / 2 // size, axis=0, return_inverse=True)
-    known = ~np.isnan(covers)
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(place[known], covers[known], len(cells)) / np.bincount(place[known], minlength=len(cells))
-    for (col, row), mean in zip(cells, means, strict=True):
-        yield int(col) * size, int(row) * size, size, mean

@@ -7,27 +7,30 @@ import json
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 from geocloud.batch.find import Found, fingerprint
 from geocloud.batch.job import BAD_INPUT
 from geocloud.batch.options import BatchOptions
-from geocloud.batch.state import DONE, FAILED, MAX_KEYS, Entries, manifests_in, select
+from geocloud.batch.state import DONE, FAILED, MAX_KEYS, STATE, Entries, manifests_in, select
 from geocloud.errors import OutputError
 from geocloud.io.remote import is_remote
 from geocloud.readers.registry import RASTER
 
-T = TypeVar("T")
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
 REMOTE, LOCAL = 16, 4
 """Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
+COLUMNS = (*STATE, "failure", "fingerprint", "settings", "files", "uploaded")
+
+Rows = dict[str, sqlite3.Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,65 +39,99 @@ class Plan:
 
     jobs: list[tuple[Found, str, str]]
     """Scenes to be masked, with their names and fingerprints."""
+    scenes: list[Found]
+    """All scenes of the run."""
+    others: list[tuple[str, str]]
+    """Rasters that turned out to be no scenes: key and fingerprint."""
     before: int
     """Number of scenes finished in earlier runs."""
     refused: int
     """Number of scenes that failed for bad input, and are not tried again."""
-    scenes: list[Found]
-    """All scenes of the run."""
-
-    @property
-    def total(self) -> int:
-        """Number of scenes of the run."""
-        return len(self.scenes)
-
-    def entries(self, manifest: Path) -> Entries:
-        """The scenes of the run in its manifest, which may hold those of other runs too."""
-        (row,) = select(manifest, "count(*) AS scenes")
-        return Entries([manifest], None if row["scenes"] == self.total else frozenset(f.key for f in self.scenes))
+    outdated: int
+    """Number of scenes among the jobs that are done, but with another model or other options."""
 
 
-def make_plan(everything: list[Found], folder: Path, options: BatchOptions) -> Plan:
-    """The plan for the scenes of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
-    mine = [found for found in everything if options.shard.holds(found.key)] if options.shard.count > 1 else everything
-    manifest, settings = folder / options.shard.manifest, options.settings.fingerprint()
-    jobs, before, refused = [], 0, 0
+def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
+    """The plan for the candidates of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
+    whole, manifest, settings = options.shard.count == 1, folder / options.shard.manifest, options.fingerprint()
+    mine = candidates if whole else [found for found in candidates if options.shard.holds(found.key)]
     threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
+    jobs, scenes, passed = list[tuple[Found, str | None, str]](), list[Found](), list[tuple[str, str]]()
+    counts = Counter[str]()
     with ThreadPoolExecutor(threads) as pool:
         for some in _parts(mine, MAX_KEYS):
-            known = _known(manifest, [found.key for found in some])
-            paired = [(found, known.get(found.key)) for found in some]
-            prints = chain.from_iterable(pool.map(_fingerprints, _parts(paired, MAX_KEYS // threads)))
-            for (found, row), print_ in zip(paired, prints, strict=True):
-                same = row and options.resume and (row["fingerprint"], row["settings"]) == (print_, settings)
-                if row and same and row["state"] == DONE and _is_there(row, folder, options):
-                    before += 1
-                elif (
-                    row and same and row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed
-                ):
-                    refused += 1
-                else:
+            keys = [found.key for found in some]
+            rows, others = _known(manifest, keys, COLUMNS), _known(manifest, keys, ("key", "fingerprint"), "others")
+            looks = pool.map(partial(_look, rows=rows, others=others), _parts(some, MAX_KEYS // threads))
+            for found, (print_, is_scene) in zip(some, chain.from_iterable(looks), strict=True):
+                row = rows.get(found.key)
+                if not is_scene:
+                    if not _is_same(others.get(found.key), print_):
+                        passed.append((found.key, print_))
+                    continue
+                scenes.append(found)
+                answer = _compare(row, print_, settings, folder, options)
+                counts[answer] += 1
+                if answer in ("new", "outdated"):
                     jobs.append((found, row["name"] if row else None, print_))
     new = [found for found, name, _ in jobs if name is None]
-    shared = repeated(plain_name(found).lower() for found in everything) if new else set()
-    names = make_names(new, shared, _taken(folder, new) if new else {})
-    return Plan([(found, name or names[found.key], print_) for found, name, print_ in jobs], before, refused, mine)
+    names = make_names(new, scenes if whole else candidates, _taken(folder, new)) if new else {}
+    named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
+    return Plan(named, scenes, passed, counts["before"], counts["refused"], counts["outdated"])
 
 
-def _parts(items: list[T], size: int) -> Iterator[list[T]]:
+def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _fingerprints(paired: list[tuple[Found, sqlite3.Row | None]]) -> list[str]:
-    """Fingerprints of scenes. A raster that was named and is masked is not opened to see what it is."""
-    prints = []
-    for found, row in paired:
-        named = row and row["state"] == DONE and found.reader is None and not is_remote(found.source)
-        print_ = fingerprint(found.source, RASTER if named else found.reader)
-        if named and row and print_ != row["fingerprint"]:
+def _known(manifest: Path, keys: list[str], columns: Sequence[str], table: str = "scenes") -> Rows:
+    """The rows of a manifest with one of these keys."""
+    if not manifest.exists():
+        return {}
+    try:
+        rows = select(manifest, columns, f"WHERE key IN ({', '.join('?' * len(keys))})", keys, table)
+    except sqlite3.Error as error:
+        raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
+    return {row["key"]: row for row in rows}
+
+
+def _look(some: list[Found], rows: Rows, others: Rows) -> list[tuple[str, bool]]:
+    """The fingerprint of each, and True for scenes. Rasters that are known and unchanged are not opened."""
+    looks = []
+    for found in some:
+        row, is_scene = rows.get(found.key), True
+        done = row if row and row["state"] == DONE else None
+        print_ = fingerprint(found.source, RASTER if done and not is_remote(found.source) else found.reader)
+        if found.reader and not _is_same(done, print_):
+            is_scene = not _is_same(others.get(found.key), print_) and found.is_scene
+        elif done and not _is_same(done, print_):  # it is more than a raster, or has changed
             print_ = fingerprint(found.source)
-        prints.append(print_)
-    return prints
+        looks.append((print_, is_scene))
+    return looks
+
+
+def _is_same(row: sqlite3.Row | None, print_: str) -> bool:
+    return row is not None and row["fingerprint"] == print_
+
+
+def _compare(row: sqlite3.Row | None, print_: str, settings: str, folder: Path, options: BatchOptions) -> str:
+    """What is known of a scene: before (done), refused (bad input), outdated (done with other options), or new."""
+    if row is None or not options.resume or row["fingerprint"] != print_:
+        return "new"
+    if row["settings"] != settings:
+        return "outdated" if row["state"] == DONE else "new"
+    if row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed:
+        return "refused"
+    return "before" if row["state"] == DONE and _is_there(row, folder, options) else "new"
+
+
+def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
+    """True if the results of a finished scene still exist."""
+    if row["uploaded"] != options.upload:
+        return False
+    start = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    files = json.loads(row["files"]).values() if row["uploaded"] is None or options.keep else ()
+    return all(os.path.exists(start + name) for name in files)  # noqa: PTH110
 
 
 def plain_name(found: Found) -> str:
@@ -102,64 +139,31 @@ def plain_name(found: Found) -> str:
     return re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene"
 
 
-def repeated(names: Iterable[str]) -> set[str]:
-    """The names that come more than once."""
-    seen: set[int] = set()  # hashes are smaller; a collision only lengthens a name
-    again: set[str] = set()
-    for name in names:
-        mark = hash(name)
-        if mark in seen:
-            again.add(name)
-        seen.add(mark)
-    return again
-
-
-def make_names(new: Iterable[Found], shared: set[str], taken: Mapping[str, str]) -> dict[str, str]:
+def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str, str]) -> dict[str, str]:
     """The base name of each new scene's files, by key: its plain name, with a hash if that is not its alone.
 
     Args:
         new: Scenes without a name yet.
-        shared: The plain names of several scenes, in lower case.
+        every: All that may take a name, of all shards.
         taken: The names in use by all shards, in lower case → their keys.
     """
+    count = Counter(hash(plain_name(found).lower()) for found in every)  # smaller; a collision only lengthens a name
     names = {}
     for found in new:
         name = plain_name(found)
         lower = name.lower()
-        if lower in shared or taken.get(lower, found.key) != found.key or lower in RESERVED:
+        if count[hash(lower)] > 1 or taken.get(lower, found.key) != found.key or lower in RESERVED:
             name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
         names[found.key] = name
     return names
 
 
-def _known(manifest: Path, keys: Sequence[str]) -> dict[str, sqlite3.Row]:
-    """The rows of scenes in a manifest, by key."""
-    if not manifest.exists():
-        return {}
-    columns = "key, name, state, failure, fingerprint, settings, files, uploaded"
-    try:
-        rows = select(manifest, columns, f"WHERE key IN ({', '.join('?' * len(keys))})", keys)
-    except sqlite3.Error as error:
-        raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
-    return {row["key"]: row for row in rows}
-
-
-def _taken(folder: Path, new: Iterable[Found]) -> dict[str, str]:
+def _taken(folder: Path, new: list[Found]) -> dict[str, str]:
     """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
     wanted = {plain_name(found).lower() for found in new}
     taken: dict[str, str] = {}
     for path in manifests_in(folder):
         with suppress(sqlite3.Error):  # of another shard
-            rows = ((row["name"].lower(), row["key"]) for row in Entries([path]).rows("key, name, state"))
+            rows = ((row["name"].lower(), row["key"]) for row in Entries([path]).rows(STATE))
             taken |= {name: key for name, key in rows if name in wanted}
     return taken
-
-
-def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
-    """True if the results of a finished scene still exist."""
-    if row["uploaded"] != options.settings.upload:
-        return False
-    if row["uploaded"] is not None and not options.settings.keep:
-        return True
-    there = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
-    return all(os.path.exists(there + name) for name in json.loads(row["files"]).values())  # noqa: PTH110

@@ -5,26 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from geocloud.batch.find import Found, Rasters, find_scenes
+from geocloud.batch.find import Found, find_candidates
+from geocloud.batch.folder import describe_folder, is_described
 from geocloud.batch.job import Job
 from geocloud.batch.options import BatchOptions, Shard
 from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.report import PARTS, REPORT, write_report
-from geocloud.batch.state import Entries, Entry, Manifest, manifests_in, read_entries
-from geocloud.batch.thumbnails import THUMBNAILS, unpack
-from geocloud.batch.workers import LocalExecutor, run_jobs
+from geocloud.batch.state import Entries, Entry, Manifest
+from geocloud.batch.workers import Executor, LocalExecutor, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
 from geocloud.io.gdal import is_gdal_name
-from geocloud.io.remote import is_remote, upload
+from geocloud.io.remote import is_remote
 from geocloud.models import bundled_models, find_model
 from geocloud.writers.staging import sweep
 
@@ -52,6 +48,12 @@ class Status:
     error: str | None = None
     """Why that scene failed; None: it did not."""
 
+    def after(self, entry: Entry, seconds: float) -> Status:
+        """The progress after another scene."""
+        done, seen = self.done + (entry.error is None), self.megapixels + (entry.megapixels or 0)
+        failed = self.failed + (entry.error is not None)
+        return Status(self.total, done, self.before, failed, seen, seconds, entry.name, entry.error)
+
     @property
     def rate(self) -> float:
         """Megapixels per second."""
@@ -66,7 +68,7 @@ class Status:
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
-    return make_plan(_find(sources, folder, Rasters(folder)), folder, options)
+    return _plan(sources, _wanted(sources, find_candidates(sources, folder)), folder, options)
 
 
 def run_batch(
@@ -91,8 +93,7 @@ def run_batch(
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
             example if another run is using the folder. A scene that fails raises nothing.
     """
-    rasters = Rasters(folder)
-    found = _find(sources, folder, rasters)
+    candidates = _wanted(sources, find_candidates(sources, folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,110 +101,77 @@ def run_batch(
     with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
         sweep(folder)
         manifest.stop()
-        manifest.pass_over(rasters.others)
-        plan = make_plan(found, folder, options)
-        settings = options.settings
-        rows = ((job.key, name, without_secrets(job.source), print_) for job, name, print_ in plan.jobs)
-        manifest.plan(rows, settings.fingerprint())
-        jobs = [Job(name, job.source, folder.resolve(), settings) for job, name, _ in plan.jobs]
-        needed = options.shard.count == 1 and (bool(plan.jobs) or not _is_described(folder, options))
+        plan = _plan(sources, candidates, folder, options)
+        manifest.pass_over(plan.others)
+        rows = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in plan.jobs)
+        manifest.plan(rows, options.fingerprint())
+        jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
+        is_needed = options.shard.count == 1 and (bool(jobs) or not is_described(folder, options))
+
+        def tidy() -> None:
+            """Leaves no scene running and nothing half-written, and describes the folder."""
+            manifest.stop()
+            sweep(folder)
+            if is_needed:
+                describe_folder(folder, options.footprints, options.upload)
+
         try:
-            _work(jobs, plan, options, manifest, report)
+            status, began = Status(len(plan.scenes), 0, plan.before, plan.refused, 0.0, 0.0), time.monotonic()
+            report(status)
+            with closing(_run(jobs, options, manifest)) as running:  # an interrupt ends the workers before we tidy up
+                for entry in running:
+                    manifest.finish(entry)
+                    status = status.after(entry, time.monotonic() - began)
+                    report(status)
         except BaseException:
             try:
-                _tidy(folder, manifest, options if needed else None)
+                tidy()
             except Exception as error:  # does not hide why the run ended
                 log.warning("%s: cannot be described (%s)", folder, error)
             raise
-        _tidy(folder, manifest, options if needed else None)
-        return plan.entries(manifest.path)
+        tidy()
+        every = Entries([manifest.path])
+        keys = None if len(every) == len(plan.scenes) else frozenset(found.key for found in plan.scenes)
+        return Entries([manifest.path], keys)
 
 
-def _work(
-    jobs: list[Job], plan: Plan, options: BatchOptions, manifest: Manifest, report: Callable[[Status], None]
-) -> None:
-    """Runs the jobs, and records and reports what comes of each."""
-    began, done, failures, seen = time.monotonic(), 0, plan.refused, 0.0
-
-    def tell(entry: Entry | None = None) -> None:
-        seconds, (name, error) = time.monotonic() - began, (entry.name, entry.error) if entry else (None, None)
-        report(Status(plan.total, done, plan.before, failures, seen, seconds, name, error))
-
-    tell()
-    with closing(_run(jobs, options, manifest)) as running:  # an interrupt here ends the workers before we tidy up
-        for entry in running:
-            manifest.finish(entry)
-            done, failures = done + (entry.error is None), failures + (entry.error is not None)
-            seen += entry.megapixels or 0
-            tell(entry)
+def _wanted(sources: Sequence[str], scenes: list[Found]) -> list[Found]:
+    if not scenes:
+        wanted = "wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
+        raise SceneNotFoundError(f"{', '.join(sources)}: no scenes; {wanted}")
+    return scenes
 
 
-def _tidy(folder: Path, manifest: Manifest, options: BatchOptions | None) -> None:
-    """Leaves no scene running and nothing half-written, and describes the folder."""
-    manifest.stop()
-    sweep(folder)
-    if options:
-        describe_folder(folder, options.footprints, options.settings.upload)
-
-
-def _is_described(folder: Path, options: BatchOptions) -> bool:
-    """True if all that describes a folder is there and later than its only manifest.
-
-    Other manifests may be written to at the same time, and an upload may have failed.
-    """
-    manifests, names = manifests_in(folder), (REPORT, PARTS, "collection.json", f"footprints.{options.footprints}")
-    if options.settings.upload or len(manifests) > 1 or not all((folder / name).exists() for name in names):
-        return False
-    return all((folder / name).stat().st_mtime_ns > manifests[0].stat().st_mtime_ns for name in (REPORT, *names[2:]))
-
-
-def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
-    """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
-    # This imports geopandas: only after workers have started.
-    from geocloud.batch.folder import write_collection, write_footprints
-
-    unpack(folder)
-    entries = read_entries(folder)
-    made = [write_report(entries, folder), write_collection(entries, folder)]
-    made.append(write_footprints(entries, folder, footprints))
-    if to:
-        parts = chain.from_iterable((folder / name).rglob("*") for name in (PARTS, THUMBNAILS))
-        paths = chain((path for path in parts if path.is_file()), made)
-        with ThreadPoolExecutor(16) as pool:  # a report has many small files
-            while some := list(islice(paths, 1000)):
-                places = [f"{to.rstrip('/')}/{path.relative_to(folder).as_posix()}" for path in some]
-                list(pool.map(upload, some, places))
-
-
-def _find(sources: Sequence[str], folder: Path, rasters: Rasters) -> list[Found]:
-    found = find_scenes(sources, folder, rasters)
-    if not found:
-        raise SceneNotFoundError(
-            f"{', '.join(sources)}: no scenes; wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
-        )
-    return found
+def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
+    plan = make_plan(candidates, folder, options)
+    if options.shard.count == 1:  # or the scenes may be in others
+        _wanted(sources, plan.scenes)
+    return plan
 
 
 def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Entry]:
-    settings, model = options.settings, options.settings.model
     if not jobs:
         return
-    executor: Any
+    executor: Executor
     if options.scheduler:
         from geocloud.batch.cluster import ClusterExecutor
 
         jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers have another working directory
-        model = model if model in bundled_models() else str(find_model(model).resolve())
-        executor = ClusterExecutor(options.scheduler, model, settings, log.warning)
+        is_file = options.model not in bundled_models()
+        model = str(find_model(options.model).resolve()) if is_file else options.model
+        executor = ClusterExecutor(options.scheduler, model, options, log.warning)
     else:
-        executor = LocalExecutor(model, settings.compute, min(options.workers, len(jobs)) if options.workers else None)
-    with executor:
+        workers = min(options.workers, len(jobs)) if options.workers else None
+        executor = LocalExecutor(options.model, options.compute, workers)
+    with closing(executor):
         yield from run_jobs(jobs, executor, lambda job: manifest.start(job.name))
 
 
 def _absolute(source: str) -> str:
+    if is_remote(source) or is_gdal_name(source):
+        return source
     place, mark, item = source.partition("#") if not Path(source).exists() else (source, "", "")
-    return source if is_remote(source) or is_gdal_name(source) else f"{Path(place).absolute()}{mark}{item}"
+    return f"{Path(place).absolute()}{mark}{item}"
 
 
 @contextmanager

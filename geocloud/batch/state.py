@@ -11,7 +11,6 @@ import heapq
 import json
 import logging
 import os
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 VERSION = 1
-"""Version of the tables. Version 0 had no shadow_percent, and thumbnails among the columns of scenes."""
+"""Version of the tables. Later columns (`ADDED`) do not change it: earlier programs ignore them."""
 PAGE = 2000
 """Rows in memory at a time, of all manifests together."""
 MAX_KEYS = 512
@@ -54,7 +53,7 @@ class Entry:
     fingerprint: str | None = None
     """Fingerprint of the source's contents when the scene was last planned, see `geocloud.batch.find.fingerprint`."""
     settings: str | None = None
-    """Fingerprint of model and options when the scene was last planned, see `geocloud.batch.job.Settings`."""
+    """Fingerprint of model and options when the scene was last planned, see `BatchOptions.fingerprint`."""
     tries: int = 0
     """Number of times that the scene was started."""
     error: str | None = None
@@ -74,13 +73,15 @@ class Entry:
     cloud_percent: float | None = None
     """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
     shadow_percent: float | None = None
-    """Per cent of the valid pixels that are cloud shadow; None if not requested."""
+    """Likewise cloud shadow; None if not requested."""
+    snow_percent: float | None = None
+    """Likewise snow and ice; None if not requested."""
+    cirrus_percent: float | None = None
+    """Likewise thin cirrus; None if not requested."""
     valid_percent: float | None = None
     """Per cent of all pixels that hold data."""
     height: int | None = None
-    """Pixel rows of the scene."""
     width: int | None = None
-    """Pixel columns of the scene."""
     crs: str | None = None
     """Such as EPSG:32633."""
     transform: tuple[float, ...] | None = None
@@ -88,9 +89,7 @@ class Entry:
     footprint: str | None = None
     """GeoJSON in WGS 84 of the area with data."""
     acquired: str | None = None
-    """Time of acquisition."""
     model: str | None = None
-    """Name of the model."""
     threshold: float | None = None
     """Threshold of cloud that was applied."""
     files: dict[str, str] = field(default_factory=dict)
@@ -106,22 +105,27 @@ class Entry:
         return f"{self.uploaded.rstrip('/')}/{name}" if self.uploaded and name else name
 
 
-NAMES = [f.name for f in fields(Entry)]
 KINDS = {f.name: str(f.type).partition(" ")[0] for f in fields(Entry)}
 """Column → str, int or float; what else there is, is JSON."""
-COLUMNS = ", ".join(NAMES).replace("transform", "nullif(transform, 'null') AS transform")
-COLUMNS = COLUMNS.replace("files", "coalesce(files, '{}') AS files")
+NAMES = tuple(KINDS)
+STATE = ("key", "name", "state")
+"""The columns that `Entries.rows` needs."""
+PERCENTS = ("cloud_percent", "shadow_percent", "snow_percent", "cirrus_percent", "valid_percent")
+ADDED = PERCENTS[1:4]
+"""Columns that manifests of earlier versions lack, all of them numbers."""
 PLANNED = {"key", "name", "source", "fingerprint", "settings", "tries", "started", "finished"}
 """Columns that are not a job's to tell."""
 
 _SQL = {"int": "INTEGER", "float": "REAL"}
 _MUST = {"key": "PRIMARY KEY", "name": "NOT NULL UNIQUE", "source": "NOT NULL", "state": "NOT NULL"}
 _MUST["tries"] = "NOT NULL DEFAULT 0"
-_TABLES = (
-    "scenes (" + ", ".join(f"{n} {_SQL.get(kind, 'TEXT')} {_MUST.get(n, '')}" for n, kind in KINDS.items()) + ")",
-    "others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)",
+_COLUMNS = ", ".join(f"{name} {_SQL.get(kind, 'TEXT')} {_MUST.get(name, '')}" for name, kind in KINDS.items())
+_SCHEMA = (
+    f"TABLE IF NOT EXISTS scenes ({_COLUMNS})",
+    "TABLE IF NOT EXISTS others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)",
+    "INDEX IF NOT EXISTS scenes_by_state ON scenes (state, name)",
+    "INDEX IF NOT EXISTS scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL",
 )
-_INDEXES = ("scenes_by_state ON scenes (state, name)", "scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL")
 
 
 class Manifest:
@@ -131,17 +135,18 @@ class Manifest:
         self.path = path
         try:
             self._database = sqlite3.connect(path, timeout=TIMEOUT)
-            version, old = _version(path, self._database), _columns(self._database)
+            columns = _columns(path, self._database)
+            if columns.issuperset(NAMES):  # or every opening would make the manifest newer than the report
+                return
             self._database.execute("PRAGMA journal_mode=DELETE")
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")
-                if old and "shadow_percent" not in old:
-                    self._database.execute("ALTER TABLE scenes ADD COLUMN shadow_percent REAL")
-                for kind, names in (("TABLE", _TABLES), ("INDEX", _INDEXES)):
-                    for name in names:
-                        self._database.execute(f"CREATE {kind} IF NOT EXISTS {name}")
-                if version < VERSION:  # or every opening would make the manifest newer than the report
-                    self._database.execute(f"PRAGMA user_version = {VERSION}")
+                for name in ADDED:
+                    if columns and name not in columns:
+                        self._database.execute(f"ALTER TABLE scenes ADD COLUMN {name} REAL")
+                for part in _SCHEMA:
+                    self._database.execute(f"CREATE {part}")
+                self._database.execute(f"PRAGMA user_version = {VERSION}")
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
 
@@ -196,38 +201,38 @@ class Entries:
     def __init__(self, paths: list[Path], keys: frozenset[str] | None = None) -> None:
         """``keys``: the scenes to keep; None: all."""
         self._paths, self._keys = paths, keys
-        counts = {re.sub(r"-\d+-of-", "-of-", path.name) for path in paths}
-        self._apart = len(paths) <= 1 or (len(counts) == 1 and "-of-" in counts.pop())
+        counts = {path.stem.partition("-of-")[2] for path in paths}
+        self._apart = len(paths) <= 1 or (len(counts) == 1 and "" not in counts)
         """True if no scene can be in two of the manifests: they are the shards of one count."""
 
     def __iter__(self) -> Iterator[Entry]:
-        return map(_entry, self.rows(COLUMNS))
+        return map(_entry, self.rows(NAMES))
 
     def __len__(self) -> int:
         return self.counts().total()
 
     def failures(self) -> Iterator[Entry]:
         """The scenes that failed."""
-        rows = self.rows(COLUMNS, f"state = '{FAILED}'" if self._apart else "true")
+        rows = self.rows(NAMES, f"state = '{FAILED}'" if self._apart else "true")
         return (_entry(row) for row in rows if row["state"] == FAILED)
 
     def counts(self) -> Counter[str]:
         """State → number of scenes."""
         if not self._apart or self._keys is not None:
-            return Counter(row["state"] for row in self.rows("key, name, state"))
+            return Counter(row["state"] for row in self.rows(STATE))
         counts: Counter[str] = Counter()
         for path in self._paths:
-            counts.update(dict(map(tuple, select(path, "state, count(*)", "GROUP BY state"))))
+            counts.update(dict(map(tuple, select(path, ("state", "count(*)"), "GROUP BY state"))))
         return counts
 
     def noted(self) -> int:
         """Number of scenes with notes."""
-        return sum(1 for _ in self.rows("key, name, state", "notes IS NOT NULL"))
+        return sum(1 for _ in self.rows(STATE, "notes IS NOT NULL"))
 
-    def rows(self, what: str, where: str = "true") -> Iterator[sqlite3.Row]:
-        """The columns ``what`` of the scenes; key, name and state are among them."""
+    def rows(self, columns: Sequence[str], where: str = "true") -> Iterator[sqlite3.Row]:
+        """Some columns of the scenes, with `STATE` among them."""
         size = max(10, PAGE // max(1, len(self._paths)))
-        merged = heapq.merge(*(_pages(path, what, where, size) for path in self._paths), key=itemgetter("name"))
+        merged = heapq.merge(*(_pages(path, columns, where, size) for path in self._paths), key=itemgetter("name"))
         for _, same in groupby(merged, key=itemgetter("name")):
             rows = list(same)
             row = next((row for row in rows if row["state"] == DONE), rows[0])
@@ -243,7 +248,7 @@ def read_entries(folder: Path) -> Entries:
     readable = []
     for path in paths:
         try:
-            select(path, "name", "LIMIT 1")
+            select(path, ("name",), "LIMIT 1")
             readable.append(path)
         except sqlite3.Error as error:
             if len(paths) == 1:
@@ -259,7 +264,7 @@ def export(entries: Entries, path: Path) -> None:
         raise OutputError(f"{path}: wanted a name that ends in {', '.join(forms)}")
     with Staging([path], overwrite=True) as staging:
         try:
-            forms[path.suffix](entries.rows(COLUMNS), staging.place(path))
+            forms[path.suffix](entries.rows(NAMES), staging.place(path))
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error})") from error
         staging.publish()
@@ -274,10 +279,8 @@ def _write_csv(rows: Iterator[sqlite3.Row], path: Path) -> None:
 
 def _write_json(rows: Iterator[sqlite3.Row], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.write("[")
-        for number, row in enumerate(rows):
-            file.write(f"{',' if number else ''}\n {json.dumps(dict(row))}")
-        file.write("\n]\n")
+        file.writelines(f"{',' if number else '['}\n {json.dumps(dict(row))}" for number, row in enumerate(rows))
+        file.write("\n]\n" if file.tell() else "[]\n")
 
 
 def _write_parquet(rows: Iterator[sqlite3.Row], path: Path) -> None:
@@ -294,21 +297,19 @@ def _write_parquet(rows: Iterator[sqlite3.Row], path: Path) -> None:
 
 
 def select(
-    path: Path, what: str, then: str = "", values: Sequence[Any] = (), table: str = "scenes"
+    path: Path, columns: Sequence[str], then: str = "", values: Sequence[Any] = (), table: str = "scenes"
 ) -> list[sqlite3.Row]:
-    """The rows of ``SELECT what FROM table then``. A table that is not there yet is empty.
+    """The rows of ``SELECT columns FROM table then``. A table that is not there yet is empty.
 
     The database is opened for writing where it may be: what a killed writer has left must be undone first. Raises
     OutputError, sqlite3.Error.
     """
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=TIMEOUT)) as database:
         database.row_factory = sqlite3.Row
-        _version(path, database)
-        if not (there := _columns(database, table)):
+        if not (present := _columns(path, database, table)):
             return []  # another process is creating it
-        if "shadow_percent" not in there:
-            what = what.replace("shadow_percent", "NULL AS shadow_percent")
-        return database.execute(f"SELECT {what} FROM {table} {then}", values).fetchall()  # noqa: S608
+        names = ", ".join(f"NULL AS {n}" if n in ADDED and n not in present else n for n in columns)
+        return database.execute(f"SELECT {names} FROM {table} {then}", values).fetchall()  # noqa: S608
 
 
 def manifests_in(folder: Path) -> list[Path]:
@@ -321,32 +322,28 @@ def manifests_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _pages(path: Path, what: str, where: str, size: int) -> Iterator[sqlite3.Row]:
+def _pages(path: Path, columns: Sequence[str], where: str, size: int) -> Iterator[sqlite3.Row]:
     """Rows by name. Between pages nothing is open: a writer need not wait, and a thousand shards are no open files."""
     last = ""
-    while rows := select(path, what, f"WHERE {where} AND name > ? ORDER BY name LIMIT {size}", [last]):
+    while rows := select(path, columns, f"WHERE {where} AND name > ? ORDER BY name LIMIT {size}", [last]):
         yield from rows
         last = rows[-1]["name"]
 
 
-def _version(path: Path, database: sqlite3.Connection) -> int:
-    """The version of a manifest's tables. Raises OutputError for one that is not known yet."""
+def _columns(path: Path, database: sqlite3.Connection, table: str = "scenes") -> set[str]:
+    """The columns of a table; none if there is no such table yet. Raises OutputError for a later version's."""
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         reads = f"this one reads {VERSION}: update it"
         raise OutputError(f"{path}: a manifest of version {version}, written by a later geocloud; {reads}")
-    return version
-
-
-def _columns(database: sqlite3.Connection, table: str = "scenes") -> set[str]:
-    """The columns of a table; none if there is no such table yet."""
     return {str(row[1]) for row in database.execute(f"PRAGMA table_info({table})")}
 
 
 def _entry(row: sqlite3.Row) -> Entry:
     values: dict[str, Any] = {name: row[name] for name in NAMES}
     transform = json.loads(values["transform"] or "null")
-    return Entry(**values | {"transform": transform and tuple(transform), "files": json.loads(values["files"])})
+    files = json.loads(values["files"] or "{}")
+    return Entry(**values | {"transform": transform and tuple(transform), "files": files})
 
 
 def _now() -> str:

@@ -46,6 +46,9 @@ class Executor(Protocol):
     def room(self) -> int:
         """Number of jobs to be submitted at a time. Raises GeocloudError if the executor is lost."""
 
+    def close(self) -> None:
+        """Ends all work, at once."""
+
 
 def run_jobs(jobs: Sequence[Job], executor: Executor, started: Callable[[Job], object]) -> Iterator[Entry]:
     """Runs jobs; yields their entries as they finish. ``started`` is called when a worker begins with a job.
@@ -119,34 +122,26 @@ class LocalExecutor:
     begun: Callable[[str], object]
 
     def __init__(self, model: str, compute: ComputeOptions, workers: int | None, load: Any = load_worker) -> None:
-        self._lanes: SimpleQueue[tuple[_Worker, int]] = SimpleQueue()  # those that are free
+        count = workers or max(1, count_devices(compute))
         self._workers: list[_Worker] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(LANES * count)
+        self._lanes: SimpleQueue[tuple[_Worker, int]] = SimpleQueue()  # those that are free
         try:
-            count = workers or 1
-            self._workers += [_Worker(load, model, compute, place, count) for place in range(count)]
-            devices = [worker.greet() for worker in self._workers]
-            if workers is None and devices[0] > 1:
-                self._workers += [_Worker(load, model, compute, place, 1) for place in range(1, devices[0])]
-                for worker in self._workers[1:]:
-                    worker.greet()
+            self._workers += [_Worker(load, model, compute, place, workers or 1) for place in range(count)]
+            for worker in self._workers:
+                worker.wait()
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
         for lane in range(LANES):
             for worker in self._workers:
                 self._lanes.put((worker, lane))
-        self._pool = ThreadPoolExecutor(self.room())
 
-    def __enter__(self) -> LocalExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Ends the processes, at once if they are still working."""
         for worker in self._workers:
             worker.stop()
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
     def room(self) -> int:
         """See `Executor`."""
@@ -154,7 +149,6 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> Future[Entry]:
         """See `Executor`."""
-        assert self._pool is not None
         return self._pool.submit(self._ask, job)
 
     def _ask(self, job: Job) -> Entry:
@@ -167,10 +161,10 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process, with a pipe for each of its lanes."""
+    """A process, with a pipe for each of its lanes. If it dies, another one takes its place."""
 
-    def __init__(self, load: Any, model: str, compute: ComputeOptions, place: int, of: int) -> None:
-        self._arguments = load, model, compute, place, of
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
         self._lock, self._stopped = threading.Lock(), False
         self._start()
 
@@ -182,14 +176,13 @@ class _Worker:
         for _, theirs in pairs:
             theirs.close()
 
-    def greet(self) -> int:
-        """Waits until the model is loaded. Returns the number of CUDA devices. Raises GeocloudError."""
+    def wait(self) -> None:
+        """Waits until the model is loaded. Raises GeocloudError."""
         for deaths in range(1, MAX_TRIES + 1):
             with suppress(EOFError, OSError):
-                answer = self._pipes[0].recv()
-                if isinstance(answer, BaseException):
-                    raise GeocloudError(str(answer)) from answer
-                return int(answer)
+                if (problem := self._pipes[0].recv()) is None:
+                    return
+                raise GeocloudError(problem)
             self._process.join()
             if deaths < MAX_TRIES and not self._stopped:
                 self._start()
@@ -208,7 +201,7 @@ class _Worker:
                 if self._process is process and not self._stopped:
                     process.join()
                     self._start()
-                    self.greet()
+                    self.wait()
             raise WorkerDiedError(f"its worker died {MAX_TRIES} times; out of memory?") from error
 
     def stop(self) -> None:
@@ -216,14 +209,13 @@ class _Worker:
         self._stopped = True
         self._process.terminate()
         self._process.join(10)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        self._process.kill()
+        self._process.join()
         for pipe in self._pipes:
             pipe.close()
 
 
-def _serve(pipes: list[Connection], load: Any, model: str, compute: ComputeOptions, place: int, of: int) -> None:
+def _serve(pipes: list[Connection], load: Any, *arguments: Any) -> None:
     """The main function of a worker: loads the model, then masks scenes until the pipes close."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -233,10 +225,10 @@ def _serve(pipes: list[Connection], load: Any, model: str, compute: ComputeOptio
 
     keep_freed_memory()
     try:
-        predict = load(model, compute, place, of)
-        pipes[0].send(count_devices(compute))
+        predict = load(*arguments)
+        pipes[0].send(None)
     except Exception as error:
-        pipes[0].send(GeocloudError(" ".join(str(error).split())))
+        pipes[0].send(" ".join(str(error).split()))
         return
 
     def lane(pipe: Connection) -> None:

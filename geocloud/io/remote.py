@@ -38,7 +38,8 @@ from geocloud.errors import (
 
 T = TypeVar("T")
 Login = Callable[[], dict[str, Any]]
-LOGIN = ("access_key_id", "secret_access_key", "token")
+LOGIN = {"access_key_id": "ACCESS_KEY_ID", "secret_access_key": "SECRET_ACCESS_KEY", "token": "SESSION_TOKEN"}
+"""obstore's names for the parts of a login → GDAL's, after ``AWS_``."""
 
 STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
 """Object stores, which can be listed and written: scheme → GDAL's name for it."""
@@ -128,9 +129,7 @@ class _GdalSession(Session):  # type: ignore[misc]
         self._login = login
 
     def get_credential_options(self) -> dict[str, str]:
-        login = self._login()
-        names = zip(("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"), LOGIN, strict=True)
-        return {f"AWS_{name}": login[key] for name, key in names if login.get(key)}
+        return {f"AWS_{LOGIN[key]}": value for key, value in self._login().items() if key in LOGIN and value}
 
 
 def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -250,13 +249,13 @@ def _place(url: str) -> tuple[Any, str]:
 @lru_cache(maxsize=8)
 def _store(url: str, config: tuple[tuple[str, str], ...], login: Login | None) -> Any:
     pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=MAX_PAUSE), "base": 2}
+    options: dict[str, Any] = {"config": dict(config), "credential_provider": login}
     make: Any = obstore.store.from_url
     return make(
         url,
         client_options={"timeout": timedelta(seconds=TIMEOUT), "allow_http": True, "user_agent": "geocloud"},
         retry_config={"max_retries": RETRIES, "backoff": pauses},
-        **({"config": dict(config)} if config else {}),
-        **({"credential_provider": login} if login else {}),
+        **{name: value for name, value in options.items() if value},
     )
 
 
@@ -283,28 +282,23 @@ def _region(bucket: str) -> str:
 
 def _login() -> Login | None:
     """The login of a profile in Amazon's files; None: obstore and GDAL log in by themselves, or not at all."""
-    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in (
-        "YES",
-        "TRUE",
-        "1",
-    ):
+    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
+    if unsigned or os.environ.get("AWS_ACCESS_KEY_ID"):
         return None
-    files = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
-    paths = tuple(Path(os.environ.get(variable, file)).expanduser() for variable, file in files)
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    paths = tuple(str(Path(os.environ.get(name, file)).expanduser()) for name, file in files.items())
     return _profile(os.environ.get("AWS_PROFILE", "default"), paths)
 
 
 @lru_cache
-def _profile(name: str, files: tuple[Path, ...]) -> Login | None:
+def _profile(name: str, files: tuple[str, ...]) -> Login | None:
     parser = configparser.RawConfigParser(default_section="")
     parser.read(files)
-    values = {
-        key: value for s in (f"profile {name}", name) if parser.has_section(s) for key, value in parser[s].items()
-    }
+    sections = [parser[section] for section in (f"profile {name}", name) if parser.has_section(section)]
+    values = {key: value for section in sections for key, value in section.items()}
     if "aws_access_key_id" in values:
-        keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        login = dict(zip(LOGIN, map(values.get, keys), strict=True))
-        return lambda: login | {"expires_at": None}
+        login = {key: values.get(f"aws_{name.lower()}") for key, name in LOGIN.items()} | {"expires_at": None}
+        return lambda: login
     if not any(key.startswith(("sso_", "role_arn", "credential_process", "login_")) for key in values):
         return None
     try:

@@ -8,7 +8,7 @@ from servers import free_port
 from torture import masks, states
 
 from benchmarks.cluster import Cluster
-from geocloud.batch import BatchOptions, Settings, run_batch
+from geocloud.batch import BatchOptions, run_batch
 from geocloud.errors import GeocloudError
 from geocloud.pipeline import ComputeOptions
 
@@ -64,7 +64,7 @@ def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, 
 def test_workers_without_the_resource_are_told_of(cluster, tmp_path, caplog):
     address, worker = cluster.address, cluster.add_worker
     archive = make_archive(tmp_path / "archive", 2, broken=False)
-    options = BatchOptions(Settings(compute=ComputeOptions("cuda")), scheduler=address)
+    options = BatchOptions(compute=ComputeOptions("cuda"), scheduler=address)
     with pytest.raises(GeocloudError, match="no workers"):
         run_batch([str(archive)], tmp_path / "out", options)
     worker()

@@ -99,7 +99,7 @@ def errors():
 )
 def test_items_are_valid(errors, changes, grid):
     footprint = None if grid.crs is None else outline(np.ones((4, 90, 110), "float32"), 1, grid)
-    item = make_item(replace(RESULT, **changes), grid, footprint, FILES, "a").to_dict(include_self_link=False)
+    item = make_item(replace(RESULT, **changes), grid, footprint, FILES, "a")
     assert errors(json.loads(json.dumps(item))) == []
     assert len(item["stac_extensions"]) == 3
     broken = json.loads(json.dumps(item))

@@ -15,8 +15,6 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
-from geocloud.batch.find import Rasters, fingerprint
-from geocloud.batch.state import DONE, FAILED, Entry, Manifest
 from geocloud.errors import SceneNotFoundError, SceneReadError
 from geocloud.readers import open_scene
 from geocloud.readers.stack import count_bands
@@ -66,8 +64,7 @@ def test_masks_hidden_folders_and_the_output_are_passed_over(archive, tmp_path):
 def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
     folder, out, opened = tmp_path / "in", tmp_path / "out", []
     folder.mkdir()
-    out.mkdir()
-    for name in ("a", "b", "c"):
+    for name in ("a", "b"):
         write_tif(folder / f"{name}.tif", ramp())
     write_tif(folder / "height.tif", ramp()[:1])
 
@@ -75,25 +72,29 @@ def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
         opened.append(Path(path).stem)
         return count_bands(path)
 
-    def found():
+    def scenes(plan):
+        return [found.name for found in plan.scenes]
+
+    def planned():
         opened.clear()
-        rasters = Rasters(out)
-        return find_scenes([str(folder)], out, rasters), rasters.others
+        return plan_batch([str(folder)], out, BatchOptions())
 
     monkeypatch.setattr("geocloud.batch.find.count_bands", count)
-    scenes, others = found()
-    assert [f.name for f in scenes] == ["a", "b", "c"] and opened == ["a", "b", "c", "height"]
-    with Manifest(out / "manifest-00002-of-00003.sqlite") as manifest:  # whichever shard's
-        manifest.plan([(f.key, f.name, f.source, fingerprint(f.source)) for f in scenes], "settings")
-        manifest.finish(Entry("", "a", "", DONE))
-        manifest.finish(Entry("", "b", "", DONE))
-        manifest.finish(Entry("", "c", "", FAILED, error="no"))
-        manifest.pass_over(others)
-    assert found() == (scenes, []) and opened == ["c"]  # as long as nothing came of it, it may be no scene
+    assert scenes(planned()) == ["a", "b"] and sorted(opened) == ["a", "b", "height"]
+    run_batch([str(folder)], out, BatchOptions())
+    assert scenes(planned()) == ["a", "b"] and not opened
     write_tif(folder / "b.tif", ramp()[:1])
     write_tif(folder / "height.tif", ramp())
-    scenes, others = found()
-    assert [f.name for f in scenes] == ["a", "c", "height"] and [Path(key).stem for key, _ in others] == ["b"]
+    plan = planned()
+    assert scenes(plan) == ["a", "height"] and [Path(key).stem for key, _ in plan.others] == ["b"]
+
+
+def test_a_raster_of_one_band_hides_no_product_of_its_name(tmp_path):
+    name = "LC08_L1TP_190026_20240701_20240708_02_T1"
+    write_tif(tmp_path / f"{name}.tif", ramp()[:1])
+    with tarfile.open(tmp_path / f"{name}.tar", "w"):
+        pass
+    assert [Path(found.source).suffix for found in find_scenes([str(tmp_path)])] == [".tar"]
 
 
 def test_several_products_in_one_folder(tmp_path, archive):

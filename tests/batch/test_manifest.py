@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from geocloud_cli.main import cli
 
 from geocloud.batch import Entry, read_entries
+from geocloud.batch.folder import unpack_thumbnails
 from geocloud.batch.state import DONE, PAGE, Manifest, export
-from geocloud.batch.thumbnails import unpack
 from geocloud.errors import OutputError
 
 # As version 0.1.0 made it.
@@ -55,6 +55,7 @@ def test_an_earlier_version_can_be_read_as_it_is(old):
     entries = read_entries(old)
     assert entries.counts() == {"done": 1, "failed": 1} and [e.error for e in entries.failures()] == ["broken"]
     assert next((e.name, e.files, e.shadow_percent) for e in entries) == ("a", {"mask": "a_cloudmask.tif"}, None)
+    assert next((e.snow_percent, e.cirrus_percent) for e in entries) == (None, None)
     assert (old / "manifest.sqlite").read_bytes() == before
 
 
@@ -85,7 +86,7 @@ def test_thumbnails_of_the_version_before_become_files_with_a_note(tmp_path, cap
     with closing(sqlite3.connect(folder / "manifest.sqlite")) as database, database:
         database.execute("UPDATE scenes SET files = '{\"item\": \"a.json\"}', transform = 'null'")
     logging.getLogger("geocloud").propagate = True
-    unpack(folder)
+    unpack_thumbnails(folder)
     assert caplog.text.count("an earlier version's thumbnails; they become files") == 2
     assert not list(folder.glob("thumbnails*.sqlite"))
     found = {path.name: path.read_bytes() for path in (folder / "thumbnails").rglob("*.*")}

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ from contextlib import closing, suppress
 import console
 import geopandas
 import numpy as np
+import pandas
 import pystac
 import pystac.validation
 import pytest
@@ -22,16 +24,16 @@ import rasterio
 import shapely
 from archive import BROKEN, break_ten, make_archive
 from click.testing import CliRunner
-from conftest import geobox, ramp, write_tif
+from conftest import geobox, ramp, read_tif, write_tif
 from geocloud_cli.main import cli
 from torture import states, torture
 
-from geocloud.batch import BatchOptions, Settings, Shard, Wanted, plan_batch, read_entries, run_batch
+from geocloud.batch import BatchOptions, Shard, plan_batch, read_entries, run_batch
 from geocloud.batch.describe import outline
 from geocloud.batch.find import fingerprint
 from geocloud.batch.job import Job, run_job
 from geocloud.batch.run import _alone
-from geocloud.batch.state import Manifest
+from geocloud.batch.state import Manifest, export
 from geocloud.batch.workers import LocalExecutor, load_worker, run_jobs
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
@@ -120,24 +122,56 @@ def test_what_is_done_stays_done(archive, batch):
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
+def test_a_dry_run_tells_of_scenes_done_with_other_options(archive, batch):
+    def planned(*options):
+        done = CliRunner().invoke(cli, ["batch", str(archive), "-o", str(batch), "--dry-run", *options])
+        return done.stdout.splitlines()[-1]
+
+    asked = ("--polygons", "--quicklook")
+    assert planned(*asked) == f"0 to do, {COUNT} done before, 0 failed before"
+    other = f"{COUNT} to do ({COUNT} of them done before, but with other options), 0 done before, 0 failed before"
+    assert planned(*asked, "--threshold", "0.7") == other
+    assert planned(*asked, "--no-resume") == f"{COUNT} to do, 0 done before, 0 failed before"
+
+
 def test_what_changed_is_done_again(archive, tmp_path):
     out, sources = tmp_path / "out", [str(archive)]
-    options = BatchOptions(Settings(model="fast"))
+    options = BatchOptions(model="fast")
     assert {e.state for e in run_batch(sources, out, options)} == {"done"}
     assert not plan_batch(sources, out, options).jobs
 
     def to_do(**changes):
-        return len(plan_batch(sources, out, BatchOptions(Settings(**changes))).jobs)
+        return len(plan_batch(sources, out, BatchOptions(**changes)).jobs)
 
     assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
     assert to_do(model="unet") == COUNT
-    assert to_do(wanted=Wanted(polygons=True)) == COUNT
+    assert to_do(polygons=True) == COUNT
     assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # where it is computed is all the same
     next(out.glob("stack_002_cloudmask.tif")).unlink()
     assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
     os.utime(archive / "stack_005.tif")
     assert len(plan_batch(sources, out, options).jobs) == 2
     assert len(plan_batch(sources, out, BatchOptions(resume=False)).jobs) == COUNT
+
+
+def test_snow_and_cirrus_are_told_wherever_cloud_is(tmp_path):
+    image = np.concatenate([ramp(), ramp()[:1] / 4, np.full_like(ramp()[:1], 0.05)])
+    names = ("red", "green", "blue", "nir", "swir1", "cirrus")
+    path, out = write_tif(tmp_path / "s.tif", image, descriptions=names), tmp_path / "out"
+    (entry,) = run_batch([str(path)], out, BatchOptions(mask=MaskOptions(snow=True, cirrus=True)))
+    mask, columns = read_tif(out / "s_cloudmask.tif")[0], ["snow_percent", "cirrus_percent"]
+    percents = [100 * (mask == code).mean() for code in (3, 4)]
+    assert min(percents) > 0 and [entry.snow_percent, entry.cirrus_percent] == pytest.approx(percents)
+    properties = json.loads((out / "s.json").read_text())["properties"]
+    assert [properties[f"geocloud:{name}"] for name in columns] == pytest.approx(percents, abs=0.01)
+    for name, read in (("t.csv", pandas.read_csv), ("t.parquet", pandas.read_parquet)):
+        export(read_entries(out), tmp_path / name)
+        assert read(tmp_path / name)[columns].values.tolist() == [pytest.approx(percents)]
+    footprints = geopandas.read_file(out / "footprints.gpkg", layer="footprints")
+    assert footprints[columns].values.tolist() == [pytest.approx(percents)] and footprints.shadow_percent.isna().all()
+    rows = (out / "report" / "scenes" / "0.js").read_text().replace("\\", "")
+    found = [float(re.search(rf'"{name}":\[([\d.]+)', rows)[1]) for name in ("snow", "cirrus")]
+    assert found == pytest.approx(percents, abs=0.06) and '"shadow"' not in rows
 
 
 def test_a_dry_run_writes_nothing(archive, tmp_path):
@@ -174,15 +208,15 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
     """Once it is only tried again; a scene that kills every time is given up, and no other."""
-    jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, Settings()) for i in range(4)]
-    jobs.insert(1, Job("killer", "kill me", tmp_path, Settings()))
+    jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
+    jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     outcomes = {}
     starts = []
 
     def watch(job):
         starts.append(job.name)
 
-    with LocalExecutor("fast", ComputeOptions(), 1, load_deadly) as executor:
+    with closing(LocalExecutor("fast", ComputeOptions(), 1, load_deadly)) as executor:
         for outcome in run_jobs(jobs, executor, watch):
             outcomes[outcome.name] = outcome
     assert set(outcomes) == {"killer", "s0", "s1", "s2", "s3"}
@@ -207,7 +241,7 @@ def load_deadly(*arguments):
 
 def test_a_worker_that_cannot_start_is_an_error(archive, tmp_path):
     with pytest.raises(GeocloudError, match="cuda"):
-        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(compute=ComputeOptions("cuda:7")))
     with pytest.raises(DeviceError):
         load_worker("fast", ComputeOptions("cuda:7"))
 
@@ -259,9 +293,9 @@ def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
     def broken(*_):
         raise OutputError("no room for the report")
 
-    monkeypatch.setattr("geocloud.batch.run.write_report", broken)
+    monkeypatch.setattr("geocloud.batch.folder.write_report", broken)
     with pytest.raises(GeocloudError, match="cuda"):
-        run_batch([str(archive)], tmp_path / "out", BatchOptions(Settings(compute=ComputeOptions("cuda:7"))))
+        run_batch([str(archive)], tmp_path / "out", BatchOptions(compute=ComputeOptions("cuda:7")))
     assert "no room for the report" in caplog.text
 
 
@@ -356,7 +390,7 @@ def test_a_job_never_raises(tmp_path):
         raise RuntimeError("the network\nfell over")
 
     write_tif(tmp_path / "s.tif", ramp())
-    outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, Settings()), broken)
+    outcome = run_job(Job("s", str(tmp_path / "s.tif"), tmp_path, BatchOptions()), broken)
     assert outcome.error == "RuntimeError: the network fell over" and outcome.failure == "passing"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.tif"]
 

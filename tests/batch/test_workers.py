@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from geocloud.batch import Settings
+from geocloud.batch import BatchOptions
 from geocloud.batch.job import BAD_INPUT, PASSING, Job, failed
 from geocloud.batch.workers import WorkerDiedError, run_jobs
 from geocloud.errors import GeocloudError
 
-JOBS = [Job(f"s{number}", f"s{number}.tif", Path(), Settings()) for number in range(12)]
+JOBS = [Job(f"s{number}", f"s{number}.tif", Path(), BatchOptions()) for number in range(12)]
 
 
 class Fake:

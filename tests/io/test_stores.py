@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from safe import L2A, numbers, write_safe
 from servers import Blobs, Faults, let_in, serving
 
-from geocloud.batch import Settings, find_scenes
+from geocloud.batch import BatchOptions, find_scenes
 from geocloud.batch.find import fingerprint
 from geocloud.batch.job import BAD_INPUT, PASSING, Job, run_job
 from geocloud.errors import GeocloudError, OutputError, SceneError, SceneNotFoundError, SceneReadError
@@ -236,7 +236,9 @@ def test_archives_that_cannot_be_read_in_place(store, tmp_path):
         upload(tmp_path / "a.tar", f"{root}/{name}")
         with pytest.raises(SceneError, match=f"{root}/{name}: {reason}"):
             open_scene(f"{root}/{name}")
-        assert run_job(Job("a", f"{root}/{name}", tmp_path, Settings()), None).failure == failure  # tried again, or not
+        assert (
+            run_job(Job("a", f"{root}/{name}", tmp_path, BatchOptions()), None).failure == failure
+        )  # tried again, or not
 
 
 def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, monkeypatch):

@@ -2,58 +2,51 @@
 "use strict";
 const ROWS = 100;  // of a page of the list
 const COLUMNS = {
-  name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", valid: "Valid, %", seconds: "Time, s", state: "State",
+  name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %",
+  valid: "Valid, %", seconds: "Time, s", state: "State",
 };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
-const all = { name: [], state: [], error: [], shelf: [] };  // the columns of all scenes, by their place
-const details = new Map();  // portion → details of its scenes
-let about, found = [], shown = [], order = { key: "name", down: false }, page = 0;
+const all = {};  // column → its values, by the place of a scene; null: not known
+const details = {};  // portion → details of its scenes
+let about, found = [], order = { key: "name", down: false }, page = 0;
 
 const $ = id => document.getElementById(id);
-const make = (tag, text, name) => {
-  const made = document.createElement(tag);
-  if (text != null) made.textContent = text;
-  if (name) made.className = name;
+const make = (tag, properties, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children.filter(child => child != null));
   return made;
 };
-const number = (value, unit = "") => value == null || Number.isNaN(value) ? "" : value.toFixed(1) + unit;
+const number = (value, unit = "") => value == null ? null : value.toFixed(1) + unit;
 const whole = value => value.toLocaleString("en").replaceAll(",", "\u202f");
-const dated = day => Number.isNaN(day) ? "" : new Date(day * 864e5).toISOString().slice(0, 10);
-const five = portion => String(portion).padStart(5, "0");
-const picture = (place, ending) =>
-  `thumbnails/${String(all.shelf[place]).padStart(3, "0")}/${encodeURIComponent(all.name[place])}${ending}`;
-const load = address => new Promise((done, failed) => {
-  const script = make("script");
-  script.src = address;
-  script.onload = () => { script.remove(); done(); };
-  script.onerror = () => failed(new Error(`${address} is missing`));
+const picture = (place, ending) => `thumbnails/${all.shelf[place]}/${encodeURIComponent(all.name[place])}${ending}`;
+const load = src => new Promise((resolve, reject) => {
+  const script = make("script", { src, onload: resolve, onerror: () => reject(new Error(`${src} is missing`)) });
   document.head.append(script);
 });
 
 const report = {  // called by the scripts of the folder "report"
   async about(text) {
     about = JSON.parse(text);
-    for (const key of ["day", "cloud", "shadow", "valid", "seconds"]) all[key] = new Float32Array(about.scenes).fill(NaN);
     head();
-    try {
-      await Promise.all(Array.from({ length: Math.ceil(about.scenes / about.portion) }, (_, at) => load(`report/scenes/${five(at)}.js`)));
-    } catch (error) {
+    const portions = [...Array(Math.ceil(about.scenes / about.portion)).keys()];
+    for (const key of ["name", "state", "error", "shelf"]) all[key] = Array(about.scenes).fill(null);
+    await Promise.all(portions.map(portion => load(`report/scenes/${portion}.js`))).catch(error => {
       $("totals").textContent = `Incomplete: ${error.message}. Write it again: geocloud batch report.`;
-    }
-    shown = Object.keys(COLUMNS).filter(key => key === "name" || key === "state" || all[key].some(value => !Number.isNaN(value)));
+    });
     show();
     document.body.dataset.ready = "all";
     follow();
   },
   scenes(text) {
-    const { portion, ...columns } = JSON.parse(text), start = portion * about.portion;
+    const { portion, ...columns } = JSON.parse(text);
     for (const [key, values] of Object.entries(columns)) {
-      values.forEach((value, at) => { all[key][start + at] = value ?? (Array.isArray(all[key]) ? null : NaN); });
+      all[key] ??= Array(about.scenes).fill(null);
+      values.forEach((value, at) => { all[key][portion * about.portion + at] = value; });
     }
   },
   details(text) {
     const { portion, scenes } = JSON.parse(text);
-    details.set(portion, scenes);
+    details[portion] = scenes;
   },
 };
 
@@ -62,41 +55,41 @@ function head() {
   $("overview").hidden = !about.overview;
   if (about.overview) $("overview").querySelector("img").src = "report/overview.svg";
   const states = Object.entries(about.states).sort();
-  const parts = [`${whole(about.scenes)} scenes`, ...states.map(([state, count]) => `${whole(count)} ${state}`),
-    `${whole(Math.round(about.megapixels))} megapixels`];
-  if (about.cloud != null) parts.push(`${number(about.cloud)} % cloud on average`);
-  $("totals").replaceChildren(...[...parts, `geocloud ${about.version}`].map(text => make("span", text)));
+  const cloud = about.cloud == null ? [] : [`${number(about.cloud)} % cloud on average`];
+  const totals = [`${whole(about.scenes)} scenes`, ...states.map(([state, count]) => `${whole(count)} ${state}`),
+    `${whole(Math.round(about.megapixels))} megapixels`, ...cloud, `geocloud ${about.version}`];
+  $("totals").replaceChildren(...totals.map(text => make("span", {}, text)));
   $("state").append(...states.map(([state]) => new Option(state, state)));
 }
 
 function search() {  // the places of the scenes that pass the filters, in order
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
-  const bound = (id, other) => $(id).value === "" ? other : $(id).type === "date" ? Date.parse($(id).value) / 864e5 : +$(id).value;
-  const within = (value, low, high) => low == null && high == null || value >= (low ?? -Infinity) && value <= (high ?? Infinity);
-  const [low, high, from, to] = ["low", "high", "from", "to"].map(id => bound(id, null));
-  const places = [...all.name.keys()].filter(at => (!state || all.state[at] === state) &&
-    within(all.cloud[at], low, high) && within(all.day[at], from, to) &&
+  const within = (key, low, high, unit = 1) => {
+    const [least, most] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
+    return at => least === "" && most === "" || all[key]?.[at] != null &&
+      (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
+  };
+  const cloudy = within("cloud", "low", "high"), dated = within("day", "from", "to", 864e5);
+  const places = [...all.name.keys()].filter(at => (!state || all.state[at] === state) && cloudy(at) && dated(at) &&
     (!text || all.name[at].toLowerCase().includes(text) || all.error[at]?.toLowerCase().includes(text)));
-  const column = all[order.key], sign = order.down ? -1 : 1;
   if (order.key === "name") return order.down ? places.reverse() : places;  // they come by name
-  if (order.key === "state") return places.sort((a, b) => sign * column[a].localeCompare(column[b]) || a - b);
-  const missing = at => Number.isNaN(column[at]);  // comes last, either way
-  return places.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : sign * (column[a] - column[b])) || a - b);
+  const column = all[order.key], missing = at => column[at] == null;  // comes last, either way
+  const compare = (a, b) => (order.down ? -1 : 1) * ((column[a] > column[b]) - (column[a] < column[b]));
+  return places.sort((a, b) => missing(a) - missing(b) || compare(a, b) || a - b);
 }
+
+const shown = () => Object.keys(COLUMNS).filter(key => all[key]);
 
 function show() {
   found = search();
-  $("heads").replaceChildren(make("td"), ...shown.map(key => {
-    const cell = make("th", null, key), button = make("button", COLUMNS[key]);
-    cell.setAttribute("role", "columnheader");
-    cell.setAttribute("aria-sort", order.key !== key ? "none" : order.down ? "descending" : "ascending");
-    button.onclick = () => {
+  $("heads").replaceChildren(make("td"), ...shown().map(key => {
+    const onclick = () => {
       order = { key, down: order.key === key && !order.down };
       show();
       $("heads").querySelector(`.${key} button`).focus();
     };
-    cell.append(button);
-    return cell;
+    const ariaSort = order.key !== key ? "none" : order.down ? "descending" : "ascending";
+    return make("th", { className: key, role: "columnheader", ariaSort }, make("button", { onclick }, COLUMNS[key]));
   }));
   turn(0);
 }
@@ -113,57 +106,45 @@ function turn(to) {
 }
 
 function row(place) {
-  const made = make("tr"), cells = { picture: make("td", null, "picture") };
-  made.setAttribute("role", "row");
-  if (all.shelf[place] != null) {
-    const image = make("img");
-    Object.assign(image, { loading: "lazy", alt: "", src: picture(place, ".jpg"), onerror: () => image.remove() });
-    cells.picture.append(image);
-  }
-  for (const key of shown) {
-    const cell = cells[key] = make("td", null, key);
-    if (key === "day") cell.textContent = dated(all.day[place]);
-    else if (key === "state") cell.append(make("span", `${MARKS[all.state[place]]} ${all.state[place]}`, all.state[place]));
-    else if (key !== "name") cell.textContent = number(all[key][place]);
-  }
-  const link = make("a", all.name[place]);
-  link.href = `#${encodeURIComponent(all.name[place])}`;
-  cells.name.append(link);
-  if (all.error[place]) cells.name.append(make("p", all.error[place], "reason failed"));
-  if (cells.cloud?.textContent) cells.cloud.style.setProperty("--cloudy", all.cloud[place]);
-  for (const cell of Object.values(cells)) cell.setAttribute("role", "cell");
-  made.append(...Object.values(cells));
-  made.onclick = event => { if (event.target !== link && !getSelection().toString()) link.click(); };
-  return made;
+  const { name, error, state, shelf, day, cloud } = Object.fromEntries(Object.keys(all).map(key => [key, all[key][place]]));
+  const link = make("a", { href: `#${encodeURIComponent(name)}` }, name);
+  const contents = {
+    name: [link, error && make("p", { className: "reason failed" }, error)],
+    day: [day != null ? new Date(day * 864e5).toISOString().slice(0, 10) : null],
+    state: [make("span", { className: state }, `${MARKS[state]} ${state}`)],
+    picture: [shelf && make("img", { loading: "lazy", alt: "", src: picture(place, ".jpg"), onerror() { this.remove(); } })],
+  };
+  const cells = ["picture", ...shown()].map(key =>
+    make("td", { className: key, role: "cell" }, ...contents[key] ?? [number(all[key][place])]));
+  for (const cell of cells) if (cell.className === "cloud") cell.style.setProperty("--cloudy", cloud ?? 0);
+  const onclick = event => { if (event.target !== link && !getSelection().toString()) link.click(); };
+  return make("tr", { role: "row", onclick }, ...cells);
 }
 
 async function follow() {  // the address names the scene that is shown
   const place = all.name.indexOf(decodeURIComponent(location.hash.slice(1)));
   if (place < 0) return $("detail").close();
-  const portion = Math.floor(place / about.portion);
-  if (!details.has(portion)) await load(`report/details/${five(portion)}.js`).catch(() => details.set(portion, []));
-  const more = details.get(portion)[place % about.portion] || {}, pictured = all.shelf[place] != null;
+  const portion = Math.floor(place / about.portion), pictured = all.shelf[place] != null;
+  if (!details[portion]) await load(`report/details/${portion}.js`).catch(() => { details[portion] = []; });
+  const more = details[portion][place % about.portion] || {};
   $("name").textContent = all.name[place];
-  $("reason").textContent = all.error[place] || "";
+  $("reason").textContent = all.error[place];
   $("pictures").hidden = !pictured;
   for (const [id, ending] of pictured ? [["scene", ".jpg"], ["mask", ".png"]] : []) $(id).src = picture(place, ending);
   if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // what is clear
-  $("files").replaceChildren(...Object.entries(more.files || {}).map(([kind, name]) => {
-    const item = make("li"), link = make(more.uploaded ? "span" : "a", kind);
-    if (more.uploaded) link.textContent = `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`;  // no browser opens s3://
-    else link.href = `./${encodeURIComponent(name)}`;
-    item.append(link);
-    return item;
-  }));
+  $("files").replaceChildren(...Object.entries(more.files || {}).map(([kind, name]) => make("li", {}, more.uploaded
+    ? `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`  // no browser opens s3://
+    : make("a", { href: `./${encodeURIComponent(name)}` }, kind === "item" ? "STAC item" : kind))));
+  const percent = key => number(all[key]?.[place], " % of valid pixels");
   const facts = {
     State: all.state[place], Acquired: more.acquired?.slice(0, 16).replace("T", " "),
-    Cloud: number(all.cloud[place], " % of valid pixels"), Shadow: number(all.shadow[place], " % of valid pixels"),
-    Valid: number(all.valid[place], " % of all pixels"),
+    Cloud: percent("cloud"), Shadow: percent("shadow"), Snow: percent("snow"), Cirrus: percent("cirrus"),
+    Valid: number(all.valid?.[place], " % of all pixels"),
     Size: more.width && `${whole(more.width)} × ${whole(more.height)} pixels`, CRS: more.crs, Model: more.model,
-    Time: number(all.seconds[place], " s"), Source: more.source, Notes: more.notes,
+    Time: number(all.seconds?.[place], " s"), Source: more.source, Notes: more.notes,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
-    .flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
+    .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   if (!$("detail").open) $("detail").showModal();
 }
 

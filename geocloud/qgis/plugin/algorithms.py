@@ -3,38 +3,15 @@
 import json
 from pathlib import Path
 
-from qgis.core import (
-    QgsProcessing,
-    QgsProcessingAlgorithm,
-    QgsProcessingException,
-    QgsProcessingOutputNumber,
-    QgsProcessingOutputString,
-    QgsProcessingParameterBoolean,
-    QgsProcessingParameterDefinition,
-    QgsProcessingParameterEnum,
-    QgsProcessingParameterExtent,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterFileDestination,
-    QgsProcessingParameterFolderDestination,
-    QgsProcessingParameterNumber,
-    QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterString,
-    QgsProcessingParameterVectorDestination,
-)
+from qgis import core
 
 from .runner import run
 
-MODELS = ("fast", "unet", "attention-unet")
-UNITS = (
-    "auto",
-    "reflectance",
-    "landsat-l1",
-    "landsat-l2",
-    "sentinel2",
-    "sentinel2-baseline4",
-    "scaled-8bit",
-)
+MODELS = ["fast", "unet", "attention-unet"]
+UNITS = ["auto", "reflectance", "landsat-l1", "landsat-l2", "sentinel2", "sentinel2-baseline4", "scaled-8bit"]
+NAMES = {"MODEL_FILE": "model"}
+NOT_OPTIONS = ("INPUT", "PRODUCT", "EXTENT", "OUTPUT")
+"""Parameters that are no options of the command line; the others are options of their name, or of that in `NAMES`."""
 
 
 def member(owner, scope, name):
@@ -42,25 +19,54 @@ def member(owner, scope, name):
     return getattr(owner, name) if hasattr(owner, name) else getattr(getattr(owner, scope), name)
 
 
-DOUBLE = member(QgsProcessingParameterNumber, "Type", "Double")
-INTEGER = member(QgsProcessingParameterNumber, "Type", "Integer")
-FOLDER = member(QgsProcessingParameterFile, "Behavior", "Folder")
-ADVANCED = member(QgsProcessingParameterDefinition, "Flag", "FlagAdvanced")
-POLYGON = member(QgsProcessing, "SourceType", "TypeVectorPolygon")
+DOUBLE = member(core.QgsProcessingParameterNumber, "Type", "Double")
+INTEGER = member(core.QgsProcessingParameterNumber, "Type", "Integer")
+FOLDER = member(core.QgsProcessingParameterFile, "Behavior", "Folder")
+ADVANCED = member(core.QgsProcessingParameterDefinition, "Flag", "FlagAdvanced")
+POLYGON = member(core.QgsProcessing, "SourceType", "TypeVectorPolygon")
 
 
-CLASSES = (
-    ("SHADOWS", "--shadows", "Mask cloud shadow too"),
-    ("SNOW", "--snow", "Mask snow too, by short-wave infrared"),
-    ("CIRRUS", "--cirrus", "Mask thin cirrus too, by the band at 1.37 µm"),
-)
-"""Parameters of further classes: name, option, label."""
+def choice(name, label, values):
+    return core.QgsProcessingParameterEnum(name, label, values, defaultValue=0)
 
 
-class Algorithm(QgsProcessingAlgorithm):
-    """Base of the algorithms: shared parameters, and their translation to options of the command line."""
+def number(name, label, default=None, low=0.0, high=1e12):
+    return core.QgsProcessingParameterNumber(name, label, DOUBLE, default, default is None, low, high)
 
-    key = title = help = ""
+
+def advanced(parameter):
+    parameter.setFlags(parameter.flags() | ADVANCED)
+    return parameter
+
+
+def scene():
+    layer = "Scene: a four-band raster, or one band of a product"
+    bands = "Band numbers of red, green, blue, near-infrared (empty: automatic)"
+    return [
+        core.QgsProcessingParameterRasterLayer("INPUT", layer, optional=True),
+        core.QgsProcessingParameterFile("PRODUCT", "Or a product: archive, MTL file or STAC item", optional=True),
+        choice("UNITS", "Units of the pixel values", UNITS),
+        advanced(core.QgsProcessingParameterString("BANDS", bands, optional=True)),
+        advanced(number("SUN_ELEVATION", "Sun elevation in degrees, for Level-1 values without metadata", None, 0, 90)),
+    ]
+
+
+def masking():
+    label, kinds = "Or your own model file", "Models (*.safetensors *.onnx)"
+    return [
+        choice("MODEL", "Model", MODELS),
+        advanced(core.QgsProcessingParameterFile("MODEL_FILE", label, optional=True, fileFilter=kinds)),
+        number("THRESHOLD", "Threshold of cloud probability (empty: the model's own)", None, 0.01, 0.99),
+        core.QgsProcessingParameterBoolean("SHADOWS", "Mask cloud shadow too", False),
+        core.QgsProcessingParameterBoolean("SNOW", "Mask snow too, by short-wave infrared", False),
+        core.QgsProcessingParameterBoolean("CIRRUS", "Mask thin cirrus too, by the band at 1.37 µm", False),
+        number("BUFFER", "Grow clouds by, metres", 0),
+        number("MIN_AREA", "Remove clouds smaller than, square metres", 0),
+    ]
+
+
+class Algorithm(core.QgsProcessingAlgorithm):
+    """Base of the algorithms: a key, a title and a help text, parameters and outputs, and options made of them."""
 
     def name(self):
         return self.key
@@ -80,68 +86,46 @@ class Algorithm(QgsProcessingAlgorithm):
     def createInstance(self):  # noqa: N802 - QGIS's name
         return type(self)()
 
-    def add_scene(self):
-        self.addParameter(
-            QgsProcessingParameterRasterLayer(
-                "INPUT", "Scene: a four-band raster, or one band of a product", optional=True
-            )
-        )
-        self.addParameter(
-            QgsProcessingParameterFile("PRODUCT", "Or a product: archive, MTL file or STAC item", optional=True)
-        )
-        self.addParameter(QgsProcessingParameterEnum("UNITS", "Units of the pixel values", list(UNITS), defaultValue=0))
-        bands = QgsProcessingParameterString(
-            "BANDS", "Band numbers of red, green, blue, near-infrared (empty: automatic)", optional=True
-        )
-        sun = QgsProcessingParameterNumber(
-            "SUN_ELEVATION", "Sun elevation in degrees, for Level-1 values without metadata", DOUBLE, None, True, 0, 90
-        )
-        for parameter in (bands, sun):
-            parameter.setFlags(parameter.flags() | ADVANCED)
+    def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
+        for parameter in self.parameters():
             self.addParameter(parameter)
+        for output in self.outputs():
+            self.addOutput(output)
 
-    def add_masking(self):
-        self.addParameter(QgsProcessingParameterEnum("MODEL", "Model", list(MODELS), defaultValue=0))
-        kinds = "Models (*.safetensors *.onnx)"
-        own = QgsProcessingParameterFile("MODEL_FILE", "Or your own model file", optional=True, fileFilter=kinds)
-        own.setFlags(own.flags() | ADVANCED)
-        self.addParameter(own)
-        self.addParameter(
-            QgsProcessingParameterNumber(
-                "THRESHOLD", "Threshold of cloud probability (empty: the model's own)", DOUBLE, None, True, 0.01, 0.99
-            )
-        )
-        for name, _, label in CLASSES:
-            self.addParameter(QgsProcessingParameterBoolean(name, label, False))
-        self.addParameter(QgsProcessingParameterNumber("BUFFER", "Grow clouds by, metres", DOUBLE, 0, False, 0))
-        self.addParameter(
-            QgsProcessingParameterNumber("MIN_AREA", "Remove clouds smaller than, square metres", DOUBLE, 0, False, 0)
-        )
+    def outputs(self):
+        return []
 
-    def scene(self, parameters, context):
-        """The source, as geocloud takes it. Raises QgsProcessingException."""
+    def source(self, parameters, context):
+        """The scene, as geocloud takes it. Raises core.QgsProcessingException."""
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         product = self.parameterAsFile(parameters, "PRODUCT", context)
         if (layer is None) == (not product):
-            raise QgsProcessingException("give either a raster layer or a product file")
+            raise core.QgsProcessingException("give either a raster layer or a product file")
         return product or layer.source().partition("|")[0]
 
-    def reading(self, parameters, context):
-        found = ["--units", UNITS[self.parameterAsEnum(parameters, "UNITS", context)]]
-        if bands := self.parameterAsString(parameters, "BANDS", context):
-            found += ["--bands", bands]
-        if parameters.get("SUN_ELEVATION") is not None:
-            found += ["--sun-elevation", str(self.parameterAsDouble(parameters, "SUN_ELEVATION", context))]
-        return found
-
-    def masking(self, parameters, context):
-        own = self.parameterAsFile(parameters, "MODEL_FILE", context)
-        found = ["--model", own or MODELS[self.parameterAsEnum(parameters, "MODEL", context)]]
-        if parameters.get("THRESHOLD") is not None:
-            found += ["--threshold", str(self.parameterAsDouble(parameters, "THRESHOLD", context))]
-        found += [option for name, option, _ in CLASSES if self.parameterAsBoolean(parameters, name, context)]
-        found += ["--buffer", str(self.parameterAsDouble(parameters, "BUFFER", context))]
-        return [*found, "--min-area", str(self.parameterAsDouble(parameters, "MIN_AREA", context))]
+    def options(self, parameters, context):
+        """The parameters as options of the command line."""
+        options = []
+        for definition in self.parameterDefinitions():
+            name, kind = definition.name(), definition.type()
+            option = "--" + NAMES.get(name, name.lower().replace("_", "-"))
+            if name in NOT_OPTIONS or (parameters.get(name) is None and definition.defaultValue() is None):
+                continue
+            if kind == "boolean":
+                options += [option] if self.parameterAsBoolean(parameters, name, context) else []
+                continue
+            if kind == "enum":
+                value = definition.options()[self.parameterAsEnum(parameters, name, context)]
+            elif kind == "number":
+                value = f"{self.parameterAsDouble(parameters, name, context):.12g}"
+            elif kind == "raster":
+                value = self.parameterAsRasterLayer(parameters, name, context).source()
+            elif kind in ("rasterDestination", "vectorDestination"):
+                value = self.parameterAsOutputLayer(parameters, name, context)
+            else:
+                value = self.parameterAsString(parameters, name, context)
+            options += [option, value] if value else []
+        return options
 
 
 class MaskClouds(Algorithm):
@@ -155,47 +139,46 @@ class MaskClouds(Algorithm):
         "probability are written if an output is set for them."
     )
 
-    def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
-        self.add_scene()
-        self.addParameter(QgsProcessingParameterExtent("EXTENT", "Only this extent", optional=True))
-        self.add_masking()
-        self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Cloud mask"))
-        self.addParameter(
-            QgsProcessingParameterVectorDestination("POLYGONS", "Cloud polygons", POLYGON, None, True, False)
-        )
-        self.addParameter(
-            QgsProcessingParameterRasterDestination("PROBABILITY", "Cloud probability, per cent", None, True, False)
-        )
-        self.addOutput(QgsProcessingOutputNumber("CLOUD_PERCENT", "Cloud, per cent of valid pixels"))
-        self.addOutput(QgsProcessingOutputNumber("SHADOW_PERCENT", "Cloud shadow, per cent of valid pixels"))
+    def parameters(self):
+        probability = "Cloud probability, per cent"
+        return [
+            *scene(),
+            core.QgsProcessingParameterExtent("EXTENT", "Only this extent", optional=True),
+            *masking(),
+            core.QgsProcessingParameterRasterDestination("OUTPUT", "Cloud mask"),
+            core.QgsProcessingParameterVectorDestination("POLYGONS", "Cloud polygons", POLYGON, None, True, False),
+            core.QgsProcessingParameterRasterDestination("PROBABILITY", probability, None, True, False),
+        ]
+
+    def outputs(self):
+        return [
+            core.QgsProcessingOutputNumber("CLOUD_PERCENT", "Cloud, per cent of valid pixels"),
+            core.QgsProcessingOutputNumber("SHADOW_PERCENT", "Cloud shadow, per cent of valid pixels"),
+        ]
 
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802 - QGIS's name
         output = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        results = {"OUTPUT": output}
-        arguments = ["mask", self.scene(parameters, context), "-o", output, "--overwrite", "--json"]
-        for name, option in (("POLYGONS", "--polygons"), ("PROBABILITY", "--probability")):
-            if parameters.get(name):
-                results[name] = self.parameterAsOutputLayer(parameters, name, context)
-                arguments += [option, results[name]]
+        arguments = ["mask", self.source(parameters, context), "-o", output, "--overwrite", "--json"]
         if parameters.get("EXTENT"):
             layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
-            extent = (
-                self.parameterAsExtent(parameters, "EXTENT", context, layer.crs())
-                if layer
-                else self.parameterAsExtent(parameters, "EXTENT", context)
-            )
+            crs = [layer.crs()] if layer else []
+            extent = self.parameterAsExtent(parameters, "EXTENT", context, *crs)
             bounds = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
             arguments.append("--extent=" + ",".join(repr(value) for value in bounds))
-        arguments += [*self.reading(parameters, context), *self.masking(parameters, context), "--progress", "json"]
-        done = run(arguments, feedback, lambda line: 100 * line["done"] / line["total"])
+        options = self.options(parameters, context)
+        done = run(
+            [*arguments, *options, "--progress", "json"], feedback, lambda line: 100 * line["done"] / line["total"]
+        )
         if done is None:
             return {}
-        found = json.loads(done)
-        if found["cloud_percent"] is not None:
+        result = json.loads(done)
+        if result["cloud_percent"] is not None:
             names = ("cloud", "shadow", "snow", "cirrus")
-            shares = [f"{found[f'{n}_percent']:.1f} % {n}" for n in names if found[f"{n}_percent"] is not None]
-            feedback.pushInfo(f"{', '.join(shares)}; {found['valid_percent']:.1f} % of pixels valid")
-        return {**results, "CLOUD_PERCENT": found["cloud_percent"], "SHADOW_PERCENT": found["shadow_percent"]}
+            shares = [f"{result[f'{n}_percent']:.1f} % {n}" for n in names if result[f"{n}_percent"] is not None]
+            feedback.pushInfo(f"{', '.join(shares)}; {result['valid_percent']:.1f} % of pixels valid")
+        written = {name: result[name.lower()] for name in ("POLYGONS", "PROBABILITY") if result[name.lower()]}
+        percents = {name: result[name.lower()] for name in ("CLOUD_PERCENT", "SHADOW_PERCENT")}
+        return {"OUTPUT": output, **written, **percents}
 
 
 class MaskFolder(Algorithm):
@@ -208,40 +191,37 @@ class MaskFolder(Algorithm):
         "and report.html describe the results."
     )
 
-    def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
-        self.addParameter(QgsProcessingParameterFile("INPUT", "Folder of scenes", FOLDER))
-        self.add_masking()
-        self.addParameter(QgsProcessingParameterBoolean("POLYGONS", "Write cloud polygons too", False))
-        self.addParameter(QgsProcessingParameterBoolean("PROBABILITY", "Write cloud probability too", False))
-        self.addParameter(QgsProcessingParameterFolderDestination("OUTPUT", "Folder of masks"))
-        self.addOutput(QgsProcessingOutputString("FOOTPRINTS", "Footprints"))
-        self.addOutput(QgsProcessingOutputNumber("DONE", "Scenes masked"))
-        self.addOutput(QgsProcessingOutputNumber("FAILED", "Scenes that failed"))
+    def parameters(self):
+        return [
+            core.QgsProcessingParameterFile("INPUT", "Folder of scenes", FOLDER),
+            *masking(),
+            core.QgsProcessingParameterBoolean("POLYGONS", "Write cloud polygons too", False),
+            core.QgsProcessingParameterBoolean("PROBABILITY", "Write cloud probability too", False),
+            core.QgsProcessingParameterFolderDestination("OUTPUT", "Folder of masks"),
+        ]
+
+    def outputs(self):
+        return [
+            core.QgsProcessingOutputString("FOOTPRINTS", "Footprints"),
+            core.QgsProcessingOutputNumber("DONE", "Scenes masked"),
+            core.QgsProcessingOutputNumber("FAILED", "Scenes that failed"),
+        ]
 
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802 - QGIS's name
         output = self.parameterAsString(parameters, "OUTPUT", context)
         source = self.parameterAsFile(parameters, "INPUT", context)
-        arguments = ["batch", source, "-o", output, "--json", "--progress", "json"]
-        for name, option in (("POLYGONS", "--polygons"), ("PROBABILITY", "--probability")):
-            if self.parameterAsBool(parameters, name, context):
-                arguments.append(option)
 
         def share(line):
             if line["error"]:
                 feedback.reportError(line["error"])
             return 100 * (line["done"] + line["before"] + line["failed"]) / line["total"]
 
-        done = run([*arguments, *self.masking(parameters, context)], feedback, share)
+        options = self.options(parameters, context)
+        done = run(["batch", source, "-o", output, "--json", "--progress", "json", *options], feedback, share)
         if done is None:
             return {}
-        found = json.loads(done)
-        footprints = str(Path(output) / "footprints.gpkg")
-        return {
-            "OUTPUT": output,
-            "FOOTPRINTS": footprints,
-            "DONE": found.get("done", 0),
-            "FAILED": found.get("failed", 0),
-        }
+        counts = {name: json.loads(done).get(name.lower(), 0) for name in ("DONE", "FAILED")}
+        return {"OUTPUT": output, "FOOTPRINTS": str(Path(output) / "footprints.gpkg"), **counts}
 
 
 class Preview(Algorithm):
@@ -249,25 +229,20 @@ class Preview(Algorithm):
 
     key, title = "preview", "Preview"
     help = "Draws a scene in natural colour or with near-infrared shown as red, with the clouds of a mask outlined."
-    colours, clouds = ("natural", "nir", "both"), ("outline", "overlay")
 
-    def initAlgorithm(self, configuration=None):  # noqa: N802 - QGIS's name
-        self.add_scene()
-        self.addParameter(QgsProcessingParameterRasterLayer("MASK", "Its cloud mask", optional=True))
-        self.addParameter(QgsProcessingParameterEnum("COLOUR", "Colours", list(self.colours), defaultValue=0))
-        self.addParameter(QgsProcessingParameterEnum("CLOUD", "Clouds as", list(self.clouds), defaultValue=0))
-        self.addParameter(QgsProcessingParameterNumber("SIZE", "Longer side, pixels", INTEGER, 1200, False, 16, 8192))
-        self.addParameter(
-            QgsProcessingParameterFileDestination("OUTPUT", "Picture", "PNG (*.png);;JPEG (*.jpg);;WebP (*.webp)")
-        )
+    def parameters(self):
+        kinds = "PNG (*.png);;JPEG (*.jpg);;WebP (*.webp)"
+        return [
+            *scene(),
+            core.QgsProcessingParameterRasterLayer("MASK", "Its cloud mask", optional=True),
+            choice("COLOUR", "Colours", ["natural", "nir", "both"]),
+            choice("CLOUD", "Clouds as", ["outline", "overlay"]),
+            core.QgsProcessingParameterNumber("SIZE", "Longer side, pixels", INTEGER, 1200, False, 16, 8192),
+            core.QgsProcessingParameterFileDestination("OUTPUT", "Picture", kinds),
+        ]
 
     def processAlgorithm(self, parameters, context, feedback):  # noqa: N802 - QGIS's name
         output = self.parameterAsFileOutput(parameters, "OUTPUT", context)
-        arguments = ["preview", self.scene(parameters, context), "-o", output, "--overwrite"]
-        arguments += ["--colour", self.colours[self.parameterAsEnum(parameters, "COLOUR", context)]]
-        arguments += ["--cloud", self.clouds[self.parameterAsEnum(parameters, "CLOUD", context)]]
-        arguments += ["--size", str(self.parameterAsInt(parameters, "SIZE", context))]
-        if mask := self.parameterAsRasterLayer(parameters, "MASK", context):
-            arguments += ["--mask", mask.source()]
-        done = run([*arguments, *self.reading(parameters, context)], feedback, lambda line: 0)
+        arguments = ["preview", self.source(parameters, context), "-o", output, "--overwrite"]
+        done = run([*arguments, *self.options(parameters, context)], feedback, lambda line: 0)
         return {} if done is None else {"OUTPUT": output}
