@@ -111,7 +111,7 @@ class BandFileReader(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
         products = self._meant(source, self.products(source.listing))
-        return self.assemble(source, source.listing, self.select(source, products, options), options)
+        return self.assemble(source, self.select(source, products, options), options)
 
     def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
@@ -121,10 +121,9 @@ class BandFileReader(Reader):
         """The bands that a user gave by their numbers, or else the usual ones."""
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
-    def assemble(
-        self, source: Source, listing: Listing, product: Product, options: ReadOptions, **told: Any
-    ) -> SceneRecipe:
-        """The recipe of a product; ``wanted`` bands and further fields may be told. Raises BandError, SceneError."""
+    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
+        """The recipe of a product; wanted, listing, label and fields may be told. Raises BandError, SceneError."""
+        listing = told.pop("listing", None) or source.listing
         wanted = told.pop("wanted", None) or self.asked(product, options)
         bands = product.choose(wanted)
         if bands is None:
