@@ -122,13 +122,13 @@ class BandFileReader(Reader):
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
     def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
-        """The recipe of a product; wanted, listing, label and fields may be told. Raises BandError, SceneError."""
+        """The recipe of a product; wanted, listing, label, where, fields may be told. Raises BandError, SceneError."""
         listing = told.pop("listing", None) or source.listing
         wanted = told.pop("wanted", None) or self.asked(product, options)
-        bands = product.choose(wanted)
+        bands, where = product.choose(wanted), told.pop("where", "")
         if bands is None:
             of = f", of {product.stem}" if product.stem else ""
-            raise BandError(f"{listing.source}: {missing_bands(wanted, product.files)}{of}; {self.needed}")
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product.files, where)}{of}; {self.needed}")
         usual = listing.source if source.member is None else listing.label(source.member)
         files = [product.files[band] for band in bands]
         sources = tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)

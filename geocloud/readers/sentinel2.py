@@ -96,7 +96,8 @@ class Sentinel2(BandFileReader):
         product = next((p for p in chosen if p.choose(self.asked(p, options))), chosen[0])
         tile = tiles[product.prefix]
         name = name if len(tiles) == 1 else f"{name}_{tile}"
-        recipe = self.assemble(source, product, options, listing=listing, label=label, name=name)
+        told = {"listing": listing, "label": label, "where": f" at {product.group} m", "name": name}
+        recipe = self.assemble(source, product, options, **told)
         return replace(recipe, kind=f"Sentinel-2 {recipe.kind}, tile {tile}")
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
