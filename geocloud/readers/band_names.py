@@ -143,11 +143,11 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
     return {f"B{number}": numbers[number] for number in chosen}
 
 
-def missing_bands(wanted: Wanted, present: Collection[str]) -> str:
+def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
     """``no red (B4) and no nir (B5); found B2, B3``."""
     pairs = zip(BANDS, wanted, strict=False)
     missing = [f"{band} ({' or '.join(names)})" for band, names in pairs if not {*names} & {*present}]
-    return f"no {' and no '.join(missing)}; found {', '.join(sorted(present)) or 'no band'}"
+    return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
 
 
 def shorten(names: Iterable[str], limit: int = 4) -> str:

@@ -111,7 +111,7 @@ class BandFileReader(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         """The recipe of the one product, or of that to which a named file belongs. Raises SceneError."""
         products = self._meant(source, self.products(source.listing))
-        return self.assemble(source, source.listing, self.select(source, products, options), options)
+        return self.assemble(source, self.select(source, products, options), options)
 
     def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
         """The product to read, of several that may be meant. Raises BandError."""
@@ -121,15 +121,14 @@ class BandFileReader(Reader):
         """The bands that a user gave by their numbers, or else the usual ones."""
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
-    def assemble(
-        self, source: Source, listing: Listing, product: Product, options: ReadOptions, **told: Any
-    ) -> SceneRecipe:
-        """The recipe of a product; ``wanted`` bands and further fields may be told. Raises BandError, SceneError."""
+    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
+        """The recipe of a product; wanted, listing, label, where, fields may be told. Raises BandError, SceneError."""
+        listing = told.pop("listing", None) or source.listing
         wanted = told.pop("wanted", None) or self.asked(product, options)
-        bands = product.choose(wanted)
+        bands, where = product.choose(wanted), told.pop("where", "")
         if bands is None:
             of = f", of {product.stem}" if product.stem else ""
-            raise BandError(f"{listing.source}: {missing_bands(wanted, product.files)}{of}; {self.needed}")
+            raise BandError(f"{listing.source}: {missing_bands(wanted, product.files, where)}{of}; {self.needed}")
         usual = listing.source if source.member is None else listing.label(source.member)
         files = [product.files[band] for band in bands]
         sources = tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)

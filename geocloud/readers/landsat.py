@@ -91,10 +91,8 @@ class Landsat(BandFileReader):
             log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", source.listing.source, word)
         return select_one(source.listing, asked, chosen)
 
-    def assemble(
-        self, source: Source, listing: Listing, product: Product, options: ReadOptions, **told: Any
-    ) -> SceneRecipe:
-        level = _level(product)
+    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
+        listing, level = source.listing, _level(product)
         own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
         mtl = _metadata(listing, product, source.member)
@@ -112,7 +110,6 @@ class Landsat(BandFileReader):
             units, kind = Units.AUTO, "Landsat bands"
         return super().assemble(
             source,
-            listing,
             product,
             options,
             wanted=[(band,) for band in _names(product, numbers)],

@@ -96,7 +96,8 @@ class Sentinel2(BandFileReader):
         product = next((p for p in chosen if p.choose(self.asked(p, options))), chosen[0])
         tile = tiles[product.prefix]
         name = name if len(tiles) == 1 else f"{name}_{tile}"
-        recipe = self.assemble(source, listing, product, options, label=label, name=name)
+        told = {"listing": listing, "label": label, "where": f" at {product.group} m", "name": name}
+        recipe = self.assemble(source, product, options, **told)
         return replace(recipe, kind=f"Sentinel-2 {recipe.kind}, tile {tile}")
 
     def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
@@ -132,16 +133,18 @@ class Sentinel2(BandFileReader):
 
     def _open(self, source: Source) -> tuple[str, Listing, list[Product], list[Product]]:
         """A product's name and files, its granules, and those that are meant: one, if the source is in it."""
-        label, listing, member = source.place, source.listing, ""
+        label, member = source.place, ""
         if source.form == "bucket":
             listing = list_bucket(source.place, below=True)
         elif source.form == "archive":
-            label, roots = listing.source, find_packed(listing.names)
+            label, roots = source.listing.source, find_packed(source.listing.names)
             if len(roots) > 1:
                 several = f"{len(roots)} Sentinel-2 products in one archive ({shorten(roots)})"
                 raise BandError(f"{label}: {several}; unpack it and name one")
-            listing = listing.below(roots[0])
-        elif root := _locate(source):
+            listing = source.listing.below(roots[0])
+        else:
+            root = _locate(source)
+            assert root is not None
             within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
             if within.is_relative_to(whole):
                 member = "".join(within.relative_to(whole).parts[1:2])

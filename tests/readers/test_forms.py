@@ -70,6 +70,8 @@ def test_the_first_bytes_tell_the_kind_of_archive(product, tmp_path, name, mode)
         for file in product.iterdir():
             archive.add(file, file.name)
     np.testing.assert_array_equal(read(tmp_path / name), read(product))
+    with open_scene(tmp_path / name) as scene, pytest.raises(BandError, match="no band swir1"):
+        scene.read(further=["swir1"])
     (tmp_path / "bz").mkdir()
     with tarfile.open(tmp_path / "bz" / "a.tar", "w:bz2") as archive:
         archive.add(product / f"{NAME}_B4.TIF", "x_B4.TIF")

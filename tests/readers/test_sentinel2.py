@@ -220,7 +220,7 @@ def test_several_granules_are_refused_until_one_is_named(tmp_path):
 def test_a_product_that_is_not_whole(safe):
     band = next(safe.rglob("IMG_DATA/*_B08.jp2"))
     band.rename(safe / "away")
-    refused(safe, BandError, str(safe), "no nir (B08); found B02, B03, B04")
+    refused(safe, BandError, str(safe), "no nir (B08) at 10 m; found B02, B03, B04")
     assert np.isnan(read(safe, bands=(4, 3, 2))[3]).all()
     (safe / "away").rename(band)
     assert read(safe).shape == (4, 90, 110)
