@@ -53,9 +53,10 @@ class Found:
         # A path that is not UTF-8 cannot be stored or shown. It is escaped: opening it then fails with an error.
         source, name = (text.encode("utf-8", "backslashreplace").decode() for text in (source, name))
         if PRODUCT_IDS.fullmatch(name):
-            key = name if name.isupper() else name.upper()  # of half a million, no second copy
+            key = name if name.isupper() else name.upper()  # of half a million, no second copy, nor below
         else:
             key = without_secrets(source) if is_remote(source) else _resolve(source)
+            key = source if key == source else key
         return cls(source, name, key, rank, reader)
 
     @property
@@ -84,7 +85,7 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
 
 
 def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
-    """What `find_scenes` finds, and rasters of a single band, which are not opened here."""
+    """The scenes of `find_scenes`, and rasters of a single band: rasters in folders are not opened here."""
     best: dict[str, Found] = {}
     here = aside.resolve() if aside else None
     for source in sources:

@@ -115,7 +115,7 @@ def _is_same(row: sqlite3.Row | None, print_: str) -> bool:
 
 
 def _compare(row: sqlite3.Row | None, print_: str, settings: str, folder: Path, options: BatchOptions) -> str:
-    """What is known of a scene: before (done), refused (bad input), outdated (done with other options), or new."""
+    """The state of a scene: before (done), refused (bad input), outdated (done with other options), or new."""
     if row is None or not options.resume or row["fingerprint"] != print_:
         return "new"
     if row["settings"] != settings:
