@@ -180,6 +180,7 @@ def test_every_dependency_has_a_bound_and_a_reason():
         assert line.startswith('"geocloud[') or (("=" in line.split('"')[1]) and "#" in line), line
 
 
+@pytest.mark.slow
 def test_doctor_is_well():
     done = console.run("doctor", "--json")
     assert done.returncode == 0, done.stdout
