@@ -104,6 +104,7 @@ def test_arrays_of_any_size(shape):
     assert np.isnan(model.predict_array(image)).sum() == 1
 
 
+@pytest.mark.slow
 def test_an_array_is_masked_as_a_file_is(tmp_path):
     from conftest import write_tif
 

@@ -43,6 +43,7 @@ def tiles(size=(64, 96)):
 BOTH = {"width": 4, "classes": 2, "optional_nir": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [

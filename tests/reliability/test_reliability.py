@@ -105,6 +105,7 @@ def test_batches_and_threads_do_not_change_the_mask(tmp_path):
         assert (masked(name, threads, batch=batch) == plain).mean() >= 0.9999
 
 
+@pytest.mark.slow
 def test_the_order_of_tiles_does_not_change_the_mask(tmp_path, monkeypatch):
     model = load_model()
     options = MaskOptions(tile_size=256)
