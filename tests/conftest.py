@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,16 @@ def read_tif(path: Path) -> NDArray[Any]:
 def bright(batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """A model for tests: what is bright in red is cloud."""
     return (batch[:, 0] > 0.3501).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def logger() -> Iterator[None]:
+    """Undoes what a command run in this process sets for geocloud's messages."""
+    found = logging.getLogger("geocloud")
+    before = list(found.handlers), found.propagate, found.level
+    yield
+    found.handlers, found.propagate = before[:2]
+    found.setLevel(before[2])
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_libraries_stay_in_their_rooms():
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "never"),
     [

@@ -268,6 +268,7 @@ def test_doctor_tells_the_variables_and_fails_where_something_is_bad():
     assert all(line.startswith("ok ") for line in lines(done.stdout)[1:])
 
 
+@pytest.mark.slow
 def test_rio_has_the_same_command(tmp_path):
     """By its entry point, where rasterio and this package are installed together."""
     from geocloud_cli.rio import cloudmask

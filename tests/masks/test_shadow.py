@@ -163,6 +163,7 @@ def test_arrays_know_shadow(scene):
     assert (more == SHADOW).sum() > (mask == SHADOW).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("azimuth", "turned"), [(0, 0), (45, 30), (150, 0), (270, 30)])
 def test_what_no_cloud_could_throw_is_no_shadow(azimuth, turned):
     """Against a ray from every shadow towards the sun."""

@@ -104,6 +104,7 @@ def test_arrays_of_any_size(shape):
     assert np.isnan(model.predict_array(image)).sum() == 1
 
 
+@pytest.mark.slow
 def test_an_array_is_masked_as_a_file_is(tmp_path):
     from conftest import write_tif
 
@@ -203,6 +204,7 @@ def test_cuda_agrees_with_the_cpu():
     assert ((on_cpu > 0.5) == (on_cuda > 0.5)).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it():
     """The bundled network sees no further than that, and what stands in for the margin is only seen near it."""
     image = simulate_scene(11, (500, 620), ("forest", "snow"), ("cumulus", "cirrus"), 0.3).reflectance

@@ -43,6 +43,7 @@ def tiles(size=(64, 96)):
 BOTH = {"width": 4, "classes": 2, "optional_nir": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
@@ -70,6 +71,7 @@ def test_a_file_gives_the_same_probabilities_everywhere(architecture, options):
     assert {node.op_type for node in nodes} <= WEB_OPERATORS and not any(node.domain for node in nodes)
 
 
+@pytest.mark.slow
 def test_integers_compute_nearly_what_floating_point_does():
     network = used("fast", **BOTH)
     samples = np.random.default_rng(1).uniform(0, 1.2, (9, 4, 64, 64)).astype("float32")
@@ -86,6 +88,7 @@ def test_integers_compute_nearly_what_floating_point_does():
     assert {node.op_type for node in nodes} <= WEB_OPERATORS and not any(node.domain for node in nodes)
 
 
+@pytest.mark.slow
 def test_the_default_model_computes_in_integers_and_masks_as_its_weights_do():
     image = np.concatenate([simulate_scene(seed, (448, 448)).reflectance for seed in (3, 5, 8)], 2)
     exact, quantised = (load_model(device="cpu", precision=p) for p in (Precision.FLOAT32, Precision.AUTO))
@@ -129,6 +132,7 @@ def test_flipped_views_are_taken():
         np.testing.assert_array_equal(predictor(flipped), predictor(flipped.copy()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Linux and macOS")
 def test_a_signal_after_models_are_freed_is_handled():
     """OpenVINO's plugin, once freed, leaves the thread a stack for signals that is no memory any more."""
@@ -145,6 +149,7 @@ def test_a_signal_after_models_are_freed_is_handled():
     assert (done.returncode, done.stdout) == (0, "handled\n")
 
 
+@pytest.mark.slow
 def test_threads_that_begin_at_once_do_not_wait_for_each_other(tmp_path):
     """OpenVINO's Python API deadlocks now and then where its first use is by two threads at once."""
     (tmp_path / "m.onnx").write_bytes(to_onnx(small()))
@@ -167,6 +172,7 @@ def test_threads_that_begin_at_once_do_not_wait_for_each_other(tmp_path):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(may_have_gpu(), reason="torch computes where there is a GPU")
 def test_a_scene_is_masked_without_torch(tmp_path):
     """Its import takes longer than a small scene does."""

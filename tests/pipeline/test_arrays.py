@@ -31,6 +31,7 @@ def stack(image, grid, names=("red", "green", "blue", "nir")):
     return xarray.DataArray(image, dims=("band", "y", "x"), coords=coords).assign_coords(epsg=grid.crs.to_epsg())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10, 30])
 def test_an_array_an_xarray_and_a_file_give_the_same_mask(image, tmp_path, size):
     image = image.copy()

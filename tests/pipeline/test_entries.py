@@ -56,7 +56,8 @@ def choices(draw):
     )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(scenes(), choices(), st.tuples(st.integers(1, 120), st.integers(1, 120)))
 def test_all_entries_agree(tmp_path_factory, scene, options, chunks):
     image, size = scene

@@ -32,6 +32,7 @@ def scene_of(folder, mask, grid=None):
     return write_tif(folder / "scene.tif", cloudy(mask), grid, descriptions=NAMES, nodata=float("nan"))
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(1, 420), st.integers(1, 420), st.sampled_from([(384, 64), (64, 32), (96, 0)]), st.integers(0, 99))
 def test_the_mask_is_the_scene_whatever_its_size(tmp_path_factory, height, width, tiling, seed):

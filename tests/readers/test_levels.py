@@ -52,6 +52,7 @@ def test_pixels_are_those_of_the_file_at_half_its_resolution_repeated(path):
         assert (raw.valid == raw.values.any(0)).all() and raw.valid.shape == (40, 612)
 
 
+@pytest.mark.slow
 def test_only_wavelets_hold_lower_resolutions_and_only_whole_ones_are_used(path, tmp_path):
     with opened(path) as scene:
         assert [scene.coarsest(most) for most in (1, 2, 3, 4, 7)] == [1, 2, 2, 4, 4]
@@ -69,6 +70,7 @@ def test_only_wavelets_hold_lower_resolutions_and_only_whole_ones_are_used(path,
         assert scene.coarsest(4) == 1, "GDAL would read the file beside it"
 
 
+@pytest.mark.slow
 def test_the_mask_is_that_of_all_pixels_but_for_a_few(path, tmp_path):
     asked = []
     read_raw = RasterScene.read_raw

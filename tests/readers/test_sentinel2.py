@@ -58,6 +58,7 @@ def product_file(root):
     return next(path for path in root.glob("*.xml"))
 
 
+@pytest.mark.slow
 def test_the_same_pixels_as_l1c_l2a_and_stack_are_the_same_scene(tmp_path):
     image = ramp()
     sources = {

@@ -45,6 +45,7 @@ TAGS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.lists(TAGS).map("".join)))
 def test_any_text_as_metadata_of_sentinel_2(text):
     with suppress(GeocloudError):

@@ -105,6 +105,7 @@ def test_batches_and_threads_do_not_change_the_mask(tmp_path):
         assert (masked(name, threads, batch=batch) == plain).mean() >= 0.9999
 
 
+@pytest.mark.slow
 def test_the_order_of_tiles_does_not_change_the_mask(tmp_path, monkeypatch):
     model = load_model()
     options = MaskOptions(tile_size=256)
@@ -180,6 +181,7 @@ def test_every_dependency_has_a_bound_and_a_reason():
         assert line.startswith('"geocloud[') or (("=" in line.split('"')[1]) and "#" in line), line
 
 
+@pytest.mark.slow
 def test_doctor_is_well():
     done = console.run("doctor", "--json")
     assert done.returncode == 0, done.stdout

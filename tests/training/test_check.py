@@ -34,6 +34,7 @@ def test_the_report_counts_what_is_there(toy, tmp_path):
     assert check(open_dataset(toy), limit=2).looked_at == 2
 
 
+@pytest.mark.slow
 def test_damaged_empty_and_missing_patches_are_told(toy, tmp_path):
     root = shutil.copytree(toy, tmp_path / "copy")
     reds = sorted(root.glob("38-Cloud_training/train_red/*"))

@@ -140,6 +140,7 @@ def test_a_run_whose_validation_holds_no_cloud_still_ends_in_a_best_model(tmp_pa
     assert alarms == 0 or "hold no cloud" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_may_start_from_a_model():
     first = train([(1.0, CHIPS)], [], SMALL)
     still = dataclasses.replace(SMALL, steps=1, learning_rate=1e-9)
