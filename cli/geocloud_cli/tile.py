@@ -12,25 +12,17 @@ from geocloud_cli import options
 from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted
 
+MASK = "Cut this mask too: same grid, values above 0 are cloud, its nodata is kept."
+LAYOUT = "geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values."
+
 
 @click.command(cls=Command, short_help="Cut a scene into georeferenced tiles.")
 @click.argument("scene")
 @output("DIR", "Folder for the tiles.", type=click.Path(path_type=Path), required=True)
 @options.overwrite
 @options.as_json
-@option(
-    "Tiles",
-    "--mask",
-    metavar="MASK.tif",
-    help="Cut this mask too: same grid, values above 0 are cloud, its nodata is kept.",
-)
-@option(
-    "Tiles",
-    "--layout",
-    type=click.Choice(["geotiff", "38-cloud"]),
-    default="geotiff",
-    help="geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
-)
+@option("Tiles", "--mask", metavar="MASK.tif", help=MASK)
+@option("Tiles", "--layout", type=click.Choice(["geotiff", "38-cloud"]), default="geotiff", help=LAYOUT)
 @option("Tiles", "--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
 @option("Tiles", "--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
 @options.reading
@@ -55,6 +47,5 @@ def tile(
             count = cut_38cloud(opened, output, mask, tile_size, overwrite)
         else:
             count = cut_geotiffs(opened, output, mask, tile_size, overlap, overwrite)
-    click.echo(
-        json.dumps({"folder": str(output), "tiles": count}) if as_json else f"{output}: {counted(count, 'tile')}"
-    )
+    text = f"{output}: {counted(count, 'tile')}"
+    click.echo(json.dumps({"folder": str(output), "tiles": count}) if as_json else text)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
 from geocloud.models.metadata import ARCHITECTURES, ModelMetadata
 from geocloud.training.data.augment import Augment
-from geocloud.training.data.split import SPLITS
 from geocloud.training.losses import parse_loss
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+CHOICES = {
+    "architecture": ARCHITECTURES,
+    "precision": ("auto", "float32", "bfloat16"),
+    "split": ("scenes", "patches"),
+}
 T = TypeVar("T")
 
 
@@ -69,7 +72,7 @@ class TrainConfig:
     shadow_threshold: float = 0.5
     """Threshold of shadow, saved in the checkpoint."""
     split: str = "scenes"
-    """Unit by which validation chips are held out: scenes or patches, see `geocloud.training.data.split`."""
+    """Unit by which validation chips are held out: scenes, or patches, which flatters."""
     val_patches: int = 1000
     """Number of chips held out, about, and at most a fifth."""
     informative: bool = True
@@ -78,9 +81,9 @@ class TrainConfig:
     """Augmentation of the samples."""
 
     def __post_init__(self) -> None:
-        _choose("architecture", self.architecture, ARCHITECTURES)
-        _choose("precision", self.precision, PRECISIONS)
-        _choose("split", self.split, SPLITS)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(choices)}")
         parse_loss(self.loss)
         for name in ("steps", "batch", "warmup", "validate_every", "val_patches", "learning_rate", "clip", "std"):
             if getattr(self, name) <= 0:
@@ -94,27 +97,27 @@ class TrainConfig:
     @classmethod
     def like(cls, model: ModelMetadata) -> TrainConfig:
         """The defaults for a run that starts from a model: what the model sees and how it is used stay the same."""
-        found = cls(
+        return cls(
             architecture=model.architecture,
             options=model.options,
             mean=model.mean[0],
             std=model.std[0],
+            brightest=cls().brightest if model.clip is None else model.clip,
+            pixel_size=model.pixel_size or cls().pixel_size,
             threshold=model.threshold,
             shadow_threshold=model.shadow_threshold,
         )
-        if model.clip is not None:
-            found = replace(found, brightest=model.clip)
-        return found if model.pixel_size is None else replace(found, pixel_size=model.pixel_size)
 
     @classmethod
     def load(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
         """Reads a TOML file; settings that it leaves out are those of ``base``, or the defaults. Raises OptionError."""
         try:
-            return update(base or cls(), tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+            changes = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise error if isinstance(error, OptionError) else OptionError(f"{path}: invalid TOML ({error})") from error
+            raise OptionError(f"{path}: invalid TOML ({error})") from error
+        return update(base or cls(), changes, str(path))
 
     def save(self, path: Path) -> None:
         """Writes the TOML file that `load` reads."""
@@ -125,23 +128,16 @@ class TrainConfig:
 
 def update(config: T, changes: dict[str, Any], source: str) -> T:
     """A copy of a configuration with values replaced, also in nested tables. Raises OptionError for wrong ones."""
-    known = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    known: tuple[str, ...] = config.__slots__  # type: ignore[attr-defined]
     values: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in known:
             raise OptionError(f"{source}: no setting {name!r}; there are {', '.join(known)}")
-        old = known[name]
+        old = getattr(config, name)
         if is_dataclass(old) and isinstance(value, dict):
             values[name] = update(old, value, f"{source}: {name}")
-        elif isinstance(old, float) and type(value) in (int, float):
-            values[name] = float(value)
-        elif type(value) is type(old):
-            values[name] = value
+        elif type(value) is type(old) or (isinstance(old, float) and type(value) is int):
+            values[name] = type(old)(value)
         else:
             raise OptionError(f"{source}: {name} is {value!r}, wanted {type(old).__name__} such as {old!r}")
     return replace(config, **values)  # type: ignore[type-var]
-
-
-def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionError(f"{name} {value!r}: wanted {', '.join(choices)}")

@@ -9,8 +9,7 @@ from conftest import geobox, read_tif, write_tif
 from geocloud.errors import DatasetError, OptionError
 from geocloud.readers import ReadOptions
 from geocloud.training.data.chips import parse_classes
-from geocloud.training.data.layout import open_dataset, share_of_data
-from geocloud.training.data.split import hold_out
+from geocloud.training.data.layout import hold_out, open_dataset, share_of_data
 
 
 @pytest.fixture
@@ -146,5 +145,3 @@ def test_whole_scenes_are_held_out(toy):
         hold_out([s for s in sources if s.scene == sources[0].scene], 1)
     with pytest.raises(OptionError, match="fewer than all 6"):
         hold_out(sources, 6)
-    with pytest.raises(OptionError, match="split 'tiles'"):
-        hold_out(sources, 2, "tiles")
