@@ -27,58 +27,32 @@ class TrainConfig:
     Raises OptionError.
     """
 
-    architecture: str = "fast"
-    """Name of the network, one of `geocloud.models.metadata.ARCHITECTURES`."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of the architecture."""
+    architecture: str = "fast"  # one of `geocloud.models.metadata.ARCHITECTURES`
+    options: dict[str, Any] = field(default_factory=dict)  # of the architecture
     steps: int = 12_000
-    """Optimizer steps."""
-    batch: int = 8
-    """Samples per step, on each process of a distributed run."""
-    loss: str = "bce+dice"
-    """See `geocloud.training.losses`."""
-    learning_rate: float = 3e-3
-    """Learning rate after ``warmup``, constant until ``decay``."""
-    weight_decay: float = 1e-2
-    """Weight decay of AdamW."""
-    warmup: int = 200
-    """Steps over which the learning rate rises linearly."""
-    decay: float = 0.3
-    """Last part of the run, as a share of its steps, over which the learning rate falls linearly to zero."""
-    average: float = 0.998
-    """Decay per step of the exponential moving average of the weights. The average is what is saved."""
-    clip: float = 1.0
-    """Maximum norm of the gradient."""
-    validate_every: int = 500
-    """Steps between validations."""
-    precision: str = "auto"
-    """auto (bfloat16 where the device is fast at it), float32 or bfloat16."""
-    compile: bool = False
-    """True compiles the network with `torch.compile`."""
-    workers: int = 1
-    """Processes that prepare samples; 0: the training process itself."""
-    seed: int = 0
-    """Seed of the weights, the samples and the validation split."""
-    mean: float = 0.25
-    """Mean reflectance for normalisation, the same for all bands, so that ratios between bands are kept."""
-    std: float = 0.25
-    """Standard deviation of reflectance for normalisation, the same for all bands."""
-    brightest: float = 1.1
-    """Higher reflectance is set to this."""
-    pixel_size: float = 30.0
-    """Pixel size in metres that the model is meant for."""
-    threshold: float = 0.5
-    """Threshold of cloud for validation, saved in the checkpoint."""
-    shadow_threshold: float = 0.5
-    """Threshold of shadow, saved in the checkpoint."""
-    split: str = "scenes"
-    """Unit by which validation chips are held out: scenes, or patches, which flatters."""
-    val_patches: int = 1000
-    """Number of chips held out, about, and at most a fifth."""
-    informative: bool = True
-    """True leaves out chips with little data, see `geocloud.training.data.layout.DataSet.worth_training`."""
+    batch: int = 8  # samples per step, on each process of a distributed run
+    loss: str = "bce+dice"  # see `geocloud.training.losses`
+    learning_rate: float = 3e-3  # after `warmup`; constant until `decay`
+    weight_decay: float = 1e-2  # of AdamW
+    warmup: int = 200  # steps over which the learning rate rises linearly
+    decay: float = 0.3  # last part of the run, as a share, over which the learning rate falls linearly to zero
+    average: float = 0.998  # decay per step of the moving average of the weights, which is what is saved
+    clip: float = 1.0  # maximum norm of the gradient
+    validate_every: int = 500  # steps between validations
+    precision: str = "auto"  # auto (bfloat16 where the device is fast at it), float32 or bfloat16
+    compile: bool = False  # by `torch.compile`
+    workers: int = 1  # processes that prepare samples; 0: the training process itself
+    seed: int = 0  # of the weights, the samples and the validation split
+    mean: float = 0.25  # mean and standard deviation of reflectance for normalisation, the same for all bands,
+    std: float = 0.25  # so that ratios between bands are kept
+    brightest: float = 1.1  # higher reflectance is set to this
+    pixel_size: float = 30.0  # in metres, that the model is meant for
+    threshold: float = 0.5  # of cloud, for validation and saved in the checkpoint
+    shadow_threshold: float = 0.5  # saved in the checkpoint
+    split: str = "scenes"  # unit by which validation chips are held out: scenes, or patches, which flatters
+    val_patches: int = 1000  # number of chips held out, about, and at most a fifth
+    informative: bool = True  # leaves out chips with little data, see `DataSet.worth_training`
     augment: Augment = field(default_factory=Augment)
-    """Augmentation of the samples."""
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

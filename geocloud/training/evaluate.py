@@ -45,27 +45,19 @@ class Picture:
     """One scene as it is evaluated."""
 
     name: str
-    """Name of the scene."""
-    probability: Probability
-    """Probability of cloud ``(h, w)``; pixels with NaN are ignored."""
-    truth: Mask
-    """``(h, w)``, True where there is cloud."""
-    known: Mask
-    """``(h, w)``, True where the truth is known; other pixels are ignored."""
+    probability: Probability  # of cloud (h, w); pixels with NaN are ignored
+    truth: Mask  # (h, w), True where there is cloud
+    known: Mask  # (h, w), True where the truth is known; other pixels are ignored
 
 
 @dataclass(slots=True)
 class Evaluation:
     """Counts of every scene, and the distribution of predicted probabilities over cloud and over clear pixels."""
 
-    protocol: str
-    """One of `PROTOCOLS`."""
-    threshold: float
-    """Pixels with a higher probability of cloud count as cloud."""
-    target: str = "cloud"
-    """The class that is scored, cloud or shadow."""
-    scenes: dict[str, Confusion] = field(default_factory=dict)
-    """Counts by name of the scene."""
+    protocol: str  # one of `PROTOCOLS`
+    threshold: float  # pixels with a higher probability count as cloud
+    target: str = "cloud"  # the class that is scored, cloud or shadow
+    scenes: dict[str, Confusion] = field(default_factory=dict)  # by name
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), "int64"))
     """``(2, BINS)``: predicted probability over clear pixels and over cloud, in equal bins of [0, 1]."""
 

@@ -39,8 +39,8 @@ def error_map(found: Mask, truth: Mask, known: Mask) -> NDArray[np.uint8]:
     return picture
 
 
-def draw_chips(chips: Sequence[Chip], path: Path, found: Sequence[Mask] = (), columns: int = 8) -> None:
-    """Plots chips above their labels, and with masks that a model ``found`` above error maps, a column each."""
+def draw_chips(chips: Sequence[Chip], found: Sequence[Mask], path: Path, columns: int = 8) -> None:
+    """Plots chips above their labels, and if a model ``found`` masks of them above error maps, a column each."""
     height = 3 if found else 2
     rows = height * -(-len(chips) // columns)
     figure = Figure((2 * columns, 2.2 * rows))

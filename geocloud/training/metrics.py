@@ -14,14 +14,10 @@ SCORES = ("precision", "recall", "specificity", "jaccard", "accuracy")
 class Confusion:
     """Pixel counts with cloud as the positive class. Adding two pools their pixels."""
 
-    tp: int = 0
-    """True positives: cloud in both."""
-    fp: int = 0
-    """False positives: cloud in the mask only."""
-    fn: int = 0
-    """False negatives: cloud in the reference only."""
-    tn: int = 0
-    """True negatives: clear in both."""
+    tp: int = 0  # cloud in both
+    fp: int = 0  # cloud in the mask only
+    fn: int = 0  # cloud in the reference only
+    tn: int = 0  # clear in both
 
     @classmethod
     def of(cls, predicted: Any, truth: Any, valid: Any = None) -> Confusion:
@@ -37,10 +33,9 @@ class Confusion:
     def scores(self) -> dict[str, float]:
         """Each of `SCORES`, in [0, 1]; NaN where its denominator is zero."""
         tp, fp, fn, tn = astuple(self)
-        ratios = ((tp, tp + fp), (tp, tp + fn), (tn, tn + fp), (tp, tp + fp + fn), (tp + tn, tp + fp + fn + tn))
-        return {
-            name: part / whole if whole else float("nan") for name, (part, whole) in zip(SCORES, ratios, strict=True)
-        }
+        parts = (tp, tp, tn, tp, tp + tn)
+        wholes = (tp + fp, tp + fn, tn + fp, tp + fp + fn, tp + fp + fn + tn)
+        return {s: a / b if b else float("nan") for s, a, b in zip(SCORES, parts, wholes, strict=True)}
 
     @property
     def jaccard(self) -> float:

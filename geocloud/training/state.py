@@ -18,16 +18,11 @@ class RunState:
     """The parts of a run that change as it trains."""
 
     network: nn.Module
-    """The network that is trained."""
-    average: nn.Module
-    """The exponential moving average of its weights."""
+    average: nn.Module  # exponential moving average of its weights
     optimizer: torch.optim.Optimizer
     step: int = 0
-    """Steps done."""
-    seconds: float = 0.0
-    """Wall-clock time so far, over all sessions."""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """Rows of metrics.csv, one per validation."""
+    seconds: float = 0.0  # wall-clock time, over all sessions
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.csv, one per validation
 
     def save(self, path: Path, config: dict[str, Any]) -> None:
         """Writes the state; an existing file is replaced atomically."""

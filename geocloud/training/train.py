@@ -25,11 +25,10 @@ from geocloud.models.gpu import find_device, find_dtype
 from geocloud.models.metadata import ModelMetadata, read_safetensors
 from geocloud.models.network import Network, build_body, prepare
 from geocloud.models.predictor import Predictor, by_torch
-from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips, LazyChips
 from geocloud.training.data.layout import DataSet, hold_out
-from geocloud.training.data.samples import Batches, Group, Samples
+from geocloud.training.data.samples import Group, Samples, batches
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.state import RunState
@@ -49,46 +48,19 @@ SHOWN = 8
 class Progress:
     """Progress of a run."""
 
-    step: int
-    """Steps done."""
-    steps: int
-    """Steps in total."""
-    loss: float
-    """Mean loss since the last validation."""
-    jaccard: float | None
-    """Jaccard of the last validation, in [0, 1]; None: none yet."""
-    stage: str = ""
-    """What else the run is busy with at this step, such as validating."""
+    step: int  # steps done
+    steps: int  # in total
+    loss: float  # mean since the last validation
+    jaccard: float | None  # of the last validation, in [0, 1]; None: none yet
+    stage: str = ""  # what else the run is busy with at this step, such as validating
 
 
-Report = Callable[[Progress], None]
-
-
-def train_on(
-    dataset: DataSet,
-    config: TrainConfig,
-    out: Path,
-    *,
-    start: Network | None = None,
-    device: str = "auto",
-    pack: Path | None = None,
-    resume: bool = False,
-    report: Report = lambda progress: None,
-) -> dict[str, Any]:
+def train_on(dataset: DataSet, config: TrainConfig, out: Path, pack: Path | None = None, **how: Any) -> dict[str, Any]:
     """Holds scenes out for validation, at most about a fifth of the patches, trains on the rest, keeps the best model.
 
-    Args:
-        dataset: The data set.
-        config: The configuration.
-        out: Folder of the run, see `train`, as are the other arguments.
-        pack: Folder that keeps decoded patches, see `LazyChips`; None: no packing.
-
-    Returns:
-        ``model`` (path of the best one), ``trained on`` and ``held out`` (numbers of patches), ``jaccard`` (of the
-        validation, in [0, 1]).
-
-    Raises:
-        GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError, DeviceError or SceneError.
+    ``out`` is the folder of the run, ``pack`` one that keeps decoded patches, see `LazyChips`, and ``how`` is passed on
+    to `train`, whose errors may be raised, and SceneError. Returns ``model`` (path of the best one), ``trained on`` and
+    ``held out`` (numbers of patches), and ``jaccard`` (of the validation, in [0, 1]).
     """
     sources = dataset.worth_training() if config.informative else dataset.training
     if not sources:
@@ -96,14 +68,13 @@ def train_on(
             f"{dataset.root}: none of its {len(dataset.training)} training patches is fit to train on "
             "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' shows what it holds"
         )
-    parts = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
-    how: dict[str, Any] = {"start": start, "name": out.name, "device": device, "resume": resume, "report": report}
-    train([(1.0, LazyChips(parts[0], pack))], LazyChips(parts[1], pack), config, out, **how)
+    kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
+    train([(1.0, LazyChips(kept, pack))], LazyChips(held, pack), config, out, name=out.name, **how)
     wait_for_processes()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     jaccard = read_safetensors(out / BEST).training["validation"]["jaccard"]
-    return {"model": out / BEST, "trained on": len(parts[0]), "held out": len(parts[1]), "jaccard": jaccard}
+    return {"model": out / BEST, "trained on": len(kept), "held out": len(held), "jaccard": jaccard}
 
 
 def train(
@@ -116,7 +87,7 @@ def train(
     name: str = "model",
     device: str = "auto",
     resume: bool = False,
-    report: Report = lambda progress: None,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> Network:
     """Trains a network.
 
@@ -141,7 +112,8 @@ def train(
     Raises:
         GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
     """
-    require_extras()
+    from geocloud.training import figures
+
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
     rank, size = join_processes()
@@ -161,7 +133,7 @@ def train(
         network.compile()
     loader = DataLoader(
         Samples(groups, config.augment, config.seed, config.pixel_size),
-        batch_sampler=Batches(run.step, config.steps, config.batch, rank, size),
+        batch_sampler=batches(run.step, config.steps, config.batch, rank, size),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
         pin_memory=place.type == "cuda",
@@ -200,16 +172,15 @@ def train(
         model = _trained(run, config, name)
         if rank == 0 and len(validation):
             tell("validating")
-            predictor = by_torch(model, str(place))
-            scores = validate(predictor, validation).scores()
-            row |= scores
-            model = _trained(run, config, name, {"validation": scores})
+            counts, *shown = validate(by_torch(model, str(place)), validation)
+            row |= counts.scores()
+            model = _trained(run, config, name, {"validation": counts.scores()})
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         if rank == 0 and out is not None:
             if len(validation):
                 tell("drawing pictures")
-                _draw_samples(predictor, validation, out)
+                figures.draw_chips(*shown, out / "samples.png")
             _save(run, model, out, config)
         tell()
         total, count = torch.zeros((), device=place), 0
@@ -294,15 +265,6 @@ def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
         raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
 
 
-def _draw_samples(predictor: Predictor, validation: Chips, out: Path) -> None:
-    from geocloud.training import figures
-
-    chosen = np.linspace(0, len(validation) - 1, min(SHOWN, len(validation)))
-    chips = [validation[int(index)] for index in chosen]
-    found = [probabilities(predictor, chip)[0] > predictor.threshold for chip in chips]
-    figures.draw_chips(chips, out / "samples.png", found)
-
-
 def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None:
     """Writes all files of a run, the state last, so that it never refers to files that are missing."""
     from geocloud.training import figures
@@ -320,13 +282,18 @@ def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None
     run.save(out / STATE, asdict(config))
 
 
-def validate(predictor: Predictor, chips: Chips) -> Confusion:
-    """Counts over whole chips, pooled, at the model's threshold of cloud."""
-    total = Confusion()
+def validate(predictor: Predictor, chips: Chips) -> tuple[Confusion, list[Chip], list[NDArray[np.bool_]]]:
+    """Counts over whole chips, pooled, at the model's threshold of cloud; some of the chips, and their masks."""
+    chosen = set(np.linspace(0, len(chips) - 1, min(SHOWN, len(chips))).astype(int).tolist())
+    total, shown, masks = Confusion(), list[Chip](), list[NDArray[np.bool_]]()
     for index in range(len(chips)):
         chip = chips[index]
-        total += Confusion.of(probabilities(predictor, chip)[0] > predictor.threshold, chip.cloud, chip.known)
-    return total
+        mask = probabilities(predictor, chip)[0] > predictor.threshold
+        total += Confusion.of(mask, chip.cloud, chip.known)
+        if index in chosen:
+            shown.append(chip)
+            masks.append(mask)
+    return total, shown, masks
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def check(
     if pictures is not None and shown:
         from geocloud.training import figures
 
-        figures.draw_chips(shown, pictures)
+        figures.draw_chips(shown, [], pictures)
     pixels, known, cloud, data = np.array(counts, "int64").reshape(-1, 4).T  # each a number a chip
     sums, squares, lowest, highest = np.array(moments or np.full((1, 4, 4), np.nan)).transpose(1, 0, 2)
     mean = sums.sum(0) / max(data.sum(), 1)

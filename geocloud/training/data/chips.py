@@ -93,19 +93,12 @@ class Chip:
 class ChipSource:
     """A chip on disk."""
 
-    name: str
-    """Unique within its data set."""
-    scene: str
-    """The scene it was cut from. Chips of one scene resemble each other: do not split them between training and
-    validation."""
-    image: Path
-    """A source, as `geocloud.readers.open_scene` takes it."""
-    mask: Path | None = None
-    """Raster of labels; None: all pixels are clear."""
-    classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])
-    """Meaning of the mask's values."""
+    name: str  # unique within its data set
+    scene: str  # the scene it was cut from; chips of one resemble each other, so they are held out together
+    image: Path  # a source, as `geocloud.readers.open_scene` takes it
+    mask: Path | None = None  # raster of labels; None: all pixels are clear
+    classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])  # meaning of the mask's values
     options: ReadOptions = field(default_factory=ReadOptions)
-    """Options for reading the image."""
 
     def read(self) -> Chip:
         """Reads image and mask. Raises SceneError, or GridError if they differ in size."""

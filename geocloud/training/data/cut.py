@@ -192,7 +192,7 @@ def _write(
     place, tags = scene.grid.crop(window).profile, {"AREA_OR_POINT": scene.area_or_point or "Area"}
     if simulated:
         place = {"height": place["height"], "width": place["width"]}
-        tags["TIFFTAG_IMAGEDESCRIPTION"] = "Simulated by geocloud, not an observation"
+        tags = {"TIFFTAG_IMAGEDESCRIPTION": "Simulated by geocloud, not an observation"}
     how = {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "compress": "deflate", **options}
     with writing(path), open_quietly(path, "w", **how, **place) as dataset:
         dataset.update_tags(**tags)

@@ -6,13 +6,13 @@ https://github.com/SorourMo/95-Cloud-An-Extension-to-38-Cloud-Dataset
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import DatasetError, OptionError
@@ -35,14 +35,11 @@ LEVEL1 = ReadOptions(units=Units.LANDSAT_L1, sun_elevation=90)
 
 @dataclass(frozen=True, slots=True)
 class TestScene:
-    """A test scene: its patches, and its truth mask."""
+    """A test scene: its patches, by (row, column) from 1, and the truth mask of all of it, > 0 is cloud."""
 
-    name: str
-    """Landsat product ID."""
+    name: str  # Landsat product ID
     patches: dict[tuple[int, int], ChipSource]
-    """Patches by (row, column), counted from 1."""
     truth: Path
-    """Mask of the whole scene, > 0 is cloud."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,17 +59,11 @@ class DataSet:
     """A data set on disk."""
 
     root: Path
-    """Its folder."""
-    kind: str
-    """38-Cloud, 95-Cloud or images with masks."""
+    kind: str  # 38-Cloud, 95-Cloud or images with masks
     training: tuple[ChipSource, ...] = ()
-    """Training chips."""
     testing: tuple[TestScene, ...] = ()
-    """Test scenes."""
-    informative: frozenset[str] | None = None
-    """Names of the training chips on the authors' list of informative ones; None: there is no such list."""
-    problems: tuple[str, ...] = ()
-    """Faults of the data set, a line each."""
+    informative: frozenset[str] | None = None  # names on the authors' list of informative chips; None: no such list
+    problems: tuple[str, ...] = ()  # a line each
 
     def worth_training(self) -> tuple[ChipSource, ...]:
         """The informative chips: those on the authors' list, or else those with data in more than 80 % of pixels."""
@@ -201,13 +192,12 @@ def _test_scenes(
 
 def _lists(root: Path, pattern: str) -> Iterator[tuple[str, list[str]]]:
     """The authors' CSV files whose stem matches, regardless of case: name and patches. Raises DatasetError."""
-    for path in (path for folder in _below(root) for path in sorted(folder.iterdir())):
-        if path.suffix.lower() == ".csv" and re.fullmatch(pattern, path.stem, re.I):
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file)
-                if "name" not in (rows.fieldnames or []):
-                    raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {rows.fieldnames}")
-                yield path.name, [row["name"] for row in rows]
+    for path in (path for folder in _below(root) for path in sorted(folder.glob("*.[cC][sS][vV]"))):
+        if re.fullmatch(pattern, path.stem, re.I):
+            table = pd.read_csv(path, dtype=str)
+            if "name" not in table:
+                raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {list(table)}")
+            yield path.name, list(table["name"])
 
 
 def _pairs(root: Path, classes: LabelMap, options: ReadOptions) -> DataSet:

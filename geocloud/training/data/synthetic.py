@@ -6,15 +6,11 @@ simulated, and the scenes are on WRS path 999, which does not exist. The authors
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geocloud.errors import OptionError, OutputExistsError
@@ -22,9 +18,8 @@ from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
 from geocloud.readers import open_scene
 from geocloud.readers.cloud38 import SIDE
-from geocloud.simulate import simulate_scene
-from geocloud.training.data.cut import cut_38cloud, to_numbers
-from geocloud.training.data.layout import LEVEL1
+from geocloud.simulate import simulate_scene, write_level1
+from geocloud.training.data.cut import cut_38cloud
 
 
 def write_38cloud(
@@ -50,20 +45,14 @@ def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> i
     shape = (size[0] * SIDE - int(rng.integers(5, 40)), size[1] * SIDE - int(rng.integers(5, 40)))
     kinds = [["cumulus", "cirrus"], ["stratus"], ["cumulus", "haze"]][draw % 3]
     scene = simulate_scene(draw, shape, clouds=kinds, cover=rng.uniform(0.1, 0.6))
-    light = math.sin(math.radians(rng.uniform(30, 65)))
     rows, cols = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])
     known = (np.abs(rows + 0.05 * cols) <= 1) & (np.abs(cols - 0.05 * rows) <= 1)  # slanted, as Landsat's scenes are
+    name = f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1"
+    grid = GeoBox(*shape, Affine(30, 0, 0, 0, -30, 0), CRS.from_epsg(32631))
     with TemporaryDirectory() as place:
-        image = Path(place, f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1.tif")
-        _write(image, to_numbers(scene.reflectance, known, light), nodata=0)
-        _write(image.with_name("truth.tif"), (scene.truth & known).astype("uint8")[None], nodata=255)
-        with open_scene(image, replace(LEVEL1, bands=(1, 2, 3, 4))) as opened:
-            return cut_38cloud(opened, folder, image.with_name("truth.tif"), part=part, simulated=True)
-
-
-def _write(path: Path, values: NDArray[np.generic], **options: Any) -> None:
-    """Writes a raster somewhere on the ground."""
-    _, height, width = values.shape
-    place = GeoBox(height, width, Affine(30, 0, 0, 0, -30, 0), CRS.from_epsg(32631)).profile
-    with open_quietly(path, "w", driver="GTiff", count=len(values), dtype=values.dtype, **place, **options) as dataset:
-        dataset.write(values)
+        product, truth = Path(place, name), Path(place, "truth.tif")
+        write_level1(scene, product, name, grid=grid, sun_elevation=rng.uniform(30, 65), fill=~known)
+        with open_quietly(truth, "w", driver="GTiff", count=1, dtype="uint8", nodata=255, **grid.profile) as dataset:
+            dataset.write((scene.truth & known).astype("uint8"), 1)
+        with open_scene(product) as opened:
+            return cut_38cloud(opened, folder, truth, part=part, simulated=True)
