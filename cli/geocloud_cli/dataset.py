@@ -33,9 +33,7 @@ def dataset() -> None:
 @option("Output", "--pictures", type=PATH, metavar="FILE.png", help="Also draw some patches beside their labels.")
 @options.as_json
 @click.pass_context
-def check(
-    ctx: click.Context, /, root: Path, limit: int | None, pictures: Path | None, as_json: bool, **given: Any
-) -> None:
+def check(ctx: click.Context, /, root: Path, pictures: Path | None, as_json: bool, **given: Any) -> None:
     """Report what ROOT holds: counts, missing files, empty patches, class balance, statistics of each band.
 
     ROOT is 38-Cloud or 95-Cloud as their authors distribute them, or a folder with images/ and masks/ of the same
@@ -47,7 +45,7 @@ def check(
     from geocloud.training.data.layout import open_dataset
 
     found = open_dataset(root, options.label_map(given), options.read_options(given))
-    report = look(found, limit, pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
+    report = look(found, given["limit"], pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -61,27 +59,21 @@ def check(
 
 
 def _show(report: dict[str, Any]) -> None:
-    cloud, known = (
-        "none" if math.isnan(n) else f"{100 * n:.1f} %" for n in (report["cloud_share"], report["known_share"])
-    )
-    lines = [
-        f"{report['root']}: {report['kind']}",
-        f"training: {counted(report['chips'], 'patch')} of {counted(report['scenes'], 'scene')}",
-    ]
+    shares = (report["cloud_share"], report["known_share"])
+    cloud, known = ("none" if math.isnan(share) else f"{100 * share:.1f} %" for share in shares)
+    click.echo(f"{report['root']}: {report['kind']}")
+    click.echo(f"training: {counted(report['chips'], 'patch')} of {counted(report['scenes'], 'scene')}")
     if report["informative"] is not None:
-        lines.append(f"          {report['informative']} on the list of informative ones")
+        click.echo(f"          {report['informative']} on the list of informative ones")
     if report["test_scenes"]:
         scenes = counted(report["test_scenes"], "scene")
-        lines.append(f"test: {counted(report['test_patches'], 'patch')} of {scenes} with a truth mask")
-    lines += [
-        f"read: {report['looked_at']}, of which {report['empty']} without data",
-        f"cloud: {cloud} of labelled pixels, {known} labelled",
-        f"       {counted(report['cloudless'], 'patch')} without any cloud, {report['overcast']} all cloud",
-        f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}",
-    ]
+        click.echo(f"test: {counted(report['test_patches'], 'patch')} of {scenes} with a truth mask")
+    click.echo(f"read: {report['looked_at']}, of which {report['empty']} without data")
+    click.echo(f"cloud: {cloud} of labelled pixels, {known} labelled")
+    click.echo(f"       {counted(report['cloudless'], 'patch')} without any cloud, {report['overcast']} all cloud")
+    click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
     for band, numbers in report["statistics"].items():
-        lines.append(f"{band:<12}" + "".join(f"{value:8.3f}" for value in numbers.values()))
-    click.echo("\n".join(lines))
+        click.echo(f"{band:<12}" + "".join(f"{value:8.3f}" for value in numbers.values()))
 
 
 @dataset.command()

@@ -38,18 +38,7 @@ PROTOCOL = (
 @options.device
 @options.threads
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    /,
-    root: Path,
-    model: str,
-    predictions: Path | None,
-    output: Path | None,
-    table: Path | None,
-    device: str,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def evaluate(ctx: click.Context, /, root: Path, output: Path | None, as_json: bool, **given: Any) -> None:
     """Score a model on ROOT: 38-Cloud's test scenes, or a folder with images/ and masks/.
 
     Scores are summarised in ways that can differ widely: the mean over scenes (38-Cloud's official figure), all pixels
@@ -62,13 +51,15 @@ def evaluate(
     from geocloud.training.data.layout import open_dataset
     from geocloud.training.evaluate import evaluate as score
 
-    if predictions is not None and ctx.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE:
+    model, device, table = (given.pop(name) for name in ("model", "device", "table"))
+    named = ctx.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
+    if given["predictions"] is not None and named:
         raise click.UsageError("give --model or --predictions, not both")
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
-    predictor = load_model(model, device) if predictions is None else None
+    predictor = load_model(model, device) if given["predictions"] is None else None
     total = len(dataset.testing) or len(dataset.training)
     bar = progress_bar("scoring", "scenes", ctx.obj["quiet"])
-    for done, (picture, found) in enumerate(score(dataset, predictor, predictions, **given), 1):
+    for done, (picture, found) in enumerate(score(dataset, predictor, **given), 1):
         if output is not None:
             figures.write_map(picture, found.threshold, output)
         bar(done, total)

@@ -64,19 +64,7 @@ LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [d
 @option("Computing", "--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
 @option("Computing", "--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
 @click.pass_context
-def train(
-    ctx: click.Context,
-    /,
-    root: Path,
-    output: Path,
-    start: str | None,
-    config: Path | None,
-    device: str,
-    pack: Path | None,
-    resume: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def train(ctx: click.Context, /, root: Path, output: Path, as_json: bool, **given: Any) -> None:
     """Train a model on ROOT: 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/.
 
     RUN receives config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard),
@@ -94,7 +82,10 @@ def train(
     from geocloud.training.data.layout import open_dataset
     from geocloud.training.train import train_on
 
+    report = training_progress(ctx.obj["quiet"])
     classes, reading = options.label_map(given), options.read_options(given)
+    start, config = given.pop("start"), given.pop("config")
+    how = {name: given.pop(name) for name in ("device", "pack", "resume")}
     changes = {name: value for name, value in given.items() if value is not None}
     model = Network.load(find_weights(start)) if start else None
     settings = TrainConfig.like(model.metadata) if model else TrainConfig()
@@ -104,14 +95,11 @@ def train(
     if changes.get("architecture", settings.architecture) != settings.architecture:
         changes["options"] = {}
     settings = update(settings, changes, "options")
-    how: dict[str, Any] = {"start": model, "device": device, "pack": pack, "resume": resume}
-    report = training_progress(ctx.obj["quiet"])
-    result = train_on(open_dataset(root, classes, reading), settings, output, report=report, **how)
+    result = train_on(open_dataset(root, classes, reading), settings, output, start=model, report=report, **how)
     if os.environ.get("RANK", "0") != "0":
         return
-    result["model"] = str(result["model"])
     if as_json:
-        click.echo(json.dumps(result))
-    else:
-        for key, value in result.items():
-            click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
+        click.echo(json.dumps(result, default=str))
+        return
+    for key, value in result.items():
+        click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import DatasetError, OptionError
 from geocloud.models.predictor import Predictor
+from geocloud.readers.band_names import shorten
 from geocloud.readers.cloud38 import SIDE
 from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import CLOUD, UNKNOWN, ChipSource, read_codes
@@ -40,8 +41,7 @@ BINS = 200
 SUMMARIES = ("mean over scenes", "pooled over pixels", "median over scenes")
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One scene as it is evaluated."""
 
     name: str
@@ -118,18 +118,15 @@ def evaluate(
     threshold: float | None = None,
     shadows: bool = False,
 ) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates a model, or a folder of predicted patches, scene by scene.
+    """Evaluates a model, or a folder of predicted patches: yields each scene, and the evaluation so far.
 
     Args:
         dataset: The data set.
-        predictor: The model; None: ``predictions`` are evaluated.
-        predictions: Folder of patches predicted by another model.
-        protocol: official or whole; None: whole for a model, official for ``predictions``.
+        predictor: The model; None: ``predictions`` are evaluated, a folder of patches predicted by another model.
+        predictions: See ``predictor``.
+        protocol: whole or official; None: whole for a model, official for ``predictions``.
         threshold: None: 12/255 for the official protocol, otherwise the model's own.
         shadows: Whether cloud shadow is scored instead of cloud.
-
-    Returns:
-        Yields each scene, and the evaluation so far; the last one covers all scenes.
 
     Raises:
         GeocloudError: DatasetError, OptionError or SceneError.
@@ -190,11 +187,8 @@ def _mosaic(scene: TestScene, predict: PredictPatches) -> Picture:
     """A test scene from patches that are predicted each alone, by the official protocol."""
     rows, cols = scene.shape
     if missing := scene.missing:
-        shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
-        raise DatasetError(
-            f"{scene.name}: {len(missing)} of {rows * cols} patches are missing ({shown}); "
-            "with gaps the mask would shift"
-        )
+        shown = f"{scene.name}: {len(missing)} of {rows * cols} patches are missing ({shorten(missing)})"
+        raise DatasetError(f"{shown}; with gaps the mask would shift")
     parts = [predict([scene.patches[row, col] for col in range(1, cols + 1)]) for row in range(1, rows + 1)]
     canvas = np.block([list(row) for row in parts])
     truth = read_codes(scene.truth) > 0

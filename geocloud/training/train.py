@@ -172,7 +172,7 @@ def train(
         model = _trained(run, config, name)
         if rank == 0 and len(validation):
             tell("validating")
-            counts, *shown = validate(by_torch(model, str(place)), validation)
+            counts, chips, masks = validate(by_torch(model, str(place)), validation)
             row |= counts.scores()
             model = _trained(run, config, name, {"validation": counts.scores()})
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
@@ -180,7 +180,7 @@ def train(
         if rank == 0 and out is not None:
             if len(validation):
                 tell("drawing pictures")
-                figures.draw_chips(*shown, out / "samples.png")
+                figures.draw_chips(chips, masks, out / "samples.png")
             _save(run, model, out, config)
         tell()
         total, count = torch.zeros((), device=place), 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,9 @@ from geocloud.writers.staging import Staging
 PATCH_COLUMN, SCENE_COLUMN = "name", "Landsat 8 Collection 1 Level 1 Product SceneID"
 """Column names of 38-Cloud's lists."""
 
+FIRST = Window(0, 0, 1, 1)
+"""Window that is read of a mask before anything is written, to see that it belongs to the scene."""
+
 
 def cut_geotiffs(
     scene: Scene,
@@ -46,8 +48,9 @@ def cut_geotiffs(
     Returns the number of tiles written. Raises GridError, OutputError.
     """
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
-    reader = MaskReader(scene, mask) if mask is not None else None
-    kinds = ("images", "masks") if reader else ("images",)
+    if mask is not None:
+        _read_mask(scene, mask, FIRST)
+    kinds = ("images", "masks") if mask is not None else ("images",)
     names = {tile: f"{scene.name}_{tile.row:03d}_{tile.col:03d}.tif" for tile in grid}
     count = 0
     with _staging([folder / kind / name for kind in kinds for name in names.values()], overwrite) as staging:
@@ -59,8 +62,8 @@ def cut_geotiffs(
             count += 1
             image = to_int16(reflectance[: scene.bands])
             _write(staging.place(folder / "images" / name), image, scene, tile.read, nodata=MISSING)
-            if reader:
-                cut = np.where(known, reader.read(tile.read), NO_DATA).astype("uint8")
+            if mask is not None:
+                cut = np.where(known, _read_mask(scene, mask, tile.read), NO_DATA).astype("uint8")
                 _write(staging.place(folder / "masks" / name), cut[None], scene, tile.read, nodata=NO_DATA)
         staging.publish()
     return count
@@ -88,54 +91,48 @@ def cut_38cloud(
         raise OptionError(f"tile size {tile_size}: wanted 1 or more")
     if scene.bands == 3:
         raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
-    reader = MaskReader(scene, mask) if mask is not None else None
+    prefix, kinds = ("test", BANDS) if part == "test" else ("train", BANDS if mask is None else (*BANDS, "gt"))
     patches = _patches(scene, tile_size)
-    prefix = "train" if part == "training" else part
-    paths = {
-        (kind, name): folder / f"{prefix}_{kind}" / f"{kind}_{name}.TIF"
-        for kind in (*BANDS, *(["gt"] if reader and prefix == "train" else []))
-        for name in patches
-    }
-    truth = folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF"
-    wanted = [*paths.values(), *([truth] if reader else [])]
+    paths = {(kind, n): folder / f"{prefix}_{kind}" / f"{kind}_{n}.TIF" for kind in kinds for n in patches}
+    files = list(paths.values())
+    if mask is not None:
+        _read_mask(scene, mask, FIRST)
+        files.append(folder / "Entire_scene_gts" / f"edited_corrected_gts_{scene.name}.TIF")
     old = {p.path.name for p in find_patches(folder) if p.scene == scene.name} if folder.exists() else set[str]()
-    if strange := old - {path.name for path in wanted}:
+    if strange := old - {path.name for path in files}:
         raise OutputExistsError(
             f"{folder}: holds patches of {scene.name} that were cut differently ({min(strange)}); delete them first"
         )
-    lists = {"patches": (folder / f"{part}_patches_38-Cloud.csv", PATCH_COLUMN, list(patches))}
-    lists["scenes"] = (folder / f"{part}_sceneids_38-Cloud.csv", SCENE_COLUMN, [scene.name])
-    informative = folder / f"{part}_patches_38-cloud_nonempty.csv"
-    if part == "training" and (informative.exists() or not lists["patches"][0].exists()):
-        lists["informative"] = (informative, PATCH_COLUMN, [])
-    listed = {path: _read_list(path, column) for path, column, _ in lists.values()}
+    lists = [
+        (folder / f"{part}_patches_38-Cloud.csv", PATCH_COLUMN, list(patches)),
+        (folder / f"{part}_sceneids_38-Cloud.csv", SCENE_COLUMN, [scene.name]),
+    ]
+    informative, more = list[str](), folder / f"{part}_patches_38-cloud_nonempty.csv"
+    if part == "training" and (more.exists() or not lists[0][0].exists()):
+        lists.append((more, PATCH_COLUMN, informative))
+    listed = [_read_list(path, column) for path, column, _ in lists]
     light = 1.0 if scene.sun_elevation is None else math.sin(math.radians(scene.sun_elevation))
     how: dict[str, Any] = {"compress": "packbits", "simulated": simulated}
-    with _staging(wanted, overwrite) as staging:
+    with _staging(files, overwrite) as staging:
         for name, window in patches.items():
             reflectance = read_filled(scene, window)
             known = ~np.isnan(reflectance[0])
-            for band, values in zip(BANDS, to_numbers(reflectance, known, light), strict=True):
-                _write(staging.place(paths[band, name]), values[None], scene, window, **how)
-            if reader and ("gt", name) in paths:
-                cloud = (reader.read(window) == CLOUD).astype("uint8") * 255
-                _write(staging.place(paths["gt", name]), cloud[None], scene, window, **how)
-            if "informative" in lists and known.mean() > INFORMATIVE:
-                lists["informative"][2].append(name)
-        if reader:
-            whole = (reader.read(scene.grid.whole) == CLOUD).astype("uint8")
-            _write(staging.place(truth), whole[None], scene, scene.grid.whole, **how)
-        for path, column, names in lists.values():
-            table = pd.DataFrame({column: list(dict.fromkeys([*listed[path], *names]))})
+            if known.mean() > INFORMATIVE:
+                informative.append(name)
+            numbers = LANDSAT_L1.invert(np.where(known, reflectance, 0) * light)
+            layers = [*np.where(known, np.clip(np.rint(numbers), 1, 65_535), 0).astype("uint16")]
+            if mask is not None and "gt" in kinds:
+                layers.append((_read_mask(scene, mask, window) == CLOUD).astype("uint8") * 255)
+            for kind, values in zip(kinds, layers, strict=True):
+                _write(staging.place(paths[kind, name]), values[None], scene, window, **how)
+        if mask is not None:
+            truth = (_read_mask(scene, mask, scene.grid.whole) == CLOUD).astype("uint8")
+            _write(staging.place(files[-1]), truth[None], scene, scene.grid.whole, **how)
+        for (path, column, names), earlier in zip(lists, listed, strict=True):
+            table = pd.DataFrame({column: list(dict.fromkeys([*earlier, *names]))})
             table.to_csv(staging.place(path), index=False)
         staging.publish()
     return len(patches)
-
-
-def to_numbers(reflectance: NDArray[np.float32], known: NDArray[np.bool_], light: float) -> NDArray[np.uint16]:
-    """Level-1 digital numbers, given ``light``, the sine of the sun's elevation; 0 where there is no data."""
-    numbers = LANDSAT_L1.invert(np.where(known, reflectance, 0) * light)
-    return np.where(known, np.clip(np.rint(numbers), 1, 65_535), 0).astype("uint16")
 
 
 def _patches(scene: Scene, side: int) -> dict[str, Window]:
@@ -159,30 +156,21 @@ def _read_list(path: Path, column: str) -> list[str]:
     return list(table[column])
 
 
-class MaskReader:
-    """A mask on a scene's grid. Raises GridError if its grid differs; without a CRS only its size must match."""
+def _read_mask(scene: Scene, path: str | Path, window: Window) -> NDArray[np.uint8]:
+    """A window ``(h, w)`` of a mask, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data.
 
-    def __init__(self, scene: Scene, path: str | Path) -> None:
-        self._path = str(path)
-        with open_raster(self._path, self._path) as dataset:
-            own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-            self._shadows = "GEOCLOUD_SHADOW_THRESHOLD" in dataset.tags()
+    2 is shadow in a mask that geocloud made with it; in any other, all above 0 is cloud. Raises GridError if its grid
+    is not the scene's; without a CRS only its size must match.
+    """
+    with open_raster(str(path), str(path)) as dataset:
+        own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
             raise GridError(f"{path}: its grid differs from the scene's ({own.height}×{own.width}, {own.crs})")
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """A window ``(h, w)``, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data.
-
-        2 is shadow in a mask that geocloud made with it; in any other, all above 0 is cloud.
-        """
-        with open_raster(self._path, self._path) as dataset:
-            values = dataset.read(1, window=window, boundless=True, fill_value=0)
-            inside = dataset.read_masks(1, window=window, boundless=True) > 0
-        mask = (values > 0).astype("uint8")
-        if self._shadows:
-            mask[values == SHADOW] = SHADOW
-        mask[~inside] = NO_DATA
-        return mask
+        values = dataset.read(1, window=window, boundless=True, fill_value=0)
+        inside = dataset.read_masks(1, window=window, boundless=True) > 0
+        shadows = "GEOCLOUD_SHADOW_THRESHOLD" in dataset.tags()
+    mask = np.where(shadows & (values == SHADOW), SHADOW, values > 0)
+    return np.where(inside, mask, NO_DATA).astype("uint8")
 
 
 def _write(
@@ -202,10 +190,9 @@ def _write(
         dataset.write(values)
 
 
-def _staging(files: Iterable[Path], overwrite: bool) -> Staging:
+def _staging(files: list[Path], overwrite: bool) -> Staging:
     """`Staging` of files whose folders are created."""
-    files = list(files)
-    for folder in dict.fromkeys(path.parent for path in files):
+    for folder in {path.parent for path in files}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
