@@ -13,7 +13,7 @@ from geocloud.raster import Sun
 
 LOWEST, HIGHEST = 200.0, 5_000.0
 """Heights in metres between which clouds throw shadow that shows. Cirrus is higher, but its shadow is faint: with 12
-km, more false shadow stays and hardly more of the true (see ``benchmarks/shadow_reach.py``)."""
+km, more false shadow stays and hardly more of the true."""
 
 CELL = 60.0
 """Metres of the cells in which clouds are followed."""

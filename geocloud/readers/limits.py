@@ -31,7 +31,7 @@ LAND = 1.6
 """Pixels whose near-infrared is so many times their green are plants or soil."""
 NO_DOUBT = 1.75
 """Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of them the wrong
-band's rise is at most 1.56 times the right one's; a third of the scenes is told (``benchmarks/order.py``)."""
+band's rise is at most 1.56 times the right one's; a third of the scenes is told."""
 FEWEST = 300, 0.05
 """Pixels of land, and the share of all pixels, without which nothing is told."""
 TRANSPARENCY = 0.9

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,15 +85,15 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """The evaluation as JSON takes it: scores in [0, 1], None where undefined."""
-        table = json.loads(self.table().to_json(orient="index", double_precision=15))
-        sweep = {f"{t:.2f}": c.scores() for t, c in self.sweep().items()}
+        sweep = pd.DataFrame({f"{t:.2f}": counts.scores() for t, counts in self.sweep().items()}).T
+        table, swept = (json.loads(t.to_json(orient="index", double_precision=15)) for t in (self.table(), sweep))
         return {
             "protocol": self.protocol,
             "threshold": self.threshold,
             **{name.replace(" ", "_"): table.pop(name) for name in SUMMARIES},
             "undefined_scenes": self.undefined(),
             "scenes": table,
-            "sweep": json.loads(pd.DataFrame(sweep).T.to_json(orient="index", double_precision=15)),
+            "sweep": swept,
         }
 
     def sweep(self) -> dict[float, Confusion]:
@@ -163,24 +163,14 @@ def _evaluated(pictures: Iterator[Picture], evaluation: Evaluation) -> Iterator[
 
 
 def _whole_scenes(dataset: DataSet, predictor: Predictor, shadows: bool) -> Iterator[Picture]:
-    """Scenes as `geocloud mask` predicts them, in blended overlapping tiles; pixels without data are ignored.
-
-    Cloud takes precedence over shadow, at the model's own threshold.
-    """
-    for source in [_as_one(scene) for scene in dataset.testing] or dataset.training:
+    """Scenes as `geocloud mask` predicts them; cloud takes precedence over shadow, at the model's own threshold."""
+    for source in [scene.as_chip() for scene in dataset.testing] or dataset.training:
         chip = source.read()
         probability = predictor.predict_array(chip.pixels(), pixel_size=chip.metres)
         target = chip.target[int(shadows)]
         if shadows:
             probability = np.where(probability[:1] > predictor.threshold, 0, probability[1:])
         yield Picture(chip.name, probability[0], (target > CLOUD // 2) & (target != UNKNOWN), target != UNKNOWN)
-
-
-def _as_one(scene: TestScene) -> ChipSource:
-    """A test scene as one image: `geocloud.readers` mosaics its patches."""
-    patch = next(iter(scene.patches.values()))
-    options = replace(patch.options, scene_id=scene.name)
-    return replace(patch, name=scene.name, image=patch.image.parent.parent, mask=scene.truth, options=options)
 
 
 def _mosaic(scene: TestScene, predict: PredictPatches) -> Picture:
@@ -192,7 +182,7 @@ def _mosaic(scene: TestScene, predict: PredictPatches) -> Picture:
     parts = [predict([scene.patches[row, col] for col in range(1, cols + 1)]) for row in range(1, rows + 1)]
     canvas = np.block([list(row) for row in parts])
     truth = read_codes(scene.truth) > 0
-    if truth.shape[0] > canvas.shape[0] or truth.shape[1] > canvas.shape[1]:
+    if np.any(np.greater(truth.shape, canvas.shape)):
         raise DatasetError(
             f"{scene.truth}: {truth.shape[0]}×{truth.shape[1]} pixels, more than its {rows}×{cols} patches cover; "
             "patches at the end are missing"

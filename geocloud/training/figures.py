@@ -73,8 +73,11 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def write_map(picture: Picture, threshold: float, out: Path) -> None:
-    """Writes ``out/errors_NAME.png``, an `error_map`. Raises OutputError."""
-    _make_folder(out)
+    """Writes ``errors_NAME.png``, an `error_map`, into a folder, which is created. Raises OutputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: the folder cannot be created ({error.strerror})") from error
     errors = error_map(picture.probability > threshold, picture.truth, picture.known)
     step = -(-max(errors.shape) // LARGEST)
     Image.fromarray(errors[::step, ::step]).save(out / f"errors_{picture.name}.png")
@@ -82,7 +85,6 @@ def write_map(picture: Picture, threshold: float, out: Path) -> None:
 
 def write_report(evaluation: Evaluation, out: Path) -> None:
     """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
-    _make_folder(out)
     write_csv(evaluation, out / "scores.csv")
     sweep = {threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}
     figure = Figure((10, 4))
@@ -113,13 +115,6 @@ def write_csv(evaluation: Evaluation, path: Path) -> None:
         evaluation.table().to_csv(path, index_label="view")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the folder cannot be created ({error.strerror})") from error
 
 
 def _save(figure: Figure, path: Path) -> None:

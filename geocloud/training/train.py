@@ -89,7 +89,7 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Network:
-    """Trains a network.
+    """Trains a network, and returns the moving average of its weights after the last step.
 
     Under torchrun every process calls this, and only the first one writes. On a CPU a resumed run ends with exactly the
     weights of an uninterrupted one.
@@ -106,9 +106,6 @@ def train(
         resume: Whether to continue a run in ``out``.
         report: Called with the progress, once a second or as often as steps end.
 
-    Returns:
-        The moving average of the weights after the last step.
-
     Raises:
         GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
     """
@@ -123,11 +120,15 @@ def train(
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
     run = _start(config, start, place)
-    if out is not None and rank == 0:
-        _prepare(out, config, resume)
-    wait_for_processes()
-    if out is not None and resume and (out / STATE).exists():
+    begun = out is not None and (out / STATE).exists()
+    if begun and not resume:
+        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
+    if out is not None and begun:
         run.load(out / STATE, asdict(config))
+    elif out is not None and rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        config.save(out / CONFIG)
+    wait_for_processes()
     network = nn.parallel.DistributedDataParallel(run.network) if size > 1 else run.network
     if config.compile:
         network.compile()
@@ -174,7 +175,7 @@ def train(
             tell("validating")
             counts, chips, masks = validate(by_torch(model, str(place)), validation)
             row |= counts.scores()
-            model = _trained(run, config, name, {"validation": counts.scores()})
+            model = _trained(run, config, name, validation=counts.scores())
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         if rank == 0 and out is not None:
@@ -206,10 +207,9 @@ def _start(config: TrainConfig, start: Network | None, place: torch.device) -> R
     torch.manual_seed(config.seed)
     options = {**NETWORK, **config.options}
     network = build_body(config.architecture, **options)
-    if config.augment.size % int(network.stride):  # type: ignore[arg-type]
-        raise OptionError(
-            f"augment.size {config.augment.size}: wanted a multiple of {network.stride}, the network's stride"
-        )
+    size, stride = config.augment.size, int(network.stride)  # type: ignore[arg-type]
+    if size % stride:
+        raise OptionError(f"augment.size {size}: wanted a multiple of {stride}, the network's stride")
     if start is not None:
         own = start.metadata
         if (own.architecture, own.options) != (config.architecture, options):
@@ -238,8 +238,7 @@ def _average(run: RunState, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
 
 
-def _trained(run: RunState, config: TrainConfig, name: str, scores: dict[str, Any] | None = None) -> Network:
-    provenance = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1), **(scores or {})}
+def _trained(run: RunState, config: TrainConfig, name: str, **scores: Any) -> Network:
     metadata = ModelMetadata(
         name=name,
         mean=(config.mean,) * 4,
@@ -252,17 +251,9 @@ def _trained(run: RunState, config: TrainConfig, name: str, scores: dict[str, An
         optional_nir=True,
         architecture=config.architecture,
         options={**NETWORK, **config.options},
-        training=provenance,
+        training={"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1), **scores},
     )
     return Network(metadata, copy.deepcopy(run.average))
-
-
-def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / STATE).exists():
-        config.save(out / CONFIG)
-    elif not resume:
-        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
 
 
 def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None:

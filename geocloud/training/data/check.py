@@ -22,20 +22,12 @@ def check(
     pictures: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Reads training chips and reports what the data set holds. A chip that cannot be read is reported as a problem.
+    """Reads training chips, all or ``limit`` of them, evenly spread, and reports what the data set holds.
 
-    Args:
-        dataset: The data set.
-        limit: Number of chips to read, evenly spread over the data set; None: all.
-        pictures: PNG to write, with some chips beside their labels; None: none.
-        report: Called with the number of chips done, and their total.
-
-    Returns:
-        ``root``; ``kind``; numbers of training ``chips`` and ``scenes``, of ``test_patches`` and ``test_scenes``, and
-        of chips on the authors' list of ``informative`` ones (None: no list). Of the chips that were read: how many
-        (``looked_at``), without data (``empty``), without cloud (``cloudless``), and all cloud (``overcast``);
-        ``cloud_share`` of known pixels, ``known_share`` of all, both in [0, 1]; ``statistics`` of reflectance by band
-        (mean, std, min, max). NaN where nothing was found. ``problems``: faults of the data set, a line each.
+    Draws some of them beside their labels into ``pictures``, a PNG; calls ``report`` with the number of chips done, and
+    their total. A chip that cannot be read is one of the ``problems``. In what is returned, ``looked_at``, ``empty``
+    (without data), ``cloudless``, ``overcast``, ``cloud_share`` (of known pixels), ``known_share`` (of all pixels) and
+    ``statistics`` of reflectance are of the chips that were read; NaN where nothing was found.
     """
     sources = _spread(dataset.training, limit)
     wanted = {source.name for source in _spread(sources, PICTURES)} if pictures else set()

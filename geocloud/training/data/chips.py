@@ -64,15 +64,13 @@ def parse_classes(text: str) -> LabelMap:
 class Chip:
     """A small image and its labels."""
 
-    name: str
-    """Unique within its data set."""
+    name: str  # unique within its data set
     reflectance: NDArray[np.floating]
     """``(4, h, w)``, float32 (float16 to save memory); NaN where there is no data. Near-infrared is NaN everywhere if
     the image has none."""
     target: NDArray[np.uint8]
     """``(2, h, w)``, cloud and shadow, in per cent (CLEAR to CLOUD) or UNKNOWN."""
-    metres: float = 30.0
-    """Pixel size in metres."""
+    metres: float = 30.0  # pixel size
 
     def pixels(self, window: tuple[slice, ...] | slice = np.s_[:]) -> NDArray[np.float32]:
         """Reflectance as float32, or a window ``[:, rows, cols]`` of it."""
@@ -110,10 +108,8 @@ class ChipSource:
         if self.mask is not None:
             codes = read_codes(self.mask)
             if codes.shape != shape:
-                raise GridError(
-                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, wanted {shape[0]}×{shape[1]} as in "
-                    f"{self.image}"
-                )
+                own, wanted = (f"{height}×{width}" for height, width in (codes.shape, shape))
+                raise GridError(f"{self.mask}: {own} pixels, wanted {wanted} as in {self.image}")
             target = translate(codes, self.classes)
         target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
         return Chip(self.name, reflectance, target, metres)

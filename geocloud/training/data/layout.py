@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,7 @@ from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_cod
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)
 TRUTH_FOLDER = "entire_scene_gts"
 PAIRS = "images with masks"
-TIFF_SUFFIXES = {".tif", ".tiff"}
-IMAGE_SUFFIXES = {*TIFF_SUFFIXES, ".jp2", ".vrt"}
+IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
 
 INFORMATIVE = 0.8
 """A patch is informative if more than this share of its pixels holds data (the authors' own limit)."""
@@ -52,6 +51,12 @@ class TestScene:
         rows, cols = self.shape
         places = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
         return [f"row {row} column {col}" for row, col in places if (row, col) not in self.patches]
+
+    def as_chip(self) -> ChipSource:
+        """The scene as one image: `geocloud.readers` mosaics its patches."""
+        patch = next(iter(self.patches.values()))
+        options = replace(patch.options, scene_id=self.name)
+        return replace(patch, name=self.name, image=patch.image.parent.parent, mask=self.truth, options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ def _test_scenes(
     root: Path, scenes: dict[str, dict[tuple[int, int], ChipSource]], problems: list[str]
 ) -> Iterator[TestScene]:
     folders = [folder for folder in _below(root) if folder.name.lower() == TRUTH_FOLDER]
-    truths = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() in TIFF_SUFFIXES]
+    truths = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     for name, patches in sorted(scenes.items()):
         truth = next((path for path in truths if path.stem.lower().endswith(name.lower())), None)
         if truth is None:
