@@ -21,7 +21,6 @@ from geocloud.readers.cloud38 import Patch, parse_patch
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
 
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)
-TRUTH_FOLDER = "entire_scene_gts"
 PAIRS = "images with masks"
 IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
 
@@ -140,6 +139,11 @@ def _below(root: Path, depth: int = 2) -> Iterator[Path]:
                 yield from _below(path, depth - 1)
 
 
+def _files(root: Path, suffixes: set[str]) -> Iterator[Path]:
+    for folder in _below(root):
+        yield from (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
+
+
 def _cloud38(root: Path, folders: list[tuple[re.Match[str], Path]]) -> DataSet:
     files: dict[tuple[str, str], tuple[Patch, dict[str, Path]]] = {}  # by part and patch: files by band
     for match, folder in folders:
@@ -161,48 +165,37 @@ def _cloud38(root: Path, folders: list[tuple[re.Match[str], Path]]) -> DataSet:
             training[key] = source
         else:
             scenes.setdefault(patch.scene, {})[patch.row, patch.col] = source
-    testing = {source.name.lower(): source for patches in scenes.values() for source in patches.values()}
-    for known, pattern in ((training, r"training_patches_(38|95)-cloud(_additional.*)?"), (testing, "test_patches.*")):
-        for name, listed in _lists(root, pattern):
-            lost = [patch for patch in listed if patch.lower() not in known]
-            if lost and known:
-                problems.append(f"{name}: lists {len(lost)} patches that are missing ({lost[0]} …)")
-    informative = [listed for _, listed in _lists(root, r"training_patches_(38|95)-cloud_nonempty")]
-    longest = max(informative, key=len, default=None)  # 95-Cloud's list includes 38-Cloud's
-    return DataSet(
-        root,
-        "95-Cloud" if any(match["more"] for match, _ in folders) else "38-Cloud",
-        tuple(training.values()),
-        tuple(_test_scenes(root, scenes, problems)),
-        None if longest is None else frozenset(longest),
-        tuple(problems),
-    )
-
-
-def _test_scenes(
-    root: Path, scenes: dict[str, dict[tuple[int, int], ChipSource]], problems: list[str]
-) -> Iterator[TestScene]:
-    folders = [folder for folder in _below(root) if folder.name.lower() == TRUTH_FOLDER]
-    truths = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    for name, patches in sorted(scenes.items()):
+    patches = {source.name.lower() for scene in scenes.values() for source in scene.values()}
+    informative: list[str] | None = None
+    for path in _files(root, {".csv"}):
+        stem = path.stem.lower()
+        if stem.startswith(("training_patches_", "test_patches_")):
+            table = pd.read_csv(path, dtype=str)
+            if "name" not in table:
+                raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {list(table)}")
+            listed, known = list(table["name"]), training.keys() if stem.startswith("training") else patches
+            if stem.endswith("_nonempty"):
+                informative = max(informative or [], listed, key=len)  # 95-Cloud's list includes 38-Cloud's
+            elif (lost := [name for name in listed if name.lower() not in known]) and known:
+                problems.append(f"{path.name}: lists {len(lost)} patches that are missing ({lost[0]} …)")
+    testing: list[TestScene] = []
+    truths = [path for path in _files(root, IMAGE_SUFFIXES) if path.parent.name.lower() == "entire_scene_gts"]
+    for name, places in sorted(scenes.items()):
         truth = next((path for path in truths if path.stem.lower().endswith(name.lower())), None)
         if truth is None:
             problems.append(f"{name}: no truth mask of this test scene in Entire_scene_gts")
             continue
-        scene = TestScene(name, patches, truth)
-        if missing := scene.missing:
+        testing.append(TestScene(name, places, truth))
+        if missing := testing[-1].missing:
             problems.append(f"{name}: {len(missing)} test patches are missing ({missing[0]} …)")
-        yield scene
-
-
-def _lists(root: Path, pattern: str) -> Iterator[tuple[str, list[str]]]:
-    """The authors' CSV files whose stem matches, regardless of case: name and patches. Raises DatasetError."""
-    for path in (path for folder in _below(root) for path in sorted(folder.glob("*.[cC][sS][vV]"))):
-        if re.fullmatch(pattern, path.stem, re.I):
-            table = pd.read_csv(path, dtype=str)
-            if "name" not in table:
-                raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {list(table)}")
-            yield path.name, list(table["name"])
+    return DataSet(
+        root,
+        "95-Cloud" if any(match["more"] for match, _ in folders) else "38-Cloud",
+        tuple(training.values()),
+        tuple(testing),
+        None if informative is None else frozenset(informative),
+        tuple(problems),
+    )
 
 
 def _pairs(root: Path, classes: LabelMap, options: ReadOptions) -> DataSet:
