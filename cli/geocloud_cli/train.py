@@ -15,6 +15,8 @@ from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import training_progress
 
 PATH = click.Path(path_type=Path)
+ARCHITECTURES = click.Choice(["fast", "unet", "attention-unet"])
+PRECISIONS = click.Choice(["auto", "float32", "bfloat16"])
 SPLIT = (
     "Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene resemble each "
     "other.  [default: scenes]"
@@ -37,13 +39,7 @@ LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [d
 @option("Data", "--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
 @option("Data", "--split", type=click.Choice(["scenes", "patches"]), help=SPLIT)
 @option("Data", "--pack", type=PATH, metavar="DIR", help="Keep decoded patches in this folder, to read them faster.")
-@option(
-    "Model",
-    "--arch",
-    "architecture",
-    type=click.Choice(["fast", "unet", "attention-unet"]),
-    help="Architecture.  [default: fast, or --config's]",
-)
+@option("Model", "--arch", "architecture", type=ARCHITECTURES, help="Architecture.  [default: fast, or --config's]")
 @option("Model", "--start-from", "start", metavar="NAME|PATH", help=START)
 @option("Training", "--config", type=PATH, metavar="FILE.toml", help=CONFIG)
 @option("Training", "--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
@@ -54,12 +50,7 @@ LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [d
 @option("Training", "--validate-every", type=int, metavar="N", help="Steps between validations.  [default: 500]")
 @option("Training", "--seed", type=int, help="The same seed gives the same run.  [default: 0]")
 @options.device
-@option(
-    "Computing",
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Type to compute in.  [default: auto]",
-)
+@option("Computing", "--precision", type=PRECISIONS, help="Type to compute in.  [default: auto]")
 @options.threads
 @option("Computing", "--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
 @option("Computing", "--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")

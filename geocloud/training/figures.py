@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -60,14 +61,13 @@ def draw_chips(chips: Sequence[Chip], found: Sequence[Mask], path: Path, columns
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Plots loss and validation scores against steps."""
+    table = pd.DataFrame(rows).set_index("step")
     figure = Figure((8, 4))
     axes = figure.subplots()
-    steps = [row["step"] for row in rows]
-    axes.plot(steps, [row["loss"] for row in rows], "0.5", label="loss")
-    for score in ("jaccard", "accuracy"):
-        if score in rows[-1]:
-            axes.plot(steps, [row[score] for row in rows], label=f"validation {score}")
-    axes.set(xlabel="step", ylim=(0, max(1.0, *(row["loss"] for row in rows))))
+    for name, label in (("loss", "loss"), ("jaccard", "validation jaccard"), ("accuracy", "validation accuracy")):
+        if name in table:
+            axes.plot(table.index, table[name], label=label)
+    axes.set(xlabel="step", ylim=(0, max(1.0, table["loss"].max())))
     axes.legend()
     _save(figure, path)
 
@@ -86,14 +86,14 @@ def write_map(picture: Picture, threshold: float, out: Path) -> None:
 def write_report(evaluation: Evaluation, out: Path) -> None:
     """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
     write_csv(evaluation, out / "scores.csv")
-    sweep = {threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}
+    sweep = pd.DataFrame({threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}).T
     figure = Figure((10, 4))
     left, right = figure.subplots(1, 2)
     for score in ("jaccard", "accuracy", "precision", "recall"):
-        left.plot(list(sweep), [scores[score] for scores in sweep.values()], label=score)
+        left.plot(sweep.index, sweep[score], label=score)
     left.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
     left.legend()
-    right.plot([s["recall"] for s in sweep.values()], [s["precision"] for s in sweep.values()], ".-")
+    right.plot(sweep["recall"], sweep["precision"], ".-")
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     _save(figure, out / "thresholds.png")
 

@@ -75,7 +75,7 @@ class DataSet:
             return tuple(source for source in self.training if source.name in self.informative)
         if self.kind == PAIRS:
             return self.training
-        return tuple(source for source in self.training if share_of_data(source.image) > INFORMATIVE)
+        return tuple(s for s in self.training if np.mean(read_codes(s.image) != 0) > INFORMATIVE)
 
 
 def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptions | None = None) -> DataSet:
@@ -95,12 +95,6 @@ def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptio
             "(images/NAME.tif and masks/NAME.tif) are in it"
         )
     return found
-
-
-def share_of_data(band: Path) -> float:
-    """Share of a band's pixels that are not zero, in [0, 1]."""
-    values = read_codes(band)
-    return np.count_nonzero(values) / values.size
 
 
 def hold_out(
@@ -126,8 +120,8 @@ def hold_out(
         if sum(unit in held for unit in units) >= count:
             break
         held.add(names[int(index)])
-    pairs = list(zip(sources, units, strict=True))
-    return [s for s, unit in pairs if unit not in held], [s for s, unit in pairs if unit in held]
+    parts = [[s for s, unit in zip(sources, units, strict=True) if (unit in held) == out] for out in (False, True)]
+    return parts[0], parts[1]
 
 
 def _below(root: Path, depth: int = 2) -> Iterator[Path]:
