@@ -139,6 +139,8 @@ def _training_lines() -> Callable[[Progress], None]:
             ended.set()
             click.echo(text, err=True)
 
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(ended.set)  # also when the run fails
     threading.Thread(target=speak, daemon=True).start()
     return show
 

@@ -4,6 +4,7 @@ import csv
 import json
 import time
 
+import click
 import numpy as np
 import pytest
 from conftest import geobox, read_tif, write_tif
@@ -102,6 +103,13 @@ def test_scored_is_what_geocloud_mask_writes_unless_a_protocol_is_named(toy, tmp
 
 def test_a_run_says_a_line_however_long_a_step_takes_or_whatever_it_draws(monkeypatch, capsys):
     monkeypatch.setattr(messages, "EVERY", 0.05)
+    with click.Context(click.Command("train")):
+        report = messages.training_progress()
+    time.sleep(0.1)
+    said = capsys.readouterr().err
+    time.sleep(0.2)
+    assert capsys.readouterr().err == "", "a command that ended, or failed, says nothing more"
+    assert said in ("", "preparing the data\n")
     report = messages.training_progress()
     for progress in (None, Progress(3, 9, 0.5, None), Progress(4, 9, 0.5, 0.7, "drawing pictures")):
         if progress:
