@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,12 +28,13 @@ from geocloud.models import ONNX, find_model, find_weights
 from geocloud.models.export import with_metadata
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
+from geocloud.picture import render
 from geocloud.tiling.average import average
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, METRES, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
-from geocloud.training.figures import error_map, natural, write_picture
+from geocloud.training.figures import error_map
 from geocloud.training.metrics import Confusion
-from geocloud.training.train import SCORES, probabilities
+from geocloud.training.train import probabilities
 from recipes.material import SOURCES, Fold, bright_ground, has_nir, read_codes, saturated_ground, validation_chips
 
 Array = NDArray[np.float32]
@@ -57,6 +59,7 @@ PARTLY = (0.05, 0.95)
 ICE = {"catalogue": 0.1, "sparcs": 0.8}
 """Share of bright clear ground (saturated, in the catalogue) from which a scene is an ice sheet, scored apart."""
 
+SCORES = ("jaccard", "accuracy", "precision", "recall")
 WORST = 10
 RGB = "red green blue alone"
 VIEWS: dict[str, Callable[[Array], Array]] = {
@@ -215,7 +218,7 @@ SHADOW_HEAD = (
 
 def has_cloud(counts: dict[float, Confusion]) -> bool:
     """True if there is anything to find."""
-    return any(c.hits + c.misses for c in counts.values())
+    return any(c.tp + c.fn for c in counts.values())
 
 
 def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str, Scores], out: Path) -> list[str]:
@@ -224,19 +227,20 @@ def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str,
     for label in sorted({*chosen, *published}):
         one, other = chosen.get(label, Scores()), published.get(label, Scores())
         if has_cloud(other.cloud):
-            own = other.cloud[candidate.threshold]
-            cells = [label, str(len(other.chips)), f"**{own.jaccard:.3f}**", f"{own.accuracy:.3f}"]
-            cells += [f"{own.precision:.3f}", f"{own.recall:.3f}"]
+            own = other.cloud[candidate.threshold].scores()
+            cells = [label, str(len(other.chips)), f"**{own['jaccard']:.3f}**"]
+            cells += [f"{own[name]:.3f}" for name in SCORES[1:]]
             swept = [one.cloud.get(t, Confusion()) for t in (candidate.threshold, *THRESHOLDS)]
             rows.append(f"| {' | '.join([*cells, *(f'{c.jaccard:.3f}' for c in swept)])} |")
         if has_cloud(other.shadow):
-            swept = [other.shadow[candidate.shadow_threshold]]
-            swept += [one.shadow.get(t, Confusion()) for t in SHADOW_THRESHOLDS]
-            shadow.append(f"| {' | '.join([label, *(f'{c.precision:.2f}, {c.recall:.2f}' for c in swept)])} |")
+            own_shadow = other.shadow[candidate.shadow_threshold]
+            pairs = [c.scores() for c in (own_shadow, *(one.shadow.get(t, Confusion()) for t in SHADOW_THRESHOLDS))]
+            cells = [f"{scores['precision']:.2f}, {scores['recall']:.2f}" for scores in pairs]
+            shadow.append(f"| {' | '.join([label, *cells])} |")
         for scores in (one, other):
             for surface, c in scores.alarms.items():
                 if (label.split(",")[0] in SOURCES and ", " not in label) or label == f"catalogue, {RGB}":
-                    alarms.append(f"| {label}: {surface} | {100 * (1 - c.specificity):.2f} % |")
+                    alarms.append(f"| {label}: {surface} | {100 * (1 - c.scores()['specificity']):.2f} % |")
         folder = out / candidate.name
         folder.mkdir(parents=True, exist_ok=True)
         worst = sorted(one.chips + other.chips, key=lambda item: -item[0])[:WORST]
@@ -252,18 +256,22 @@ def draw(chip: Chip, probability: Array, threshold: float, path: Path) -> None:
     """Write a picture: scene in natural colour, truth, probability, errors."""
     grey = [np.where(chip.known, chip.cloud, 0.5), np.nan_to_num(probability)]
     parts = [
-        (255 * np.clip(natural(chip.pixels()), 0, 1)).astype("uint8"),
+        render(chip.pixels())[..., :3],
         *(np.repeat((255 * g).astype("uint8")[..., None], 3, 2) for g in grey),
         error_map(np.nan_to_num(probability) > threshold, chip.cloud, chip.known),
     ]
-    write_picture(np.concatenate(parts, 1), path)
+    picture = np.concatenate(parts, 1)
+    step = -(-max(picture.shape) // 2000)
+    Image.fromarray(picture[::step, ::step]).save(path)
 
 
 def record(path: Path, published: dict[str, Scores], threshold: float) -> None:
     """Write the published scores into the files of a model, where `geocloud models` reads them."""
     network = Network.load(find_weights(path))
     scores = {
-        label: {name: round(getattr(s.cloud[threshold], name), 6) for name in SCORES}
+        label: {
+            name: round(s.cloud[threshold].scores()[name], 6) for name in ("jaccard", "accuracy", "precision", "recall")
+        }
         for label, s in published.items()
         if has_cloud(s.cloud)
     }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,6 @@ from geocloud.models.devices import cuda_devices
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
-COPIES = 12
 TYPES = ("float32", "bfloat16")
 OPENVINO = "from geocloud.models.runtime import import_openvino; import_openvino()"  # without its telemetry
 Row = dict[str, Any]
@@ -119,39 +117,6 @@ def stages(bench: Bench) -> list[Row]:
     return [{"what": stage, "cpu": round(seconds, 2)} for stage, seconds in middle.items()]
 
 
-def layouts(bench: Bench) -> list[Row]:
-    """Tiling, compression and number of files."""
-    commands = {}
-    for layout in ("tiled", "striped"):
-        for compress in ("deflate", "none"):
-            for files in ("four", "one"):
-                name = f"{layout}, {compress}, {files} file{'s' if files == 'four' else ''}"
-                options = ["--layout", layout, "--compress", compress, "--files", files]
-                scene = bench.scene(f"{layout}-{compress}-{files}", 3800, 3850, *options)
-                read = ["--units", "landsat-l1", "--sun-elevation", "55"] if files == "one" else []
-                commands[f"floor: {name}"] = (bench.floor(scene), 14.63)
-                source = scene / "scene.tif" if files == "one" else scene
-                commands[f"mask: {name}"] = (bench.mask(source, *read), 14.63)
-    return bench.rows(commands)
-
-
-def settings(bench: Bench) -> list[Row]:
-    """Architecture, precision, tile size and overlap, on a quarter of a scene."""
-    scene = bench.scene("tiled-deflate-four", 3800, 3850)
-    listed = subprocess.run(
-        [sys.executable, "-m", "geocloud_cli", "models", "--json"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    variants = {
-        f"{model['name']}, {precision}": ["--model", model["name"], "--precision", precision]
-        for model in json.loads(listed.stdout)
-        for precision in TYPES
-    }
-    variants |= {"fast, int8": ["--precision", "int8"]}
-    variants |= {f"fast, tiles of {size}": ["--tile-size", str(size)] for size in (384, 512, 768, 1024)}
-    variants |= {f"fast, overlap {overlap}": ["--overlap", str(overlap)] for overlap in (0, 64, 128, 192)}
-    return bench.rows({name: (bench.mask(scene, *options), 14.63) for name, options in variants.items()})
-
-
 def sizes(bench: Bench) -> list[Row]:
     """Scenes from 5 to 240 megapixels."""
     commands = {}
@@ -160,15 +125,6 @@ def sizes(bench: Bench) -> list[Row]:
         scene = bench.full() if (rows, cols) == FULL else bench.scene(f"size-{rows}", rows, cols)
         commands[f"{megapixels:.0f} megapixels"] = (bench.mask(scene), megapixels)
     return bench.rows(commands)
-
-
-def threads(bench: Bench) -> list[Row]:
-    """One and two threads for the network; reading and writing have threads of their own."""
-    found = []
-    for count in (1, 2):
-        name = f"{count} thread{'s' if count > 1 else ''}"
-        found += bench.rows({name: (bench.mask(bench.full()), FULL[0] * FULL[1] / 1e6)}, count)
-    return found
 
 
 def start(bench: Bench) -> list[Row]:
@@ -182,29 +138,6 @@ def start(bench: Bench) -> list[Row]:
             "geocloud mask, 512×512": (bench.mask(small), 0),
         }
     )
-
-
-def batch(bench: Bench) -> list[Row]:
-    """Several scenes by one command and by a batch, and the overhead of a batch per scene."""
-    scene = bench.scene("tiled-deflate-one", 3800, 3850, "--files", "one") / "scene.tif"
-    copies = bench.folder / "copies"
-    copies.mkdir(exist_ok=True)
-    for number in range(COPIES):
-        shutil.copy(scene, copies / f"copy_{number}.tif")
-    python, read = [sys.executable, "-m", "geocloud_cli", "-q"], ["--units", "landsat-l1", "--sun-elevation", "55"]
-    masks, megapixels = str(bench.folder / "masks"), COPIES * 14.63
-    alone = [*python, "mask", *map(str, sorted(copies.iterdir())), "-o", masks, "--overwrite", *read]
-    together = [*python, "batch", str(copies), "-o", f"{masks}-batch", "--no-resume", *read]
-    rows = bench.rows(
-        {
-            f"geocloud mask, {COPIES} scenes": (alone, megapixels),
-            f"geocloud batch, {COPIES} scenes": (together, megapixels),
-        }
-    )
-    small = str(bench.scene("small", 512, 512))
-    command = [sys.executable, str(HERE / "overhead.py"), small]
-    took = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    return [*rows, *({"what": f"512×512, warm, {name}", "wall": round(seconds, 3)} for name, seconds in took.items())]
 
 
 def runtimes(bench: Bench) -> list[Row]:
@@ -251,11 +184,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "sentinel2": sentinel2,
     "stages": stages,
     "sizes": sizes,
-    "settings": settings,
-    "layouts": layouts,
-    "threads": threads,
     "start": start,
-    "batch": batch,
     "runtimes": runtimes,
     "gpu": gpu,
     "peers": peers,

@@ -13,6 +13,9 @@ from geocloud_cli import options
 from geocloud_cli.command import Group, option
 from geocloud_cli.messages import counted, progress_bar
 
+PATH = click.Path(path_type=Path)
+AT_LEAST_0, AT_LEAST_1 = click.IntRange(0), click.IntRange(1)
+
 
 @click.group(cls=Group, short_help="Check training data, or simulate some.")
 def dataset() -> None:
@@ -23,24 +26,14 @@ def dataset() -> None:
 
 
 @dataset.command()
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=PATH)
 @options.classes
 @options.values
-@option(
-    "Data", "--limit", type=click.IntRange(1), metavar="N", help="Read only N patches, evenly spread.  [default: all]"
-)
-@option(
-    "Output",
-    "--pictures",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Also draw some patches beside their labels.",
-)
+@option("Data", "--limit", type=AT_LEAST_1, metavar="N", help="Read only N patches, evenly spread.  [default: all]")
+@option("Output", "--pictures", type=PATH, metavar="FILE.png", help="Also draw some patches beside their labels.")
 @options.as_json
 @click.pass_context
-def check(
-    ctx: click.Context, /, root: Path, limit: int | None, pictures: Path | None, as_json: bool, **given: Any
-) -> None:
+def check(ctx: click.Context, /, root: Path, pictures: Path | None, as_json: bool, **given: Any) -> None:
     """Report what ROOT holds: counts, missing files, empty patches, class balance, statistics of each band.
 
     ROOT is 38-Cloud or 95-Cloud as their authors distribute them, or a folder with images/ and masks/ of the same
@@ -52,42 +45,44 @@ def check(
     from geocloud.training.data.layout import open_dataset
 
     found = open_dataset(root, options.label_map(given), options.read_options(given))
-    report = look(found, limit, pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
+    report = look(found, given["limit"], pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
     if as_json:
-        click.echo(json.dumps(report.as_dict()))
+        click.echo(json.dumps(report))
     else:
-        click.echo(f"{root}: {report.kind}")
-        click.echo(f"training: {counted(report.chips, 'patch')} of {counted(report.scenes, 'scene')}")
-        if report.informative is not None:
-            click.echo(f"          {report.informative} on the list of informative ones")
-        if report.test_scenes:
-            scenes = counted(report.test_scenes, "scene")
-            click.echo(f"test: {counted(report.test_patches, 'patch')} of {scenes} with a truth mask")
-        click.echo(f"read: {report.looked_at}, of which {report.empty} without data")
-        click.echo(f"cloud: {_percent(report.cloud_share)} of labelled pixels, {_percent(report.known_share)} labelled")
-        click.echo(f"       {counted(report.cloudless, 'patch')} without any cloud, {report.overcast} all cloud")
-        click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
-        for band, numbers in report.statistics.items():
-            click.echo(f"{band:<12}" + "".join(f"{numbers[key]:8.3f}" for key in ("mean", "std", "min", "max")))
+        _show(report)
         if pictures:
             click.echo(f"pictures: {pictures}")
-    for problem in report.problems:
+    for problem in report["problems"]:
         click.echo(f"geocloud: problem: {problem}", err=True)
-    if report.problems:
+    if report["problems"]:
         ctx.exit(1)
 
 
-def _percent(share: float) -> str:
-    return "none" if math.isnan(share) else f"{100 * share:.1f} %"
+def _show(report: dict[str, Any]) -> None:
+    shares = (report["cloud_share"], report["known_share"])
+    cloud, known = ("none" if math.isnan(share) else f"{100 * share:.1f} %" for share in shares)
+    click.echo(f"{report['root']}: {report['kind']}")
+    click.echo(f"training: {counted(report['chips'], 'patch')} of {counted(report['scenes'], 'scene')}")
+    if report["informative"] is not None:
+        click.echo(f"          {report['informative']} on the list of informative ones")
+    if report["test_scenes"]:
+        scenes = counted(report["test_scenes"], "scene")
+        click.echo(f"test: {counted(report['test_patches'], 'patch')} of {scenes} with a truth mask")
+    click.echo(f"read: {report['looked_at']}, of which {report['empty']} without data")
+    click.echo(f"cloud: {cloud} of labelled pixels, {known} labelled")
+    click.echo(f"       {counted(report['cloudless'], 'patch')} without any cloud, {report['overcast']} all cloud")
+    click.echo(f"{'reflectance':<12}{'mean':>8}{'std':>8}{'min':>8}{'max':>8}")
+    for band, numbers in report["statistics"].items():
+        click.echo(f"{band:<12}" + "".join(f"{value:8.3f}" for value in numbers.values()))
 
 
 @dataset.command()
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option("--training", type=click.IntRange(0), default=4, metavar="N", help="Training scenes.")
-@click.option("--test", "testing", type=click.IntRange(0), default=2, metavar="N", help="Test scenes.")
-@click.option("--rows", type=click.IntRange(1), default=2, metavar="N", help="Rows of patches in a scene.")
-@click.option("--cols", type=click.IntRange(1), default=3, metavar="N", help="Columns of patches in a scene.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="The same seed gives the same data set.")
+@click.argument("root", type=PATH)
+@click.option("--training", type=AT_LEAST_0, default=4, metavar="N", help="Training scenes.")
+@click.option("--test", "testing", type=AT_LEAST_0, default=2, metavar="N", help="Test scenes.")
+@click.option("--rows", type=AT_LEAST_1, default=2, metavar="N", help="Rows of patches in a scene.")
+@click.option("--cols", type=AT_LEAST_1, default=3, metavar="N", help="Columns of patches in a scene.")
+@click.option("--seed", type=AT_LEAST_0, default=0, help="The same seed gives the same data set.")
 @options.as_json
 def simulate(root: Path, training: int, testing: int, rows: int, cols: int, seed: int, as_json: bool) -> None:
     """Write a small simulated data set to ROOT in 38-Cloud's exact layout, to try training and evaluation in minutes.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,10 +12,15 @@ from geocloud_cli import options
 from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted, progress_bar
 
-if TYPE_CHECKING:
-    from geocloud.training.evaluate import Evaluation
-
 PATH = click.Path(path_type=Path)
+PREDICTIONS = (
+    "Score predicted patches in this folder instead of a model, by the official protocol: files named like 38-Cloud's "
+    "patches."
+)
+PROTOCOL = (
+    "whole: the masks that 'geocloud mask' writes, with the model's own threshold; pixels without data are ignored. "
+    "official: as 38-Cloud's authors do, patch by patch, threshold 12/255, black margins counted.  [default: whole]"
+)
 
 
 @click.command(cls=Command, short_help="Score a model, or predictions of another program.")
@@ -27,43 +31,14 @@ PATH = click.Path(path_type=Path)
 @options.classes
 @options.values
 @options.model
-@option(
-    "Model",
-    "--predictions",
-    type=PATH,
-    metavar="DIR",
-    help="Score predicted patches in this folder instead of a model: files named like 38-Cloud's patches.",
-)
-@option(
-    "Scores",
-    "--protocol",
-    type=click.Choice(["official", "whole"]),
-    help="official: as 38-Cloud's authors do, patch by patch, threshold 12/255, black margins counted. whole: as "
-    "'geocloud mask' does, the model's own threshold, pixels without data ignored.  [default: official if there "
-    "are test scenes]",
-)
-@option(
-    "Scores", "--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: the protocol's]"
-)
+@option("Model", "--predictions", type=PATH, metavar="DIR", help=PREDICTIONS)
+@option("Scores", "--protocol", type=click.Choice(["whole", "official"]), help=PROTOCOL)
+@option("Scores", "--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: see above]")
 @option("Scores", "--shadows", is_flag=True, help="Score cloud shadow instead, if the masks have such a class.")
 @options.device
 @options.threads
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    /,
-    root: Path,
-    model: str,
-    predictions: Path | None,
-    protocol: str | None,
-    threshold: float | None,
-    shadows: bool,
-    output: Path | None,
-    table: Path | None,
-    device: str,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def evaluate(ctx: click.Context, /, root: Path, output: Path | None, as_json: bool, **given: Any) -> None:
     """Score a model on ROOT: 38-Cloud's test scenes, or a folder with images/ and masks/.
 
     Scores are summarised in ways that can differ widely: the mean over scenes (38-Cloud's official figure), all pixels
@@ -71,45 +46,33 @@ def evaluate(
 
     Example: geocloud evaluate 38-Cloud --model run1/best.safetensors -o report
     """
-    from geocloud.training import report
+    from geocloud.models.predictor import load_model
+    from geocloud.training import figures
     from geocloud.training.data.layout import open_dataset
     from geocloud.training.evaluate import evaluate as score
 
-    if predictions is not None and ctx.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE:
+    model, device, table = (given.pop(name) for name in ("model", "device", "table"))
+    named = ctx.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
+    if given["predictions"] is not None and named:
         raise click.UsageError("give --model or --predictions, not both")
     dataset = open_dataset(root, options.label_map(given), options.read_options(given))
-    predictor = None
-    if predictions is None:
-        from geocloud.models.predictor import load_model
-
-        predictor = load_model(model, device)
+    predictor = load_model(model, device) if given["predictions"] is None else None
     total = len(dataset.testing) or len(dataset.training)
     bar = progress_bar("scoring", "scenes", ctx.obj["quiet"])
-    for done, (picture, found) in enumerate(score(dataset, predictor, predictions, protocol, threshold, shadows), 1):
+    for done, (picture, found) in enumerate(score(dataset, predictor, **given), 1):
         if output is not None:
-            report.write_map(picture, found.threshold, output)
+            figures.write_map(picture, found.threshold, output)
         bar(done, total)
     if output is not None:
-        report.write_plots(found, output)
+        figures.write_report(found, output)
     if table is not None:
-        report.write_csv(found, table)
+        figures.write_csv(found, table)
     if as_json:
-        click.echo(json.dumps(report.as_dict(found)))
-    else:
-        _show(found)
-
-
-def _show(found: Evaluation) -> None:
-    from geocloud.training.evaluate import SCORES
-
-    views = found.views()
-    width = max(len(name) for name in views) + 2
+        click.echo(json.dumps(found.as_dict()))
+        return
     scenes = counted(len(found.scenes), "scene")
-    click.echo(f"protocol {found.protocol}, {found.what} above {found.threshold:.3f}, {scenes}; per cent")
-    click.echo(" " * width + "".join(f"{score:>13}" for score in SCORES))
-    for name, scores in views.items():
-        values = ("–" if math.isnan(scores[s]) else f"{100 * scores[s]:.2f}" for s in SCORES)
-        click.echo(f"{name:<{width}}" + "".join(f"{value:>13}" for value in values))
-    for score in SCORES:
-        if lost := len(found.scenes) - len(found.defined(score)):
-            click.echo(f"{score}: undefined (0/0) in {counted(lost, 'scene')}, which the mean and the median leave out")
+    click.echo(f"protocol {found.protocol}, {found.target} above {found.threshold:.3f}, {scenes}; per cent")
+    click.echo((100 * found.table()).to_string(float_format="{:12.2f}".format, na_rep="–"))
+    for name, lost in found.undefined().items():
+        if lost:
+            click.echo(f"{name}: undefined (0/0) in {counted(lost, 'scene')}, which the mean and the median leave out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,24 +118,34 @@ def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
         bar.total = progress.steps
         bar.set_postfix_str(_scores(progress), refresh=False)
         bar.update(progress.step - bar.n)
-        if progress.step == progress.steps:
+        if progress.step == progress.steps and not progress.stage:
             bar.close()
 
     return show
 
 
 def _training_lines() -> Callable[[Progress], None]:
-    shown = time.monotonic()
+    """Lines of a thread, which says something whatever the run is busy with, and one at the end."""
+    text, ended = "preparing the data", threading.Event()
+
+    def speak() -> None:
+        while not ended.wait(EVERY):
+            click.echo(text, err=True)
 
     def show(progress: Progress) -> None:
-        nonlocal shown
-        if progress.step == progress.steps or time.monotonic() > shown + EVERY:
-            shown = time.monotonic()
-            click.echo(f"step {progress.step} of {progress.steps}: {_scores(progress)}", err=True)
+        nonlocal text
+        text = f"step {progress.step} of {progress.steps}: {_scores(progress)}"
+        if progress.step == progress.steps and not progress.stage:
+            ended.set()
+            click.echo(text, err=True)
 
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(ended.set)  # also when the run fails
+    threading.Thread(target=speak, daemon=True).start()
     return show
 
 
 def _scores(progress: Progress) -> str:
     jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
-    return f"loss {progress.loss:.3f}, validation Jaccard {jaccard}"
+    stage = f", {progress.stage}" if progress.stage else ""
+    return f"loss {progress.loss:.3f}, validation Jaccard {jaccard}{stage}"

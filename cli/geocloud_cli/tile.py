@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,21 @@ from geocloud_cli import options
 from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted
 
+MASK = "Cut this mask too: same grid, values above 0 are cloud, its nodata is kept."
+LAYOUT = "geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values."
+
 
 @click.command(cls=Command, short_help="Cut a scene into georeferenced tiles.")
 @click.argument("scene")
 @output("DIR", "Folder for the tiles.", type=click.Path(path_type=Path), required=True)
 @options.overwrite
 @options.as_json
-@option(
-    "Tiles",
-    "--mask",
-    metavar="MASK.tif",
-    help="Cut this mask too: same grid, values above 0 are cloud, its nodata is kept.",
-)
-@option(
-    "Tiles",
-    "--layout",
-    type=click.Choice(["geotiff", "38-cloud"]),
-    default="geotiff",
-    help="geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values.",
-)
+@option("Tiles", "--mask", metavar="MASK.tif", help=MASK)
+@option("Tiles", "--layout", type=click.Choice(["geotiff", "38-cloud"]), default="geotiff", help=LAYOUT)
 @option("Tiles", "--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
 @option("Tiles", "--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
 @options.reading
-def tile(
-    scene: str, output: Path, mask: str | None, layout: str, tile_size: int, overlap: int, as_json: bool, **given: Any
-) -> None:
+def tile(scene: str, output: Path, as_json: bool, **given: Any) -> None:
     """Cut SCENE into tiles for training, each a georeferenced GeoTIFF; tiles without data are left out.
 
     With --layout 38-cloud the scene is centred and padded to whole patches, as in that data set, and no patch is left
@@ -47,14 +38,13 @@ def tile(
     from geocloud.readers import open_scene
     from geocloud.training.data.cut import cut_38cloud, cut_geotiffs
 
-    overwrite = given.pop("overwrite")
-    if layout == "38-cloud" and overlap:
-        raise click.UsageError("--overlap: patches of 38-Cloud do not overlap")
+    cut: Callable[..., int] = cut_geotiffs
+    how = {name: given.pop(name) for name in ("mask", "tile_size", "overlap", "overwrite")}
+    if given.pop("layout") == "38-cloud":
+        if how.pop("overlap"):
+            raise click.UsageError("--overlap: patches of 38-Cloud do not overlap")
+        cut = cut_38cloud
     with open_scene(scene, options.read_options(given)) as opened:
-        if layout == "38-cloud":
-            count = cut_38cloud(opened, output, mask, tile_size, overwrite)
-        else:
-            count = cut_geotiffs(opened, output, mask, tile_size, overlap, overwrite)
-    click.echo(
-        json.dumps({"folder": str(output), "tiles": count}) if as_json else f"{output}: {counted(count, 'tile')}"
-    )
+        count = cut(opened, output, **how)
+    text = f"{output}: {counted(count, 'tile')}"
+    click.echo(json.dumps({"folder": str(output), "tiles": count}) if as_json else text)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,26 +14,19 @@ from geocloud_cli import options
 from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import training_progress
 
-if TYPE_CHECKING:
-    from geocloud.models.network import Network
-    from geocloud.training.config import TrainConfig
-
 PATH = click.Path(path_type=Path)
-
-SETTINGS = (
-    "steps",
-    "batch",
-    "loss",
-    "learning_rate",
-    "warmup",
-    "validate_every",
-    "seed",
-    "workers",
-    "precision",
-    "compile",
-    "split",
-    "val_patches",
+ARCHITECTURES = click.Choice(["fast", "unet", "attention-unet"])
+PRECISIONS = click.Choice(["auto", "float32", "bfloat16"])
+SPLIT = (
+    "Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene resemble each "
+    "other.  [default: scenes]"
 )
+START = (
+    "Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept, and its "
+    "thresholds unless --config has others."
+)
+CONFIG = "Settings; RUN/config.toml of an earlier run shows them all. Options given here override them."
+LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]"
 
 
 @click.command(cls=Command, short_help="Train a model.")
@@ -43,73 +37,25 @@ SETTINGS = (
 @options.classes
 @options.values
 @option("Data", "--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
-@option(
-    "Data",
-    "--split",
-    type=click.Choice(["scenes", "patches"]),
-    help="Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene "
-    "resemble each other.  [default: scenes]",
-)
-@option(
-    "Data", "--pack", type=PATH, metavar="DIR", help="First pack all patches into this folder, to read them faster."
-)
-@option(
-    "Model",
-    "--arch",
-    type=click.Choice(["fast", "unet", "attention-unet"]),
-    help="Architecture.  [default: fast, or --config's]",
-)
-@option(
-    "Model",
-    "--start-from",
-    metavar="NAME|PATH",
-    help="Start from the weights of a model, bundled or a file, instead of random ones; its architecture is "
-    "kept, and its thresholds unless --config has others.",
-)
-@option(
-    "Training",
-    "--config",
-    type=PATH,
-    metavar="FILE.toml",
-    help="Settings; RUN/config.toml of an earlier run shows them all. Options given here override them.",
-)
+@option("Data", "--split", type=click.Choice(["scenes", "patches"]), help=SPLIT)
+@option("Data", "--pack", type=PATH, metavar="DIR", help="Keep decoded patches in this folder, to read them faster.")
+@option("Model", "--arch", "architecture", type=ARCHITECTURES, help="Architecture.  [default: fast, or --config's]")
+@option("Model", "--start-from", "start", metavar="NAME|PATH", help=START)
+@option("Training", "--config", type=PATH, metavar="FILE.toml", help=CONFIG)
 @option("Training", "--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
 @option("Training", "--batch", type=int, metavar="N", help="Samples per step.  [default: 8]")
-@option(
-    "Training",
-    "--loss",
-    metavar="SUM",
-    help="bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]",
-)
+@option("Training", "--loss", metavar="SUM", help=LOSS)
 @option("Training", "--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
 @option("Training", "--warmup", type=int, metavar="N", help="Steps up to the highest learning rate.  [default: 200]")
 @option("Training", "--validate-every", type=int, metavar="N", help="Steps between validations.  [default: 500]")
 @option("Training", "--seed", type=int, help="The same seed gives the same run.  [default: 0]")
 @options.device
-@option(
-    "Computing",
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Type to compute in.  [default: auto]",
-)
+@option("Computing", "--precision", type=PRECISIONS, help="Type to compute in.  [default: auto]")
 @options.threads
 @option("Computing", "--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
 @option("Computing", "--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
 @click.pass_context
-def train(
-    ctx: click.Context,
-    /,
-    root: Path,
-    output: Path,
-    arch: str | None,
-    start_from: str | None,
-    config: Path | None,
-    device: str,
-    pack: Path | None,
-    resume: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def train(ctx: click.Context, /, root: Path, output: Path, as_json: bool, **given: Any) -> None:
     """Train a model on ROOT: 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/.
 
     RUN receives config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard),
@@ -121,52 +67,30 @@ def train(
     from geocloud.training import require_extras
 
     require_extras()
-    said = {name: given.pop(name) for name in SETTINGS}
-    changes = {name: value for name, value in said.items() if value is not None}
-    from geocloud.training.config import TrainConfig, update
-
-    start = None if start_from is None else _load(start_from)
-    settings = TrainConfig() if start is None else TrainConfig.like(start.metadata)
-    settings = settings if config is None else TrainConfig.load(config, settings)
-    if start is not None:
-        settings = replace(settings, architecture=start.metadata.architecture, options=start.metadata.options)
-    if arch is not None and arch != settings.architecture:
-        changes |= {"architecture": arch, "options": {}}
-    settings = update(settings, changes, "options")
-    how: dict[str, Any] = {
-        "start": start,
-        "device": device,
-        "pack": pack,
-        "resume": resume,
-        "report": training_progress(ctx.obj["quiet"]),
-    }
-    result = _on_dataset(root, output, settings, given, how)
-    from geocloud.training.distributed import ProcessGroup
-
-    first = ProcessGroup.join().first
-    ProcessGroup.leave()
-    if not first:
-        return
-    if as_json:
-        click.echo(json.dumps(result))
-    else:
-        for key, value in result.items():
-            click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
-
-
-def _load(model: str) -> Network:
     from geocloud.models import find_weights
     from geocloud.models.network import Network
-
-    return Network.load(find_weights(model))
-
-
-def _on_dataset(
-    root: Path, out: Path, settings: TrainConfig, given: dict[str, Any], how: dict[str, Any]
-) -> dict[str, Any]:
+    from geocloud.training.config import TrainConfig, update
     from geocloud.training.data.layout import open_dataset
-    from geocloud.training.run import train_on
+    from geocloud.training.train import train_on
 
-    dataset = open_dataset(root, options.label_map(given), options.read_options(given))
-    done = train_on(dataset, settings, out, **how)
-    return {"model": str(done.model), "trained on": done.training, "held out": done.validation, "jaccard": done.jaccard}
+    report = training_progress(ctx.obj["quiet"])
+    classes, reading = options.label_map(given), options.read_options(given)
+    start, config = given.pop("start"), given.pop("config")
+    how = {name: given.pop(name) for name in ("device", "pack", "resume")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    model = Network.load(find_weights(start)) if start else None
+    settings = TrainConfig.like(model.metadata) if model else TrainConfig()
+    settings = TrainConfig.load(config, settings) if config else settings
+    if model:
+        settings = replace(settings, architecture=model.metadata.architecture, options=model.metadata.options)
+    if changes.get("architecture", settings.architecture) != settings.architecture:
+        changes["options"] = {}
+    settings = update(settings, changes, "options")
+    result = train_on(open_dataset(root, classes, reading), settings, output, start=model, report=report, **how)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if as_json:
+        click.echo(json.dumps(result, default=str))
+        return
+    for key, value in result.items():
+        click.echo(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
 from geocloud.models.metadata import ARCHITECTURES, ModelMetadata
 from geocloud.training.data.augment import Augment
-from geocloud.training.data.split import SPLITS
 from geocloud.training.losses import parse_loss
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+CHOICES = {
+    "architecture": ARCHITECTURES,
+    "precision": ("auto", "float32", "bfloat16"),
+    "split": ("scenes", "patches"),
+}
 T = TypeVar("T")
 
 
@@ -24,63 +27,37 @@ class TrainConfig:
     Raises OptionError.
     """
 
-    architecture: str = "fast"
-    """Name of the network, one of `geocloud.models.metadata.ARCHITECTURES`."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of the architecture."""
+    architecture: str = "fast"  # one of `geocloud.models.metadata.ARCHITECTURES`
+    options: dict[str, Any] = field(default_factory=dict)  # of the architecture
     steps: int = 12_000
-    """Optimizer steps."""
-    batch: int = 8
-    """Samples per step, on each process of a distributed run."""
-    loss: str = "bce+dice"
-    """See `geocloud.training.losses`."""
-    learning_rate: float = 3e-3
-    """Learning rate after ``warmup``, constant until ``decay``."""
-    weight_decay: float = 1e-2
-    """Weight decay of AdamW."""
-    warmup: int = 200
-    """Steps over which the learning rate rises linearly."""
-    decay: float = 0.3
-    """Last part of the run, as a share of its steps, over which the learning rate falls linearly to zero."""
-    average: float = 0.998
-    """Decay per step of the exponential moving average of the weights. The average is what is saved."""
-    clip: float = 1.0
-    """Maximum norm of the gradient."""
-    validate_every: int = 500
-    """Steps between validations."""
-    precision: str = "auto"
-    """auto (bfloat16 where the device is fast at it), float32 or bfloat16."""
-    compile: bool = False
-    """True compiles the network with `torch.compile`."""
-    workers: int = 1
-    """Processes that prepare samples; 0: the training process itself."""
-    seed: int = 0
-    """Seed of the weights, the samples and the validation split."""
-    mean: float = 0.25
-    """Mean reflectance for normalisation, the same for all bands, so that ratios between bands are kept."""
-    std: float = 0.25
-    """Standard deviation of reflectance for normalisation, the same for all bands."""
-    brightest: float = 1.1
-    """Higher reflectance is set to this."""
-    pixel_size: float = 30.0
-    """Pixel size in metres that the model is meant for."""
-    threshold: float = 0.5
-    """Threshold of cloud for validation, saved in the checkpoint."""
-    shadow_threshold: float = 0.5
-    """Threshold of shadow, saved in the checkpoint."""
-    split: str = "scenes"
-    """Unit by which validation chips are held out: scenes or patches, see `geocloud.training.data.split`."""
-    val_patches: int = 1000
-    """Number of chips held out, about, and at most a fifth."""
-    informative: bool = True
-    """True leaves out chips with little data, see `geocloud.training.data.layout.DataSet.worth_training`."""
+    batch: int = 8  # samples per step, on each process of a distributed run
+    loss: str = "bce+dice"  # see `geocloud.training.losses`
+    learning_rate: float = 3e-3  # after `warmup`; constant until `decay`
+    weight_decay: float = 1e-2  # of AdamW
+    warmup: int = 200  # steps over which the learning rate rises linearly
+    decay: float = 0.3  # last part of the run, as a share, over which the learning rate falls linearly to zero
+    average: float = 0.998  # decay per step of the moving average of the weights, which is what is saved
+    clip: float = 1.0  # maximum norm of the gradient
+    validate_every: int = 500  # steps between validations
+    precision: str = "auto"  # auto (bfloat16 where the device is fast at it), float32 or bfloat16
+    compile: bool = False  # by `torch.compile`
+    workers: int = 1  # processes that prepare samples; 0: the training process itself
+    seed: int = 0  # of the weights, the samples and the validation split
+    mean: float = 0.25  # mean and standard deviation of reflectance for normalisation, the same for all bands,
+    std: float = 0.25  # so that ratios between bands are kept
+    brightest: float = 1.1  # higher reflectance is set to this
+    pixel_size: float = 30.0  # in metres, that the model is meant for
+    threshold: float = 0.5  # of cloud, for validation and saved in the checkpoint
+    shadow_threshold: float = 0.5  # saved in the checkpoint
+    split: str = "scenes"  # unit by which validation chips are held out: scenes, or patches, which flatters
+    val_patches: int = 1000  # number of chips held out, about, and at most a fifth
+    informative: bool = True  # leaves out chips with little data, see `DataSet.worth_training`
     augment: Augment = field(default_factory=Augment)
-    """Augmentation of the samples."""
 
     def __post_init__(self) -> None:
-        _choose("architecture", self.architecture, ARCHITECTURES)
-        _choose("precision", self.precision, PRECISIONS)
-        _choose("split", self.split, SPLITS)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(choices)}")
         parse_loss(self.loss)
         for name in ("steps", "batch", "warmup", "validate_every", "val_patches", "learning_rate", "clip", "std"):
             if getattr(self, name) <= 0:
@@ -94,27 +71,27 @@ class TrainConfig:
     @classmethod
     def like(cls, model: ModelMetadata) -> TrainConfig:
         """The defaults for a run that starts from a model: what the model sees and how it is used stay the same."""
-        found = cls(
+        return cls(
             architecture=model.architecture,
             options=model.options,
             mean=model.mean[0],
             std=model.std[0],
+            brightest=cls().brightest if model.clip is None else model.clip,
+            pixel_size=model.pixel_size or cls().pixel_size,
             threshold=model.threshold,
             shadow_threshold=model.shadow_threshold,
         )
-        if model.clip is not None:
-            found = replace(found, brightest=model.clip)
-        return found if model.pixel_size is None else replace(found, pixel_size=model.pixel_size)
 
     @classmethod
     def load(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
         """Reads a TOML file; settings that it leaves out are those of ``base``, or the defaults. Raises OptionError."""
         try:
-            return update(base or cls(), tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+            changes = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise error if isinstance(error, OptionError) else OptionError(f"{path}: invalid TOML ({error})") from error
+            raise OptionError(f"{path}: invalid TOML ({error})") from error
+        return update(base or cls(), changes, str(path))
 
     def save(self, path: Path) -> None:
         """Writes the TOML file that `load` reads."""
@@ -125,23 +102,16 @@ class TrainConfig:
 
 def update(config: T, changes: dict[str, Any], source: str) -> T:
     """A copy of a configuration with values replaced, also in nested tables. Raises OptionError for wrong ones."""
-    known = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    known: tuple[str, ...] = config.__slots__  # type: ignore[attr-defined]
     values: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in known:
             raise OptionError(f"{source}: no setting {name!r}; there are {', '.join(known)}")
-        old = known[name]
+        old = getattr(config, name)
         if is_dataclass(old) and isinstance(value, dict):
             values[name] = update(old, value, f"{source}: {name}")
-        elif isinstance(old, float) and type(value) in (int, float):
-            values[name] = float(value)
-        elif type(value) is type(old):
-            values[name] = value
+        elif type(value) is type(old) or (isinstance(old, float) and type(value) is int):
+            values[name] = type(old)(value)
         else:
             raise OptionError(f"{source}: {name} is {value!r}, wanted {type(old).__name__} such as {old!r}")
     return replace(config, **values)  # type: ignore[type-var]
-
-
-def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionError(f"{name} {value!r}: wanted {', '.join(choices)}")

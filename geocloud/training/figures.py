@@ -1,120 +1,103 @@
-"""Figures of runs, data sets and evaluations, as PNG."""
+"""Figures of runs, data sets and evaluations, as PNG, and the files of an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
+from geocloud.errors import OutputError
+from geocloud.picture import render
 from geocloud.training import require_extras
 from geocloud.training.data.chips import Chip
-from geocloud.training.metrics import Confusion
 
 require_extras()
 from matplotlib.figure import Figure  # noqa: E402 - require_extras explains what is missing
 
+if TYPE_CHECKING:
+    from geocloud.training.evaluate import Evaluation, Picture
+
 Mask = NDArray[np.bool_]
 
-HIT, MISS, FALSE_ALARM = (255, 255, 255), (214, 39, 40), (255, 191, 0)
-"""Colours of error maps: detected cloud, missed cloud, clear pixels predicted as cloud."""
+HIT, MISS, FALSE_ALARM, UNKNOWN = (255, 255, 255), (214, 39, 40), (255, 191, 0), (96, 96, 96)
+"""Colours of error maps: detected cloud, missed cloud, clear pixels predicted as cloud, unknown truth."""
+
+LARGEST = 2000
+"""Most pixels of an error map's side; larger ones are decimated."""
 
 
-def natural(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Red, green and blue ``(h, w, 3)`` in [0, 1], stretched for display; black where there is no data."""
-    shown = np.nan_to_num(reflectance[:3]).transpose(1, 2, 0)
-    bright = float(np.quantile(shown, 0.99)) if shown.size else 0.0
-    return np.clip(shown / max(bright, 0.15), 0, 1) ** np.float32(0.7)
+def error_map(found: Mask, truth: Mask, known: Mask) -> NDArray[np.uint8]:
+    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey unknown."""
+    picture = np.zeros((*truth.shape, 3), "uint8")
+    picture[found & truth], picture[~found & truth], picture[found & ~truth] = HIT, MISS, FALSE_ALARM
+    picture[~known] = UNKNOWN
+    return picture
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=100, bbox_inches="tight")
+def draw_chips(chips: Sequence[Chip], found: Sequence[Mask], path: Path, columns: int = 8) -> None:
+    """Plots chips above their labels, and if a model ``found`` masks of them above error maps, a column each."""
+    height = 3 if found else 2
+    rows = height * -(-len(chips) // columns)
+    figure = Figure((2 * columns, 2.2 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for index, chip in enumerate(chips):
+        row, column = divmod(index, columns)
+        cells = axes[row * height : (row + 1) * height, column]
+        cells[0].imshow(render(chip.pixels()))
+        cells[0].set_title(fill(chip.name, 24), fontsize=6)
+        cells[1].imshow(np.where(chip.known, chip.cloud, 0.5), cmap="gray", vmin=0, vmax=1)
+        if found:
+            cells[2].imshow(error_map(found[index], chip.cloud, chip.known))
+    _save(figure, path)
 
 
-def curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Plots loss and validation scores against steps."""
+    table = pd.DataFrame(rows).set_index("step")
     figure = Figure((8, 4))
     axes = figure.subplots()
-    steps = [row["step"] for row in rows]
-    axes.plot(steps, [row["loss"] for row in rows], "0.5", label="loss")
-    for score in ("jaccard", "accuracy"):
-        if score in rows[-1]:
-            axes.plot(steps, [row[score] for row in rows], label=f"validation {score}")
-    axes.set(xlabel="step", ylim=(0, max(1.0, *(row["loss"] for row in rows))))
-    axes.grid(alpha=0.3)
+    for name, label in (("loss", "loss"), ("jaccard", "validation jaccard"), ("accuracy", "validation accuracy")):
+        if name in table:
+            axes.plot(table.index, table[name], label=label)
+    axes.set(xlabel="step", ylim=(0, max(1.0, table["loss"].max())))
     axes.legend()
     _save(figure, path)
 
 
-def samples(found: Sequence[tuple[Chip, NDArray[np.float32]]], threshold: float, path: Path) -> None:
-    """Plots chips, their labels and error maps of a model, a column each."""
-    figure = Figure((2 * len(found), 6.4))
-    axes = figure.subplots(3, len(found), squeeze=False)
-    for column, (chip, probability) in zip(axes.T, found, strict=True):
-        column[0].imshow(natural(chip.reflectance))
-        column[0].set_title(fill(chip.name, 24), fontsize=6)
-        column[1].imshow(np.where(chip.known, chip.cloud, 0.5), cmap="gray", vmin=0, vmax=1)
-        column[2].imshow(error_map(probability > threshold, chip.cloud, chip.known))
-        for axis in column:
-            axis.set_axis_off()
-    _save(figure, path)
+def write_map(picture: Picture, threshold: float, out: Path) -> None:
+    """Writes ``errors_NAME.png``, an `error_map`, into a folder, which is created. Raises OutputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: the folder cannot be created ({error.strerror})") from error
+    errors = error_map(picture.probability > threshold, picture.truth, picture.known)
+    step = -(-max(errors.shape) // LARGEST)
+    Image.fromarray(errors[::step, ::step]).save(out / f"errors_{picture.name}.png")
 
 
-def chips(shown: Sequence[Chip], path: Path, columns: int = 6) -> None:
-    """Plots chips with their labels, to see at a glance whether they match."""
-    rows = -(-len(shown) // columns)
-    figure = Figure((2 * columns, 4.4 * rows))
-    axes = figure.subplots(2 * rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for index, chip in enumerate(shown):
-        row, column = divmod(index, columns)
-        axes[2 * row, column].imshow(natural(chip.reflectance))
-        axes[2 * row, column].set_title(fill(chip.name, 24), fontsize=6)
-        label = np.where(chip.known, chip.cloud, 0.5)
-        axes[2 * row + 1, column].imshow(label, cmap="gray", vmin=0, vmax=1)
-    _save(figure, path)
-
-
-def error_map(found: Mask, truth: Mask, known: Mask | None = None) -> NDArray[np.uint8]:
-    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey unknown."""
-    picture = np.zeros((*truth.shape, 3), "uint8")
-    picture[found & truth], picture[~found & truth], picture[found & ~truth] = HIT, MISS, FALSE_ALARM
-    if known is not None:
-        picture[~known] = 96
-    return picture
-
-
-def write_picture(picture: NDArray[np.uint8], path: Path, largest: int = 2000) -> None:
-    """Writes ``(h, w, 3)`` as PNG, decimated to at most ``largest`` pixels a side."""
-    from matplotlib.image import imsave
-
-    step = -(-max(picture.shape[:2]) // largest)
-    imsave(path, picture[::step, ::step])
-
-
-def sweep(found: dict[float, Confusion], path: Path) -> None:
-    """Plots scores against the threshold, and precision against recall."""
+def write_report(evaluation: Evaluation, out: Path) -> None:
+    """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
+    write_csv(evaluation, out / "scores.csv")
+    sweep = pd.DataFrame({threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}).T
     figure = Figure((10, 4))
     left, right = figure.subplots(1, 2)
     for score in ("jaccard", "accuracy", "precision", "recall"):
-        left.plot(list(found), [getattr(c, score) for c in found.values()], label=score)
+        left.plot(sweep.index, sweep[score], label=score)
     left.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
     left.legend()
-    right.plot([c.recall for c in found.values()], [c.precision for c in found.values()], ".-")
+    right.plot(sweep["recall"], sweep["precision"], ".-")
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    _save(figure, path)
+    _save(figure, out / "thresholds.png")
 
-
-def calibration(
-    predicted: NDArray[np.float64], observed: NDArray[np.float64], pixels: NDArray[np.int64], path: Path
-) -> None:
-    """Plots the observed share of cloud against the predicted probability; a calibrated model is on the diagonal."""
+    predicted, observed, pixels = evaluation.calibration()  # a calibrated model is on the diagonal
     figure = Figure((5, 5))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], "0.7")
@@ -122,6 +105,20 @@ def calibration(
     weight = pixels / max(pixels.max(initial=1), 1)
     axes.bar(predicted, 0.2 * weight, width=0.04, color="0.85", label="share of pixels (not to scale)")
     axes.set(xlabel="predicted probability", ylabel="share that is cloud", xlim=(0, 1), ylim=(0, 1.02))
-    axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    _save(figure, out / "calibration.png")
+
+
+def write_csv(evaluation: Evaluation, path: Path) -> None:
+    """Writes the scores as a table, in [0, 1], empty where undefined. Raises OutputError."""
+    try:
+        evaluation.table().to_csv(path, index_label="view")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        if axes.axison:
+            axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100, bbox_inches="tight")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,62 +22,41 @@ SHADOW_WEIGHT = 0.3
 """Weight of the shadow loss; cloud's is 1."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Term = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, known: all (N, H, W) float32
 
 
-def _entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+def _entropy(logits: Tensor, target: Tensor, known: Tensor, gamma: float = 0.0) -> Tensor:
+    """Cross-entropy; with γ > 0 the focal loss of Lin et al. 2017, https://arxiv.org/abs/1708.02002, α = ½."""
     each = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if gamma:
+        each = (1 - torch.exp(-each)) ** gamma * each
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-def _focal(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Lin et al. 2017, https://arxiv.org/abs/1708.02002, with γ = 2, α = ½."""
-    each = binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return ((1 - torch.exp(-each)) ** 2 * each * known).sum() / known.sum().clamp(min=1)
-
-
-def _counts(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Soft counts of hits, false alarms and misses."""
+def _tversky(
+    logits: Tensor, target: Tensor, known: Tensor, fp: float, fn: float, smooth: float = 1.0, power: float = 1.0
+) -> Tensor:
+    """Salehi et al. 2017, https://arxiv.org/abs/1706.05721: soft overlap, with the costs of both kinds of mistakes."""
     probability, target = logits.sigmoid() * known, target * known
     hits = (probability * target).sum()
-    return hits, probability.sum() - hits, target.sum() - hits
+    mistakes = fp * (probability.sum() - hits) + fn * (target.sum() - hits)
+    return (1 - (hits + smooth) / (hits + mistakes + smooth)) ** power
 
 
-def _jaccard(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    hits, alarms, misses = _counts(logits, target, known)
-    return 1 - (hits + 1) / (hits + alarms + misses + 1)
-
-
-def _dice(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Milletari et al. 2016, https://arxiv.org/abs/1606.04797."""
-    hits, alarms, misses = _counts(logits, target, known)
-    return 1 - (2 * hits + 1) / (2 * hits + alarms + misses + 1)
-
-
-def _tversky(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Salehi et al. 2017, https://arxiv.org/abs/1706.05721: a miss costs 0.7, a false alarm 0.3."""
-    hits, alarms, misses = _counts(logits, target, known)
-    return 1 - (hits + 1) / (hits + 0.3 * alarms + 0.7 * misses + 1)
-
-
-def _focal_tversky(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Abraham and Khan 2018, https://arxiv.org/abs/1810.07842, with γ = 4/3."""
-    return _tversky(logits, target, known) ** 0.75
-
-
-TERMS: dict[str, Term] = {
+TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "bce": _entropy,
-    "focal": _focal,
-    "jaccard": _jaccard,
-    "dice": _dice,
-    "tversky": _tversky,
-    "focal-tversky": _focal_tversky,
+    "focal": partial(_entropy, gamma=2.0),
+    "jaccard": partial(_tversky, fp=1.0, fn=1.0),
+    "dice": partial(_tversky, fp=0.5, fn=0.5, smooth=0.5),  # Milletari et al. 2016, https://arxiv.org/abs/1606.04797
+    "tversky": partial(_tversky, fp=0.3, fn=0.7),
+    # Abraham and Khan 2018, https://arxiv.org/abs/1810.07842, with γ = 4/3.
+    "focal-tversky": partial(_tversky, fp=0.3, fn=0.7, power=0.75),
 }
+"""Losses by name, of logits, target and known, all ``(N, H, W)``, float32."""
 
 
 def parse_loss(text: str) -> Loss:
     """The loss of a name, or of a weighted sum of names. Raises OptionError."""
-    terms: list[tuple[float, Term]] = []
+    terms = []
     for part in text.split("+"):
         found = re.fullmatch(r"\s*(?:(\d+(?:\.\d+)?)\s*\*)?\s*([a-z-]+)\s*", part)
         if not found or found[2] not in TERMS:
@@ -88,11 +68,10 @@ def parse_loss(text: str) -> Loss:
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         total = torch.zeros((), device=logits.device)
         for index, importance in zip(range(logits.shape[1]), (1.0, SHADOW_WEIGHT), strict=False):
-            scores, values = logits[:, index].float(), target[:, index]
-            known = (values != UNKNOWN).float()
-            share = values.float() / CLOUD * known
+            known = (target[:, index] != UNKNOWN).float()
+            share = target[:, index].float() / CLOUD * known
             for weight, term in terms:
-                total = total + importance * weight * term(scores, share, known)
+                total = total + importance * weight * term(logits[:, index].float(), share, known)
         return total
 
     return loss

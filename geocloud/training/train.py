@@ -1,11 +1,11 @@
-"""The training loop: from chips and a configuration to weights, on one device or several."""
+"""Training: from a data set and a configuration to weights, on one device or several."""
 
 from __future__ import annotations
 
 import copy
-import csv
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -21,14 +22,13 @@ from torch.utils.data import DataLoader
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.models.devices import Precision
 from geocloud.models.gpu import find_device, find_dtype
-from geocloud.models.metadata import ModelMetadata
+from geocloud.models.metadata import ModelMetadata, read_safetensors
 from geocloud.models.network import Network, build_body, prepare
 from geocloud.models.predictor import Predictor, by_torch
-from geocloud.training import require_extras
 from geocloud.training.config import TrainConfig
-from geocloud.training.data.chips import Chip, Chips
-from geocloud.training.data.samples import Batches, Group, Samples
-from geocloud.training.distributed import ProcessGroup
+from geocloud.training.data.chips import Chip, Chips, LazyChips
+from geocloud.training.data.layout import DataSet, hold_out
+from geocloud.training.data.samples import Group, Samples, batches
 from geocloud.training.losses import parse_loss
 from geocloud.training.metrics import Confusion
 from geocloud.training.state import RunState
@@ -40,21 +40,41 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 NETWORK = {"classes": 2, "optional_nir": True}
 """Options of every network that is trained: classes cloud and shadow, near-infrared optional."""
 
-SCORES = ("jaccard", "accuracy", "precision", "recall")
+SHOWN = 8
+"""Validation chips in samples.png."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Progress of a run."""
 
-    step: int
-    """Steps done."""
-    steps: int
-    """Steps in total."""
-    loss: float
-    """Mean loss since the last validation."""
-    jaccard: float | None
-    """Jaccard of the last validation, in [0, 1]; None: none yet."""
+    step: int  # steps done
+    steps: int  # in total
+    loss: float  # mean since the last validation
+    jaccard: float | None  # of the last validation, in [0, 1]; None: none yet
+    stage: str = ""  # what else the run is busy with at this step, such as validating
+
+
+def train_on(dataset: DataSet, config: TrainConfig, out: Path, pack: Path | None = None, **how: Any) -> dict[str, Any]:
+    """Holds scenes out for validation, at most about a fifth of the patches, trains on the rest, keeps the best model.
+
+    ``out`` is the folder of the run, ``pack`` one that keeps decoded patches, see `LazyChips`, and ``how`` is passed on
+    to `train`, whose errors may be raised, and SceneError. Returns ``model`` (path of the best one), ``trained on`` and
+    ``held out`` (numbers of patches), and ``jaccard`` (of the validation, in [0, 1]).
+    """
+    sources = dataset.worth_training() if config.informative else dataset.training
+    if not sources:
+        raise DatasetError(
+            f"{dataset.root}: none of its {len(dataset.training)} training patches is fit to train on "
+            "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' shows what it holds"
+        )
+    kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
+    train([(1.0, LazyChips(kept, pack))], LazyChips(held, pack), config, out, name=out.name, **how)
+    wait_for_processes()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    jaccard = read_safetensors(out / BEST).training["validation"]["jaccard"]
+    return {"model": out / BEST, "trained on": len(kept), "held out": len(held), "jaccard": jaccard}
 
 
 def train(
@@ -69,7 +89,7 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Network:
-    """Trains a network.
+    """Trains a network, and returns the moving average of its weights after the last step.
 
     Under torchrun every process calls this, and only the first one writes. On a CPU a resumed run ends with exactly the
     weights of an uninterrupted one.
@@ -84,46 +104,51 @@ def train(
         name: Name of the model.
         device: auto, cpu, cuda, cuda:N or mps.
         resume: Whether to continue a run in ``out``.
-        report: Called with the progress.
-
-    Returns:
-        The moving average of the weights after the last step.
+        report: Called with the progress, once a second or as often as steps end.
 
     Raises:
         GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
     """
-    require_extras()
+    from geocloud.training import figures
+
     if not sum(len(chips) for _, chips in groups):
         raise DatasetError("nothing to train on: no chips")
-    group = ProcessGroup.join()
-    if group.local is not None and device == "auto" and torch.cuda.is_available():
-        device = f"cuda:{group.local}"
+    rank, size = join_processes()
+    if "LOCAL_RANK" in os.environ and device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     place = find_device(device)
-    run = _start(config, start, place)
     dtype = find_dtype(place, Precision(config.precision))
     dtype = torch.float32 if dtype is torch.float16 else dtype  # float16 would need gradient scaling
-    _check_size(config.augment.size, run.network)
-    settings = asdict(config)
-    if out is not None and group.first:
-        _prepare(out, config, resume)
-    group.wait()
-    if out is not None and resume and (out / STATE).exists():
-        run.load(out / STATE, settings)
-    network: nn.Module = run.network
-    if group.size > 1:
-        network = nn.parallel.DistributedDataParallel(network)
+    run = _start(config, start, place)
+    begun = out is not None and (out / STATE).exists()
+    if begun and not resume:
+        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
+    if out is not None and begun:
+        run.load(out / STATE, asdict(config))
+    elif out is not None and rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        config.save(out / CONFIG)
+    wait_for_processes()
+    network = nn.parallel.DistributedDataParallel(run.network) if size > 1 else run.network
     if config.compile:
         network.compile()
-    samples = Samples(groups, config.augment, config.seed, config.pixel_size)
     loader = DataLoader(
-        samples,
-        batch_sampler=Batches(run.step, config.steps, config.batch, group.rank, group.size),
+        Samples(groups, config.augment, config.seed, config.pixel_size),
+        batch_sampler=batches(run.step, config.steps, config.batch, rank, size),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
         pin_memory=place.type == "cuda",
     )
     loss = parse_loss(config.loss)
-    started, since, count = time.monotonic() - run.seconds, torch.zeros((), device=place), 0
+    started, reported = time.monotonic() - run.seconds, 0.0
+    total, count = torch.zeros((), device=place), 0
+
+    def tell(stage: str = "") -> None:
+        nonlocal reported
+        jaccard = run.rows[-1].get("jaccard") if run.rows else None
+        report(Progress(run.step, config.steps, float(total) / count, jaccard, stage))
+        reported = time.monotonic()
+
     for batch in loader:
         reflectance, target = (part.to(place, non_blocking=True) for part in batch)
         image = prepare(reflectance, [config.mean] * 4, [config.std] * 4, config.brightest, optional_nir=True)
@@ -133,57 +158,75 @@ def train(
         run.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+        for parameters in run.optimizer.param_groups:
+            parameters["lr"] = _learning_rate(config, run.step)
         run.optimizer.step()
         run.step += 1
-        run.schedule.step()
         _average(run, config.average)
-        since, count = since + value.detach(), count + 1
+        total, count = total + value.detach(), count + 1
         if run.step % config.validate_every and run.step < config.steps:
-            if run.step % 20 == 0:
-                report(Progress(run.step, config.steps, float(since) / count, _last(run, "jaccard")))
+            if run.step % 20 == 0 or time.monotonic() > reported + 1:
+                tell()
             continue
         run.seconds = time.monotonic() - started
-        row = {"step": run.step, "learning_rate": run.optimizer.param_groups[0]["lr"], "loss": float(since) / count}
+        row = {"step": run.step, "learning_rate": _learning_rate(config, run.step), "loss": float(total) / count}
         model = _trained(run, config, name)
-        if group.first and len(validation):
-            found = validate(by_torch(model, str(place)), validation)
-            scores = {score: getattr(found, score) for score in SCORES}
-            row |= scores
-            model = _trained(run, config, name, {"validation": scores})
+        if rank == 0 and len(validation):
+            tell("validating")
+            counts, chips, masks = validate(by_torch(model, str(place)), validation)
+            row |= counts.scores()
+            model = _trained(run, config, name, validation=counts.scores())
         run.rows.append(row | {"seconds": round(run.seconds, 1)})
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
-        report(Progress(run.step, config.steps, row["loss"], row.get("jaccard")))
-        since, count = torch.zeros((), device=place), 0
-        if group.first and out is not None:
-            _save(run, model, out, settings, validation, place)
+        if rank == 0 and out is not None:
+            if len(validation):
+                tell("drawing pictures")
+                figures.draw_chips(chips, masks, out / "samples.png")
+            _save(run, model, out, config)
+        tell()
+        total, count = torch.zeros((), device=place), 0
     return _trained(run, config, name)
+
+
+def join_processes() -> tuple[int, int]:
+    """This process's rank, and the number of processes: those that torchrun started, or (0, 1)."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def wait_for_processes() -> None:
+    """Waits until every process of the run has arrived here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def _start(config: TrainConfig, start: Network | None, place: torch.device) -> RunState:
     torch.manual_seed(config.seed)
-    network = build_body(config.architecture, **{**NETWORK, **config.options})
+    options = {**NETWORK, **config.options}
+    network = build_body(config.architecture, **options)
+    size, stride = config.augment.size, int(network.stride)  # type: ignore[arg-type]
+    if size % stride:
+        raise OptionError(f"augment.size {size}: wanted a multiple of {stride}, the network's stride")
     if start is not None:
-        found = start.metadata
-        if (found.architecture, found.options) != (config.architecture, {**NETWORK, **config.options}):
+        own = start.metadata
+        if (own.architecture, own.options) != (config.architecture, options):
             raise CheckpointError(
-                f"model {found.name!r} is {found.architecture} {found.options}: "
+                f"model {own.name!r} is {own.architecture} {own.options}: "
                 f"it cannot start a run of {config.architecture} {config.options}"
             )
         network = copy.deepcopy(start.body).train()
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-
-    def rate(step: int) -> float:
-        """Warm up, stay constant, then fall linearly to zero: Hägele et al. 2024, https://arxiv.org/abs/2405.18392."""
-        return min((step + 1) / config.warmup, 1, (config.steps - step) / max(config.decay * config.steps, 1))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    return RunState(network, copy.deepcopy(network), optimizer, schedule)
+    return RunState(network, copy.deepcopy(network), optimizer)
 
 
-def _check_size(size: int, network: nn.Module) -> None:
-    if size % int(network.stride):  # type: ignore[arg-type]
-        raise OptionError(f"augment.size {size}: wanted a multiple of {network.stride}, the network's stride")
+def _learning_rate(config: TrainConfig, step: int) -> float:
+    """Warm up, stay constant, then fall linearly to zero: Hägele et al. 2024, https://arxiv.org/abs/2405.18392."""
+    rise, fall = (step + 1) / config.warmup, (config.steps - step) / max(config.decay * config.steps, 1)
+    return config.learning_rate * min(rise, 1, fall)
 
 
 @torch.no_grad()
@@ -195,8 +238,7 @@ def _average(run: RunState, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
 
 
-def _trained(run: RunState, config: TrainConfig, name: str, scores: dict[str, Any] | None = None) -> Network:
-    provenance = {"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1), **(scores or {})}
+def _trained(run: RunState, config: TrainConfig, name: str, **scores: Any) -> Network:
     metadata = ModelMetadata(
         name=name,
         mean=(config.mean,) * 4,
@@ -209,63 +251,40 @@ def _trained(run: RunState, config: TrainConfig, name: str, scores: dict[str, An
         optional_nir=True,
         architecture=config.architecture,
         options={**NETWORK, **config.options},
-        training=provenance,
+        training={"config": asdict(config), "step": run.step, "minutes": round(run.seconds / 60, 1), **scores},
     )
     return Network(metadata, copy.deepcopy(run.average))
 
 
-def _last(run: RunState, score: str) -> float | None:
-    return run.rows[-1].get(score) if run.rows else None
-
-
-def _prepare(out: Path, config: TrainConfig, resume: bool) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume and (out / STATE).exists():
-        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
-    if not (out / STATE).exists():
-        config.save(out / CONFIG)
-
-
-def _save(
-    run: RunState,
-    model: Network,
-    out: Path,
-    settings: dict[str, Any],
-    validation: Chips,
-    place: torch.device,
-) -> None:
+def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None:
     """Writes all files of a run, the state last, so that it never refers to files that are missing."""
     from geocloud.training import figures
 
     model.save(out / LAST)
-    jaccard = run.rows[-1].get("jaccard")
-    if jaccard is not None and math.isnan(jaccard) and run.best <= 0:
+    *earlier, jaccard = (row.get("jaccard") for row in run.rows)
+    best = max((value for value in earlier if value is not None and not math.isnan(value)), default=-1.0)
+    if jaccard is not None and math.isnan(jaccard) and best <= 0:
         log.warning("the validation scenes hold no cloud, so no model is best: %s is the latest", BEST)
         model.save(out / BEST)
-    elif jaccard is not None and jaccard > run.best:
-        run.best = jaccard
+    elif jaccard is not None and jaccard > best:
         model.save(out / BEST)
-    with (out / METRICS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(run.rows[-1]))
-        writer.writeheader()
-        writer.writerows(run.rows)
-    figures.curves(run.rows, out / "curves.png")
-    if len(validation):
-        shown = [validation[int(i)] for i in np.linspace(0, len(validation) - 1, min(8, len(validation)))]
-        predictor = by_torch(model, str(place))
-        found = [(chip, probabilities(predictor, chip)[0]) for chip in shown]
-        figures.samples(found, predictor.threshold, out / "samples.png")
-    run.save(out / STATE, settings)
+    pd.DataFrame(run.rows).to_csv(out / METRICS, index=False)
+    figures.draw_curves(run.rows, out / "curves.png")
+    run.save(out / STATE, asdict(config))
 
 
-def validate(predictor: Predictor, chips: Chips) -> Confusion:
-    """Counts over whole chips, pooled, at the model's threshold of cloud."""
-    total = Confusion()
+def validate(predictor: Predictor, chips: Chips) -> tuple[Confusion, list[Chip], list[NDArray[np.bool_]]]:
+    """Counts over whole chips, pooled, at the model's threshold of cloud; some of the chips, and their masks."""
+    chosen = set(np.linspace(0, len(chips) - 1, min(SHOWN, len(chips))).astype(int).tolist())
+    total, shown, masks = Confusion(), list[Chip](), list[NDArray[np.bool_]]()
     for index in range(len(chips)):
         chip = chips[index]
-        found = probabilities(predictor, chip)[0] > predictor.threshold
-        total += Confusion.of(found, chip.cloud, chip.known)
-    return total
+        mask = probabilities(predictor, chip)[0] > predictor.threshold
+        total += Confusion.of(mask, chip.cloud, chip.known)
+        if index in chosen:
+            shown.append(chip)
+            masks.append(mask)
+    return total, shown, masks
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:

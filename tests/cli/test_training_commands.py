@@ -2,11 +2,17 @@
 
 import csv
 import json
+import time
 
+import click
 import numpy as np
 import pytest
 from conftest import geobox, read_tif, write_tif
 from console import run
+from geocloud_cli import messages
+
+from geocloud.models import read_metadata
+from geocloud.training.train import Progress
 
 QUICK = """
 steps = 4
@@ -59,7 +65,9 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
 def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
     place, result = trained
     model = place / result["model"]
-    done = run("evaluate", toy, "--model", model, "-o", "out", "--csv", "scores.csv", cwd=tmp_path)
+    done = run(
+        "evaluate", toy, "--protocol", "official", "--model", model, "-o", "out", "--csv", "scores.csv", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "protocol official, cloud above 0.047, 2 scenes; per cent"
@@ -75,9 +83,48 @@ def test_evaluation_prints_the_four_views(toy, trained, tmp_path):
     assert float(lines[2].split()[-1]) == pytest.approx(100 * scenes[:, 4].mean(), abs=6e-3)
     for name in ("thresholds.png", "calibration.png", "scores.csv", f"errors_{rows[4][0]}.png"):
         assert (tmp_path / "out" / name).exists()
-    whole = run("evaluate", toy, "--model", model, "--protocol", "whole", "--threshold", 0.5, "--json", cwd=tmp_path)
-    found = json.loads(whole.stdout)
-    assert (found["protocol"], found["threshold"], len(found["scenes"])) == ("whole", 0.5, 2)
+
+
+def test_scored_is_what_geocloud_mask_writes_unless_a_protocol_is_named(toy, tmp_path):
+    found = json.loads(run("evaluate", toy, "--json").stdout)
+    assert (found["protocol"], found["threshold"]) == ("whole", read_metadata("fast").threshold)
+    assert len(found["scenes"]) == 2
+    for scene, scores in found["scenes"].items():
+        done = run("mask", toy / "38-Cloud_test", "--scene-id", scene, "-o", "mask.tif", "--overwrite", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        mask, truth = (
+            read_tif(path)[0] for path in (tmp_path / "mask.tif", next(toy.rglob(f"edited_corrected_gts_{scene}.TIF")))
+        )
+        valid, cloud = mask != 255, mask == 1
+        hits, either = (cloud & (truth == 1))[valid].sum(), (cloud | (truth == 1))[valid].sum()
+        assert 0.3 < scores["jaccard"] == pytest.approx(hits / either)
+        assert scores["accuracy"] == pytest.approx((cloud == (truth == 1))[valid].mean())
+    other = json.loads(run("evaluate", toy, "--threshold", 0.6, "--json").stdout)
+    assert other["threshold"] == 0.6
+
+
+def test_a_run_says_a_line_however_long_a_step_takes_or_whatever_it_draws(monkeypatch, capsys):
+    monkeypatch.setattr(messages, "EVERY", 0.05)
+    with click.Context(click.Command("train")):
+        report = messages.training_progress()
+    time.sleep(0.1)
+    said = capsys.readouterr().err
+    time.sleep(0.2)
+    assert capsys.readouterr().err == "", "a command that ended, or failed, says nothing more"
+    assert said in ("", "preparing the data\n")
+    report = messages.training_progress()
+    for progress in (None, Progress(3, 9, 0.5, None), Progress(4, 9, 0.5, 0.7, "drawing pictures")):
+        if progress:
+            report(progress)
+        time.sleep(0.3)
+    report(Progress(9, 9, 0.25, 0.75))
+    time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "step 9 of 9: loss 0.250, validation Jaccard 0.750"
+    assert lines[0] == "preparing the data"
+    for line in (lines[0], "step 3 of 9: loss 0.500, validation Jaccard –"):
+        assert lines.count(line) >= 2
+    assert lines.count("step 4 of 9: loss 0.500, validation Jaccard 0.700, drawing pictures") >= 2
 
 
 def test_other_peoples_predictions(toy, tmp_path):

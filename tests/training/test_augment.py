@@ -8,7 +8,7 @@ from conftest import simulated_chip as chip
 
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, SATURATION, Augment, coarsen, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
-from geocloud.training.data.samples import Batches, Samples
+from geocloud.training.data.samples import Samples, batches
 
 QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0, swap=0, coarse=0)
 GROUND = Chip("c", np.full((4, 96, 96), 0.1, "float32"), np.zeros((2, 96, 96), "uint8"))
@@ -131,7 +131,7 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone():
 
 def test_processes_share_the_samples_of_a_step_and_a_resumed_run_takes_up_the_next():
     whole = [
-        i for ids in zip(Batches(0, 6, 4, 0, 2), Batches(0, 6, 4, 1, 2), strict=True) for part in ids for i in part
+        i for ids in zip(batches(0, 6, 4, 0, 2), batches(0, 6, 4, 1, 2), strict=True) for part in ids for i in part
     ]
     assert whole == list(range(48))
-    assert [*Batches(0, 3, 2), *Batches(3, 6, 2)] == list(Batches(0, 6, 2))
+    assert [*batches(0, 3, 2), *batches(3, 6, 2)] == batches(0, 6, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import geobox, write_tif
 
-from geocloud.errors import GridError, OptionError
+from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.readers import ReadOptions
 from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, ChipSource, LazyChips, parse_classes
 
@@ -53,3 +53,22 @@ def test_where_no_value_means_shadow_it_is_unknown_beside_cloud(tmp_path, image)
     cloud, shadow = ChipSource("a", "a", image, mask, parse_classes("0=clear,1=cloud"), OPTIONS).read().target
     assert cloud[1].tolist() == [CLOUD, CLOUD, CLEAR, CLEAR, CLEAR]
     assert shadow[1].tolist() == [CLEAR, CLEAR, UNKNOWN, UNKNOWN, UNKNOWN]
+
+
+def test_packed_chips_are_the_same_until_their_files_change(tmp_path, image):
+    mask = write_tif(tmp_path / "mask.tif", np.array([[1, 0, 0, 0, 2]] * 3, "uint8")[None], geobox(3, 5))
+    sources = [ChipSource("a", "a", image, mask, options=OPTIONS), ChipSource("b", "b", image, options=OPTIONS)]
+    packed = LazyChips(sources, tmp_path / "pack")
+    for _ in range(2):
+        for index, source in enumerate(sources):
+            chip, plain = packed[index], source.read()
+            assert (chip.name, chip.metres) == (plain.name, plain.metres)
+            np.testing.assert_array_equal(chip.target, plain.target)
+            np.testing.assert_allclose(chip.pixels(), plain.reflectance, atol=5.1e-5)
+    files = sorted((tmp_path / "pack").iterdir())
+    assert len(files) == 2
+    write_tif(mask, np.array([[0, 0, 0, 0, 1]] * 3, "uint8")[None], geobox(3, 5), compress="deflate")
+    assert packed[0].cloud[0].tolist() == [False, False, False, False, True]
+    assert len(list((tmp_path / "pack").iterdir())) == 3
+    with pytest.raises(OutputError, match="cannot be packed here"):
+        LazyChips(sources, image)[0]

@@ -39,6 +39,7 @@ def test_a_run_from_a_model_sees_what_it_saw_and_a_file_may_say_otherwise(tmp_pa
         ("steps = 0", "steps 0: wanted more than 0"),
         ("architecture = 'vit'", "architecture 'vit': wanted fast, unet, attention-unet"),
         ("loss = 'iou'", "loss 'iou'"),
+        ("split = 'tiles'", "split 'tiles': wanted scenes, patches"),
         ("threshold = 1.5", "threshold 1.5"),
         ("decay = 0.0", "decay 0.0: wanted more than 0"),
         ("[augment]\nsnows = 1.0", "augment: no setting 'snows'"),

@@ -9,7 +9,7 @@ from conftest import bright, geobox, write_tif
 from geocloud.bands import BANDS
 from geocloud.errors import DatasetError, OptionError
 from geocloud.models.predictor import Predictor, load_model
-from geocloud.training import report
+from geocloud.training import figures
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.evaluate import OFFICIAL_THRESHOLD, Evaluation, Picture, evaluate
 from geocloud.training.metrics import Confusion
@@ -67,11 +67,12 @@ def last(found):
 
 
 def test_the_published_mean_comes_out():
-    scenes = {f"s{i}": Confusion(hits=round(j * 100), misses=10_000 - round(j * 100)) for i, j in enumerate(PUBLISHED)}
-    found = Evaluation("official", OFFICIAL_THRESHOLD, scenes)
-    assert 100 * found.mean("jaccard") == pytest.approx(78.504, abs=0.002), "the two digits that were published of each"
-    assert 100 * found.median("jaccard") == pytest.approx((84.53 + 86.08) / 2)
-    assert 100 * found.pooled.jaccard == pytest.approx(np.mean(PUBLISHED)), "scenes of one size"
+    scenes = {f"s{i}": Confusion(tp=round(j * 100), fn=10_000 - round(j * 100)) for i, j in enumerate(PUBLISHED)}
+    found = Evaluation("official", OFFICIAL_THRESHOLD, scenes=scenes)
+    jaccard = 100 * found.table()["jaccard"]
+    assert jaccard["mean over scenes"] == pytest.approx(78.504, abs=0.002), "the two digits that were published of each"
+    assert jaccard["median over scenes"] == pytest.approx((84.53 + 86.08) / 2)
+    assert jaccard["pooled over pixels"] == pytest.approx(np.mean(PUBLISHED)), "scenes of one size"
 
 
 @pytest.mark.parametrize(("height", "width"), [(700, 760), (701, 759), (768, 384), (385, 385)])
@@ -79,10 +80,9 @@ def test_the_published_mean_comes_out():
 def test_a_perfect_mask_scores_one_whatever_the_padding(tmp_path, height, width, ones):
     truth = random_truth(height, width)
     scene_on_disk(tmp_path, truth, -(-height // 384), -(-width // 384), ones)
-    found = last(evaluate(open_dataset(tmp_path), Model()))
-    assert found.protocol == "official"
-    assert found.pooled == Confusion(hits=int(truth.sum()), correct_clear=int((~truth).sum()))
-    whole = last(evaluate(open_dataset(tmp_path), Model(), protocol="whole"))
+    found = last(evaluate(open_dataset(tmp_path), Model(), protocol="official"))
+    assert found.pooled == Confusion(tp=int(truth.sum()), tn=int((~truth).sum()))
+    whole = last(evaluate(open_dataset(tmp_path), Model()))
     assert whole.pooled == found.pooled
 
 
@@ -104,12 +104,12 @@ def test_known_mistakes_are_counted_and_drawn(tmp_path):
             write_tif(folder / f"pred_{patch_name(row, col, 2)}.TIF", part[None], geobox(384, 384, None))
     dataset = open_dataset(tmp_path)
     ((picture, found),) = evaluate(dataset, predictions=tmp_path / "others")
-    expected = Confusion(hits=15_000, false_alarms=5_001, misses=5_000, correct_clear=200_000 - 25_001)
+    expected = Confusion(tp=15_000, fp=5_001, fn=5_000, tn=200_000 - 25_001)
     assert found.scenes[NAME] == expected
-    assert found.mean("jaccard") == pytest.approx(15_000 / 25_001)
+    assert found.table()["jaccard"]["mean over scenes"] == pytest.approx(15_000 / 25_001)
     assert found.sweep()[0.5] == Confusion(15_000, 5_000, 5_000, 175_000)
-    report.write_map(picture, found.threshold, tmp_path / "out")
-    report.write_plots(found, tmp_path / "out")
+    figures.write_map(picture, found.threshold, tmp_path / "out")
+    figures.write_report(found, tmp_path / "out")
     from matplotlib.image import imread
 
     drawn = imread(tmp_path / "out" / f"errors_{NAME}.png")[..., :3]
@@ -120,7 +120,7 @@ def test_known_mistakes_are_counted_and_drawn(tmp_path):
     assert (white == 1).all()
     assert (black == 0).all()
     assert (tmp_path / "out" / "scores.csv").read_text().splitlines()[1].startswith("mean over scenes,0.7499")
-    assert report.as_dict(found)["scenes"][NAME]["recall"] == 0.75
+    assert found.as_dict()["scenes"][NAME]["recall"] == 0.75
 
 
 def test_predictions_of_other_kinds(tmp_path):
@@ -133,8 +133,8 @@ def test_predictions_of_other_kinds(tmp_path):
         folder.mkdir()
         write_tif(folder / f"{patch_name(0, 0, 1)}.tif", values.astype("uint8")[None], geobox(*values.shape, None))
         found = last(evaluate(open_dataset(tmp_path), predictions=folder)).pooled
-        assert found.recall == 1
-        assert found.false_alarms <= (0 if number < 2 else 4 * 193), "cubic resampling may smear an edge by a pixel"
+        assert found.scores()["recall"] == 1
+        assert found.fp <= (0 if number < 2 else 4 * 193), "cubic resampling may smear an edge by a pixel"
     folder = tmp_path / "wrong"
     folder.mkdir()
     with pytest.raises(DatasetError, match="no predicted patches"):
@@ -158,19 +158,17 @@ def test_what_8_bits_mean_is_decided_once_for_all_patches(tmp_path):
         path = write_tif(folder / f"{patch_name(0, col, 2)}.tif", part, geobox(384, 384, None))
         path.with_name(path.name + ".aux.xml").write_text("<PAMDataset/>")
     found = last(evaluate(open_dataset(tmp_path), predictions=folder)).pooled
-    assert found == Confusion(hits=20_000, correct_clear=384 * 768 - 20_000)
+    assert found == Confusion(tp=20_000, tn=384 * 768 - 20_000)
 
 
 def test_a_scene_without_cloud_is_undefined_and_spoils_nothing(tmp_path):
     truth = random_truth(384, 384)
     scene_on_disk(tmp_path, truth, 1, 1)
     scene_on_disk(tmp_path, np.zeros((300, 300), bool), 1, 1, name=NAME.replace("999001", "999002"))
-    found = last(evaluate(open_dataset(tmp_path), Model()))
+    found = last(evaluate(open_dataset(tmp_path), Model(), protocol="official"))
     assert len(found.scenes) == 2
-    assert found.mean("jaccard") == 1
-    assert len(found.defined("jaccard")) == 1
-    assert len(found.defined("accuracy")) == 2
-    said = report.as_dict(found)
+    assert found.table()["jaccard"]["mean over scenes"] == 1
+    said = found.as_dict()
     assert said["undefined_scenes"] == {"precision": 1, "recall": 1, "specificity": 0, "jaccard": 1, "accuracy": 0}
     assert said["scenes"][NAME.replace("999001", "999002")]["jaccard"] is None
 
@@ -180,11 +178,11 @@ def test_an_incomplete_scene_is_refused(tmp_path):
     for path in tmp_path.rglob(f"*{patch_name(0, 1, 2)}.TIF"):
         path.unlink()
     with pytest.raises(DatasetError, match=r"1 of 4 patches are missing \(row 1 column 2\); with gaps"):
-        last(evaluate(open_dataset(tmp_path), Model()))
+        last(evaluate(open_dataset(tmp_path), Model(), protocol="official"))
     for path in tmp_path.rglob(f"*_by_2_{NAME}.TIF"):
         path.unlink()
     with pytest.raises(DatasetError, match="700×700 pixels, more than its 2×1 patches cover"):
-        last(evaluate(open_dataset(tmp_path), Model()))
+        last(evaluate(open_dataset(tmp_path), Model(), protocol="official"))
 
 
 def test_calibration_and_sweep_count_every_pixel():
@@ -193,7 +191,8 @@ def test_calibration_and_sweep_count_every_pixel():
     truth[1, :50] = truth[2, :90] = True
     known = np.ones_like(truth)
     known[0, :20] = False
-    found = Evaluation("whole", 0.5).with_scene(Picture("s", probability, truth, known))
+    found = Evaluation("whole", 0.5)
+    found.add(Picture("s", probability, truth, known))
     said, cloud, pixels = found.calibration()
     assert said.tolist() == pytest.approx([0.075, 0.575, 0.975])
     assert cloud.tolist() == [0, 0.5, 0.9]
@@ -208,8 +207,8 @@ def test_what_makes_no_sense_is_refused(tmp_path, toy):
     write_tif(tmp_path / "a.tif", np.full((4, 8, 9), 0.5, "float32"), grid)
     write_tif(tmp_path / "a_mask.tif", np.ones((1, 8, 9), "uint8"), grid)
     pairs = open_dataset(tmp_path)
-    assert last(evaluate(pairs, Model())).pooled == Confusion(hits=72)
-    assert math.isnan(last(evaluate(pairs, Model())).pooled.specificity)
+    assert last(evaluate(pairs, Model())).pooled == Confusion(tp=72)
+    assert math.isnan(last(evaluate(pairs, Model())).pooled.scores()["specificity"])
     with pytest.raises(DatasetError, match="the official protocol needs them"):
         evaluate(pairs, Model(), protocol="official")
     dataset = open_dataset(toy)
@@ -238,6 +237,6 @@ def test_shadow_is_scored_where_masks_tell_of_it(tmp_path):
     probability = predictor.predict_array(image, pixel_size=30)
     told = (probability[1] > 0.1) & (probability[0] <= predictor.threshold)
     truth, known = mask == 2, mask != 255
-    assert found.what == "shadow" and found.pooled == Confusion.of(told, truth, known)
+    assert found.target == "shadow" and found.pooled == Confusion.of(told, truth, known)
     with pytest.raises(OptionError, match="a model that tells it"):
         evaluate(dataset, Predictor(lambda batch: batch[:, 0]), shadows=True)

@@ -15,20 +15,20 @@ def test_counts_and_scores_of_a_case_done_by_hand():
     predicted = np.array([1, 1, 1, 0, 0, 0, 0, 0], bool)
     truth = np.array([1, 1, 0, 1, 0, 0, 0, 0], bool)
     found = Confusion.of(predicted, truth)
-    assert found == Confusion(hits=2, false_alarms=1, misses=1, correct_clear=4)
+    assert found == Confusion(tp=2, fp=1, fn=1, tn=4)
     assert found.jaccard == 0.5
-    assert found.precision == found.recall == pytest.approx(2 / 3)
-    assert found.specificity == 0.8
-    assert found.accuracy == 0.75
+    assert found.scores()["precision"] == found.scores()["recall"] == pytest.approx(2 / 3)
+    assert found.scores()["specificity"] == 0.8
+    assert found.scores()["accuracy"] == 0.75
 
 
 @given(masks, masks, masks)
 def test_counts_agree_with_set_arithmetic_and_leave_out_what_is_not_valid(predicted, truth, valid):
     found = Confusion.of(predicted, truth, valid)
-    assert found.hits == (predicted & truth & valid).sum()
-    assert found.false_alarms == (predicted & ~truth & valid).sum()
-    assert found.misses == (~predicted & truth & valid).sum()
-    assert found.hits + found.false_alarms + found.misses + found.correct_clear == valid.sum()
+    assert found.tp == (predicted & truth & valid).sum()
+    assert found.fp == (predicted & ~truth & valid).sum()
+    assert found.fn == (~predicted & truth & valid).sum()
+    assert found.tp + found.fp + found.fn + found.tn == valid.sum()
 
 
 @given(st.lists(st.tuples(masks, masks), min_size=1, max_size=4))
@@ -40,5 +40,5 @@ def test_sums_pool_pixels(pairs):
 def test_a_score_without_a_denominator_is_nan_and_no_error():
     nothing = Confusion.of(np.zeros(5, bool), np.zeros(5, bool))
     assert math.isnan(nothing.jaccard)
-    assert math.isnan(nothing.recall)
-    assert nothing.accuracy == 1
+    assert math.isnan(nothing.scores()["recall"])
+    assert nothing.scores()["accuracy"] == 1

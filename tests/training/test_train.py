@@ -21,8 +21,7 @@ from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.layout import open_dataset
 from geocloud.training.metrics import Confusion
-from geocloud.training.run import train_on
-from geocloud.training.train import BEST, LAST, STATE, probabilities, train
+from geocloud.training.train import BEST, LAST, STATE, probabilities, train, train_on
 
 QUIET = Augment(size=64, clouds=0, more_clouds=0, dim=0, saturate=0, wedge=0, drop_nir=0, swap=0, coarse=0)
 SMALL = TrainConfig(
@@ -114,10 +113,13 @@ def test_a_run_is_lengthened_when_it_is_resumed_before_the_learning_rate_falls(t
 @pytest.mark.slow
 def test_what_a_run_leaves_behind(tmp_path, toy):
     config = dataclasses.replace(SMALL, loss="dice+0.5*focal", augment=dataclasses.replace(Augment(), size=64))
-    done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack")
-    assert (done.training, done.validation) == (4, 2)
+    seen = []
+    done = train_on(open_dataset(toy), config, tmp_path / "run", pack=tmp_path / "pack", report=seen.append)
+    assert {progress.stage for progress in seen} == {"", "validating", "drawing pictures"}
+    assert (seen[-1].step, seen[-1].stage) == (12, "")
+    assert (done["trained on"], done["held out"]) == (4, 2)
     best = read_safetensors(tmp_path / "run" / BEST)
-    assert best.training["validation"]["jaccard"] == done.jaccard
+    assert best.training["validation"]["jaccard"] == done["jaccard"]
     assert best.training["config"]["loss"] == "dice+0.5*focal"
     assert best.name == "run"
     for name in ("curves.png", "samples.png"):
@@ -125,9 +127,9 @@ def test_what_a_run_leaves_behind(tmp_path, toy):
     scores = [
         float(row["jaccard"]) for row in csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
     ]
-    assert done.jaccard == pytest.approx(max(scores))
+    assert done["jaccard"] == pytest.approx(max(scores))
     plain = train_on(open_dataset(toy), config, tmp_path / "other")
-    assert plain.jaccard == pytest.approx(done.jaccard, abs=0.02), "a pack is the same data"
+    assert plain["jaccard"] == pytest.approx(done["jaccard"], abs=0.02), "a pack is the same data"
 
 
 @pytest.mark.slow

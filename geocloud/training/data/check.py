@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import SceneError
@@ -18,66 +16,23 @@ from geocloud.training.data.layout import DataSet
 PICTURES = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Contents of a data set. Balance and statistics are of the chips that were read."""
-
-    root: Path
-    """Folder of the data set."""
-    kind: str
-    """38-Cloud, 95-Cloud or images with masks."""
-    chips: int
-    """Number of training chips."""
-    scenes: int
-    """Number of scenes that the training chips come from."""
-    test_patches: int
-    """Number of test patches."""
-    test_scenes: int
-    """Number of test scenes."""
-    informative: int | None
-    """Number of training chips on the authors' list of informative ones; None: there is no such list."""
-    looked_at: int
-    """Number of chips that were read."""
-    empty: int
-    """Number of chips without any data."""
-    cloudless: int
-    """Number of chips in which no known pixel is cloud."""
-    overcast: int
-    """Number of chips in which every known pixel is cloud."""
-    cloud_share: float
-    """Share of the known pixels that are cloud, in [0, 1]; NaN if none is known."""
-    known_share: float
-    """Share of all pixels that are known, in [0, 1]; NaN if no chip could be read."""
-    statistics: dict[str, dict[str, float]]
-    """mean, std, min and max of reflectance by band; mean and std are NaN without any data."""
-    problems: tuple[str, ...]
-    """Faults of the data set, a line each."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as JSON takes it."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"root": str(self.root)}
-
-
 def check(
     dataset: DataSet,
     limit: int | None = None,
     pictures: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Report:
-    """Reads training chips and reports what the data set holds. A chip that cannot be read is reported as a problem.
+) -> dict[str, Any]:
+    """Reads training chips, all or ``limit`` of them, evenly spread, and reports what the data set holds.
 
-    Args:
-        dataset: The data set.
-        limit: Number of chips to read, evenly spread over the data set; None: all.
-        pictures: PNG to write, with some chips beside their labels; None: none.
-        report: Called with the number of chips done, and their total.
+    Draws some of them beside their labels into ``pictures``, a PNG; calls ``report`` with the number of chips done, and
+    their total. A chip that cannot be read is one of the ``problems``. In what is returned, ``looked_at``, ``empty``
+    (without data), ``cloudless``, ``overcast``, ``cloud_share`` (of known pixels), ``known_share`` (of all pixels) and
+    ``statistics`` of reflectance are of the chips that were read; NaN where nothing was found.
     """
     sources = _spread(dataset.training, limit)
-    problems = list(dataset.problems)
-    shown: list[Chip] = []
-    wanted = {source.name for source in _spread(sources, PICTURES)}
-    sums, squares, lowest, highest = np.zeros(4), np.zeros(4), np.full(4, np.inf), np.full(4, -np.inf)
-    pixels = known = cloud = data = empty = cloudless = overcast = looked_at = 0
+    wanted = {source.name for source in _spread(sources, PICTURES)} if pictures else set()
+    problems, shown = list(dataset.problems), list[Chip]()
+    counts, moments = list[tuple[int, ...]](), list[Any]()
     for number, source in enumerate(sources, 1):
         report(number, len(sources))
         try:
@@ -85,54 +40,42 @@ def check(
         except SceneError as error:
             problems.append(str(error))
             continue
-        looked_at += 1
-        if pictures is not None and chip.name in wanted:
+        if chip.name in wanted:
             shown.append(chip)
-        labelled, found = int(chip.known.sum()), int(chip.cloud.sum())
-        pixels, known, cloud = pixels + chip.known.size, known + labelled, cloud + found
-        values = _values(chip)
-        empty += not values.size
-        cloudless += bool(labelled) and not found
-        overcast += bool(labelled) and found == labelled
+        values = chip.reflectance[:, np.isfinite(chip.reflectance).all(0)].astype("float64")  # (4, pixels)
+        counts.append((chip.known.size, int(chip.known.sum()), int(chip.cloud.sum()), values.shape[1]))
         if values.size:
-            data += values.shape[1]
-            sums, squares = sums + values.sum(1), squares + (values**2).sum(1)
-            lowest, highest = np.minimum(lowest, values.min(1)), np.maximum(highest, values.max(1))
+            moments.append((values.sum(1), (values**2).sum(1), values.min(1), values.max(1)))
     if pictures is not None and shown:
         from geocloud.training import figures
 
-        figures.chips(shown, pictures)
-    mean = sums / data if data else np.full(4, np.nan)
-    deviation = np.sqrt(np.maximum(squares / data - mean**2, 0)) if data else np.full(4, np.nan)
-    rows = zip(BANDS, mean, deviation, lowest, highest, strict=True)
-    return Report(
-        root=dataset.root,
-        kind=dataset.kind,
-        chips=len(dataset.training),
-        scenes=len({source.scene for source in dataset.training}),
-        test_patches=sum(len(scene.patches) for scene in dataset.testing),
-        test_scenes=len(dataset.testing),
-        informative=None if dataset.informative is None else len(dataset.worth_training()),
-        looked_at=looked_at,
-        empty=empty,
-        cloudless=cloudless,
-        overcast=overcast,
-        cloud_share=cloud / known if known else np.nan,
-        known_share=known / pixels if pixels else np.nan,
-        statistics={
-            band: {"mean": float(m), "std": float(s), "min": float(low), "max": float(high)}
-            for band, m, s, low, high in rows
+        figures.draw_chips(shown, [], pictures)
+    pixels, known, cloud, data = np.array(counts, "int64").reshape(-1, 4).T  # each a number a chip
+    sums, squares, lowest, highest = np.array(moments or np.full((1, 4, 4), np.nan)).transpose(1, 0, 2)
+    mean = sums.sum(0) / max(data.sum(), 1)
+    deviation = np.sqrt(np.maximum(squares.sum(0) / max(data.sum(), 1) - mean**2, 0))
+    rows = zip(BANDS, mean, deviation, lowest.min(0), highest.max(0), strict=True)
+    return {
+        "root": str(dataset.root),
+        "kind": dataset.kind,
+        "chips": len(dataset.training),
+        "scenes": len({source.scene for source in dataset.training}),
+        "test_patches": sum(len(scene.patches) for scene in dataset.testing),
+        "test_scenes": len(dataset.testing),
+        "informative": None if dataset.informative is None else len(dataset.worth_training()),
+        "looked_at": len(counts),
+        "empty": int((data == 0).sum()),
+        "cloudless": int(((known > 0) & (cloud == 0)).sum()),
+        "overcast": int(((known > 0) & (cloud == known)).sum()),
+        "cloud_share": float(cloud.sum() / known.sum()) if known.any() else np.nan,
+        "known_share": float(known.sum() / pixels.sum()) if pixels.any() else np.nan,
+        "statistics": {
+            band: dict(zip(("mean", "std", "min", "max"), map(float, numbers), strict=True)) for band, *numbers in rows
         },
-        problems=tuple(problems),
-    )
-
-
-def _values(chip: Chip) -> NDArray[np.float64]:
-    """Reflectance of the n pixels with data, ``(4, n)``."""
-    return chip.reflectance[:, np.isfinite(chip.reflectance).all(0)].astype("float64")
+        "problems": problems,
+    }
 
 
 def _spread(sources: tuple[ChipSource, ...], count: int | None) -> tuple[ChipSource, ...]:
-    if count is None or len(sources) <= count:
-        return sources
+    count = len(sources) if count is None else min(count, len(sources))
     return tuple(sources[int(i)] for i in np.linspace(0, len(sources) - 1, count))

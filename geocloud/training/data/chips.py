@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +11,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
-from geocloud.errors import GridError, OptionError
+from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.readers import ReadOptions, open_scene, read_filled
 from geocloud.readers.stack import open_raster
 
 CLEAR, CLOUD, UNKNOWN = 0, 100, 255
 """Values of a target: per cent of cloud, or of shadow. UNKNOWN is ignored in losses and scores."""
+
+SCALE, MISSING = 10_000, -32_768
+"""Reflectance as int16, in tiles and packed chips: reflectance × SCALE, or MISSING where there is no data."""
 
 MEANINGS = ("clear", "cloud", "shadow", "ignore")
 
@@ -60,15 +64,13 @@ def parse_classes(text: str) -> LabelMap:
 class Chip:
     """A small image and its labels."""
 
-    name: str
-    """Unique within its data set."""
+    name: str  # unique within its data set
     reflectance: NDArray[np.floating]
     """``(4, h, w)``, float32 (float16 to save memory); NaN where there is no data. Near-infrared is NaN everywhere if
     the image has none."""
     target: NDArray[np.uint8]
     """``(2, h, w)``, cloud and shadow, in per cent (CLEAR to CLOUD) or UNKNOWN."""
-    metres: float = 30.0
-    """Pixel size in metres."""
+    metres: float = 30.0  # pixel size
 
     def pixels(self, window: tuple[slice, ...] | slice = np.s_[:]) -> NDArray[np.float32]:
         """Reflectance as float32, or a window ``[:, rows, cols]`` of it."""
@@ -80,16 +82,6 @@ class Chip:
         return (self.target[0] > CLOUD // 2) & self.known
 
     @property
-    def shadow(self) -> NDArray[np.bool_]:
-        """``(h, w)``, True where there is cloud shadow."""
-        return (self.target[1] > CLOUD // 2) & self.shadow_known
-
-    @property
-    def shadow_known(self) -> NDArray[np.bool_]:
-        """``(h, w)``, True where it is known whether there is cloud shadow."""
-        return self.target[1] != UNKNOWN
-
-    @property
     def known(self) -> NDArray[np.bool_]:
         """``(h, w)``, True where it is known whether there is cloud."""
         return self.target[0] != UNKNOWN
@@ -99,36 +91,33 @@ class Chip:
 class ChipSource:
     """A chip on disk."""
 
-    name: str
-    """Unique within its data set."""
-    scene: str
-    """The scene it was cut from. Chips of one scene resemble each other: do not split them between training and
-    validation."""
-    image: Path
-    """A source, as `geocloud.readers.open_scene` takes it."""
-    mask: Path | None = None
-    """Raster of labels; None: all pixels are clear."""
-    classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])
-    """Meaning of the mask's values."""
+    name: str  # unique within its data set
+    scene: str  # the scene it was cut from; chips of one resemble each other, so they are held out together
+    image: Path  # a source, as `geocloud.readers.open_scene` takes it
+    mask: Path | None = None  # raster of labels; None: all pixels are clear
+    classes: LabelMap = field(default_factory=lambda: CLASSES["geocloud"])  # meaning of the mask's values
     options: ReadOptions = field(default_factory=ReadOptions)
-    """Options for reading the image."""
 
     def read(self) -> Chip:
         """Reads image and mask. Raises SceneError, or GridError if they differ in size."""
         with open_scene(self.image, self.options) as scene:
-            height, width = scene.grid.shape
+            shape = scene.grid.shape
             metres = max(scene.grid.pixel_size or (30.0,))
-            reflectance = read_filled(scene, Window(0, 0, width, height))
-        target = np.full((2, height, width), CLEAR, "uint8")
+            reflectance = read_filled(scene, scene.grid.whole)
+        target = np.full((2, *shape), CLEAR, "uint8")
         if self.mask is not None:
             codes = read_codes(self.mask)
-            if codes.shape != (height, width):
-                raise GridError(
-                    f"{self.mask}: {codes.shape[0]}×{codes.shape[1]} pixels, wanted {height}×{width} as in {self.image}"
-                )
+            if codes.shape != shape:
+                own, wanted = (f"{height}×{width}" for height, width in (codes.shape, shape))
+                raise GridError(f"{self.mask}: {own} pixels, wanted {wanted} as in {self.image}")
             target = translate(codes, self.classes)
         target[:, np.isnan(reflectance[:3]).any(0)] = UNKNOWN
         return Chip(self.name, reflectance, target, metres)
+
+    def fingerprint(self) -> str:
+        """Key that changes with the chip's files and the way they are read."""
+        stats = [path.stat() for path in (self.image, self.mask) if path is not None]
+        return hashlib.sha256(repr((self, [(s.st_size, s.st_mtime_ns) for s in stats])).encode()).hexdigest()[:32]
 
 
 class Chips(Protocol):
@@ -139,16 +128,41 @@ class Chips(Protocol):
 
 
 class LazyChips:
-    """Chips that are read each time they are accessed."""
+    """Chips that are read each time they are accessed.
 
-    def __init__(self, sources: Sequence[ChipSource]) -> None:
-        self.sources = sources
+    With a folder ``cache`` only the first time: after that from a file of arrays there, with reflectance rounded to
+    0.0001, until the chip's own files change. Raises OutputError if it cannot be written.
+    """
+
+    def __init__(self, sources: Sequence[ChipSource], cache: Path | None = None) -> None:
+        self.sources, self.cache = sources, cache
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, index: int, /) -> Chip:
-        return self.sources[index].read()
+        source = self.sources[index]
+        if self.cache is None:
+            return source.read()
+        path = self.cache / f"{source.fingerprint()}.npz"
+        if not path.exists():
+            chip = source.read()
+            staged = path.with_suffix(f".{os.getpid()}.npz")
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+                np.savez(staged, numbers=to_int16(chip.pixels()), target=chip.target, metres=chip.metres)
+                staged.replace(path)
+            except OSError as error:
+                raise OutputError(f"{self.cache}: chips cannot be packed here ({error.strerror})") from error
+        with np.load(path) as packed:
+            numbers = packed["numbers"]
+            reflectance = np.where(numbers == MISSING, np.float32(np.nan), numbers.astype("float32") / SCALE)
+            return Chip(source.name, reflectance, packed["target"], float(packed["metres"]))
+
+
+def to_int16(reflectance: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Reflectance × SCALE, MISSING where it is NaN."""
+    return np.nan_to_num(np.rint(reflectance * SCALE).clip(MISSING + 1, -MISSING - 1), nan=MISSING).astype("int16")
 
 
 def read_codes(mask: Path) -> NDArray[np.integer]:

@@ -6,43 +6,56 @@ https://github.com/SorourMo/95-Cloud-An-Extension-to-38-Cloud-Dataset
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from geocloud.bands import BANDS, LANDSAT_L1
-from geocloud.errors import DatasetError, SceneReadError
+from geocloud.bands import BANDS, Units
+from geocloud.errors import DatasetError, OptionError
 from geocloud.readers import ReadOptions
 from geocloud.readers.cloud38 import Patch, parse_patch
-from geocloud.readers.stack import open_raster
 from geocloud.training.data.chips import CLASSES, ChipSource, LabelMap, read_codes
-from geocloud.training.data.cloud38 import INFORMATIVE
 
 FOLDER = re.compile(r"(?P<part>train|test)_(?P<band>red|green|blue|nir|gt)(?P<more>_additional_to38cloud)?", re.I)
-TRUTH_FOLDER = "entire_scene_gts"
 PAIRS = "images with masks"
 IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
+
+INFORMATIVE = 0.8
+"""A patch is informative if more than this share of its pixels holds data (the authors' own limit)."""
+
+LEVEL1 = ReadOptions(units=Units.LANDSAT_L1, sun_elevation=90)
+"""38-Cloud's values are Level-1 digital numbers; the sun's elevation is unknown, and not corrected for."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestScene:
-    """A test scene: its patches, and its truth mask."""
+    """A test scene: its patches, by (row, column) from 1, and the truth mask of all of it, > 0 is cloud."""
 
-    name: str
-    """Landsat product ID."""
+    name: str  # Landsat product ID
     patches: dict[tuple[int, int], ChipSource]
-    """Patches by (row, column), counted from 1."""
     truth: Path
-    """Mask of the whole scene, > 0 is cloud."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of patches."""
         return max(row for row, _ in self.patches), max(col for _, col in self.patches)
+
+    @property
+    def missing(self) -> list[str]:
+        """The patches that are missing, such as "row 1 column 2"."""
+        rows, cols = self.shape
+        places = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
+        return [f"row {row} column {col}" for row, col in places if (row, col) not in self.patches]
+
+    def as_chip(self) -> ChipSource:
+        """The scene as one image: `geocloud.readers` mosaics its patches."""
+        patch = next(iter(self.patches.values()))
+        options = replace(patch.options, scene_id=self.name)
+        return replace(patch, name=self.name, image=patch.image.parent.parent, mask=self.truth, options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +63,11 @@ class DataSet:
     """A data set on disk."""
 
     root: Path
-    """Its folder."""
-    kind: str
-    """38-Cloud, 95-Cloud or images with masks."""
+    kind: str  # 38-Cloud, 95-Cloud or images with masks
     training: tuple[ChipSource, ...] = ()
-    """Training chips."""
     testing: tuple[TestScene, ...] = ()
-    """Test scenes."""
-    informative: frozenset[str] | None = None
-    """Names of the training chips on the authors' list of informative ones; None: there is no such list."""
-    problems: tuple[str, ...] = ()
-    """Faults of the data set, a line each."""
+    informative: frozenset[str] | None = None  # names on the authors' list of informative chips; None: no such list
+    problems: tuple[str, ...] = ()  # a line each
 
     def worth_training(self) -> tuple[ChipSource, ...]:
         """The informative chips: those on the authors' list, or else those with data in more than 80 % of pixels."""
@@ -68,15 +75,16 @@ class DataSet:
             return tuple(source for source in self.training if source.name in self.informative)
         if self.kind == PAIRS:
             return self.training
-        return tuple(source for source in self.training if share_of_data(source.image) > INFORMATIVE)
+        return tuple(s for s in self.training if np.mean(read_codes(s.image) != 0) > INFORMATIVE)
 
 
 def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptions | None = None) -> DataSet:
     """Finds the data set in a folder. ``classes`` and ``options`` are for images with masks. Raises DatasetError."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; wanted 38-Cloud, 95-Cloud, or images with masks")
-    folders = _band_folders(root)
-    if folders and (classes is not None or (options or ReadOptions()) != ReadOptions()):
+    options = options or ReadOptions()
+    folders = [(match, path) for path in _below(root) if (match := FOLDER.fullmatch(path.name))]
+    if folders and (classes is not None or options != ReadOptions()):
         raise DatasetError(
             f"{root}: 38-Cloud's layout defines its values; leave out classes, units and other reading options"
         )
@@ -89,10 +97,31 @@ def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptio
     return found
 
 
-def share_of_data(band: Path) -> float:
-    """Share of a band's pixels that are not zero, in [0, 1]."""
-    values = read_codes(band)
-    return np.count_nonzero(values) / values.size
+def hold_out(
+    sources: Sequence[ChipSource], count: int, by: str = "scenes", seed: int = 0
+) -> tuple[list[ChipSource], list[ChipSource]]:
+    """Splits chips into training and validation.
+
+    Whole scenes are held out at random until about ``count`` chips are; at least one stays on each side. ``by`` patches
+    holds out single chips, which makes scores too good, as patches of one scene resemble each other. Raises
+    DatasetError, OptionError.
+    """
+    if not 0 < count < len(sources):
+        raise OptionError(f"validation patches {count}: wanted more than 0 and fewer than all {len(sources)}")
+    units = [source.scene if by == "scenes" else source.name for source in sources]
+    names = sorted(set(units))
+    if len(names) < 2:
+        raise DatasetError(
+            f"all {len(sources)} patches are from one scene ({names[0]}), so no whole scene can be held out; "
+            "add scenes, or split by patches"
+        )
+    held: set[str] = set()
+    for index in np.random.default_rng(seed).permutation(len(names))[:-1]:
+        if sum(unit in held for unit in units) >= count:
+            break
+        held.add(names[int(index)])
+    parts = [[s for s, unit in zip(sources, units, strict=True) if (unit in held) == out] for out in (False, True)]
+    return parts[0], parts[1]
 
 
 def _below(root: Path, depth: int = 2) -> Iterator[Path]:
@@ -104,120 +133,72 @@ def _below(root: Path, depth: int = 2) -> Iterator[Path]:
                 yield from _below(path, depth - 1)
 
 
-def _band_folders(root: Path) -> list[tuple[str, str, Path]]:
-    """The folders named after a part (train, test) and a band or gt, as (part, band, folder)."""
-    found = [(FOLDER.fullmatch(path.name), path) for path in _below(root)]
-    return [(match["part"].lower(), match["band"].lower(), path) for match, path in found if match]
+def _files(root: Path, suffixes: set[str]) -> Iterator[Path]:
+    for folder in _below(root):
+        yield from (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
 
 
-def _cloud38(root: Path, folders: list[tuple[str, str, Path]]) -> DataSet:
-    problems: list[str] = []
-    bands: dict[tuple[str, str, str], Patch] = {}  # part, patch, band
-    truths: dict[str, Path] = {}
-    for part, band, folder in folders:
+def _cloud38(root: Path, folders: list[tuple[re.Match[str], Path]]) -> DataSet:
+    files: dict[tuple[str, str], tuple[Patch, dict[str, Path]]] = {}  # by part and patch: files by band
+    for match, folder in folders:
+        part, band = match["part"].lower(), match["band"].lower()
         for path in sorted(folder.iterdir()):
-            if band == "gt":
-                if path.name.lower().startswith("gt_") and path.suffix.lower() in (".tif", ".tiff"):
-                    truths[path.stem[3:].lower()] = path
-            elif patch := parse_patch(path):
-                bands[part, patch.name.lower(), patch.band] = patch
-    sources: dict[str, dict[str, ChipSource]] = {"train": {}, "test": {}}
-    places: dict[str, tuple[int, int]] = {}
-    options = {p: _level1(patch.path for (part, _, _), patch in bands.items() if part == p) for p in sources}
-    for part, key in sorted({(part, key) for part, key, _ in bands}):
-        lacking = [band for band in BANDS if (part, key, band) not in bands]
-        patch = next(bands[part, key, band] for band in BANDS if band not in lacking)
-        if lacking:
-            problems.append(f"{patch.name}: no {' and no '.join(lacking)} file")
-        elif part == "train" and key not in truths:
-            problems.append(f"{patch.name}: no truth mask (gt)")
+            word, _, rest = path.name.partition("_")
+            if word.lower() == band and (patch := parse_patch(path.with_name(f"red_{rest}"))):
+                files.setdefault((part, patch.name.lower()), (patch, {}))[1][band] = path
+    problems: list[str] = []
+    training: dict[str, ChipSource] = {}
+    scenes: dict[str, dict[tuple[int, int], ChipSource]] = {}
+    for (part, key), (patch, bands) in sorted(files.items(), key=lambda item: item[0]):
+        wanted = (*BANDS, "gt") if part == "train" else BANDS
+        if missing := ["truth mask (gt)" if band == "gt" else f"{band} file" for band in wanted if band not in bands]:
+            problems.append(f"{patch.name}: no {' and no '.join(missing)}")
+            continue
+        source = ChipSource(patch.name, patch.scene, bands["red"], bands.get("gt"), CLASSES["38-cloud"], LEVEL1)
+        if part == "train":
+            training[key] = source
         else:
-            mask = truths[key] if part == "train" else None
-            image = bands[part, key, "red"]
-            sources[part][key] = ChipSource(
-                image.name, image.scene, image.path, mask, CLASSES["38-cloud"], options[part]
-            )
-            places[key] = image.row, image.col
-    names = {part: {s.name.lower(): s for s in found.values()} for part, found in sources.items()}
-    for part, pattern in (("train", r"training_patches_(38|95)-cloud(_additional.*)?"), ("test", "test_patches.*")):
-        for path in _lists(root, pattern):
-            lost = [name for name in read_list(path) if name.lower() not in names[part]]
-            if lost and sources[part]:
+            scenes.setdefault(patch.scene, {})[patch.row, patch.col] = source
+    patches = {source.name.lower() for scene in scenes.values() for source in scene.values()}
+    informative: list[str] | None = None
+    for path in _files(root, {".csv"}):
+        stem = path.stem.lower()
+        if stem.startswith(("training_patches_", "test_patches_")):
+            table = pd.read_csv(path, dtype=str)
+            if "name" not in table:
+                raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {list(table)}")
+            listed, known = list(table["name"]), training.keys() if stem.startswith("training") else patches
+            if stem.endswith("_nonempty"):
+                informative = max(informative or [], listed, key=len)  # 95-Cloud's list includes 38-Cloud's
+            elif (lost := [name for name in listed if name.lower() not in known]) and known:
                 problems.append(f"{path.name}: lists {len(lost)} patches that are missing ({lost[0]} …)")
-    informative = [read_list(path) for path in _lists(root, r"training_patches_(38|95)-cloud_nonempty")]
-    longest = max(informative, key=len, default=None)  # 95-Cloud's list includes 38-Cloud's
-    extended = any("additional" in path.name.lower() for _, _, path in folders)
+    testing: list[TestScene] = []
+    truths = [path for path in _files(root, IMAGE_SUFFIXES) if path.parent.name.lower() == "entire_scene_gts"]
+    for name, places in sorted(scenes.items()):
+        truth = next((path for path in truths if path.stem.lower().endswith(name.lower())), None)
+        if truth is None:
+            problems.append(f"{name}: no truth mask of this test scene in Entire_scene_gts")
+            continue
+        testing.append(TestScene(name, places, truth))
+        if missing := testing[-1].missing:
+            problems.append(f"{name}: {len(missing)} test patches are missing ({missing[0]} …)")
     return DataSet(
         root,
-        "95-Cloud" if extended else "38-Cloud",
-        tuple(sources["train"].values()),
-        tuple(_test_scenes(root, sources["test"], places, problems)),
-        None if longest is None else frozenset(longest),
+        "95-Cloud" if any(match["more"] for match, _ in folders) else "38-Cloud",
+        tuple(training.values()),
+        tuple(testing),
+        None if informative is None else frozenset(informative),
         tuple(problems),
     )
 
 
-def _level1(images: Iterable[Path]) -> ReadOptions:
-    """Level-1 digital numbers. The sun's elevation is unknown; 8-bit copies hold the upper eight bits."""
-    steps = 1
-    for image in images:
-        try:
-            with open_raster(str(image), str(image)) as dataset:
-                steps = 257 if dataset.dtypes[0] == "uint8" else 1
-            break
-        except SceneReadError:
-            continue  # the next one will do; reading this one raises the error again
-    return ReadOptions(scale=LANDSAT_L1.scale[0] * steps, offset=LANDSAT_L1.offset[0])
-
-
-def _test_scenes(
-    root: Path, patches: dict[str, ChipSource], places: dict[str, tuple[int, int]], problems: list[str]
-) -> Iterator[TestScene]:
-    truths: dict[str, Path] = {}
-    for folder in _below(root):
-        if folder.name.lower() == TRUTH_FOLDER:
-            for path in sorted(folder.iterdir()):
-                if path.suffix.lower() in (".tif", ".tiff"):
-                    truths[path.stem.lower()] = path
-    scenes: dict[str, dict[tuple[int, int], ChipSource]] = {}
-    for key, source in patches.items():
-        scenes.setdefault(source.scene, {})[places[key]] = source
-    for name, mine in sorted(scenes.items()):
-        truth = next((path for stem, path in truths.items() if stem.endswith(name.lower())), None)
-        if truth is None:
-            problems.append(f"{name}: no truth mask of this test scene in Entire_scene_gts")
-            continue
-        scene = TestScene(name, mine, truth)
-        rows, cols = scene.shape
-        lost = [(r, c) for r in range(1, rows + 1) for c in range(1, cols + 1) if (r, c) not in mine]
-        if lost:
-            problems.append(f"{name}: {len(lost)} test patches are missing (row {lost[0][0]}, column {lost[0][1]} …)")
-        yield scene
-
-
-def _lists(root: Path, pattern: str) -> list[Path]:
-    """The CSV files whose stem matches, regardless of case."""
-    wanted = re.compile(pattern, re.I)
-    return [p for folder in _below(root) for p in sorted(folder.glob("*.[cC][sS][vV]")) if wanted.fullmatch(p.stem)]
-
-
-def read_list(path: Path) -> list[str]:
-    """The patch names of one of the authors' CSV files. Raises DatasetError."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if "name" not in (rows.fieldnames or []):
-            raise DatasetError(f"{path}: no column 'name', wanted a list of patches; it has {rows.fieldnames}")
-        return [row["name"] for row in rows]
-
-
-def _pairs(root: Path, classes: LabelMap, options: ReadOptions | None) -> DataSet:
+def _pairs(root: Path, classes: LabelMap, options: ReadOptions) -> DataSet:
     """``images/`` and ``masks/`` with the same names, or NAME.tif beside NAME_mask.tif or NAME_label.tif."""
-    split = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
-    images, masks = split.get("images", root), split.get("masks", root)
+    folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
+    images, masks = folders.get("images", root), folders.get("masks", root)
     rasters = {path.stem: path for path in sorted(masks.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
-    problems: list[str] = []
-    sources = []
     endings = ("",) if images != masks else ("_mask", "_label", "_cloudmask")
+    problems, sources = list[str](), list[ChipSource]()
     for path in sorted(images.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or (images == masks and path.stem.endswith(endings)):
             continue
@@ -226,5 +207,5 @@ def _pairs(root: Path, classes: LabelMap, options: ReadOptions | None) -> DataSe
             problems.append(f"{path.name}: no mask of this name in {masks}")
         else:
             scene = re.sub(r"_\d{3}_\d{3}$", "", path.stem)  # tiles cut by 'geocloud tile'
-            sources.append(ChipSource(path.stem, scene, path, mask, classes, options or ReadOptions()))
+            sources.append(ChipSource(path.stem, scene, path, mask, classes, options))
     return DataSet(root, PAIRS, tuple(sources), problems=tuple(problems))

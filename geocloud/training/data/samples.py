@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,17 +38,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(image), torch.from_numpy(target)
 
 
-class Batches:
+def batches(first: int, steps: int, batch: int, rank: int = 0, size: int = 1) -> list[list[int]]:
     """Indices of the samples in each batch, from step ``first`` on; processes share the samples of a step."""
-
-    def __init__(self, first: int, steps: int, batch: int, rank: int = 0, world: int = 1) -> None:
-        self.steps = range(first, steps)
-        self.batch, self.rank, self.world = batch, rank, world
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            start = (step * self.world + self.rank) * self.batch
-            yield list(range(start, start + self.batch))
+    starts = [(step * size + rank) * batch for step in range(first, steps)]
+    return [list(range(start, start + batch)) for start in starts]
