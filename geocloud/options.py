@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from geocloud.errors import OptionError
 
@@ -44,6 +46,13 @@ class MaskOptions:
     overwrite: bool = False
     """True replaces existing results."""
 
+    def changed(self, changes: Mapping[str, Any]) -> MaskOptions:
+        """These options with other values of some fields. Raises OptionError."""
+        try:
+            return replace(self, **changes)
+        except TypeError as error:
+            raise OptionError(f"{', '.join(changes)}: wanted fields of MaskOptions ({error})") from error
+
     @property
     def codes(self) -> tuple[int, ...]:
         """Values of the mask besides no data: 0 clear, 1 cloud, and those of the further classes asked for."""
@@ -61,7 +70,7 @@ class MaskOptions:
             if value is not None and not 0 < value < 1:
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted more than 0 and less than 1")
         if not self.shadows and (self.shadow_threshold is not None or self.shadow_buffer):
-            raise OptionError("a threshold or buffer of shadow was given without asking for shadow: add --shadows")
+            raise OptionError("a threshold or buffer of shadow was given without asking for shadow: add shadows=True")
         for name in ("min_area", "buffer", "shadow_buffer", "polygon_min_area"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):

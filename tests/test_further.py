@@ -147,10 +147,9 @@ def test_coarser_bands_parts_and_scenes_from_south_to_north(tmp_path):
 
 def test_without_data_nothing_is_told():
     nan = np.float32(np.nan)
-    assert snow_index(
-        np.array([[0.8, nan, 0.8, 0.1]], "float32"), np.array([[0.1, 0.1, nan, 0.0]], "float32")
-    ).tolist() == [[78, 255, 255, 0]]
-    assert thin_cirrus(np.array([[0.0, 0.02, nan]], "float32")).tolist() == [[0, 1, 255]]
+    green, swir1 = np.array([[0.8, nan, 0.8, 0.1]], "float32"), np.array([[0.1, 0.1, nan, 0.0]], "float32")
+    assert snow_index(np.stack([green] * 4), swir1).tolist() == [[78, 0, 0, 0]]
+    assert thin_cirrus(np.stack([green] * 4), np.array([[0.0, 0.02, nan, 0]], "float32")).tolist() == [[0, 1, 0, 0]]
 
 
 def test_the_command_line_has_them(tmp_path):

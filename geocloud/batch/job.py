@@ -21,7 +21,7 @@ from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 from geocloud.readers import ReadOptions
 
 if TYPE_CHECKING:
-    from geocloud.tiling.model import Predict
+    from geocloud.tiling.blend import Predict
 
 log = logging.getLogger("geocloud")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,60 +24,16 @@ Rows = Iterator[tuple[int, Mask]]
 """Strips of a mask from top to bottom, each with its first row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Number of pixels of each class in a mask."""
-
-    clear: int
-    """None of the other classes."""
-    cloud: int
-    """Cloud."""
-    shadow: int
-    """Cloud shadow."""
-    no_data: int
-    """No data."""
-    snow: int = 0
-    """Snow or ice."""
-    cirrus: int = 0
-    """Thin cirrus."""
-
-    @classmethod
-    def of(cls, mask: Mask) -> Counts:
-        """Counts the pixels of a mask, or of a part of one."""
-        codes = (CLOUD, SHADOW, NO_DATA, SNOW, CIRRUS)
-        counts = [int(np.count_nonzero(mask == code)) for code in codes]
-        return cls(mask.size - sum(counts), *counts)
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    @property
-    def valid(self) -> int:
-        """Pixels with data."""
-        return self.clear + self.cloud + self.shadow + self.snow + self.cirrus
-
-    def percent(self, code: int) -> float | None:
-        """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
-        pixels = {CLEAR: self.clear, CLOUD: self.cloud, SHADOW: self.shadow, SNOW: self.snow, CIRRUS: self.cirrus}
-        return 100 * pixels[code] / self.valid if self.valid else None
-
-    @property
-    def cloud_percent(self) -> float | None:
-        """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
-        return self.percent(CLOUD)
-
-    @property
-    def shadow_percent(self) -> float | None:
-        """Per cent of the valid pixels that are cloud shadow; None if there are no valid pixels."""
-        return self.percent(SHADOW)
-
-    @property
-    def valid_percent(self) -> float:
-        """Per cent of all pixels that are valid."""
-        return 100 * self.valid / (self.valid + self.no_data)
+def count(mask: Mask) -> Counter[int]:
+    """Number of pixels of each value of a mask, or of a part of one; parts add up."""
+    counts = {code: int(np.count_nonzero(mask == code)) for code in (CLOUD, SHADOW, SNOW, CIRRUS, NO_DATA)}
+    return Counter({CLEAR: mask.size - sum(counts.values()), **counts})
 
 
-NONE = Counts(0, 0, 0, 0)
+def percent(counts: Counter[int], code: int) -> float | None:
+    """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
+    valid = counts.total() - counts[NO_DATA]
+    return 100 * counts[code] / valid if valid else None
 
 
 @dataclass(frozen=True, slots=True)

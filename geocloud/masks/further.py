@@ -8,13 +8,13 @@ what is seen there is high: cirrus, or mountains in dry air.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.grid import GeoBox
-from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SNOW, STRIP, Mask, ReadMask, Rows
+from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, SNOW, Mask
 
 LOWEST_INDEX, INDEX_BY_PROBABILITY = 0.2, 0.5
 """Snow has an NDSI above 0.2 + 0.5 × the probability of cloud: chosen on half of SPARCS, see `benchmarks/snow.py`."""
@@ -26,45 +26,49 @@ THIN_CIRRUS = 0.012
 """Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
 
-def snow_index(green: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
-    """NDSI in per cent, 0 to 100, of reflectance ``(h, w)``; 0 where green is too dark for snow, 255 without data."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        index = 100 * (green - swir1) / (green + swir1)
-    index = np.where(green > DARKEST_SNOW, np.clip(index, 0, 100), 0)
-    return np.where(np.isfinite(green) & np.isfinite(swir1), np.nan_to_num(np.rint(index)), NO_DATA).astype("uint8")
+def snow_index(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
+    """NDSI in per cent where snow is possible, else 0, of reflectance ``(4, h, w)`` and the band at 1.6 µm ``(h, w)``.
+
+    Snow is bright in green; pixels without data are not snow.
+    """
+    green = reflectance[1]
+    index = np.zeros(green.shape, "uint8")
+    bright = (green > DARKEST_SNOW) & (swir1 < green * (1 - LOWEST_INDEX) / (1 + LOWEST_INDEX))  # NDSI above the lowest
+    green, swir1 = green[bright], swir1[bright]
+    with np.errstate(divide="ignore"):
+        index[bright] = np.rint(np.clip(100 * (green - swir1) / (green + swir1), 0, 100))
+    return index
 
 
-def thin_cirrus(cirrus: NDArray[np.float32]) -> Mask:
-    """Reflectance at 1.37 µm ``(h, w)`` → 1 where there is thin cirrus, 255 without data."""
-    return np.where(np.isfinite(cirrus), cirrus > THIN_CIRRUS, NO_DATA).astype("uint8")
+def thin_cirrus(reflectance: NDArray[np.float32], cirrus: NDArray[np.float32]) -> Mask:
+    """1 where the band at 1.37 µm ``(h, w)`` shows thin cirrus, else 0."""
+    return (cirrus > THIN_CIRRUS).astype("uint8")
 
 
 LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = {
-    "swir1": lambda reflectance, swir1: snow_index(reflectance[1], swir1),
-    "cirrus": lambda _, cirrus: thin_cirrus(cirrus),
+    "swir1": snow_index,
+    "cirrus": thin_cirrus,
 }
-"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `mark_snow` or
-`mark_cirrus`."""
+"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `mark_further`."""
 
 
-def mark_snow(read: ReadMask, *, grid: GeoBox, index: ReadMask, percent: ReadMask, as_class: bool) -> Rows:
-    """The mask with snow as `SNOW`, or with cloud that is snow taken back to clear; shadow stays.
+def mark_further(
+    mask: Mask, probability: NDArray[np.float32], layers: Mapping[str, NDArray[Any]], snow_code: int
+) -> None:
+    """Marks snow and thin cirrus in a mask ``(h, w)``.
 
-    ``index`` reads rows of `snow_index`, ``percent`` rows of the probability of cloud in per cent.
+    Args:
+        mask: The mask, which is changed.
+        probability: Probability of cloud.
+        layers: Layers of `LAYERS`, by name of the band.
+        snow_code: Value of cloud that is snow; if it is `SNOW`, clear ground is marked, too.
     """
-    for first in range(0, grid.height, STRIP):
-        rows = first, min(first + STRIP, grid.height)
-        mask, seen = read(*rows), index(*rows)
-        limit = 100 * LOWEST_INDEX + INDEX_BY_PROBABILITY * percent(*rows).astype("float32")
-        snow = (seen != NO_DATA) & (seen > limit) & ((mask == CLOUD) | (mask == CLEAR))
-        mask[snow if as_class else snow & (mask == CLOUD)] = SNOW if as_class else CLEAR
-        yield first, mask
-
-
-def mark_cirrus(read: ReadMask, *, grid: GeoBox, cirrus: ReadMask) -> Rows:
-    """The mask with thin cirrus over clear ground as `CIRRUS`; ``cirrus`` reads rows of `thin_cirrus`."""
-    for first in range(0, grid.height, STRIP):
-        rows = first, min(first + STRIP, grid.height)
-        mask = read(*rows)
-        mask[(cirrus(*rows) == 1) & (mask == CLEAR)] = CIRRUS
-        yield first, mask
+    if "swir1" in layers:
+        index = layers["swir1"]
+        kinds = (CLOUD, CLEAR) if snow_code == SNOW else (CLOUD,)
+        at = np.nonzero(index)
+        limit = 100 * LOWEST_INDEX + INDEX_BY_PROBABILITY * np.rint(100 * probability[at])
+        snow = (index[at] > limit) & np.isin(mask[at], kinds)
+        mask[tuple(axis[snow] for axis in at)] = snow_code
+    if "cirrus" in layers:
+        mask[(layers["cirrus"] == 1) & (mask == CLEAR)] = CIRRUS

@@ -72,7 +72,7 @@ class Predictor:
     """A runtime with the metadata of its model.
 
     Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
-    `geocloud.tiling.model.Predict`. ``batch`` is halved when the device runs out of memory.
+    `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
         runtime: A runtime, as `load_model` finds it, or any function from reflectance ``(N, 4, H, W)``, NaN where there

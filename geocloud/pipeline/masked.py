@@ -22,8 +22,7 @@ from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW, STRIP
 from geocloud.readers import RasterScene, open_raster
 from geocloud.readers.base import BandSource
 from geocloud.writers.cog import BLOCK, write_cog, writing
-from geocloud.writers.plan import OutputPlan
-from geocloud.writers.staging import Staging
+from geocloud.writers.staging import OutputPlan, Staging
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from rasterio.enums import Resampling
 from geocloud.errors import DependencyError, GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.pipeline.xarrays import name_flags
 from geocloud.raster import coordinates_of, data_array
 from geocloud.readers import ReadOptions, open_scene
-from geocloud.writers.styles import CLASSES
+from geocloud.writers.styles import CLASSES, name_flags
 
 if TYPE_CHECKING:
     import geopandas

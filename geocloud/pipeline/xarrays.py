@@ -16,15 +16,15 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import NO_DATA, Thresholds, to_mask
+from geocloud.masks.codes import Thresholds, to_mask
 from geocloud.masks.refine import Step, refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import MaskOptions
 from geocloud.pipeline.arrays import in_memory, tiling
-from geocloud.pipeline.load import Model, find_thresholds, load
+from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
-from geocloud.tiling.model import Predict
+from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
 from geocloud.writers import styles
@@ -102,7 +102,7 @@ def mask_xarray(
         mask = blocks.map_blocks(_to_masks, thresholds=thresholds, steps=steps, drop_axis=0, dtype="uint8")
     like = bands.isel(band=0, drop=True)
     result = like.copy(data=mask).rename("cloud_mask")
-    result.attrs, result.encoding = name_flags(options.codes), {}
+    result.attrs, result.encoding = styles.name_flags(options.codes), {}
     if not probability:
         return result
     layers = {"cloud_mask": result}
@@ -110,12 +110,6 @@ def mask_xarray(
         layers[f"{name}_probability"] = like.copy(data=values[position])
         layers[f"{name}_probability"].attrs = {"units": "1"}
     return xarray.Dataset(layers)
-
-
-def name_flags(codes: tuple[int, ...]) -> dict[str, Any]:
-    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
-    classes = {**styles.classes(codes), NO_DATA: "no_data"}
-    return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
 
 
 def _predict_lazily(bands: Any, of_block: Any, padding: int, classes: int) -> Any:

@@ -13,11 +13,12 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLEAR, NO_DATA, Counts
+from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, count, percent
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster
 from geocloud.writers.staging import Staging
+from geocloud.writers.styles import CLASSES
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}
@@ -151,10 +152,9 @@ def _title(scene: RasterScene) -> str:
 def _share(clouds: Pixels | None) -> str:
     if clouds is None or not (clouds != NO_DATA).any():
         return ""
-    counts = Counts.of(clouds)
-    shown = {"shadow": counts.shadow, "snow": counts.snow, "cirrus": counts.cirrus}
-    more = "".join(f", {100 * pixels / counts.valid:.0f} % {name}" for name, pixels in shown.items() if pixels)
-    return f": {counts.cloud_percent:.0f} % cloud{more}"
+    counts = count(clouds)
+    shown = [code for code in CLASSES if code == CLOUD or (code != CLEAR and counts[code])]
+    return ": " + ", ".join(f"{percent(counts, code):.0f} % {CLASSES[code]}" for code in shown)
 
 
 def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:

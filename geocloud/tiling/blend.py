@@ -3,21 +3,72 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.tiling.model import Predict
 from geocloud.tiling.tiles import Tile, TileGrid
 
 ReadRows = Callable[[int, NDArray[np.float32]], None]
 """Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
 requested from top to bottom, each once."""
+
+
+class Predict(Protocol):
+    """A model: a function on batches of tiles, with the attributes that its callers need."""
+
+    name: str
+    """Name in messages and in the tags of results."""
+    threshold: float
+    """Pixels with a higher probability of cloud are cloud."""
+    shadow_threshold: float
+    """Pixels with a higher probability of shadow, the second class, are shadow."""
+    pixel_size: float | None
+    """Pixel size in metres that it was trained on; None: any."""
+    optional_nir: bool
+    """True if near-infrared may be missing: NaN over the whole image."""
+    classes: int
+    """Number of probabilities that it returns: 1 cloud, 2 cloud and shadow."""
+    batch: int
+    """Tiles per call."""
+    workers: int
+    """Number of threads that may call it at the same time."""
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
+
+        H and W are multiples of 32.
+        """
+        ...
+
+
+class RowQueue:
+    """Rows of an image ``(rows, width)``, put in and taken out in order, by other numbers."""
+
+    def __init__(self) -> None:
+        self._parts: deque[NDArray[Any]] = deque()
+
+    def put(self, rows: NDArray[Any]) -> None:
+        """Adds the next rows."""
+        self._parts.append(rows)
+
+    def take(self, count: int) -> NDArray[Any]:
+        """Takes out the next ``count`` rows."""
+        parts = []
+        while count:
+            part = self._parts.popleft()
+            if len(part) > count:
+                self._parts.appendleft(part[count:])
+            parts.append(part[:count])
+            count -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
 from geocloud.raster import Raster
-from geocloud.tiling.blend import ReadRows, Strip, blend, tile_rows
-from geocloud.tiling.model import Predict
+from geocloud.tiling.blend import Predict, ReadRows, Strip, blend, tile_rows
 from geocloud.tiling.resample import NATIVE, Coarse, Factors, find_factors
 from geocloud.tiling.tiles import TileGrid
 

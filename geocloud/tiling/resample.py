@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
 from geocloud.tiling.average import average_rows, coarse_size
-from geocloud.tiling.blend import ReadRows, Strip
+from geocloud.tiling.blend import ReadRows, RowQueue, Strip
 
 Factors = tuple[float, float]
 """Ratios (height, width) of the pixels that a model sees to those of the scene, each at least 1."""
@@ -73,7 +72,7 @@ class Coarse:
 
     def __init__(self, read: ReadRows, height: int, width: int, factors: Factors) -> None:
         self._read, self._height, self._width, self.factors = read, height, width, factors
-        self._valid: deque[NDArray[np.bool_]] = deque()
+        self._valid = RowQueue()
         self._shared = np.empty((4, 0, width), "float32")  # the last row read, if the next coarse row covers part of it
 
     @property
@@ -91,7 +90,7 @@ class Coarse:
             fine = np.empty((4, bottom - top, self._width), "float32")
             fine[:, :shared] = self._shared
             self._read(top + shared, fine[:, shared:])
-            self._valid.append(~np.isnan(fine[0, shared:]))
+            self._valid.put(~np.isnan(fine[0, shared:]))
             self._shared = fine[:, math.floor(edges[1] + 1e-6) - top :].copy()
             bands = 3 if np.isnan(fine[3]).all() else 4
             part = slice(start, start + rows[1] - rows[0])
@@ -110,7 +109,7 @@ class Coarse:
             end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factors[0]))
             if end > done:
                 fine = self._interpolate(_spread(kept), top, done, end)
-                np.copyto(fine, np.nan, where=~self._pop_valid(end - done))
+                np.copyto(fine, np.nan, where=~self._valid.take(end - done))
                 yield Strip(done, fine)
                 done = end
             first = min(max(math.floor((done + 0.5) / self.factors[0] - 0.5) - 1, top), below - 1)
@@ -123,17 +122,6 @@ class Coarse:
         tall = _between(coarse, 1, above, share[:, None])
         left, share = _places(np.arange(self._width), across, 0, coarse.shape[2])
         return _between(tall, 2, left, share)
-
-    def _pop_valid(self, rows: int) -> NDArray[np.bool_]:
-        parts = []
-        while rows:
-            part = self._valid.popleft()
-            if len(part) > rows:
-                self._valid.appendleft(part[rows:])
-                part = part[:rows]
-            parts.append(part)
-            rows -= len(part)
-        return np.concatenate(parts)
 
 
 def _places(

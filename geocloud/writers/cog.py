@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from geocloud.errors import OutputError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.gdal import open_quietly
-from geocloud.masks.codes import NO_DATA, NONE, STRIP, Counts, Mask, ReadMask
+from geocloud.masks.codes import NO_DATA, STRIP, Mask, ReadMask, count
 from geocloud.masks.refine import Step
 
 BLOCK = 512
@@ -98,13 +99,13 @@ def rows_of(path: Path) -> ReadMask:
     return read
 
 
-def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counts:
+def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counter[int]:
     """Copies a mask through a step of its refinement, and counts its pixels."""
-    counts = NONE
+    counts = Counter[int]()
     with StripWriter(destination, grid, area_or_point) as writer:
         for first, rows in step(rows_of(source)):
             writer.write(first, rows)
-            counts += Counts.of(rows)
+            counts += count(rows)
     return counts
 
 

@@ -8,6 +8,7 @@ Clear and no data are transparent.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW
@@ -27,6 +28,12 @@ _ALL = {CLEAR: (0, 0, 0, 0), **{code: (*rgb, 255) for code, rgb in RGB.items()},
 def classes(codes: Collection[int] = DEFAULT) -> dict[int, str]:
     """The values that a mask may hold, and their names."""
     return {code: CLASSES[code] for code in codes}
+
+
+def name_flags(codes: Collection[int]) -> dict[str, Any]:
+    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
+    names = {**classes(codes), NO_DATA: "no_data"}
+    return {"flag_values": list(names), "flag_meanings": " ".join(names.values()), "nodata": NO_DATA}
 
 
 def colours(codes: Collection[int] = tuple(CLASSES)) -> dict[int, tuple[int, int, int, int]]:
