@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
 
+T = TypeVar("T")
 
+
+class _Explained:
+    """Docstring of a class with those of its fields, which are read from the source when it is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __get__(self, instance: object, owner: type) -> str:
+        body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+        fields = [
+            f"{field.target.id}: {' '.join(ast.literal_eval(text.value).split())}"
+            for field, text in pairwise(body)
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+        ]
+        return "\n\n".join([self.text, *fields])
+
+
+def explained(cls: type[T]) -> type[T]:
+    """Adds the docstrings under a dataclass's fields to its own, so that `help` shows them."""
+    cls.__doc__ = _Explained(cls.__doc__ or "")  # type: ignore[assignment]
+    return cls
+
+
+@explained
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
     """Options of the mask. Raises OptionError."""
@@ -70,13 +98,14 @@ class MaskOptions:
             if value is not None and not 0 < value < 1:
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted more than 0 and less than 1")
         if not self.shadows and (self.shadow_threshold is not None or self.shadow_buffer):
-            raise OptionError("a threshold or buffer of shadow was given without asking for shadow: add shadows=True")
+            raise OptionError("a threshold or buffer of shadow was given without asking for shadow: add --shadows")
         for name in ("min_area", "buffer", "shadow_buffer", "polygon_min_area"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted 0 or more")
 
 
+@explained
 @dataclass(frozen=True, slots=True)
 class ComputeOptions:
     """Device, precision and batch of a model given by name; see `geocloud.load_model`."""

@@ -21,7 +21,8 @@ import geocloud
 from geocloud import ModelMetadata, Predictor
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLOUD, SHADOW, Thresholds, count, percent, to_mask
+from geocloud.masks.codes import CLOUD, SHADOW, Thresholds, count, percent
+from geocloud.masks.further import to_mask
 from geocloud.masks.refine import dilate, refine, remove_small
 from geocloud.masks.shadow import drop_impossible
 from geocloud.models import read_metadata
@@ -147,7 +148,7 @@ def test_buffers_grow_both_and_shadow_by_more():
 
 def test_options_that_would_do_nothing_are_refused(scene, tmp_path):
     for given in ({"shadow_threshold": 0.3}, {"shadow_buffer": 60.0}):
-        with pytest.raises(OptionError, match="add shadows=True"):
+        with pytest.raises(OptionError, match=r"add MaskOptions\(shadows=True\)"):
             MaskOptions(**given)
     with pytest.raises(OptionError, match="shadow threshold 2"):
         MaskOptions(shadows=True, shadow_threshold=2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from geocloud.errors import GeocloudError, without_secrets
+from geocloud.errors import GeocloudError, on_command_line, without_secrets
 
 if TYPE_CHECKING:
     from geocloud.training.train import Progress
@@ -23,7 +23,7 @@ class Notices(logging.Handler):
     """Prints the library's notices."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"geocloud: note: {without_secrets(record.getMessage())}", err=True)
+        click.echo(f"geocloud: note: {on_command_line(without_secrets(record.getMessage()))}", err=True)
 
 
 def show_notices(quiet: bool) -> None:
@@ -43,7 +43,7 @@ def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
 
 def show_error(error: BaseException) -> None:
     """Prints an error in one line."""
-    text = without_secrets(" ".join(str(error).split()))
+    text = on_command_line(without_secrets(" ".join(str(error).split())))
     if isinstance(error, MemoryError):
         text = "out of memory; try a smaller --tile-size, or close other programs"
     elif not isinstance(error, GeocloudError):

@@ -167,6 +167,11 @@ threads = option(
     help="Threads in which the model computes on a CPU.  [default: one per core]",
 )
 
+snow = option("Mask", "--snow", is_flag=True, help="Also mask snow and ice, as 3, if the scene has a band at 1.6 µm.")
+cirrus = option(
+    "Mask", "--cirrus", is_flag=True, help="Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm."
+)
+
 _MASKING = [
     option(
         "Mask",
@@ -177,8 +182,8 @@ _MASKING = [
         help="Threshold of cloud probability.  [default: the model's own]",
     ),
     option("Mask", "--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
-    option("Mask", "--snow", is_flag=True, help="Also mask snow and ice, as 3, if the scene has a band at 1.6 µm."),
-    option("Mask", "--cirrus", is_flag=True, help="Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm."),
+    snow,
+    cirrus,
     option("Mask", "--reject-snow", is_flag=True, help="Take cloud back that is snow by its band at 1.6 µm."),
     option(
         "Mask",

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geocloud.batch.state import DONE, FAILED, Entry
-from geocloud.errors import GeocloudError, SceneError, SceneNotFoundError, SceneReadError, without_secrets
+from geocloud.errors import (
+    GeocloudError,
+    SceneError,
+    SceneNotFoundError,
+    SceneReadError,
+    on_command_line,
+    without_secrets,
+)
 from geocloud.io.remote import upload
 from geocloud.models import model_files
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
@@ -153,7 +160,7 @@ def _attempt(job: Job, predict: Predict, started: float) -> Entry:
 
 def failed(job: Job, error: BaseException | str, kind: str, seconds: float = 0.0) -> Entry:
     """The entry of a failed job, with the error in one line."""
-    text = without_secrets(" ".join(str(error).split()))
+    text = on_command_line(without_secrets(" ".join(str(error).split())))
     if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text}"
     return job.entry(FAILED, error=text, failure=kind, seconds=round(seconds, 3))

@@ -51,15 +51,6 @@ class Thresholds:
         return 1 if self.shadow is None else 2
 
 
-def to_mask(probability: NDArray[np.float32], thresholds: Thresholds) -> Mask:
-    """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``."""
-    mask = (probability[0] > thresholds.cloud).astype("uint8")
-    if thresholds.shadow is not None:
-        mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
-    mask[np.isnan(probability[0])] = NO_DATA
-    return mask
-
-
 def to_percent(probability: NDArray[np.float32]) -> Mask:
     """Probability, NaN where there is no data → whole per cent, 255 where there is no data."""
     missing = np.isnan(probability)

@@ -1,4 +1,4 @@
-"""Snow and thin cirrus, told by bands beyond red, green, blue and near-infrared.
+"""Masks from probabilities; snow and thin cirrus, told by bands beyond red, green, blue and near-infrared.
 
 Snow reflects green and absorbs short-wave infrared at 1.6 µm; most clouds reflect both: the normalised difference snow
 index (NDSI) of Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Clouds of ice have a high index, too, so that
@@ -9,12 +9,13 @@ what is seen there is high: cirrus, or mountains in dry air.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, SNOW, Mask
+from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, Mask, Thresholds
 
 LOWEST_INDEX, INDEX_BY_PROBABILITY = 0.2, 0.5
 """Snow has an NDSI above 0.2 + 0.5 × the probability of cloud: chosen on half of SPARCS, see `benchmarks/snow.py`."""
@@ -49,26 +50,31 @@ LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = 
     "swir1": snow_index,
     "cirrus": thin_cirrus,
 }
-"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `mark_further`."""
+"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `to_mask`."""
 
 
-def mark_further(
-    mask: Mask, probability: NDArray[np.float32], layers: Mapping[str, NDArray[Any]], snow_code: int
-) -> None:
-    """Marks snow and thin cirrus in a mask ``(h, w)``.
+def to_mask(
+    probability: NDArray[np.float32],
+    thresholds: Thresholds,
+    layers: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    snow: bool = False,
+) -> Mask:
+    """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``.
 
-    Args:
-        mask: The mask, which is changed.
-        probability: Probability of cloud.
-        layers: Layers of `LAYERS`, by name of the band.
-        snow_code: Value of cloud that is snow; if it is `SNOW`, clear ground is marked, too.
+    ``layers`` are those of `LAYERS`, by name of the band. With ``snow``, snow is a class, and clear ground may be snow,
+    too; else cloud that is snow becomes clear.
     """
+    cloud = probability[0]
+    mask = (cloud > thresholds.cloud).astype("uint8")
+    if thresholds.shadow is not None:
+        mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
+    mask[np.isnan(cloud)] = NO_DATA
     if "swir1" in layers:
         index = layers["swir1"]
-        kinds = (CLOUD, CLEAR) if snow_code == SNOW else (CLOUD,)
         at = np.nonzero(index)
-        limit = 100 * LOWEST_INDEX + INDEX_BY_PROBABILITY * np.rint(100 * probability[at])
-        snow = (index[at] > limit) & np.isin(mask[at], kinds)
-        mask[tuple(axis[snow] for axis in at)] = snow_code
+        limit = 100 * LOWEST_INDEX + INDEX_BY_PROBABILITY * np.rint(100 * cloud[at])
+        is_snow = (index[at] > limit) & np.isin(mask[at], (CLOUD, CLEAR) if snow else (CLOUD,))
+        mask[tuple(axis[is_snow] for axis in at)] = SNOW if snow else CLEAR
     if "cirrus" in layers:
         mask[(layers["cirrus"] == 1) & (mask == CLEAR)] = CIRRUS
+    return mask

@@ -11,6 +11,7 @@ from typing import Any
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
+from geocloud.options import explained
 
 KEY = "geocloud"
 """Name of the entry that holds the metadata, as JSON, in a file."""
@@ -25,6 +26,7 @@ CHOICES = {"input": ("reflectance", "normalised"), "activation": ("sigmoid", "so
 """Values of metadata that are one of a few."""
 
 
+@explained
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelMetadata:
     """Facts about a model that are needed to use it. Raises CheckpointError."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.masks.codes import CLEAR, SNOW, Mask, to_mask
-from geocloud.masks.further import LAYERS, mark_further
+from geocloud.masks.codes import Mask
+from geocloud.masks.further import LAYERS, to_mask
 from geocloud.masks.refine import refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import ComputeOptions, MaskOptions
@@ -50,10 +50,8 @@ def mask_raster(
     if missing := set(options.further) - set(raster.further):
         raise OptionError(f"snow and cirrus need further bands, and the image has no {', '.join(sorted(missing))}")
     probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
-    mask = to_mask(probability, thresholds)
     layers = {name: LAYERS[name](raster.data, raster.further[name]) for name in options.further}
-    mark_further(mask, probability[0], layers, SNOW if options.snow else CLEAR)
-    return refine(mask, steps)
+    return refine(to_mask(probability, thresholds, layers, options.snow), steps)
 
 
 def mask_array(

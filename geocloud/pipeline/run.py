@@ -16,21 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from geocloud.masks.codes import (
-    CIRRUS,
-    CLEAR,
-    CLOUD,
-    NO_DATA,
-    SHADOW,
-    SNOW,
-    Mask,
-    Thresholds,
-    count,
-    percent,
-    to_mask,
-    to_percent,
-)
-from geocloud.masks.further import LAYERS, mark_further
+from geocloud.masks.codes import CIRRUS, CLOUD, NO_DATA, SHADOW, SNOW, Mask, Thresholds, count, percent, to_percent
+from geocloud.masks.further import LAYERS, to_mask
 from geocloud.masks.refine import Step, count_pixels, remove_small
 from geocloud.options import MaskOptions
 from geocloud.pipeline.masked import write_masked
@@ -115,9 +102,8 @@ class MaskRun:
             writer = stack.enter_context(ThreadPoolExecutor(1))
 
             def write(strip: Strip) -> Counter[int]:
-                mask = to_mask(strip.probability, self.thresholds)
-                snow_code = SNOW if self._options.snow else CLEAR
-                mark_further(mask, strip.probability[0], layers.next(len(mask)), snow_code)
+                further = layers.next(strip.probability.shape[1])
+                mask = to_mask(strip.probability, self.thresholds, further, self._options.snow)
                 masks.write(strip.first_row, mask)
                 if percents:
                     percents.write(strip.first_row, to_percent(strip.probability))

@@ -17,6 +17,7 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io.prefetch import ahead
+from geocloud.options import explained
 from geocloud.raster import Raster
 
 Reflectance = NDArray[np.float32]
@@ -140,6 +141,7 @@ class SceneRecipe:
     """Scale and offset of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
 
 
+@explained
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Facts about a source that a user gives; None and AUTO: found out. Raises UnitsError, BandError, OptionError."""
