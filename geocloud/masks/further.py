@@ -27,18 +27,21 @@ THIN_CIRRUS = 0.012
 """Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
 
-def snow_index(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
-    """NDSI in per cent where snow is possible, else 0, of reflectance ``(4, h, w)`` and the band at 1.6 µm ``(h, w)``.
+def snow_limit(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
+    """Per cent of the probability of cloud below which pixels are snow; 0: no snow, or no data.
 
-    Snow is bright in green; pixels without data are not snow.
+    Args:
+        reflectance: ``(4, h, w)``.
+        swir1: The band at 1.6 µm, ``(h, w)``.
     """
     green = reflectance[1]
-    index = np.zeros(green.shape, "uint8")
+    limit = np.zeros(green.shape, "uint8")
     bright = (green > DARKEST_SNOW) & (swir1 < green * (1 - LOWEST_INDEX) / (1 + LOWEST_INDEX))  # NDSI above the lowest
     green, swir1 = green[bright], swir1[bright]
     with np.errstate(divide="ignore"):
-        index[bright] = np.rint(np.clip(100 * (green - swir1) / (green + swir1), 0, 100))
-    return index
+        index = np.rint(np.clip(100 * (green - swir1) / (green + swir1), 0, 100))  # NDSI in per cent
+    limit[bright] = np.maximum(index - 100 * LOWEST_INDEX, 0) / INDEX_BY_PROBABILITY
+    return limit
 
 
 def thin_cirrus(reflectance: NDArray[np.float32], cirrus: NDArray[np.float32]) -> Mask:
@@ -47,7 +50,7 @@ def thin_cirrus(reflectance: NDArray[np.float32], cirrus: NDArray[np.float32]) -
 
 
 LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = {
-    "swir1": snow_index,
+    "swir1": snow_limit,
     "cirrus": thin_cirrus,
 }
 """Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `to_mask`."""
@@ -70,11 +73,9 @@ def to_mask(
         mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
     mask[np.isnan(cloud)] = NO_DATA
     if "swir1" in layers:
-        index = layers["swir1"]
-        at = np.nonzero(index)
-        limit = 100 * LOWEST_INDEX + INDEX_BY_PROBABILITY * np.rint(100 * cloud[at])
-        is_snow = (index[at] > limit) & np.isin(mask[at], (CLOUD, CLEAR) if snow else (CLOUD,))
-        mask[tuple(axis[is_snow] for axis in at)] = SNOW if snow else CLEAR
+        is_snow = np.rint(100 * cloud) < layers["swir1"]
+        is_snow &= mask <= CLOUD if snow else mask == CLOUD
+        np.copyto(mask, SNOW if snow else CLEAR, where=is_snow)
     if "cirrus" in layers:
         mask[(layers["cirrus"] == 1) & (mask == CLEAR)] = CIRRUS
     return mask
