@@ -62,7 +62,7 @@ class Flags:
 
 def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: Collection[int]) -> Flags:
     """Flags by bits, all of which are set, or by values; the first class that fits counts."""
-    tests = bits or {CODES[word]: tuple(members) for word, members in values.items()}
+    tests: dict[int, int | tuple[int, ...]] = {**(bits or {}), **{CODES[k]: tuple(v) for k, v in values.items()}}
 
     def decode(values: NDArray[np.integer]) -> Mask:
         fits = [(values & test) == test if isinstance(test, int) else np.isin(values, test) for test in tests.values()]

@@ -24,7 +24,7 @@ class _Explained:
     def __get__(self, instance: object, owner: type) -> str:
         body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
         fields = [
-            f"{field.target.id}: {' '.join(ast.literal_eval(text.value).split())}"
+            f"{ast.unparse(field.target)}: {' '.join(ast.literal_eval(text.value).split())}"
             for field, text in pairwise(body)
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
         ]

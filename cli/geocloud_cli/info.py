@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geocloud.errors import on_command_line
 from geocloud_cli import options
 from geocloud_cli.command import Command
 
@@ -36,14 +37,14 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
         if raster is None:
             raise
         if as_json:
-            click.echo(json.dumps({**raster, "problem": str(error)}))
+            click.echo(json.dumps({**raster, "problem": on_command_line(str(error))}))
             return
         click.echo(f"{'size':<14} {raster['height']} rows, {raster['width']} columns, {raster['crs'] or 'no CRS'}")
         for band in raster["bands"]:
             low, middle, high = band["observed"]
             name = band["name"] or "no name"
             click.echo(f"{'band ' + str(band['index']):<14} {name}: {low:g} to {high:g}, median {middle:g}")
-        click.echo(f"{'problem':<14} {error}")
+        click.echo(f"{'problem':<14} {on_command_line(str(error))}")
         return
     if as_json:
         click.echo(json.dumps(facts))
@@ -100,7 +101,7 @@ def _facts(scene: Any) -> dict[str, Any]:
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
         "sun_elevation": scene.sun_elevation,
         "units": None if scene.problem else str(scene.units),
-        "problem": scene.problem,
+        "problem": scene.problem and on_command_line(scene.problem),
         "data_type": scene.dtype,
         "sampled_valid_percent": 100 * scene.sample.valid_share,
         "observed_percentiles": [0.1, 99.9],

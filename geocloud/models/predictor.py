@@ -69,7 +69,7 @@ class Predictor:
         self.device: str = getattr(runtime, "device", "cpu")
         self.precision: Precision = getattr(runtime, "precision", Precision.FLOAT32)
         self.workers: int = getattr(runtime, "workers", 1)
-        self.batch: int = batch or getattr(runtime, "batch", 4)
+        self.batch: int = getattr(runtime, "batch", 4) if batch is None else batch
 
     def __call__(self, reflectance: Floats, /) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.

@@ -147,7 +147,7 @@ def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part
     for col, start in enumerate(starts):
         inside = valid[:, start : start + grid.tile_width]
         if inside.any():
-            rows, cols = _extent(inside.any(1)), _extent(inside.any(0))
+            rows, cols = (_extent(np.logical_or.reduce(inside, axis)) for axis in (1, 0))
             yield rows, slice(start + cols.start, start + cols.stop), grid.col_weights(col, len(starts))[cols]
 
 
