@@ -27,6 +27,10 @@ THIN_CIRRUS = 0.012
 """Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
 
+ROWS = 16
+"""Rows at a time: what is computed between stays in a CPU's cache."""
+
+
 def snow_limit(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
     """Per cent of the probability of cloud below which pixels are snow; 0: no snow, or no data.
 
@@ -73,9 +77,12 @@ def to_mask(
         mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
     mask[np.isnan(cloud)] = NO_DATA
     if "swir1" in layers:
-        is_snow = np.rint(100 * cloud) < layers["swir1"]
-        is_snow &= mask <= CLOUD if snow else mask == CLOUD
-        np.copyto(mask, SNOW if snow else CLEAR, where=is_snow)
+        for first in range(0, len(mask), ROWS):
+            rows = slice(first, first + ROWS)
+            part, limit = mask[rows], layers["swir1"][rows]
+            is_snow = np.rint(100 * cloud[rows]) < limit
+            is_snow &= part <= CLOUD if snow else part == CLOUD
+            np.copyto(part, SNOW if snow else CLEAR, where=is_snow)
     if "cirrus" in layers:
         mask[(layers["cirrus"] == 1) & (mask == CLEAR)] = CIRRUS
     return mask

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geocloud.masks.codes import CIRRUS, CLOUD, NO_DATA, SHADOW, SNOW, Mask, Thresholds, count, percent, to_percent
-from geocloud.masks.further import LAYERS, to_mask
+from geocloud.masks.further import LAYERS, ROWS, to_mask
 from geocloud.masks.refine import Step, count_pixels, remove_small
 from geocloud.options import MaskOptions
 from geocloud.pipeline.masked import write_masked
@@ -51,7 +51,9 @@ class FurtherLayers:
         """Takes the next rows of the scene, ``(4, rows, width)``, from row ``first`` on."""
         for name, read in self._readers.items():
             band = read(first, first + reflectance.shape[1])
-            self._rows[name].put(LAYERS[name](reflectance, band))
+            for top in range(0, len(band), ROWS):
+                rows = slice(top, top + ROWS)
+                self._rows[name].put(LAYERS[name](reflectance[:, rows], band[rows]))
 
     def next(self, rows: int) -> dict[str, Mask]:
         """The layers of the next rows."""
