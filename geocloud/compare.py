@@ -215,7 +215,7 @@ def compare_masks(
         for dataset in (own, other):
             if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer):
                 raise BandError(f"{dataset.name}: holds {dataset.dtypes[0]}, wanted whole numbers")
-        grid = GeoBox(own.height, own.width, own.transform, own.crs)
+        grid = GeoBox.of(own)
         told = set(_told(own, "geocloud")) & set(_told(other, kind))
         classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in told))
         with _on_grid(other, grid, label, kind) as aligned:
@@ -260,7 +260,7 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
 
 
 def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
-    own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+    own = GeoBox.of(dataset)
     if own.agrees_with(grid):
         return dataset
     if own.crs is None or grid.crs is None:

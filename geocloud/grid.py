@@ -36,6 +36,11 @@ class GeoBox:
         if self.height < 1 or self.width < 1:
             raise ValueError(f"a grid has at least one pixel, not {self.height}×{self.width}")
 
+    @classmethod
+    def of(cls, dataset: Any) -> GeoBox:
+        """The grid of an open rasterio dataset."""
+        return cls(dataset.height, dataset.width, dataset.transform, dataset.crs)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""

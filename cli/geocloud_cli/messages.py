@@ -82,18 +82,19 @@ EVERY = 10.0
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
 
 
-def progress_bar(description: str, units: str, quiet: bool = False) -> Callable[[int, int], None]:
-    """A progress bar on stderr if that is a terminal: call it with the number done and the total.
+def progress_bar(description: str, units: str, quiet: bool = False, stays: bool = False) -> Callable[..., None]:
+    """A progress bar on stderr if that is a terminal: call it with the number done, the total, and a text to add.
 
-    ``units`` names what is counted, in the plural.
+    ``units`` names what is counted, in the plural; a bar that ``stays`` is left there at the end.
     """
     from tqdm import tqdm
 
     hidden = quiet or None  # None: where stderr is no terminal
-    bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=False, disable=hidden, file=sys.stderr)
+    bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=stays, disable=hidden, file=sys.stderr)
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, text: str = "") -> None:
         bar.total = total
+        bar.set_postfix_str(text, refresh=False)
         bar.update(done - bar.n)
         if done == total:
             bar.close()
@@ -108,34 +109,17 @@ def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
     """
     if quiet or os.environ.get("RANK", "0") != "0":
         return lambda progress: None
-    if not sys.stderr.isatty():
-        return _training_lines()
-    from tqdm import tqdm
-
-    bar = tqdm(desc="training", unit="steps", bar_format=BAR, file=sys.stderr)
-
-    def show(progress: Progress) -> None:
-        bar.total = progress.steps
-        bar.set_postfix_str(_scores(progress), refresh=False)
-        bar.update(progress.step - bar.n)
-        if progress.step == progress.steps:
-            bar.close()
-
-    return show
-
-
-def _training_lines() -> Callable[[Progress], None]:
+    bar = progress_bar("training", "steps", stays=True) if sys.stderr.isatty() else None
     shown = time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal shown
-        if progress.step == progress.steps or time.monotonic() > shown + EVERY:
+        jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
+        scores = f"loss {progress.loss:.3f}, validation Jaccard {jaccard}"
+        if bar:
+            bar(progress.step, progress.steps, scores)
+        elif progress.step == progress.steps or time.monotonic() > shown + EVERY:
             shown = time.monotonic()
-            click.echo(f"step {progress.step} of {progress.steps}: {_scores(progress)}", err=True)
+            click.echo(f"step {progress.step} of {progress.steps}: {scores}", err=True)
 
     return show
-
-
-def _scores(progress: Progress) -> str:
-    jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
-    return f"loss {progress.loss:.3f}, validation Jaccard {jaccard}"

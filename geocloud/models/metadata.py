@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -81,12 +82,11 @@ class ModelMetadata:
             raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
         if not self.cloud or min((*self.cloud, *self.shadow)) < 0:
             raise CheckpointError("cloud and shadow: wanted numbers of output channels from 0, of cloud at least one")
-        for threshold in (self.threshold, self.shadow_threshold):
-            if not 0 < threshold < 1:
-                raise CheckpointError(f"threshold {threshold}: wanted more than 0 and less than 1")
-        for name in ("pixel_size", "clip"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise CheckpointError(f"{name} {value}: wanted more than 0")
+        limits = {"threshold": 1, "shadow_threshold": 1, "pixel_size": math.inf, "clip": math.inf}
+        for name, limit in limits.items():
+            if (value := getattr(self, name)) is not None and not 0 < value < limit:
+                wanted = "more than 0" + " and less than 1" * (limit == 1)
+                raise CheckpointError(f"{name.replace('shadow_', '')} {value}: wanted {wanted}")
 
     @property
     def classes(self) -> int:

@@ -130,23 +130,20 @@ def draw_picture(
     place = scene.grid.resize(seen.shape[1], seen.shape[2])
     if options.caption:
         shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
-        picture = _caption(picture, place, f"{_title(scene)}{_share(clouds)}", shown)
+        date = f", {scene.acquired:%Y-%m-%d}" if scene.acquired else ""
+        picture = _caption(picture, place, f"{scene.name}{date}{_share(clouds)}", shown)
     return picture, place
 
 
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:
     with open_raster(str(path), str(path)) as dataset:
-        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = GeoBox.of(dataset)
         if not grid.agrees_with(scene.grid):
             raise GridError(f"{path}: is not a mask of {scene.recipe.source}, its grid differs")
         if dataset.dtypes[0] != "uint8":
             raise GridError(f"{path}: holds {dataset.dtypes[0]}, wanted a mask: 0 clear, 1 cloud, 255 no data")
         values: Pixels = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
     return values
-
-
-def _title(scene: RasterScene) -> str:
-    return f"{scene.name}, {scene.acquired:%Y-%m-%d}" if scene.acquired else scene.name
 
 
 def _share(clouds: Pixels | None) -> str:
@@ -182,11 +179,8 @@ def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The text, truncated to ``width`` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…" if text else ""
+    cuts = [text, *(text[:end] + "…" for end in range(len(text) - 1, 0, -1))]
+    return next((cut for cut in cuts if font.getlength(cut) <= width), "")
 
 
 def _bar(place: GeoBox) -> tuple[int, str] | None:
