@@ -16,7 +16,7 @@ from safe import L2A, numbers, write_jp2, write_safe
 import geocloud
 from geocloud import MaskOptions, ModelMetadata, Predictor, ReadOptions
 from geocloud.errors import BandError, OptionError
-from geocloud.masks.further import snow_limit, thin_cirrus
+from geocloud.masks.codes import snow_limit, thin_cirrus
 from geocloud.readers import open_scene
 from geocloud.readers.further import beside, further_band
 

@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLOUD, Thresholds, percent, to_percent
-from geocloud.masks.further import to_mask
+from geocloud.masks.codes import CLOUD, Thresholds, percent, to_mask, to_percent
 from geocloud.masks.refine import dilate, refine, refinements, remove_small
 from geocloud.options import MaskOptions
 from geocloud.writers import styles

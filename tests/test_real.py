@@ -16,8 +16,7 @@ from small import needs_bfloat16
 
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import Thresholds
-from geocloud.masks.further import to_mask
+from geocloud.masks.codes import Thresholds, to_mask
 from geocloud.models.predictor import Precision, load_model
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.readers import ReadOptions, find_recipe, open_scene

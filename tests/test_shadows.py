@@ -21,8 +21,7 @@ import geocloud
 from geocloud import ModelMetadata, Predictor
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLOUD, SHADOW, Thresholds, count, percent
-from geocloud.masks.further import to_mask
+from geocloud.masks.codes import CLOUD, SHADOW, Thresholds, count, percent, to_mask
 from geocloud.masks.refine import dilate, refine, remove_small
 from geocloud.masks.shadow import drop_impossible
 from geocloud.models import read_metadata

@@ -16,8 +16,7 @@ from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
 from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.models.metadata import ModelMetadata
 from geocloud.raster import Raster
-from geocloud.tiling.gaps import fill_gaps
-from geocloud.tiling.mosaic import predict_raster
+from geocloud.tiling.mosaic import fill_gaps, predict_raster
 
 if TYPE_CHECKING:
     from geocloud.models.network import Network

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.masks.codes import Mask
-from geocloud.masks.further import LAYERS, to_mask
+from geocloud.masks.codes import LAYERS, Mask, to_mask
 from geocloud.masks.refine import refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import ComputeOptions, MaskOptions

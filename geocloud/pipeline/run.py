@@ -16,8 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from geocloud.masks.codes import CIRRUS, CLOUD, NO_DATA, SHADOW, SNOW, Mask, Thresholds, count, percent, to_percent
-from geocloud.masks.further import LAYERS, ROWS, to_mask
+from geocloud.masks.codes import (
+    CIRRUS,
+    CLOUD,
+    LAYERS,
+    NO_DATA,
+    ROWS,
+    SHADOW,
+    SNOW,
+    Mask,
+    Thresholds,
+    count,
+    percent,
+    to_mask,
+    to_percent,
+)
 from geocloud.masks.refine import Step, count_pixels, remove_small
 from geocloud.options import MaskOptions
 from geocloud.pipeline.masked import write_masked

@@ -16,8 +16,7 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import Thresholds
-from geocloud.masks.further import LAYERS, to_mask
+from geocloud.masks.codes import LAYERS, Thresholds, to_mask
 from geocloud.masks.refine import Step, refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import MaskOptions
