@@ -44,13 +44,13 @@ OPTIONS = {
 
 _OWNERS = {name: owner for owner, names in OPTIONS.items() for name in names.split()}
 _SWITCHES = ("shadows", "snow", "cirrus", "reject_snow", "overwrite")
+_WORD = r"(?:landsat|sentinel|scaled)[\w-]+|native|auto|cpu|cuda|mps|int8|b?float\d+|reflectance|[rgbnx]{4,5}"
 _FLAG = re.compile(
-    rf"--(as|{'|'.join(_OWNERS).replace('_', '-')})\b(?!-)"
-    r"(?: (\d[\d,.]*\d|[A-Z]{2,}\b|(?:(?:landsat|sentinel|scaled)[\w-]+|native|auto|int8|reflectance|[rgbnx]{4,5})\b))?"
+    rf"--(as|{'|'.join(_OWNERS).replace('_', '-')})\b(?!-)(?: (\d[\d,.]*\d|\d|[A-Z]{{2,}}\b|(?:{_WORD})\b(?![:-])))?"
 )
 _ARGUMENT = re.compile(
-    rf"(?:\w+Options\()?\b({'|'.join(_OWNERS)})="
-    r"(?:(…|True|[A-Z]+)|'([\w-]+)'|\(([\d, ]+)\)|([\d.]+))\)?"
+    rf"(?:(\w+Options\()|\b(?={'=|'.join(OPTIONS[''].split())}=))({'|'.join(_OWNERS)})="
+    r"(?:(…|True|[A-Z]+)|'([\w-]+)'|\(([\d, ]+)\)|([\d.]+))(?(1)\))"
 )
 
 
@@ -75,7 +75,7 @@ def on_command_line(text: str) -> str:
     """The reverse of `in_python`, for messages on the command line."""
 
     def flag(found: re.Match[str]) -> str:
-        name, bare, word, numbers, number = found.groups()
+        _, name, bare, word, numbers, number = found.groups()
         value = word or number or (numbers or "").replace(" ", "") or (bare if bare not in ("…", "True") else "")
         return f"--{'as' if name == 'kind' else name.replace('_', '-')} {value}".rstrip()
 

@@ -22,7 +22,10 @@ class _Explained:
         self.text = text
 
     def __get__(self, instance: object, owner: type) -> str:
-        body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+        try:
+            body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+        except OSError:  # installed without its source
+            return self.text
         fields = [
             f"{ast.unparse(field.target)}: {' '.join(ast.literal_eval(text.value).split())}"
             for field, text in pairwise(body)
