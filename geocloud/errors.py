@@ -45,10 +45,10 @@ OPTIONS = {
 _OWNERS = {name: owner for owner, names in OPTIONS.items() for name in names.split()}
 _SWITCHES = ("shadows", "snow", "cirrus", "reject_snow", "overwrite")
 _WORD = r"(?:landsat|sentinel|scaled)[\w-]+|native|auto|cpu|cuda|mps|int8|b?float\d+|reflectance|[rgbnx]{4,5}"
-_FLAG = re.compile(
+_FLAG = (  # compiled on first use, which takes milliseconds
     rf"--(as|{'|'.join(_OWNERS).replace('_', '-')})\b(?!-)(?: (\d[\d,.]*\d|\d|[A-Z]{{2,}}\b|(?:{_WORD})\b(?![:-])))?"
 )
-_ARGUMENT = re.compile(
+_ARGUMENT = (
     rf"(?:(\w+Options\()|\b(?={'=|'.join(OPTIONS[''].split())}=))({'|'.join(_OWNERS)})="
     r"(?:(…|True|[A-Z]+)|'([\w-]+)'|\(([\d, ]+)\)|([\d.]+))(?(1)\))"
 )
@@ -68,7 +68,9 @@ def in_python(text: str) -> str:
         owner = _OWNERS[name]
         return f"{owner}({name}={value})" if owner else f"{name}={value}"
 
-    return text if "geocloud mask" in text else _FLAG.sub(argument, text)  # a command is shown as it is
+    if "--" not in text or "geocloud mask" in text:  # a command is shown as it is
+        return text
+    return re.sub(_FLAG, argument, text)
 
 
 def on_command_line(text: str) -> str:
@@ -79,7 +81,7 @@ def on_command_line(text: str) -> str:
         value = word or number or (numbers or "").replace(" ", "") or (bare if bare not in ("…", "True") else "")
         return f"--{'as' if name == 'kind' else name.replace('_', '-')} {value}".rstrip()
 
-    return _ARGUMENT.sub(flag, text)
+    return re.sub(_ARGUMENT, flag, text)
 
 
 class GeocloudError(Exception):
