@@ -29,7 +29,7 @@ from geocloud.models.export import with_metadata
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
 from geocloud.picture import render
-from geocloud.tiling.average import average
+from geocloud.tiling.resample import average
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, METRES, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip
 from geocloud.training.figures import error_map

@@ -1,7 +1,7 @@
 """What gaps as of Landsat 7 since 2003 do to what is around them: ``python benchmarks/gaps.py DATA``.
 
 Real Landsat 8 scenes (`biome` of `recipes/material.py`, both sides of the split) are masked whole, and with stripes cut
-out, with and without `geocloud.tiling.gaps.fill_gaps`. Printed: how many of the pixels that are left have the same
+out, with and without `geocloud.tiling.mosaic.fill_gaps`. Printed: how many of the pixels that are left have the same
 class.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from geocloud.models.predictor import load_model
-from geocloud.tiling.gaps import fill_gaps
+from geocloud.tiling.mosaic import fill_gaps
 from recipes.material import SOURCES
 
 WIDTHS = (3, 8, 14)

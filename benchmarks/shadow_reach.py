@@ -86,7 +86,11 @@ def main(data: Path, model: str = "fast") -> None:
     print("| threshold | precision, recall | of clouds up to 5 km | up to 12 km |\n|---|---|---|---|")
     for threshold in THRESHOLDS:
         pairs = (scores[threshold, way] for way in ways)
-        print(f"| {threshold:g} | " + " | ".join(f"{c.precision:.2f}, {c.recall:.2f}" for c in pairs) + " |")
+        print(
+            f"| {threshold:g} | "
+            + " | ".join("{precision:.2f}, {recall:.2f}".format(**c.scores()) for c in pairs)
+            + " |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Scores snow, and cloud without it, on SPARCS with its band at 1.6 µm: python benchmarks/snow.py DATA [--model fast].
 
-The limits of `geocloud.masks.further` were chosen on every other scene ("chosen on"); the rest is published. SPARCS
+The limits of `geocloud.masks.codes` were chosen on every other scene ("chosen on"); the rest is published. SPARCS
 scenes are Level-1 values without the sun's elevation, near-infrared is imputed, and four fifths of them trained the
 model: of cloud the table shows what the rule changes, not how good the model is.
 """

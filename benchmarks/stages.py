@@ -39,7 +39,7 @@ def main(scene: str, output: str) -> None:
     keep_freed_memory()
     from geocloud import pipeline
     from geocloud.models import predictor, runtime
-    from geocloud.pipeline import results, staged
+    from geocloud.pipeline import run
     from geocloud.readers.scene import RasterScene
     from geocloud.writers import cog
 
@@ -47,9 +47,9 @@ def main(scene: str, output: str) -> None:
     watch(RasterScene, "read_raw", "read")
     watch(runtime.OnnxRuntime, "__call__", "network", time.perf_counter)
     watch(predictor, "fill_gaps", "fill gaps")
-    watch(staged, "to_mask", "write")
+    watch(run, "to_mask", "write")
     watch(cog.StripWriter, "write", "write")
-    watch(results, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
+    watch(run, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
     SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network is wall time
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,15 @@ from rasterio.windows import Window
 from geocloud.errors import BandError, GridError, OptionError, SceneNotFoundError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, SHADOW, STRIP, Mask
+from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask
 from geocloud.picture import Pixels, encode
 from geocloud.readers import Source, open_raster
 from geocloud.readers.archive import list_folder
 from geocloud.writers.staging import Staging
+from geocloud.writers.styles import CLASSES
+
+CODES = {**{name: code for code, name in CLASSES.items()}, "no_data": NO_DATA}
+"""Values of a mask by name."""
 
 Decode = Callable[[NDArray[np.integer]], Mask]
 """Values of a raster of flags → codes of a mask."""
@@ -41,83 +45,82 @@ COLOURS = {
 """Colours of a picture, after Okabe and Ito, so that colour-blind people tell them apart."""
 
 
-def _bits(cloud: int, shadow: int, fill: int | None = None, no_data: int | None = None) -> Decode:
-    """Decodes bit flags, given as masks of bits; ``no_data`` is a value, not a bit."""
-
-    def decode(values: NDArray[np.integer]) -> Mask:
-        codes = np.where(values & cloud, CLOUD, np.where((values & shadow) == shadow, SHADOW, CLEAR)).astype("uint8")
-        if fill is not None:
-            codes[(values & fill) > 0] = NO_DATA
-        if no_data is not None:
-            codes[values == no_data] = NO_DATA
-        return codes
-
-    return decode
-
-
-def _values(cloud: Sequence[int], shadow: Sequence[int], no_data: Sequence[int]) -> Decode:
-    """Decodes classes, given by their values."""
-
-    def decode(values: NDArray[np.integer]) -> Mask:
-        codes = np.full(values.shape, CLEAR, "uint8")
-        for code, members in ((CLOUD, cloud), (SHADOW, shadow), (NO_DATA, no_data)):
-            codes[np.isin(values, members)] = code
-        return codes
-
-    return decode
-
-
 @dataclass(frozen=True, slots=True)
 class Flags:
     """A kind of raster that tells cloud."""
 
     title: str
-    """Its name, and which of its classes count as cloud and shadow."""
+    """Its name, and which of its classes count as cloud, shadow, snow and thin cirrus."""
     name: re.Pattern[str]
     """Pattern in the names of its files."""
+    codes: tuple[int, ...]
+    """Classes that it tells besides clear."""
     decode: Decode
     """Values → codes of a mask."""
 
 
-def _flags(title: str, name: str, decode: Decode) -> Flags:
-    return Flags(title, re.compile(name, re.IGNORECASE), decode)
+def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: Collection[int]) -> Flags:
+    """Flags by bits, all of which are set, or by values; the first class that fits counts."""
+    tests: dict[int, int | tuple[int, ...]] = {**(bits or {}), **{CODES[k]: tuple(v) for k, v in values.items()}}
+
+    def decode(values: NDArray[np.integer]) -> Mask:
+        fits = [(values & test) == test if isinstance(test, int) else np.isin(values, test) for test in tests.values()]
+        return np.select(fits, list(tests), CLEAR).astype("uint8")
+
+    return Flags(title, re.compile(name, re.IGNORECASE), tuple(tests), decode)
 
 
 def _decode_bqa(values: NDArray[np.integer]) -> Mask:
     """Decodes BQA of Collection 1, and of the time before (values from 8192 on), which has no flag of shadow."""
-    early = np.where(values & 1, NO_DATA, np.where(values >> 14 == 0b11, CLOUD, CLEAR)).astype("uint8")
-    return np.where(values < 1 << 13, _bits(1 << 4, 0b11 << 7, fill=1)(values), early)
+    return np.where(values < 1 << 13, _BQA.decode(values), _EARLY_BQA.decode(values))
 
+
+_BQA = _flags(
+    "Landsat Level-1 BQA: cloud (bit 4; before the collections 14, 15); shadow and snow of high confidence (7 to 10)",
+    r"(?:^|[_-])BQA\b",
+    {NO_DATA: 1, CLOUD: 1 << 4, SHADOW: 0b11 << 7, SNOW: 0b11 << 9},
+)
+_EARLY_BQA = _flags("", "", {NO_DATA: 1, CLOUD: 0b11 << 14})
 
 FLAGS = {
     "qa_pixel": _flags(
-        "Landsat Collection 2 QA_PIXEL: cloud (bit 3) and cirrus (2); shadow (4)",
+        "Landsat Collection 2 QA_PIXEL: cloud (bit 3), cirrus (2); shadow (4); snow (5)",
         r"_QA_PIXEL\.",
-        _bits(0b1100, 1 << 4, fill=1),
+        {NO_DATA: 1, CLOUD: 1 << 3, CIRRUS: 1 << 2, SHADOW: 1 << 4, SNOW: 1 << 5},
     ),
     "pixel_qa": _flags(
-        "Landsat Collection 1 Level-2 pixel_qa: cloud (bit 5); shadow (3)",
+        "Landsat Collection 1 Level-2 pixel_qa: cloud (bit 5); shadow (3); snow (4)",
         r"_pixel_qa\.",
-        _bits(1 << 5, 1 << 3, fill=1),
+        {NO_DATA: 1, CLOUD: 1 << 5, SHADOW: 1 << 3, SNOW: 1 << 4},
     ),
-    "bqa": _flags(
-        "Landsat Level-1 BQA: cloud (bit 4; before the collections 14 and 15); shadow of high confidence (7, 8)",
-        r"(?:^|[_-])BQA\b",
-        _decode_bqa,
-    ),
+    "bqa": replace(_BQA, decode=_decode_bqa),
     "scl": _flags(
-        "Sentinel-2 Level-2A SCL: cloud of medium and high probability, thin cirrus (8, 9, 10); shadow (3)",
+        "Sentinel-2 Level-2A SCL: cloud of medium and high probability (8, 9), thin cirrus (10); shadow (3); snow (11)",
         r"(?:^|_)SCL(?:_\d+m)?\.",
-        _values((8, 9, 10), (3,), (0,)),
+        cloud=(8, 9),
+        cirrus=(10,),
+        shadow=(3,),
+        snow=(11,),
+        no_data=(0,),
     ),
-    "hls": _flags("HLS Fmask: cloud (bit 1); shadow (3)", r"HLS\..*\.Fmask\.", _bits(1 << 1, 1 << 3, no_data=255)),
-    "fmask": _flags("python-fmask: cloud (2); shadow (3)", r"fmask", _values((2,), (3,), (0,))),
-    "cldprb": _flags(
-        "Sentinel-2 MSK_CLDPRB: cloud above 50 %",
-        r"MSK_CLDPRB",
-        _values(range(51, 101), (), (255,)),
+    "hls": _flags(
+        "HLS Fmask: cloud (bit 1); shadow (3); snow (4)",
+        r"HLS\..*\.Fmask\.",
+        {NO_DATA: 255, CLOUD: 1 << 1, SHADOW: 1 << 3, SNOW: 1 << 4},
     ),
-    "geocloud": _flags("a mask by geocloud", r"(?!)", _values((CLOUD,), (SHADOW,), (NO_DATA,))),
+    "fmask": _flags(
+        "python-fmask: cloud (2); shadow (3); snow (4)", r"fmask", cloud=(2,), shadow=(3,), snow=(4,), no_data=(0,)
+    ),
+    "cldprb": _flags("Sentinel-2 MSK_CLDPRB: cloud above 50 %", r"MSK_CLDPRB", cloud=range(51, 101), no_data=(255,)),
+    "geocloud": _flags(
+        "a mask by geocloud",
+        r"(?!)",
+        cloud=(CLOUD,),
+        shadow=(SHADOW,),
+        snow=(SNOW,),
+        cirrus=(CIRRUS,),
+        no_data=(NO_DATA,),
+    ),
 }
 """Kinds of references, the best of a product first."""
 
@@ -133,51 +136,48 @@ class Comparison:
     kind: str
     """Kind of the reference, a key of `FLAGS`."""
     counts: tuple[tuple[int, ...], ...]
-    """Pixels by class in the reference (rows) and in the mask (columns): clear, cloud, shadow."""
+    """Pixels by class in the reference (rows) and in the mask (columns), in the order of ``classes``."""
+    classes: tuple[int, ...] = (CLEAR, CLOUD, SHADOW)
+    """Classes that are compared: clear, cloud, shadow, and of snow (3) and thin cirrus (4) those that both tell."""
 
     def percent(self, of_mask: bool, code: int = CLOUD) -> float:
         """Per cent of the pixels that are of a class in the mask, or in the reference."""
-        table = np.array(self.counts)
-        return 100 * float((table[:, code] if of_mask else table[code]).sum() / max(table.sum(), 1))
+        table, at = np.array(self.counts), self.classes.index(code)
+        return 100 * float((table[:, at] if of_mask else table[at]).sum() / max(table.sum(), 1))
 
     def scores(self, code: int = CLOUD) -> dict[str, float | None]:
         """Precision, recall and Jaccard index of a class, in [0, 1]; None where they are not defined."""
-        table = np.array(self.counts)
-        hits, said, true = table[code, code], table[:, code].sum(), table[code].sum()
+        table, at = np.array(self.counts), self.classes.index(code)
+        hits, said, true = table[at, at], table[:, at].sum(), table[at].sum()
         parts = {"precision": (hits, said), "recall": (hits, true), "jaccard": (hits, said + true - hits)}
         return {name: float(part / whole) if whole else None for name, (part, whole) in parts.items()}
 
     @property
     def agreement(self) -> float:
         """Share of the pixels, in [0, 1], that are cloud in both or in neither."""
-        cloud = np.arange(3) == CLOUD
+        cloud = np.array(self.classes) == CLOUD
         return float(np.array(self.counts)[cloud[:, None] == cloud].sum() / max(np.sum(self.counts), 1))
 
     def to_json(self) -> str:
         """One line of JSON."""
         shares = {name: round(self.percent(of), 3) for name, of in (("mask_cloud", True), ("reference_cloud", False))}
-        facts: dict[str, Any] = {
-            "mask": self.mask,
-            "reference": self.reference,
-            "kind": self.kind,
-            "counts": self.counts,
-        }
-        facts |= {"agreement": self.agreement, "cloud": self.scores(), "shadow": self.scores(SHADOW)}
-        return json.dumps({**facts, "percent": shares})
+        scores = {CLASSES[code]: self.scores(code) for code in self.classes[1:]}
+        names = [CLASSES[code] for code in self.classes]
+        return json.dumps({**asdict(self), "classes": names, "agreement": self.agreement, **scores, "percent": shares})
 
     def to_text(self) -> str:
         """A table for people."""
-        names = ("clear", "cloud", "shadow")
-        has_shadow = any(self.counts[SHADOW]) or self.percent(True, SHADOW) > 0
-        shown = (CLEAR, CLOUD, SHADOW)[: 2 + has_shadow]
+        table = np.array(self.counts)
+        shown = [code for code in self.classes if code != SHADOW or table[SHADOW].any() or table[:, SHADOW].any()]
         lines = [f"reference: {self.reference} ({FLAGS[self.kind].title})"]
-        lines += [f"{'pixels':>18}" + "".join(f"{'mask ' + names[code]:>14}" for code in shown)]
+        lines += [f"{'pixels':>18}" + "".join(f"{'mask ' + CLASSES[code]:>14}" for code in shown)]
         for row in shown:
-            lines += [f"{'reference ' + names[row]:>18}" + "".join(f"{self.counts[row][col]:>14,}" for col in shown)]
+            pixels = (self.counts[self.classes.index(row)][self.classes.index(col)] for col in shown)
+            lines += [f"{'reference ' + CLASSES[row]:>18}" + "".join(f"{count:>14,}" for count in pixels)]
         for code in shown[1:]:
             scores = ", ".join(f"{k} {'none' if v is None else f'{v:.3f}'}" for k, v in self.scores(code).items())
             both = f"mask {self.percent(True, code):.1f} %, reference {self.percent(False, code):.1f} %"
-            lines += [f"{names[code]}: {both}; {scores}"]
+            lines += [f"{CLASSES[code]}: {both}; {scores}"]
         return "\n".join([*lines, f"agreement on cloud: {100 * self.agreement:.1f} % of the pixels with data in both"])
 
 
@@ -214,17 +214,20 @@ def compare_masks(
         for dataset in (own, other):
             if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer):
                 raise BandError(f"{dataset.name}: holds {dataset.dtypes[0]}, wanted whole numbers")
-        grid = GeoBox(own.height, own.width, own.transform, own.crs)
+        grid = GeoBox.of(own)
+        told = set(_told(own, "geocloud")) & set(_told(other, kind))
+        classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in told))
         with _on_grid(other, grid, label, kind) as aligned:
-            counts = np.zeros((3, 3), "int64")
-            for top in range(0, grid.height, STRIP):
-                window = Window(0, top, grid.width, min(STRIP, grid.height - top))
-                a, b = _codes(own, "geocloud", window), _codes(aligned, kind, window)
+            counts = np.zeros((len(CLASSES), len(CLASSES)), "int64")
+            for window in grid.strips(STRIP):
+                a, b = _codes(own, "geocloud", classes, window), _codes(aligned, kind, classes, window)
                 both = (a != NO_DATA) & (b != NO_DATA)
-                counts += np.bincount(3 * b[both].astype(int) + a[both], minlength=9).reshape(3, 3)
+                pairs = len(CLASSES) * b[both].astype(int) + a[both]
+                counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
             if not counts.sum():
                 raise GridError(f"{label}: no pixel with data in common with {mask}; wanted two rasters of one place")
-            result = Comparison(name or str(mask), label, kind, tuple(tuple(map(int, row)) for row in counts))
+            table = tuple(tuple(map(int, row)) for row in counts[np.ix_(classes, classes)])
+            result = Comparison(name or str(mask), label, kind, table, classes)
             if picture:
                 _write_picture(own, aligned, result, Path(picture), overwrite)
     return result
@@ -256,7 +259,7 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
 
 
 def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
-    own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+    own = GeoBox.of(dataset)
     if own.agrees_with(grid):
         return dataset
     if own.crs is None or grid.crs is None:
@@ -265,9 +268,23 @@ def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
     return WarpedVRT(dataset, src_nodata=outside, nodata=outside, resampling=Resampling.nearest, **grid.profile)
 
 
-def _codes(dataset: Any, kind: str, window: Window, shape: tuple[int, int] | None = None) -> Mask:
-    values = dataset.read(1, window=window, out_shape=shape, resampling=Resampling.nearest)
-    return FLAGS[kind].decode(values)
+def _told(dataset: Any, kind: str) -> tuple[int, ...]:
+    """Classes that a raster tells: those of its kind, or those that a mask by geocloud names in its tags."""
+    tags = dataset.tags()
+    if "GEOCLOUD_MODEL" not in tags:
+        return FLAGS[kind].codes
+    return tuple(code for code, name in CLASSES.items() if f"GEOCLOUD_{name.upper()}_PERCENT" in tags)
+
+
+def _codes(
+    dataset: Any, kind: str, classes: tuple[int, ...], window: Window, shape: tuple[int, int] | None = None
+) -> Mask:
+    """Codes of a window. Snow that is not compared is clear; thin cirrus is, too, but cloud in other products."""
+    codes = FLAGS[kind].decode(dataset.read(1, window=window, out_shape=shape, resampling=Resampling.nearest))
+    for code, other in ((SNOW, CLEAR), (CIRRUS, CLEAR if kind == "geocloud" else CLOUD)):
+        if code not in classes:
+            codes[codes == code] = other
+    return codes
 
 
 def _write_picture(own: Any, other: Any, result: Comparison, path: Path, overwrite: bool) -> None:
@@ -276,8 +293,8 @@ def _write_picture(own: Any, other: Any, result: Comparison, path: Path, overwri
         raise OptionError(f"{path}: wanted a name that ends in .png")
     share = min(1, SIDE / max(own.shape))
     shape = (max(1, round(own.height * share)), max(1, round(own.width * share)))
-    whole = Window(0, 0, own.width, own.height)
-    a, b = _codes(own, "geocloud", whole, shape), _codes(other, result.kind, whole, shape)
+    whole, classes = Window(0, 0, own.width, own.height), result.classes
+    a, b = _codes(own, "geocloud", classes, whole, shape), _codes(other, result.kind, classes, whole, shape)
     classes = (
         (a == CLOUD) & (b == CLOUD),
         (a == CLOUD) & (b != CLOUD),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +36,11 @@ class GeoBox:
         if self.height < 1 or self.width < 1:
             raise ValueError(f"a grid has at least one pixel, not {self.height}×{self.width}")
 
+    @classmethod
+    def of(cls, dataset: Any) -> GeoBox:
+        """The grid of an open rasterio dataset."""
+        return cls(dataset.height, dataset.width, dataset.transform, dataset.crs)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
@@ -44,6 +50,11 @@ class GeoBox:
     def whole(self) -> Window:
         """The window that covers the whole grid."""
         return Window(0, 0, self.width, self.height)
+
+    def strips(self, rows: int) -> Iterator[Window]:
+        """Windows of whole rows that cover the grid from top to bottom."""
+        for top in range(0, self.height, rows):
+            yield Window(0, top, self.width, min(rows, self.height - top))
 
     @property
     def bounds(self) -> BoundingBox:

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from geocloud.errors import OptionError
 
+T = TypeVar("T")
 
+
+class _Explained:
+    """Docstring of a class with those of its fields, which are read from the source when it is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __get__(self, instance: object, owner: type) -> str:
+        try:
+            body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+        except OSError:  # installed without its source
+            return self.text
+        fields = [
+            f"{ast.unparse(field.target)}: {' '.join(ast.literal_eval(text.value).split())}"
+            for field, text in pairwise(body)
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+        ]
+        return "\n\n".join([self.text, *fields])
+
+
+def explained(cls: type[T]) -> type[T]:
+    """Adds the docstrings under a dataclass's fields to its own, so that `help` shows them."""
+    cls.__doc__ = _Explained(cls.__doc__ or "")  # type: ignore[assignment]
+    return cls
+
+
+@explained
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
     """Options of the mask. Raises OptionError."""
@@ -44,6 +77,13 @@ class MaskOptions:
     overwrite: bool = False
     """True replaces existing results."""
 
+    def changed(self, changes: Mapping[str, Any]) -> MaskOptions:
+        """These options with other values of some fields. Raises OptionError."""
+        try:
+            return replace(self, **changes)
+        except TypeError as error:
+            raise OptionError(f"{', '.join(changes)}: wanted fields of MaskOptions ({error})") from error
+
     @property
     def codes(self) -> tuple[int, ...]:
         """Values of the mask besides no data: 0 clear, 1 cloud, and those of the further classes asked for."""
@@ -68,6 +108,7 @@ class MaskOptions:
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted 0 or more")
 
 
+@explained
 @dataclass(frozen=True, slots=True)
 class ComputeOptions:
     """Device, precision and batch of a model given by name; see `geocloud.load_model`."""

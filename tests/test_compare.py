@@ -57,6 +57,53 @@ def test_every_kind_of_flags_is_counted(tmp_path, kind):
     assert result.agreement == pytest.approx(((TRUTH == 1) == (codes == 1))[both].mean())
 
 
+FURTHER = {
+    "qa_pixel": ("X_QA_PIXEL.TIF", "uint16", {0: 1 << 6, 1: 1 << 3 | 1 << 2, 2: 1 << 4, 3: 1 << 5, 4: 1 << 2, 255: 1}),
+    "pixel_qa": ("x_pixel_qa.tif", "uint16", {0: 2, 1: 1 << 5, 2: 1 << 3, 3: 1 << 4, 255: 1}),
+    "bqa": ("x_BQA.TIF", "uint16", {0: 2720, 1: 2720 | 1 << 4, 2: 2720 | 3 << 7, 3: 2720 | 3 << 9, 255: 1}),
+    "scl": ("T32TQM_20200101T101031_SCL_20m.tif", "uint8", {0: 4, 1: 9, 2: 3, 3: 11, 4: 10, 255: 0}),
+    "hls": ("HLS.L30.T15TWM.2021191T170851.v2.0.Fmask.tif", "uint8", {0: 64, 1: 2, 2: 8, 3: 16, 255: 255}),
+    "fmask": ("scene_fmask.tif", "uint8", {0: 1, 1: 2, 2: 3, 3: 4, 255: 0}),
+}
+"""Values of flags by code of a mask, with snow and, where a product tells it, thin cirrus."""
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+@pytest.mark.parametrize("told", [(), (3,), (3, 4)])
+def test_snow_and_cirrus_are_compared_where_both_tell_them(tmp_path, kind, told):
+    name, dtype, values = FURTHER[kind]
+    rng = np.random.default_rng(5)
+    truth = rng.choice(list(values), (90, 110)).astype("uint8")
+    codes = np.where(rng.random((90, 110)) < 0.3, rng.choice([0, 1, 2, *told], (90, 110)), truth).astype("uint8")
+    codes[np.isin(codes, [3, 4]) & ~np.isin(codes, told)] = 0
+    table = np.zeros(256, dtype)
+    table[list(values)] = list(values.values())
+    tags = {"GEOCLOUD_MODEL": "x"} | {f"GEOCLOUD_{ {3: 'SNOW', 4: 'CIRRUS'}[code] }_PERCENT": "1" for code in told}
+    mask = write_tif(tmp_path / "own.tif", codes[None], tags=tags)
+    result = compare_masks(mask, write_tif(tmp_path / name, table[truth][None]))
+    shared = [0, 1, 2, *(code for code in told if code in values)]
+    folded = {3: 0, 4: 1}  # snow counts as clear, and a product's cirrus as cloud
+    expected_truth = np.array([code if code in shared else folded.get(code, code) for code in range(256)])[truth]
+    expected_codes = np.where(np.isin(codes, [*shared, 255]), codes, 0)
+    expected = [[int(((row == expected_truth) & (expected_codes == col)).sum()) for col in shared] for row in shared]
+    assert list(result.classes) == shared and [list(row) for row in result.counts] == expected
+    facts = json.loads(result.to_json())
+    assert ("snow" in facts) == (3 in shared) and ("cirrus" in facts) == (4 in shared)
+    if 3 in shared:
+        assert facts["snow"]["recall"] == pytest.approx(expected[3][3] / sum(expected[3]))
+        assert "mask snow" in result.to_text()
+
+
+def test_a_scene_is_masked_with_snow_for_the_comparison(tmp_path):
+    swir1 = np.full((1, 90, 110), 0.05, "float32")
+    image = np.concatenate([ramp(), swir1])
+    path = write_tif(tmp_path / "s.tif", image, descriptions=("red", "green", "blue", "nir", "swir1"))
+    flags = write_tif(tmp_path / "X_QA_PIXEL.TIF", np.full((1, 90, 110), 1 << 5, "uint16"))
+    done = CliRunner().invoke(cli, ["compare", str(path), str(flags), "--snow", "--json"])
+    facts = json.loads(done.stdout)
+    assert facts["classes"] == ["clear", "cloud", "shadow", "snow"] and facts["snow"]["precision"] == 1
+
+
 def test_flags_from_before_the_collections(tmp_path):
     values = np.array([[20480, 53248, 61440, 28672, 1]], "uint16")
     assert FLAGS["bqa"].decode(values).tolist() == [[0, 1, 1, 0, 255]]
@@ -92,7 +139,7 @@ def test_the_picture_shows_where_they_differ(tmp_path):
 def test_what_the_values_mean_is_asked_where_no_name_tells_it(tmp_path):
     path, _ = own_mask(tmp_path)
     flags = encode("scl", tmp_path).rename(tmp_path / "flags.tif")
-    with pytest.raises(OptionError, match="say --as qa_pixel"):
+    with pytest.raises(OptionError, match="say kind=… qa_pixel"):
         compare_masks(path, flags)
     assert compare_masks(path, flags, kind="scl").kind == "scl"
     with pytest.raises(OptionError, match="kind 'x'"):

@@ -19,30 +19,9 @@ tilings = st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(32 * n), st.inte
 @st.composite
 def grids(draw):
     tile, overlap = draw(tilings)
-    shift = draw(st.integers(0, tile - overlap - 1))
     wider = draw(st.integers(0, 3))
     size = (tile, tile + 32 * wider) if wider else tile
-    return TileGrid(draw(sizes), draw(sizes), size, overlap, shift)
-
-
-@given(grids())
-def test_every_pixel_is_written_exactly_once(grid):
-    written = np.zeros((grid.height, grid.width), int)
-    for tile in grid:
-        rows, cols = tile.write.toslices()
-        assert 0 <= rows.start < rows.stop <= grid.height
-        assert 0 <= cols.start < cols.stop <= grid.width
-        written[rows, cols] += 1
-    assert (written == 1).all()
-
-
-@given(grids())
-def test_what_is_written_was_read_by_that_tile(grid):
-    for tile in grid:
-        assert tile.read.row_off <= tile.write.row_off
-        assert tile.read.col_off <= tile.write.col_off
-        assert tile.write.row_off + tile.write.height <= tile.read.row_off + tile.read.height
-        assert tile.write.col_off + tile.write.width <= tile.read.col_off + tile.read.width
+    return TileGrid(draw(sizes), draw(sizes), size, overlap)
 
 
 @given(grids())
@@ -58,17 +37,11 @@ def test_weights_of_all_tiles_sum_to_one_at_every_pixel(grid):
 
 
 @given(grids())
-def test_a_pixel_is_final_when_its_tile_was_predicted(grid):
-    """No tile after the one that writes a pixel reads it with any weight."""
-    tiles = list(grid)
-    for i, tile in enumerate(tiles[:40]):
-        for later in tiles[i + 1 : i + 40]:
-            apart = (
-                later.read.row_off >= tile.write.row_off + tile.write.height
-                or later.read.col_off >= tile.write.col_off + tile.write.width
-                or later.read.col_off + later.read.width <= tile.write.col_off
-            )
-            assert apart
+def test_tiles_cover_the_raster_and_no_more_of_them_than_needed(grid):
+    last = list(grid)[-1].read
+    assert len(list(grid)) == len(grid)
+    for start, size, length in ((last.row_off, last.height, grid.height), (last.col_off, last.width, grid.width)):
+        assert start + size >= length and (start == 0 or start + grid.overlap < length)
 
 
 @pytest.mark.parametrize(

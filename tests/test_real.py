@@ -19,9 +19,9 @@ from geocloud.grid import GeoBox
 from geocloud.masks.codes import Thresholds, to_mask
 from geocloud.models.predictor import Precision, load_model
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.readers import ReadOptions, find_recipe, open_scene, reading_down
-from geocloud.tiling.average import average
+from geocloud.readers import ReadOptions, find_recipe, open_scene
 from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.resample import average
 from geocloud.tiling.tiles import TileGrid
 
 SENTINEL = ReadOptions(bands=(3, 2, 1, 4))
@@ -114,11 +114,17 @@ def seams(source, options):
     with open_scene(source, options) as scene:
         fitted = TileGrid.fitted(*scene.grid.shape)
         masks = []
-        for shift in (0, fitted.step // 2):
-            grid = replace(fitted, shift=shift)
-            with reading_down(scene, 1) as read:
-                strips = blend(grid, tile_rows(grid, read), predictor)
-                masks.append(np.concatenate([to_mask(s.probability, Thresholds(predictor.threshold)) for s in strips]))
+        image = scene.read().data
+    for moved in (0, fitted.step // 2):  # by mirrored pixels above and to the left
+        padded = np.pad(image, ((0, 0), (moved, 0), (moved, 0)), "symmetric")
+        grid = replace(fitted, height=padded.shape[1], width=padded.shape[2])
+
+        def read(first, out, padded=padded):
+            out[...] = padded[:, first : first + out.shape[1]]
+
+        strips = blend(grid, tile_rows(grid, read), predictor)
+        parts = [to_mask(s.probability, Thresholds(predictor.threshold)) for s in strips]
+        masks.append(np.concatenate(parts)[moved:, moved:])
     near = np.zeros(scene.grid.shape, bool)
     overlap = fitted.overlap
     for start in (t * fitted.step + o for t in range(1, fitted.rows) for o in (0, overlap // 2, overlap)):

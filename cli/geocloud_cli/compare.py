@@ -19,6 +19,8 @@ from geocloud_cli.command import Command, option, output
 @options.overwrite
 @options.as_json
 @option("Reference", "--as", "kind", metavar="KIND", help="Kind of REFERENCE, if its name does not tell it.")
+@options.snow
+@options.cirrus
 @options.model
 @options.reading
 def compare(
@@ -28,12 +30,15 @@ def compare(
     overwrite: bool,
     as_json: bool,
     kind: str | None,
+    snow: bool,
+    cirrus: bool,
     model: str,
     **given: Any,
 ) -> None:
     """Compare MASK.tif with REFERENCE: Landsat's QA_PIXEL, pixel_qa or BQA, Sentinel-2's SCL or MSK_CLDPRB, Fmask of
     HLS or python-fmask, or another mask by geocloud. Given a SCENE, it is masked first; without REFERENCE, its
-    product's own flags are taken. A reference on another grid is resampled to the mask's, nearest neighbour.
+    product's own flags are taken. Snow and thin cirrus are compared
+    where both tell them. A reference on another grid is resampled to the mask's, nearest neighbour.
 
     KIND is qa_pixel, pixel_qa, bqa, scl, cldprb, hls, fmask or geocloud.
 
@@ -60,6 +65,8 @@ def compare(
             own = Path(folder) / "mask.tif"
             shadows = bool(read_metadata(model).shadow)
             read = options.read_options(given)
-            mask_scene(mask, own, model=model, read=read, options=MaskOptions(shadows=shadows))
+            mask_scene(
+                mask, own, model=model, read=read, options=MaskOptions(shadows=shadows, snow=snow, cirrus=cirrus)
+            )
         result = compare_masks(own, against, kind=kind, picture=output, overwrite=overwrite, name=mask)
     click.echo(result.to_json() if as_json else result.to_text())

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geocloud.errors import on_command_line
 from geocloud_cli import options
 from geocloud_cli.command import Command
 
@@ -31,35 +32,21 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
     try:
         with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
             facts = _facts(opened)
+            lines = _lines(facts)
     except BandError as error:
         raster = _raster_facts(scene)
         if raster is None:
             raise
-        if as_json:
-            click.echo(json.dumps({**raster, "problem": str(error)}))
-            return
-        click.echo(f"{'size':<14} {raster['height']} rows, {raster['width']} columns, {raster['crs'] or 'no CRS'}")
-        for band in raster["bands"]:
-            low, middle, high = band["observed"]
-            name = band["name"] or "no name"
-            click.echo(f"{'band ' + str(band['index']):<14} {name}: {low:g} to {high:g}, median {middle:g}")
-        click.echo(f"{'problem':<14} {error}")
-        return
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for key, value in _words(facts).items():
-        click.echo(f"{key:<14} {value}")
-    for band in facts["bands"]:
-        low, high = band["observed"]
-        seen = "no valid pixel"
-        if low is not None:
-            seen = f"{_rounded(low)} to {_rounded(high)} (0.1 to 99.9 percentile of a sample)"
-        if not facts["problem"]:
-            offset = f" {band['offset']:+.6g}" if band["offset"] else ""
-            seen += f"; reflectance = {band['scale']:.6g} · value{offset}"
-        click.echo(f"{band['name']:<14} {seen}")
-        click.echo(f"{'':<14} {band['file']}, band {band['index']}")
+        facts = {**raster, "problem": on_command_line(str(error))}
+        size = f"{facts['height']} rows, {facts['width']} columns, {facts['crs'] or 'no CRS'}"
+        lines = [("size", size), *((f"band {band['index']}", _seen(band)) for band in facts["bands"])]
+        lines.append(("problem", facts["problem"]))
+    click.echo(json.dumps(facts) if as_json else "\n".join(f"{name:<14} {text}" for name, text in lines))
+
+
+def _seen(band: dict[str, Any]) -> str:
+    low, middle, high = band["observed"]
+    return f"{band['name'] or 'no name'}: {low:g} to {high:g}, median {middle:g}"
 
 
 def _raster_facts(source: str) -> dict[str, Any] | None:
@@ -100,7 +87,7 @@ def _facts(scene: Any) -> dict[str, Any]:
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
         "sun_elevation": scene.sun_elevation,
         "units": None if scene.problem else str(scene.units),
-        "problem": scene.problem,
+        "problem": scene.problem and on_command_line(scene.problem),
         "data_type": scene.dtype,
         "sampled_valid_percent": 100 * scene.sample.valid_share,
         "observed_percentiles": [0.1, 99.9],
@@ -124,19 +111,29 @@ def _rounded(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _words(facts: dict[str, Any]) -> dict[str, str]:
-    size = facts["pixel_size_m"]
-    left, top = facts["transform"][2], facts["transform"][5]
-    return {
-        "name": facts["name"],
-        "kind": facts["kind"],
-        "size": f"{facts['height']} rows, {facts['width']} columns",
-        "crs": facts["crs"] or "none",
-        "pixel": f"{size[0]:g} m high, {size[1]:g} m wide" if size else "unknown",
-        "upper left": f"{left:.10g}, {top:.10g}",
-        "acquired": facts["acquired"] or "unknown",
-        "sun elevation": "unknown" if facts["sun_elevation"] is None else f"{facts['sun_elevation']:g}°",
-        "units": facts["units"] or f"unknown: {facts['problem']}",
-        "data type": facts["data_type"],
-        "valid": f"about {facts['sampled_valid_percent']:.0f} %, of a sample",
-    }
+def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The facts for people: a name and a text for each line."""
+    size, (left, top) = facts["pixel_size_m"], facts["transform"][2::3]
+    lines = [
+        ("name", facts["name"]),
+        ("kind", facts["kind"]),
+        ("size", f"{facts['height']} rows, {facts['width']} columns"),
+        ("crs", facts["crs"] or "none"),
+        ("pixel", f"{size[0]:g} m high, {size[1]:g} m wide" if size else "unknown"),
+        ("upper left", f"{left:.10g}, {top:.10g}"),
+        ("acquired", facts["acquired"] or "unknown"),
+        ("sun elevation", "unknown" if facts["sun_elevation"] is None else f"{facts['sun_elevation']:g}°"),
+        ("units", facts["units"] or f"unknown: {facts['problem']}"),
+        ("data type", facts["data_type"]),
+        ("valid", f"about {facts['sampled_valid_percent']:.0f} %, of a sample"),
+    ]
+    for band in facts["bands"]:
+        low, high = band["observed"]
+        seen = "no valid pixel"
+        if low is not None:
+            seen = f"{_rounded(low)} to {_rounded(high)} (0.1 to 99.9 percentile of a sample)"
+        if not facts["problem"]:
+            offset = f" {band['offset']:+.6g}" if band["offset"] else ""
+            seen += f"; reflectance = {band['scale']:.6g} · value{offset}"
+        lines += [(band["name"], seen), ("", f"{band['file']}, band {band['index']}")]
+    return lines

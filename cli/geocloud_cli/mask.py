@@ -160,19 +160,17 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
 
 
 def _line(result: MaskResult) -> str:
-    if result.cloud_percent is None:
-        cloud = "cloud none (no valid pixels)"
-    else:
+    cloud = "cloud none (no valid pixels)"
+    if result.cloud_percent is not None:
         shares = {"shadow": result.shadow_percent, "snow": result.snow_percent, "cirrus": result.cirrus_percent}
         more = "".join(f", {name} {value:.1f} %" for name, value in shares.items() if value is not None)
         cloud = f"cloud {result.cloud_percent:.1f} %{more} of valid pixels, valid {result.valid_percent:.1f} %"
-    place = "" if result.crs else ", no CRS (the source has none)"
-    more = ""
+    parts = [f"{result.mask}: {cloud}"]
     if result.polygon_count is not None:
-        more = f", {counted(result.polygon_count, 'polygon')} in {result.polygons}"
-    more += f", probability in {result.probability}" if result.probability else ""
-    more += f", scene without clouds in {result.masked}" if result.masked else ""
-    return f"{result.mask}: {cloud}{more}{place}"
+        parts.append(f"{counted(result.polygon_count, 'polygon')} in {result.polygons}")
+    files = {"probability": result.probability, "scene without clouds": result.masked}
+    parts += [f"{name} in {path}" for name, path in files.items() if path]
+    return ", ".join(parts if result.crs else [*parts, "no CRS (the source has none)"])
 
 
 def _reporter(kind: str, name: str) -> Progress | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from geocloud.errors import GeocloudError, without_secrets
+from geocloud.errors import GeocloudError, on_command_line, without_secrets
 
 if TYPE_CHECKING:
     from geocloud.training.train import Progress
@@ -23,7 +23,7 @@ class Notices(logging.Handler):
     """Prints the library's notices."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"geocloud: note: {without_secrets(record.getMessage())}", err=True)
+        click.echo(f"geocloud: note: {on_command_line(without_secrets(record.getMessage()))}", err=True)
 
 
 def show_notices(quiet: bool) -> None:
@@ -43,7 +43,7 @@ def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
 
 def show_error(error: BaseException) -> None:
     """Prints an error in one line."""
-    text = without_secrets(" ".join(str(error).split()))
+    text = on_command_line(without_secrets(" ".join(str(error).split())))
     if isinstance(error, MemoryError):
         text = "out of memory; try a smaller --tile-size, or close other programs"
     elif not isinstance(error, GeocloudError):
@@ -82,18 +82,19 @@ EVERY = 10.0
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
 
 
-def progress_bar(description: str, units: str, quiet: bool = False) -> Callable[[int, int], None]:
-    """A progress bar on stderr if that is a terminal: call it with the number done and the total.
+def progress_bar(description: str, units: str, quiet: bool = False, stays: bool = False) -> Callable[..., None]:
+    """A progress bar on stderr if that is a terminal: call it with the number done, the total, and a text to add.
 
-    ``units`` names what is counted, in the plural.
+    ``units`` names what is counted, in the plural; a bar that ``stays`` is left there at the end.
     """
     from tqdm import tqdm
 
     hidden = quiet or None  # None: where stderr is no terminal
-    bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=False, disable=hidden, file=sys.stderr)
+    bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=stays, disable=hidden, file=sys.stderr)
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, text: str = "") -> None:
         bar.total = total
+        bar.set_postfix_str(text, refresh=False)
         bar.update(done - bar.n)
         if done == total:
             bar.close()
@@ -110,18 +111,8 @@ def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
         return lambda progress: None
     if not sys.stderr.isatty():
         return _training_lines()
-    from tqdm import tqdm
-
-    bar = tqdm(desc="training", unit="steps", bar_format=BAR, file=sys.stderr)
-
-    def show(progress: Progress) -> None:
-        bar.total = progress.steps
-        bar.set_postfix_str(_scores(progress), refresh=False)
-        bar.update(progress.step - bar.n)
-        if progress.step == progress.steps and not progress.stage:
-            bar.close()
-
-    return show
+    bar = progress_bar("training", "steps", stays=True)
+    return lambda progress: bar(progress.step, progress.steps, _scores(progress))
 
 
 def _training_lines() -> Callable[[Progress], None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from geocloud.pipeline import ComputeOptions
     from geocloud.readers import ReadOptions
 
+T = TypeVar("T")
+
+
+def _numbers(text: str, kind: type[Any]) -> tuple[Any, ...]:
+    """Numbers between commas; none if it is anything else."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        return ()
+
 
 class Bands(click.ParamType[tuple[int, ...] | str]):
     """``4,3,2,5``: band numbers of red, green, blue and, if there is one, near-infrared; or ``bgrn``, their order."""
@@ -23,23 +34,17 @@ class Bands(click.ParamType[tuple[int, ...] | str]):
     name = "R,G,B[,NIR]|rgbn|bgrn"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
+        from geocloud.readers.source import ORDER
+
         word = str(value).strip().lower()
         if re.fullmatch("[rgbnx]+", word):
-            from geocloud.readers.source import ORDER
-
             if ORDER.fullmatch(word):
                 return word
             self.fail(f"{value!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)", param, ctx)
-        try:
-            numbers = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
+        numbers = _numbers(word, int)
         if len(numbers) not in (3, 4) or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-            self.fail(
-                f"{value!r}: wanted three or four different band numbers from 1, such as 4,3,2,5, or rgbn or bgrn",
-                param,
-                ctx,
-            )
+            wanted = "three or four different band numbers from 1, such as 4,3,2,5, or rgbn or bgrn"
+            self.fail(f"{value!r}: wanted {wanted}", param, ctx)
         return numbers
 
 
@@ -49,48 +54,35 @@ class Extent(click.ParamType[tuple[float, ...]]):
     name = "LEFT,BOTTOM,RIGHT,TOP"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        try:
-            numbers = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
+        numbers = _numbers(str(value), float)
         if len(numbers) != 4:
             self.fail(f"{value!r}: wanted four numbers: left, bottom, right, top", param, ctx)
         return numbers
 
 
-_VALUES = [
-    option(
-        "Input",
-        "--units",
-        type=click.Choice([str(u) for u in Units]),
-        default=str(Units.AUTO),
-        help="Units of the pixel values. auto: from metadata, or from values that leave no doubt, else an error.",
-    ),
-    option("Input", "--scale", type=float, help="reflectance = scale · value + offset, instead of --units."),
-    option("Input", "--offset", type=float, help="See --scale.  [default: 0]"),
-    option(
-        "Input",
-        "--bands",
-        type=Bands(),
-        envvar="GEOCLOUD_BANDS",
-        help="Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
-        "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names. Or a letter for each band (rgbn, "
-        "bgrn), for rasters whose bands have no names.",
-    ),
-    option(
-        "Input",
-        "--pixel-size",
-        type=float,
-        metavar="METRES",
-        help="Side of a pixel, for rasters without a CRS that tells it.",
-    ),
-]
+def read_options(given: dict[str, Any]) -> ReadOptions:
+    """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
+    from geocloud.readers import ReadOptions
 
-_SCENE = [
-    option("Input", "--sun-elevation", type=float, metavar="DEGREES", help="For Level-1 values without metadata."),
-    option("Input", "--extent", type=Extent(), help="Only this part: left, bottom, right, top in the scene's CRS."),
-    option("Input", "--scene-id", metavar="ID", help="The scene to mosaic from a folder of 38-Cloud patches."),
-]
+    return _taken(ReadOptions, given)
+
+
+def compute_options(given: dict[str, Any]) -> ComputeOptions:
+    """Removes the options of where the model computes from a command's parameters and returns them."""
+    from geocloud.pipeline import ComputeOptions
+
+    return _taken(ComputeOptions, given)
+
+
+def _taken(kind: type[T], given: dict[str, Any]) -> T:
+    """Removes the fields of a dataclass from a command's parameters and returns them as one."""
+    return kind(**{field.name: given.pop(field.name) for field in fields(kind) if field.name in given})  # type: ignore[arg-type]
+
+
+def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
+    """Sets the variable that says how many threads compute, here and in the processes of a batch."""
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def adding(added: Sequence[Decorator]) -> Decorator:
@@ -104,152 +96,128 @@ def adding(added: Sequence[Decorator]) -> Decorator:
     return add
 
 
-values = adding(_VALUES)
+def _rows(heading: str, *rows: tuple[str, str, dict[str, Any]]) -> dict[str, Decorator]:
+    """Options under a heading by name, from rows: the name with its metavar, the help, and what else click takes."""
+    made = {}
+    for names, text, how in rows:
+        name, _, metavar = names.partition(" ")
+        made[name] = option(heading, name, help=text, **({"metavar": metavar} if metavar else {}), **how)
+    return made
+
+
+FLOAT, SWITCH = {"type": float}, {"is_flag": True}
+ZERO: dict[str, Any] = {"type": float, "default": 0}
+
+_VALUES = _rows(
+    "Input",
+    (
+        "--units",
+        "Units of the pixel values. auto: from metadata, or from values that leave no doubt, else an error.",
+        {"type": click.Choice([str(u) for u in Units]), "default": str(Units.AUTO)},
+    ),
+    ("--scale", "reflectance = scale · value + offset, instead of --units.", FLOAT),
+    ("--offset", "See --scale.  [default: 0]", FLOAT),
+    (
+        "--bands",
+        "Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
+        "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names. Or a letter for each band (rgbn, "
+        "bgrn), for rasters whose bands have no names.",
+        {"type": Bands(), "envvar": "GEOCLOUD_BANDS"},
+    ),
+    ("--pixel-size METRES", "Side of a pixel, for rasters without a CRS that tells it.", FLOAT),
+)
+
+_SCENE = _rows(
+    "Input",
+    ("--sun-elevation DEGREES", "For Level-1 values without metadata.", FLOAT),
+    ("--extent", "Only this part: left, bottom, right, top in the scene's CRS.", {"type": Extent()}),
+    ("--scene-id ID", "The scene to mosaic from a folder of 38-Cloud patches.", {}),
+)
+
+_MASK = _rows(
+    "Mask",
+    (
+        "--threshold 0..1",
+        "Threshold of cloud probability.  [default: the model's own]",
+        FLOAT | {"envvar": "GEOCLOUD_THRESHOLD"},
+    ),
+    ("--shadows", "Also mask cloud shadow, as 2.", SWITCH),
+    ("--snow", "Also mask snow and ice, as 3, if the scene has a band at 1.6 µm.", SWITCH),
+    ("--cirrus", "Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm.", SWITCH),
+    ("--reject-snow", "Take cloud back that is snow by its band at 1.6 µm.", SWITCH),
+    ("--shadow-threshold 0..1", "Threshold of shadow probability.  [default: the model's own]", FLOAT),
+    ("--min-area M2", "Remove smaller clouds and shadows, fill smaller holes.", ZERO),
+    ("--buffer METRES", "Grow clouds and shadows, after --min-area.", ZERO),
+    ("--shadow-buffer METRES", "Grow shadows further.", ZERO),
+    (
+        "--polygon-min-area M2",
+        "Leave smaller clouds, shadows and holes out of the polygons; 0 keeps all.  [default: 9 pixels]",
+        FLOAT,
+    ),
+)
+
+_MODEL = _rows(
+    "Model",
+    (
+        "--model NAME|PATH",
+        "A bundled model (see 'geocloud models'), or a file: .safetensors or .onnx.",
+        {"default": "fast", "envvar": "GEOCLOUD_MODEL"},
+    ),
+    (
+        "--working-resolution METRES|native",
+        "Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
+        "300 m, which are refused otherwise.  [default: the model's own (30) for finer scenes, else native]",
+        {},
+    ),
+)
+
+_COMPUTING = _rows(
+    "Computing",
+    (
+        "--device auto|cpu|cuda|cuda:N|mps",
+        "Where the model runs.",
+        {"default": "auto", "envvar": "GEOCLOUD_DEVICE"},
+    ),
+    (
+        "--precision",
+        "auto: what the device is fastest at.",
+        {
+            "type": click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
+            "default": "auto",
+            "envvar": "GEOCLOUD_PRECISION",
+        },
+    ),
+    (
+        "--threads N",
+        "Threads in which the model computes on a CPU.  [default: one per core]",
+        {
+            "type": click.IntRange(1),
+            "envvar": "GEOCLOUD_THREADS",
+            "expose_value": False,
+            "callback": _limit_threads,
+        },
+    ),
+    ("--batch TILES", "Tiles per batch.  [default: by device]", {"type": int}),
+    (
+        "--tile-size PIXELS",
+        "Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
+        {"type": int},
+    ),
+    ("--overlap PIXELS", "Overlap of tiles, to hide seams.", {"type": int, "default": 128}),
+)
+
+values = adding([*_VALUES.values()])
 """Adds the options of what the pixels of many images mean; `read_options` takes them."""
 
-reading = adding([*_VALUES, *_SCENE])
+reading = adding([values, *_SCENE.values()])
 """Adds these and the options of a single scene; `read_options` takes them."""
 
-
-def read_options(given: dict[str, Any]) -> ReadOptions:
-    """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
-    from geocloud.readers import ReadOptions
-
-    return ReadOptions(
-        units=Units(given.pop("units")),
-        scale=given.pop("scale"),
-        offset=given.pop("offset"),
-        bands=given.pop("bands"),
-        sun_elevation=given.pop("sun_elevation", None),
-        scene_id=given.pop("scene_id", None),
-        extent=given.pop("extent", None),
-        pixel_size=given.pop("pixel_size", None),
-    )
-
-
-def compute_options(given: dict[str, Any]) -> ComputeOptions:
-    """Removes the options of where the model computes from a command's parameters and returns them."""
-    from geocloud.pipeline import ComputeOptions
-
-    return ComputeOptions(device=given.pop("device"), precision=given.pop("precision"), batch=given.pop("batch"))
-
-
-def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
-    """Sets the variable that says how many threads compute, here and in the processes of a batch."""
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-
-
-model = option(
-    "Model",
-    "--model",
-    default="fast",
-    envvar="GEOCLOUD_MODEL",
-    metavar="NAME|PATH",
-    help="A bundled model (see 'geocloud models'), or a file: .safetensors or .onnx.",
-)
-device = option(
-    "Computing",
-    "--device",
-    default="auto",
-    envvar="GEOCLOUD_DEVICE",
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where the model runs.",
-)
-threads = option(
-    "Computing",
-    "--threads",
-    type=click.IntRange(1),
-    envvar="GEOCLOUD_THREADS",
-    metavar="N",
-    expose_value=False,
-    callback=_limit_threads,
-    help="Threads in which the model computes on a CPU.  [default: one per core]",
-)
-
-_MASKING = [
-    option(
-        "Mask",
-        "--threshold",
-        type=float,
-        envvar="GEOCLOUD_THRESHOLD",
-        metavar="0..1",
-        help="Threshold of cloud probability.  [default: the model's own]",
-    ),
-    option("Mask", "--shadows", is_flag=True, help="Also mask cloud shadow, as 2."),
-    option("Mask", "--snow", is_flag=True, help="Also mask snow and ice, as 3, if the scene has a band at 1.6 µm."),
-    option("Mask", "--cirrus", is_flag=True, help="Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm."),
-    option("Mask", "--reject-snow", is_flag=True, help="Take cloud back that is snow by its band at 1.6 µm."),
-    option(
-        "Mask",
-        "--shadow-threshold",
-        type=float,
-        metavar="0..1",
-        help="Threshold of shadow probability.  [default: the model's own]",
-    ),
-    option(
-        "Mask",
-        "--min-area",
-        type=float,
-        default=0,
-        metavar="M2",
-        help="Remove smaller clouds and shadows, fill smaller holes.",
-    ),
-    option(
-        "Mask",
-        "--buffer",
-        type=float,
-        default=0,
-        metavar="METRES",
-        help="Grow clouds and shadows, after --min-area.",
-    ),
-    option(
-        "Mask",
-        "--shadow-buffer",
-        type=float,
-        default=0,
-        metavar="METRES",
-        help="Grow shadows further.",
-    ),
-    option(
-        "Mask",
-        "--polygon-min-area",
-        type=float,
-        metavar="M2",
-        help="Leave smaller clouds, shadows and holes out of the polygons; 0 keeps all.  [default: 9 pixels]",
-    ),
-    model,
-    option(
-        "Model",
-        "--working-resolution",
-        metavar="METRES|native",
-        help="Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
-        "300 m, which are refused otherwise.  [default: the model's own (30) for finer scenes, else native]",
-    ),
-    device,
-    option(
-        "Computing",
-        "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
-        default="auto",
-        envvar="GEOCLOUD_PRECISION",
-        help="auto: what the device is fastest at.",
-    ),
-    threads,
-    option("Computing", "--batch", type=int, metavar="TILES", help="Tiles per batch.  [default: by device]"),
-    option(
-        "Computing",
-        "--tile-size",
-        type=int,
-        metavar="PIXELS",
-        help="Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
-    ),
-    option("Computing", "--overlap", type=int, default=128, metavar="PIXELS", help="Overlap of tiles, to hide seams."),
-]
-
-masking = adding([*_VALUES, *_SCENE, *_MASKING])
+masking = adding([reading, *_MASK.values(), *_MODEL.values(), *_COMPUTING.values()])
 """Adds the options for reading and masking scenes, and ``model``. Those that `read_options` and `compute_options` leave
 are MaskOptions."""
+
+model, device, threads = _MODEL["--model"], _COMPUTING["--device"], _COMPUTING["--threads"]
+snow, cirrus = _MASK["--snow"], _MASK["--cirrus"]
 
 classes = option(
     "Data",

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from geocloud.batch.options import BatchOptions
 from geocloud.batch.state import DONE, FAILED, PERCENTS, Entry
-from geocloud.errors import GeocloudError, SceneError, SceneNotFoundError, SceneReadError, without_secrets
+from geocloud.errors import (
+    GeocloudError,
+    SceneError,
+    SceneNotFoundError,
+    SceneReadError,
+    on_command_line,
+    without_secrets,
+)
 from geocloud.io.remote import upload
 from geocloud.pipeline import mask_scene
 
 if TYPE_CHECKING:
-    from geocloud.tiling.model import Predict
+    from geocloud.tiling.blend import Predict
 
 log = logging.getLogger("geocloud")
 
@@ -91,7 +98,7 @@ def run_job(job: Job, predict: Predict) -> Entry:
 
 def failed(job: Job, error: BaseException | str, kind: str) -> Entry:
     """The entry of a failed job, with the error in one line."""
-    text = without_secrets(" ".join(str(error).split()))
+    text = on_command_line(without_secrets(" ".join(str(error).split())))
     if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
         text = f"{type(error).__name__}: {text}"
     return job.entry(FAILED, error=text, failure=kind)

@@ -1,9 +1,18 @@
-"""Codes of a mask, and how probabilities become them."""
+"""Codes of a mask, and how probabilities and the bands of snow and thin cirrus become them.
+
+Snow reflects green and absorbs short-wave infrared at 1.6 µm; most clouds reflect both: the normalised difference snow
+index (NDSI) of Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Clouds of ice have a high index, too, so that
+a pixel needs the higher an index, the more probable cloud is. At 1.37 µm water vapour absorbs what the ground reflects;
+what is seen there is high: cirrus, or mountains in dry air.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,61 +31,30 @@ ReadMask = Callable[[int, int], Mask]
 Rows = Iterator[tuple[int, Mask]]
 """Strips of a mask from top to bottom, each with its first row."""
 
+LOWEST_INDEX, INDEX_BY_PROBABILITY = 0.2, 0.5
+"""Snow has an NDSI above 0.2 + 0.5 × the probability of cloud: chosen on half of SPARCS, see `benchmarks/snow.py`."""
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Number of pixels of each class in a mask."""
+DARKEST_SNOW = 0.2
+"""Reflectance of snow in green is above it; water, whose NDSI is high, too, is darker."""
 
-    clear: int
-    """None of the other classes."""
-    cloud: int
-    """Cloud."""
-    shadow: int
-    """Cloud shadow."""
-    no_data: int
-    """No data."""
-    snow: int = 0
-    """Snow or ice."""
-    cirrus: int = 0
-    """Thin cirrus."""
-
-    @classmethod
-    def of(cls, mask: Mask) -> Counts:
-        """Counts the pixels of a mask, or of a part of one."""
-        codes = (CLOUD, SHADOW, NO_DATA, SNOW, CIRRUS)
-        counts = [int(np.count_nonzero(mask == code)) for code in codes]
-        return cls(mask.size - sum(counts), *counts)
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    @property
-    def valid(self) -> int:
-        """Pixels with data."""
-        return self.clear + self.cloud + self.shadow + self.snow + self.cirrus
-
-    def percent(self, code: int) -> float | None:
-        """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
-        pixels = {CLEAR: self.clear, CLOUD: self.cloud, SHADOW: self.shadow, SNOW: self.snow, CIRRUS: self.cirrus}
-        return 100 * pixels[code] / self.valid if self.valid else None
-
-    @property
-    def cloud_percent(self) -> float | None:
-        """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
-        return self.percent(CLOUD)
-
-    @property
-    def shadow_percent(self) -> float | None:
-        """Per cent of the valid pixels that are cloud shadow; None if there are no valid pixels."""
-        return self.percent(SHADOW)
-
-    @property
-    def valid_percent(self) -> float:
-        """Per cent of all pixels that are valid."""
-        return 100 * self.valid / (self.valid + self.no_data)
+THIN_CIRRUS = 0.012
+"""Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
 
-NONE = Counts(0, 0, 0, 0)
+ROWS = 16
+"""Rows at a time: what is computed between stays in a CPU's cache."""
+
+
+def count(mask: Mask) -> Counter[int]:
+    """Number of pixels of each value of a mask, or of a part of one; parts add up."""
+    counts = {code: int(np.count_nonzero(mask == code)) for code in (CLOUD, SHADOW, SNOW, CIRRUS, NO_DATA)}
+    return Counter({CLEAR: mask.size - sum(counts.values()), **counts})
+
+
+def percent(counts: Counter[int], code: int) -> float | None:
+    """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
+    valid = counts.total() - counts[NO_DATA]
+    return 100 * counts[code] / valid if valid else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +72,60 @@ class Thresholds:
         return 1 if self.shadow is None else 2
 
 
-def to_mask(probability: NDArray[np.float32], thresholds: Thresholds) -> Mask:
-    """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``."""
-    mask = (probability[0] > thresholds.cloud).astype("uint8")
+def snow_limit(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
+    """Per cent of the probability of cloud below which pixels are snow; 0: no snow, or no data.
+
+    Args:
+        reflectance: ``(4, h, w)``.
+        swir1: The band at 1.6 µm, ``(h, w)``.
+    """
+    green = reflectance[1]
+    limit = np.zeros(green.shape, "uint8")
+    bright = (green > DARKEST_SNOW) & (swir1 < green * (1 - LOWEST_INDEX) / (1 + LOWEST_INDEX))  # NDSI above the lowest
+    green, swir1 = green[bright], swir1[bright]
+    with np.errstate(divide="ignore"):
+        index = np.rint(np.clip(100 * (green - swir1) / (green + swir1), 0, 100))  # NDSI in per cent
+    limit[bright] = np.maximum(index - 100 * LOWEST_INDEX, 0) / INDEX_BY_PROBABILITY
+    return limit
+
+
+def thin_cirrus(reflectance: NDArray[np.float32], cirrus: NDArray[np.float32]) -> Mask:
+    """1 where the band at 1.37 µm ``(h, w)`` shows thin cirrus, else 0."""
+    return (cirrus > THIN_CIRRUS).astype("uint8")
+
+
+LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = {
+    "swir1": snow_limit,
+    "cirrus": thin_cirrus,
+}
+"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `to_mask`."""
+
+
+def to_mask(
+    probability: NDArray[np.float32],
+    thresholds: Thresholds,
+    layers: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    snow: bool = False,
+) -> Mask:
+    """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``.
+
+    ``layers`` are those of `LAYERS`, by name of the band. With ``snow``, snow is a class, and clear ground may be snow,
+    too; else cloud that is snow becomes clear.
+    """
+    cloud = probability[0]
+    mask = (cloud > thresholds.cloud).astype("uint8")
     if thresholds.shadow is not None:
         mask[(probability[1] > thresholds.shadow) & (mask == CLEAR)] = SHADOW
-    mask[np.isnan(probability[0])] = NO_DATA
+    mask[np.isnan(cloud)] = NO_DATA
+    if "swir1" in layers:
+        for first in range(0, len(mask), ROWS):
+            rows = slice(first, first + ROWS)
+            part, limit = mask[rows], layers["swir1"][rows]
+            is_snow = np.rint(100 * cloud[rows]) < limit
+            is_snow &= part <= CLOUD if snow else part == CLOUD
+            np.copyto(part, SNOW if snow else CLEAR, where=is_snow)
+    if "cirrus" in layers:
+        mask[(layers["cirrus"] == 1) & (mask == CLEAR)] = CIRRUS
     return mask
 
 

@@ -17,30 +17,11 @@ from rasterio.windows import Window
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask, ReadMask, Rows
-from geocloud.masks.further import mark_cirrus, mark_snow
 from geocloud.masks.shadow import drop_impossible
 from geocloud.options import MaskOptions
 from geocloud.raster import Sun
 
 Step = Callable[[ReadMask], Rows]
-
-
-def reclassify(options: MaskOptions, grid: GeoBox, layers: Mapping[str, ReadMask], percent: ReadMask) -> list[Step]:
-    """The steps that tell snow and thin cirrus.
-
-    Args:
-        options: The requested classes.
-        grid: Grid of the mask.
-        layers: Rows of `snow_index` under "swir1", and of `thin_cirrus` under "cirrus", as far as they are needed.
-        percent: Rows of the probability of cloud in per cent.
-    """
-    steps: list[Step] = []
-    if "swir1" in layers:
-        snow = partial(mark_snow, index=layers["swir1"], percent=percent, as_class=options.snow)
-        steps.append(partial(snow, grid=grid))
-    if "cirrus" in layers:
-        steps.append(partial(mark_cirrus, grid=grid, cirrus=layers["cirrus"]))
-    return steps
 
 
 def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Step]:

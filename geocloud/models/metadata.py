@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,6 +12,7 @@ from typing import Any
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, ModelNotFoundError
+from geocloud.options import explained
 
 KEY = "geocloud"
 """Name of the entry that holds the metadata, as JSON, in a file."""
@@ -25,6 +27,7 @@ CHOICES = {"input": ("reflectance", "normalised"), "activation": ("sigmoid", "so
 """Values of metadata that are one of a few."""
 
 
+@explained
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelMetadata:
     """Facts about a model that are needed to use it. Raises CheckpointError."""
@@ -79,12 +82,11 @@ class ModelMetadata:
             raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
         if not self.cloud or min((*self.cloud, *self.shadow)) < 0:
             raise CheckpointError("cloud and shadow: wanted numbers of output channels from 0, of cloud at least one")
-        for threshold in (self.threshold, self.shadow_threshold):
-            if not 0 < threshold < 1:
-                raise CheckpointError(f"threshold {threshold}: wanted more than 0 and less than 1")
-        for name in ("pixel_size", "clip"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise CheckpointError(f"{name} {value}: wanted more than 0")
+        limits = {"threshold": 1, "shadow_threshold": 1, "pixel_size": math.inf, "clip": math.inf}
+        for name, limit in limits.items():
+            if (value := getattr(self, name)) is not None and not 0 < value < limit:
+                wanted = "more than 0" + " and less than 1" * (limit == 1)
+                raise CheckpointError(f"{name.replace('shadow_', '')} {value}: wanted {wanted}")
 
     @property
     def classes(self) -> int:

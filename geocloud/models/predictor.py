@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
 from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.models.metadata import ModelMetadata
 from geocloud.raster import Raster
-from geocloud.tiling.gaps import fill_gaps
-from geocloud.tiling.mosaic import predict_raster
+from geocloud.tiling.mosaic import fill_gaps, predict_raster
 
 if TYPE_CHECKING:
     from geocloud.models.network import Network
@@ -35,67 +34,41 @@ OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")
 """Attributes of a `Predictor` that come from the metadata of its model."""
 
 
-@runtime_checkable
-class Runtime(Protocol):
-    """A network on a device: ``workers`` threads may call it at the same time, with ``batch`` tiles each."""
-
-    metadata: ModelMetadata
-    device: str
-    precision: Precision
-    batch: int
-    workers: int
-
-    def __call__(self, reflectance: Floats) -> Floats:
-        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
-        ...
-
-
-class FunctionRuntime:
-    """A plain function as a `Runtime`."""
-
-    device, precision, batch, workers = "cpu", Precision.FLOAT32, 4, 1
-
-    def __init__(self, function: Function, metadata: ModelMetadata | None) -> None:
-        if metadata is None and (ignored := [name for name in OWN if hasattr(function, name)]):
-            raise OptionError(
-                f"a function's attributes ({', '.join(ignored)}) are no metadata; "
-                "pass Predictor(function, metadata=ModelMetadata(...))"
-            )
-        self.metadata, self._function = metadata or ModelMetadata(optional_nir=True), function
-
-    def __call__(self, reflectance: Floats) -> Floats:
-        probability = np.array(self._function(reflectance))  # a copy: it may be read-only, or the input itself
-        return probability[:, None] if probability.ndim == 3 else probability
-
-
 class Predictor:
-    """A runtime with the metadata of its model.
+    """A network with the metadata of its model.
 
     Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
-    `geocloud.tiling.model.Predict`. ``batch`` is halved when the device runs out of memory.
+    `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
-        runtime: A runtime, as `load_model` finds it, or any function from reflectance ``(N, 4, H, W)``, NaN where there
-            is no data, to the probability of cloud ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``.
-        metadata: Metadata of the model, for a function; None: one of cloud alone, which may lack near-infrared.
+        runtime: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud
+            ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``. One with the attribute ``metadata``, as `load_model`
+            finds it, also says its ``device``, ``precision``, ``batch`` and ``workers``.
+        metadata: Metadata of the model, for a plain function; None: one of cloud alone, which may lack near-infrared.
         batch: Tiles per batch; None: the runtime's own.
 
     Raises:
         OptionError: A batch below 1, or a function with attributes in place of metadata.
     """
 
-    def __init__(
-        self, runtime: Runtime | Function, metadata: ModelMetadata | None = None, batch: int | None = None
-    ) -> None:
+    def __init__(self, runtime: Function, metadata: ModelMetadata | None = None, batch: int | None = None) -> None:
         if batch is not None and batch < 1:
             raise OptionError(f"batch size {batch}: wanted 1 or more")
-        self._runtime = runtime if isinstance(runtime, Runtime) else FunctionRuntime(runtime, metadata)
-        self.metadata = facts = self._runtime.metadata
+        own: ModelMetadata | None = getattr(runtime, "metadata", None)
+        if not own and not metadata and (ignored := [name for name in OWN if hasattr(runtime, name)]):
+            raise OptionError(
+                f"a function's attributes ({', '.join(ignored)}) are no metadata; "
+                "pass Predictor(function, metadata=ModelMetadata(...))"
+            )
+        self.metadata = facts = own or metadata or ModelMetadata(optional_nir=True)
+        self._runtime, self._is_plain = runtime, own is None
         self.name, self.classes, self.pixel_size = facts.name, facts.classes, facts.pixel_size
         self.threshold, self.shadow_threshold = facts.threshold, facts.shadow_threshold
         self.optional_nir = facts.optional_nir or "nir" not in facts.bands
-        self.device, self.precision = self._runtime.device, self._runtime.precision
-        self.workers, self.batch = self._runtime.workers, batch or self._runtime.batch
+        self.device: str = getattr(runtime, "device", "cpu")
+        self.precision: Precision = getattr(runtime, "precision", Precision.FLOAT32)
+        self.workers: int = getattr(runtime, "workers", 1)
+        self.batch: int = getattr(runtime, "batch", 4) if batch is None else batch
 
     def __call__(self, reflectance: Floats, /) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
@@ -106,7 +79,10 @@ class Predictor:
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
-                parts.append(self._runtime(part))
+                probability = self._runtime(part)
+                if self._is_plain:  # its result may be read-only, the input itself, or of cloud alone
+                    probability = np.array(probability if np.ndim(probability) == 4 else probability[:, None])
+                parts.append(probability)
                 first += len(part)
             except (RuntimeError, MemoryError) as error:
                 # CUDA raises an error of its own type, CPUs' allocators one whose message differs between systems.
@@ -182,12 +158,12 @@ def load_model(
 
 def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
     """A network computed by torch. Raises DeviceError if this machine lacks the device or precision."""
-    from geocloud.models.gpu import TorchRuntime, find_device
+    from geocloud.models.network import TorchRuntime, find_device
 
     return Predictor(TorchRuntime(network, find_device(device), Precision(precision)))
 
 
-def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -> Runtime:
+def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -> Function:
     is_onnx, wants_gpu = path.suffix.lower() == ONNX, device not in ("auto", "cpu")
     weights = path.with_suffix(SAFETENSORS) if is_onnx else path
     if is_onnx and not (weights.is_file() and (wants_gpu or (device == "auto" and may_have_gpu()))):
@@ -206,8 +182,7 @@ def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -
         raise DependencyError(
             f"{weights.name} on device {device} in precision {precision} needs torch; run pip install 'geocloud[gpu]'"
         ) from error
-    from geocloud.models.gpu import TorchRuntime, find_device
-    from geocloud.models.network import Network
+    from geocloud.models.network import Network, TorchRuntime, find_device
 
     place = find_device(device)
     if place.type == "cpu":

@@ -40,7 +40,7 @@ _LOCK = Lock()
 
 
 class OnnxRuntime:
-    """An ONNX file's network, as `geocloud.models.predictor.Runtime`; one tile per thread.
+    """An ONNX file's network, for `geocloud.models.predictor.Predictor`; one tile per thread.
 
     ``precision`` is that of what the file does not quantise. Raises DeviceError if the CPU lacks it, and
     CheckpointError if the file cannot be used, or does not compute in 8-bit integers.

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.masks.codes import Mask, ReadMask, to_mask, to_percent
-from geocloud.masks.further import LAYERS
-from geocloud.masks.refine import reclassify, refine, refinements
+from geocloud.masks.codes import LAYERS, Mask, to_mask
+from geocloud.masks.refine import refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import ComputeOptions, MaskOptions
-from geocloud.pipeline.load import Model, find_thresholds, load
+from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.tiling.mosaic import predict_raster
 
@@ -48,16 +46,11 @@ def mask_raster(
     steps = refinements(options, raster.geobox, raster.sun)
     predict = load(model, compute)
     thresholds = find_thresholds(predict, options)
-    probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
     if missing := set(options.further) - set(raster.further):
         raise OptionError(f"snow and cirrus need further bands, and the image has no {', '.join(sorted(missing))}")
-    layers = {name: _rows(LAYERS[name](raster.data, raster.further[name])) for name in options.further}
-    marks = reclassify(options, raster.geobox, layers, _rows(to_percent(probability[0])))
-    return refine(to_mask(probability, thresholds), [*marks, *steps])
-
-
-def _rows(values: Mask) -> ReadMask:
-    return lambda first, last: values[first:last]
+    probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
+    layers = {name: LAYERS[name](raster.data, raster.further[name]) for name in options.further}
+    return refine(to_mask(probability, thresholds, layers, options.snow), steps)
 
 
 def mask_array(
@@ -96,10 +89,7 @@ def mask_array(
 
 def in_memory(options: MaskOptions | None, changes: dict[str, Any]) -> MaskOptions:
     """Options with changes, for a mask that is not written. Raises OptionError for those that concern files."""
-    try:
-        options = replace(options or MaskOptions(), **changes)
-    except TypeError as error:
-        raise OptionError(f"{', '.join(changes)}: wanted fields of MaskOptions ({error})") from error
+    options = (options or MaskOptions()).changed(changes)
     if options.polygon_min_area is not None or options.overwrite:
         raise OptionError("polygon_min_area and overwrite are for masks written to files")
     return options

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast, overload
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geocloud.errors import BandError, GridError
+from geocloud.errors import BandError, GridError, OptionError
 from geocloud.io import gdal
-from geocloud.masks.refine import reclassify, refinements
-from geocloud.models import DEFAULT
+from geocloud.masks.codes import Mask, Thresholds
+from geocloud.masks.refine import refinements
+from geocloud.models import DEFAULT, read_metadata
+from geocloud.models.predictor import Function, Predictor, load_model
 from geocloud.options import ComputeOptions, MaskOptions
-from geocloud.pipeline.load import Model, find_thresholds, load, trained_at
 from geocloud.pipeline.result import MaskResult
-from geocloud.pipeline.results import MaskRun
-from geocloud.pipeline.staged import FurtherLayers, refine_staged, stage
+from geocloud.pipeline.run import MaskRun, further_layers
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
-from geocloud.readers.further import further_band
-from geocloud.tiling.blend import ReadRows
-from geocloud.tiling.model import Predict
+from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
-from geocloud.writers.cog import rows_of
-from geocloud.writers.plan import OutputPlan
-from geocloud.writers.staging import Staging
-
-log = logging.getLogger(__name__)
+from geocloud.writers.staging import OutputPlan, Staging
 
 READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
@@ -39,35 +35,57 @@ READ_AHEAD = 3 * 2**20
 COARSEST = 300.0
 """Largest accepted pixel size in metres; clouds are unresolved beyond it."""
 
-WITHOUT = {"swir1": ("at 1.6 µm (swir1)", "snow"), "cirrus": ("at 1.37 µm (cirrus)", "thin cirrus")}
-"""The band, and the class that needs it."""
+Model = str | Path | Predict | Function
+"""A model by name or path, loaded, or as a plain function."""
+
+Place = str | Path | None
 
 Watch = Callable[[int, NDArray[np.float32]], None]
 """Called as a scene is read, with the first row and reflectance ``(4, rows, width)``, NaN where there is no data."""
 
 
+@overload
 def mask_scene(
-    source: str | Path | SceneRecipe,
+    source: str | Path | SceneRecipe | RasterScene,
     output: str | Path,
     *,
-    polygons: str | Path | None = None,
-    probability: str | Path | None = None,
-    masked: str | Path | None = None,
+    polygons: Place = None,
+    probability: Place = None,
+    masked: Place = None,
     model: Model = DEFAULT,
     read: ReadOptions | None = None,
     options: MaskOptions | None = None,
     compute: ComputeOptions | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
-) -> MaskResult:
-    """Masks one scene: writes a cloud mask and, on request, polygons and the probability.
+    **changes: Any,
+) -> MaskResult: ...
+@overload
+def mask_scene(source: str | Path | SceneRecipe | RasterScene, output: None = None, **options: Any) -> Mask: ...
+def mask_scene(
+    source: str | Path | SceneRecipe | RasterScene,
+    output: Place = None,
+    *,
+    polygons: Place = None,
+    probability: Place = None,
+    masked: Place = None,
+    model: Model = DEFAULT,
+    read: ReadOptions | None = None,
+    options: MaskOptions | None = None,
+    compute: ComputeOptions | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    **changes: Any,
+) -> MaskResult | Mask:
+    """Masks one scene: writes a cloud mask and, on request, polygons and the probability; or returns the mask.
 
     Files appear only when all of them are complete, the mask last. A failure leaves no partial files.
 
     Args:
-        source: Whatever `geocloud.open_scene` takes, or a recipe made from it.
+        source: Whatever `geocloud.open_scene` takes, a recipe made from it, or an open scene.
         output: The mask to write, a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 2 cloud
-            shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it.
+            shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it. None: nothing is
+            written, and the mask is returned.
         polygons: GeoPackage to write, with the layer ``clouds`` (or, by its suffix, GeoJSON, FlatGeobuf, GeoParquet).
         probability: Cloud Optimized GeoTIFF to write, in per cent, 255 no data: cloud and, if requested, shadow.
         masked: Cloud Optimized GeoTIFF to write: the scene's own pixels, with cloud, shadow (if requested) and no data
@@ -79,78 +97,97 @@ def mask_scene(
         compute: Where and how a model given by name computes.
         progress: Called after each row of tiles.
         watch: Called with each strip of the scene as it is read, from top to bottom.
+        changes: Fields of `MaskOptions` that differ from ``options``, such as ``shadows=True``.
 
     Returns:
-        The files written, and a summary of the scene and its cloud cover.
+        The files written, and a summary of the scene and its cloud cover; without ``output`` the mask ``(h, w)``, on
+        the grid of the scene, north up.
 
     Raises:
         GeocloudError: One of its subclasses, see `geocloud.errors`.
     """
     started = time.monotonic()
-    options, read = options or MaskOptions(), read or ReadOptions()
-    plan = OutputPlan.of(output, polygons, probability, masked)
-    recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
-    with rasterio.Env(**gdal.OPTIONS), RasterScene(recipe, read) as scene:
-        plan.refuse([recipe.source, *(band.label for band in recipe.bands)])
+    options, read = (options or MaskOptions()).changed(changes), read or ReadOptions()
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(**gdal.OPTIONS))
+        if output is None and (polygons or probability or masked):
+            raise OptionError("polygons, probability and masked are written beside a mask; name an output for it")
+        place = Path(stack.enter_context(TemporaryDirectory()), "mask.tif") if output is None else output
+        plan = OutputPlan.of(place, polygons, probability, masked)
+        if isinstance(source, RasterScene):
+            scene = source
+        else:
+            recipe = source if isinstance(source, SceneRecipe) else find_recipe(source, read)
+            scene = stack.enter_context(RasterScene(recipe, read))
+        plan.refuse([scene.recipe.source, *(band.label for band in scene.recipe.bands)])
         if plan.polygons:
             from geocloud.writers.vector import check_place  # imports geopandas
 
             check_place(plan.polygons, scene.grid.has_place)
-        options = with_available(scene, options)
+        options, further = stack.enter_context(further_layers(scene, options))
         steps = refinements(options, scene.grid, scene.sun)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
-        with Staging(plan.files, options.overwrite) as staging:
-            level = scene.coarsest(int(min(factors)))
-            further = FurtherLayers(scene, options.further, staging, plan)
-            with reading_down(scene, READ_AHEAD, level) as rows, further:  # continues while the model is loaded
-                predict = load(model, compute)
-                _check_bands(scene, predict)
-                thresholds = find_thresholds(predict, options)
-                strips = mosaic(
-                    watched(watched(rows, watch), further.take if options.further else None),
-                    scene.grid.shape,
-                    predict,
-                    classes=thresholds.classes,
-                    factors=factors,
-                    tile_size=options.tile_size,
-                    overlap=options.overlap,
-                    progress=progress,
-                )
-                rasters = stage(strips, scene, thresholds, staging, plan, bool(options.further))
-            if options.further:
-                assert rasters.percent is not None
-                steps = [*reclassify(options, scene.grid, further.layers, rows_of(rasters.percent)), *steps]
-            rasters = refine_staged(rasters, steps, scene, staging, plan)
-            run = MaskRun(scene, predict.name, thresholds, rasters, options, read, plan)
-            polygon_count = run.write(staging)
-            staging.publish()
-        return run.result(polygon_count, time.monotonic() - started)
+        staging = stack.enter_context(Staging([*plan.results, *plan.styles.values()], options.overwrite))
+        level = scene.coarsest(int(min(factors)))
+        with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
+            predict = load(model, compute)
+            _check_bands(scene, predict)
+            run = MaskRun(scene, predict.name, find_thresholds(predict, options), options, plan, staging)
+
+            def read_rows(first: int, out: NDArray[np.float32]) -> None:
+                rows(first, out)
+                further.take(first, out)
+                if watch:
+                    watch(first, out)
+
+            strips = mosaic(
+                read_rows,
+                scene.grid.shape,
+                predict,
+                classes=run.thresholds.classes,
+                factors=factors,
+                tile_size=options.tile_size,
+                overlap=options.overlap,
+                progress=progress,
+            )
+            run.stage(strips, further)
+        run.refine(steps)
+        if output is None:
+            return run.read()
+        run.write()
+        staging.publish()
+        return run.result(read, time.monotonic() - started)
 
 
-def with_available(scene: RasterScene, options: MaskOptions) -> MaskOptions:
-    """The options without the classes for which a scene lacks the band, with a note."""
-    for name, fields in (("swir1", {"snow": False, "reject_snow": False}), ("cirrus", {"cirrus": False})):
-        if name in options.further:
-            with further_band(scene, name) as band:
-                if band is None:
-                    log.warning(
-                        "%s: no band %s with a known scale; %s is not told", scene.recipe.source, *WITHOUT[name]
-                    )
-                    options = replace(options, **fields)
-    return options
+def trained_at(model: Model) -> float | None:
+    """Pixel size in metres that a model was trained on; None: any. Raises as `load` does.
+
+    A model given by name is not loaded, so that reading can begin before.
+    """
+    return read_metadata(model).pixel_size if isinstance(model, (str, Path)) else load(model).pixel_size
 
 
-def watched(read: ReadRows, watch: Watch | None) -> ReadRows:
-    """``read``, which also calls ``watch`` with what it reads."""
-    if watch is None:
-        return read
+def load(model: Model, compute: ComputeOptions | None = None) -> Predict:
+    """Loads a model given by name; any other model is used as it is.
 
-    def read_and_show(first: int, out: NDArray[np.float32]) -> None:
-        read(first, out)
-        watch(first, out)
+    Raises OptionError if ``compute`` comes with a loaded model, and whatever loading raises.
+    """
+    if isinstance(model, (str, Path)):
+        return load_model(model, **asdict(compute or ComputeOptions()))
+    if compute is not None:
+        raise OptionError("compute options are for a model given by name; a loaded one has its own")
+    return cast(Predict, model) if hasattr(model, "classes") else Predictor(model)
 
-    return read_and_show
+
+def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
+    """The requested thresholds, or the model's own. Raises OptionError for shadow if the model has no shadow class."""
+    cloud = predict.threshold if options.threshold is None else options.threshold
+    if not options.shadows:
+        return Thresholds(cloud)
+    if predict.classes < 2:
+        raise OptionError(f"model {predict.name!r} detects no shadow; leave --shadows out, or take a model that does")
+    return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)
 
 
 def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:

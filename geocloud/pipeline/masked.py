@@ -21,9 +21,8 @@ from geocloud.io import gdal
 from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW, STRIP
 from geocloud.readers import RasterScene, open_raster
 from geocloud.readers.source import BandSource
-from geocloud.writers.cog import BLOCK, write_cog, writing
-from geocloud.writers.plan import OutputPlan
-from geocloud.writers.staging import Staging
+from geocloud.writers.cog import TILED, write_cog, writing
+from geocloud.writers.staging import OutputPlan, Staging
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def apply_mask(
         bands = [BandSource(str(raster), str(raster), index) for index in dataset.indexes]
         plan.refuse([raster, mask])
         with Staging([plan.mask], overwrite) as staging:
-            grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+            grid = GeoBox.of(dataset)
             copy_bands(bands, grid, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata)
             staging.publish()
 
@@ -110,8 +109,7 @@ def copy_bands(
         value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared
         marks = _on_grid(stack.enter_context(open_raster(str(mask), str(mask))), grid, str(mask), stack)
         copy = destination.with_name(destination.name + ".scratch")
-        profile: dict[str, Any] = {"driver": "GTiff", "count": len(bands), "dtype": dtype, "nodata": value}
-        profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER", **grid.profile}
+        profile = {**TILED, "count": len(bands), "dtype": dtype, "nodata": value, **grid.profile}
         with writing(copy), gdal.open_quietly(copy, "w", **profile) as out:
             out.scales = [d.scales[i - 1] for d, i in readers]
             out.offsets = [d.offsets[i - 1] for d, i in readers]
@@ -119,10 +117,8 @@ def copy_bands(
             for position, (source, index) in enumerate(readers, 1):
                 out.update_tags(position, **source.tags(index))
             hidden = 0
-            for top in range(0, grid.height, STRIP):
-                rows = min(STRIP, grid.height - top)
-                part = Window(window.col_off, window.row_off + top, grid.width, rows)
-                here = Window(0, top, grid.width, rows)
+            for here in grid.strips(STRIP):
+                part = Window(window.col_off, window.row_off + here.row_off, grid.width, here.height)
                 gone = np.isin(marks.read(1, window=here), (*codes, NO_DATA))
                 for position, (source, index) in enumerate(readers, 1):
                     values = _read(source, index, part)
@@ -139,7 +135,7 @@ def copy_bands(
 
 def _on_grid(mask: Any, grid: GeoBox, label: str, stack: ExitStack) -> Any:
     """A mask on a grid: as it is, or resampled to it."""
-    own = GeoBox(mask.height, mask.width, mask.transform, mask.crs)
+    own = GeoBox.of(mask)
     if own.agrees_with(grid):
         return mask
     if own.crs is None or grid.crs is None:

@@ -16,10 +16,9 @@ from rasterio.enums import Resampling
 from geocloud.errors import DependencyError, GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
-from geocloud.pipeline.xarrays import name_flags
 from geocloud.raster import coordinates_of, data_array
 from geocloud.readers import ReadOptions, open_scene
-from geocloud.writers.styles import CLASSES
+from geocloud.writers.styles import CLASSES, name_flags
 
 if TYPE_CHECKING:
     import geopandas
@@ -146,25 +145,24 @@ class MaskResult:
         """The scene with its clouds outlined, beside a table of facts, for a notebook."""
         from geocloud import picture
 
-        cloud = "no valid pixels" if self.cloud_percent is None else f"{self.cloud_percent:.1f} % of valid pixels"
-        facts = {"cloud": cloud}
-        shares = {"shadow": self.shadow_percent, "snow": self.snow_percent, "thin cirrus": self.cirrus_percent}
-        facts |= {name: f"{value:.1f} % of valid pixels" for name, value in shares.items() if value is not None}
-        facts |= {
-            "valid": f"{self.valid_percent:.1f} % of all pixels",
-            "size": f"{self.height} rows, {self.width} columns",
-            "CRS": self.crs.to_string() if self.crs else "none",
-            "acquired": self.acquired.isoformat() if self.acquired else "unknown",
-            "model": f"{self.model}, threshold {self.threshold:g}",
-            "mask": str(self.mask),
-        }
-        if self.polygons:
-            facts["polygons"] = f"{self.polygon_count} in {self.polygons}"
-        if self.masked:
-            facts["scene without clouds"] = str(self.masked)
-        if self.probability:
-            facts["probability"] = str(self.probability)
-        facts["time"] = f"{self.seconds:.1f} s"
+        shares = {"cloud": self.cloud_percent, "shadow": self.shadow_percent, "snow": self.snow_percent}
+        shares["thin cirrus"] = self.cirrus_percent
+        facts = {name: f"{value:.1f} % of valid pixels" for name, value in shares.items() if value is not None}
+        facts = (
+            {"cloud": "no valid pixels"}
+            | facts
+            | {
+                "valid": f"{self.valid_percent:.1f} % of all pixels",
+                "size": f"{self.height} rows, {self.width} columns",
+                "CRS": self.crs.to_string() if self.crs else "none",
+                "acquired": self.acquired.isoformat() if self.acquired else "unknown",
+                "model": f"{self.model}, threshold {self.threshold:g}",
+                "mask": str(self.mask),
+            }
+        )
+        polygons = self.polygons and f"{self.polygon_count} in {self.polygons}"
+        files = {"polygons": polygons, "scene without clouds": self.masked, "probability": self.probability}
+        facts |= {name: str(file) for name, file in files.items() if file} | {"time": f"{self.seconds:.1f} s"}
         return picture.as_html(self.scene, facts, _picture(self, picture.SIDE))
 
 
@@ -185,4 +183,4 @@ def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
 
 def _grid(mask: Path) -> GeoBox:
     with open_quietly(mask) as dataset:
-        return GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        return GeoBox.of(dataset)

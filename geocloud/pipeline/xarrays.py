@@ -16,15 +16,16 @@ from rasterio.errors import CRSError
 from geocloud.bands import BANDS
 from geocloud.errors import BandError, DependencyError, OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import NO_DATA, Thresholds, to_mask
+from geocloud.masks.codes import LAYERS, Thresholds, to_mask
 from geocloud.masks.refine import Step, refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import MaskOptions
 from geocloud.pipeline.arrays import in_memory, tiling
-from geocloud.pipeline.load import Model, find_thresholds, load
+from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
-from geocloud.tiling.model import Predict
+from geocloud.readers.further import NUMBER, NUMBERS, WORDS
+from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
 from geocloud.writers import styles
@@ -60,7 +61,8 @@ def mask_xarray(
         image: Reflectance at the top of the atmosphere (0 to about 1.2), NaN where there is no data: a DataArray with
             dimensions ``band``, ``y``, ``x`` and possibly others, such as ``time``, whose coordinate ``band`` names the
             bands; or a Dataset with a variable per band. Bands have STAC's common names, or those of Landsat's or
-            Sentinel-2's products; nir may be missing. Integers need the attributes ``scale_factor`` (or ``scale``)
+            Sentinel-2's products; nir may be missing. Snow and cirrus need the bands swir16 (B6, B11) and cirrus (B9,
+            B10). Integers need the attributes ``scale_factor`` (or ``scale``)
             and, if they have one, ``_FillValue`` (or ``nodata``).
         pixel_size: In metres; None: from the coordinates and the CRS (``spatial_ref``, ``epsg`` or ``proj:epsg``), if
             the image has them.
@@ -82,27 +84,25 @@ def mask_xarray(
         import xarray
     except ImportError as error:
         raise DependencyError("mask_xarray needs xarray; run pip install 'geocloud[xarray]'") from error
-    options, bands = in_memory(options, changes), _bands(image, xarray)
-    if options.further:
-        raise OptionError("snow and cirrus are masked by mask_scene and mask_raster")
-    geobox = _geobox(bands, pixel_size)
-    predict = _of(model)
-    thresholds = find_thresholds(predict, options)
-    steps = refinements(options, geobox, sun)
+    options = in_memory(options, changes)
+    bands = _bands(image, options.further, xarray)
+    geobox, predict = _geobox(bands, pixel_size), _of(model)
+    thresholds, steps = find_thresholds(predict, options), refinements(options, geobox, sun)
     size = max(geobox.pixel_size) if geobox.pixel_size else None
     of_block = partial(_predict, model=model, size=size, classes=thresholds.classes, options=options)
+    to_masks = partial(_to_masks, thresholds=thresholds, options=options, steps=steps)
     if bands.chunks is None:
         values: Any = of_block(bands.values)
-        mask = _to_masks(values, thresholds=thresholds, steps=steps)
+        mask = to_masks(values)
     else:
         padding = round(PADDING * max(find_factors(geobox.pixel_size, predict.pixel_size, options.working_resolution)))
-        values = _predict_lazily(bands, of_block, padding, thresholds.classes)
+        values = _predict_lazily(bands, of_block, padding, thresholds.classes + len(options.further))
         # Refinement looks across blocks: it takes whole masks, of a byte a pixel.
         blocks = values.rechunk({-2: -1, -1: -1}) if steps else values
-        mask = blocks.map_blocks(_to_masks, thresholds=thresholds, steps=steps, drop_axis=0, dtype="uint8")
+        mask = blocks.map_blocks(to_masks, drop_axis=0, dtype="uint8")
     like = bands.isel(band=0, drop=True)
     result = like.copy(data=mask).rename("cloud_mask")
-    result.attrs, result.encoding = name_flags(options.codes), {}
+    result.attrs, result.encoding = styles.name_flags(options.codes), {}
     if not probability:
         return result
     layers = {"cloud_mask": result}
@@ -112,40 +112,40 @@ def mask_xarray(
     return xarray.Dataset(layers)
 
 
-def name_flags(codes: tuple[int, ...]) -> dict[str, Any]:
-    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
-    classes = {**styles.classes(codes), NO_DATA: "no_data"}
-    return {"flag_values": list(classes), "flag_meanings": " ".join(classes.values()), "nodata": NO_DATA}
-
-
-def _predict_lazily(bands: Any, of_block: Any, padding: int, classes: int) -> Any:
-    """Probability ``(classes, …, h, w)`` of a lazy image, in blocks that overlap by ``padding`` while predicted."""
+def _predict_lazily(bands: Any, of_block: Any, padding: int, layers: int) -> Any:
+    """`_predict` of a lazy image, in blocks that overlap by ``padding`` while predicted: ``(layers, …, h, w)``."""
     from dask.array.overlap import overlap, trim_internal
 
     sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), padding) for axis in (-2, -1)}
     whole = bands.data.rechunk({0: -1, **{bands.ndim + axis: chunks for axis, chunks in sides.items()}})
     depth = {bands.ndim + axis: padding if len(chunks) > 1 else 0 for axis, chunks in sides.items()}
     padded = overlap(whole, depth, boundary="none")
-    predicted = padded.map_blocks(of_block, chunks=((classes,), *padded.chunks[1:]), dtype="float32")
+    predicted = padded.map_blocks(of_block, chunks=((layers,), *padded.chunks[1:]), dtype="float32")
     return trim_internal(predicted, depth, boundary="none")
 
 
 def _predict(
     block: NDArray[np.float32], *, model: Model, size: float | None, classes: int, options: MaskOptions
 ) -> NDArray[np.float32]:
-    """Images ``(4, …, h, w)`` → probability ``(classes, …, h, w)``."""
-    out = np.empty((classes, *block.shape[1:]), "float32")
+    """Images ``(bands, …, h, w)`` → probability, then a layer for each further band ``(classes + layers, …, h, w)``."""
+    out = np.empty((classes + len(options.further), *block.shape[1:]), "float32")
     for place in np.ndindex(*out.shape[1:-2]):
-        raster = Raster.from_array(block[:, *place], pixel_size=size)
-        out[:, *place] = predict_raster(_of(model), raster, classes=classes, **tiling(options))
+        image = block[:, *place]
+        raster = Raster.from_array(image[:4], pixel_size=size)
+        out[:classes, *place] = predict_raster(_of(model), raster, classes=classes, **tiling(options))
+        for index, name in enumerate(options.further):
+            out[classes + index, *place] = LAYERS[name](image[:4], image[4 + index])
     return out
 
 
-def _to_masks(values: NDArray[np.float32], *, thresholds: Thresholds, steps: list[Step]) -> NDArray[np.uint8]:
-    """Probability ``(classes, …, h, w)`` → refined masks ``(…, h, w)``."""
+def _to_masks(
+    values: NDArray[np.float32], *, thresholds: Thresholds, options: MaskOptions, steps: list[Step]
+) -> NDArray[np.uint8]:
+    """What `_predict` returns → refined masks ``(…, h, w)``."""
     out = np.empty(values.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
-        out[place] = refine(to_mask(values[:, *place], thresholds), steps)
+        layers = dict(zip(options.further, values[thresholds.classes :, *place], strict=True))
+        out[place] = refine(to_mask(values[:, *place], thresholds, layers, options.snow), steps)
     return out
 
 
@@ -156,8 +156,8 @@ def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
     return (*(side,) * (count - 1), size - side * (count - 1))
 
 
-def _bands(image: Any, xarray: Any) -> Any:
-    """Red, green, blue and nir as a DataArray ``(band, …, y, x)``; nir is NaN if the image has none."""
+def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
+    """Red, green, blue, nir (NaN if the image has none) and further bands as a DataArray ``(band, …, y, x)``."""
     if isinstance(image, xarray.Dataset):
         names = [str(name) for name in image.data_vars]
     elif isinstance(image, xarray.DataArray):
@@ -176,8 +176,21 @@ def _bands(image: Any, xarray: Any) -> Any:
     if len(layers) == 3:
         log.warning("without near-infrared, bright ground is more easily taken for cloud")
         layers.append(xarray.full_like(layers[0], np.nan))
-    stack = xarray.concat(layers, xarray.Variable("band", list(BANDS)), coords="minimal", compat="override")
+    layers += [_layer(image, _find_further(names, chosen, name), xarray) for name in further]
+    stack = xarray.concat(layers, xarray.Variable("band", [*BANDS, *further]), coords="minimal", compat="override")
     return stack.transpose("band", ..., *_ground(stack))
+
+
+def _find_further(names: list[str], chosen: list[str], wanted: str) -> str:
+    """The name of a further band: swir16 or cirrus, or its number, by those of red and nir. Raises OptionError."""
+    numbers = {name: parts[3].upper() for name in names if (parts := NUMBER.search(name))}
+    number = NUMBERS.get((numbers.get(chosen[0], ""), numbers.get(chosen[-1], "")), {}).get(wanted)
+    found = [name for name in names if name.lower() in WORDS[wanted] or (number and numbers.get(name) == number)]
+    if len(found) != 1:
+        raise OptionError(
+            f"bands {', '.join(names)}: snow and cirrus need further bands, and the image has no {wanted}"
+        )
+    return found[0]
 
 
 def _layer(image: Any, name: str, xarray: Any) -> Any:

@@ -13,11 +13,12 @@ from rasterio.enums import Resampling
 
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLEAR, NO_DATA, Counts
+from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, count, percent
 from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster
 from geocloud.writers.staging import Staging
+from geocloud.writers.styles import CLASSES
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}
@@ -129,13 +130,14 @@ def draw_picture(
     place = scene.grid.resize(seen.shape[1], seen.shape[2])
     if options.caption:
         shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
-        picture = _caption(picture, place, f"{_title(scene)}{_share(clouds)}", shown)
+        date = f", {scene.acquired:%Y-%m-%d}" if scene.acquired else ""
+        picture = _caption(picture, place, f"{scene.name}{date}{_share(clouds)}", shown)
     return picture, place
 
 
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:
     with open_raster(str(path), str(path)) as dataset:
-        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = GeoBox.of(dataset)
         if not grid.agrees_with(scene.grid):
             raise GridError(f"{path}: is not a mask of {scene.recipe.source}, its grid differs")
         if dataset.dtypes[0] != "uint8":
@@ -144,17 +146,12 @@ def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels
     return values
 
 
-def _title(scene: RasterScene) -> str:
-    return f"{scene.name}, {scene.acquired:%Y-%m-%d}" if scene.acquired else scene.name
-
-
 def _share(clouds: Pixels | None) -> str:
     if clouds is None or not (clouds != NO_DATA).any():
         return ""
-    counts = Counts.of(clouds)
-    shown = {"shadow": counts.shadow, "snow": counts.snow, "cirrus": counts.cirrus}
-    more = "".join(f", {100 * pixels / counts.valid:.0f} % {name}" for name, pixels in shown.items() if pixels)
-    return f": {counts.cloud_percent:.0f} % cloud{more}"
+    counts = count(clouds)
+    shown = [code for code in CLASSES if code == CLOUD or (code != CLEAR and counts[code])]
+    return ": " + ", ".join(f"{percent(counts, code):.0f} % {CLASSES[code]}" for code in shown)
 
 
 def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
@@ -182,11 +179,8 @@ def _caption(picture: Pixels, place: GeoBox, title: str, shown: str) -> Pixels:
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The text, truncated to ``width`` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…" if text else ""
+    cuts = [text, *(text[:end] + "…" for end in range(len(text) - 1, 0, -1))]
+    return next((cut for cut in cuts if font.getlength(cut) <= width), "")
 
 
 def _bar(place: GeoBox) -> tuple[int, str] | None:

@@ -17,6 +17,7 @@ from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsErr
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
+from geocloud.options import explained
 from geocloud.readers.archive import ARCHIVE, PACKED, Listing, list_archive, list_bucket, list_folder
 
 STAC_SUFFIXES = (".json", ".geojson")
@@ -70,6 +71,7 @@ class SceneRecipe:
     """Conversion of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
 
 
+@explained
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Facts about a source that a user gives; None and AUTO: found out. Raises UnitsError, BandError, OptionError."""

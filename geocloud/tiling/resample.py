@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.tiling.average import average_rows, coarse_size
-from geocloud.tiling.blend import ReadRows, Strip
+from geocloud.tiling.blend import ReadRows, RowQueue, Strip
+
+Floats = NDArray[np.float32]
 
 Factors = tuple[float, float]
 """Ratios (height, width) of the pixels that a model sees to those of the scene, each at least 1."""
 
 NATIVE: Factors = (1.0, 1.0)
 """The model sees the scene's own pixels."""
+
+ROUNDING = 1e-6
+"""Part of a pixel that is the rounding error of a ratio of pixel sizes."""
 
 SIMILAR = 1.1
 """Ratio of pixel sizes below which a scene is not resampled."""
@@ -53,7 +56,7 @@ def find_factors(
         if not (math.isfinite(metres) and metres > 0):
             raise OptionError(f"working resolution {wanted}: wanted metres above 0, or native")
         if pixel_size is None:
-            raise OptionError("a working resolution in metres needs a scene whose pixel size is known: --pixel-size")
+            raise OptionError("a working resolution in metres needs a known pixel size: state it, --pixel-size METRES")
     if pixel_size is None or metres is None:
         return NATIVE
     if not min(pixel_size) >= FINEST:
@@ -73,7 +76,7 @@ class Coarse:
 
     def __init__(self, read: ReadRows, height: int, width: int, factors: Factors) -> None:
         self._read, self._height, self._width, self.factors = read, height, width, factors
-        self._valid: deque[NDArray[np.bool_]] = deque()
+        self._valid = RowQueue()
         self._shared = np.empty((4, 0, width), "float32")  # the last row read, if the next coarse row covers part of it
 
     @property
@@ -81,7 +84,7 @@ class Coarse:
         """(height, width) in coarse pixels; the last ones may extend beyond the scene."""
         return coarse_size(self._height, self.factors[0]), coarse_size(self._width, self.factors[1])
 
-    def read(self, first: int, out: NDArray[np.float32]) -> None:
+    def read(self, first: int, out: Floats) -> None:
         """Fills ``(4, rows, width)`` with coarse pixels from row ``first`` on; see `ReadRows`."""
         for start in range(0, out.shape[1], ROWS):
             rows = first + start, first + min(start + ROWS, out.shape[1])
@@ -91,7 +94,7 @@ class Coarse:
             fine = np.empty((4, bottom - top, self._width), "float32")
             fine[:, :shared] = self._shared
             self._read(top + shared, fine[:, shared:])
-            self._valid.append(~np.isnan(fine[0, shared:]))
+            self._valid.put(~np.isnan(fine[0, shared:]))
             self._shared = fine[:, math.floor(edges[1] + 1e-6) - top :].copy()
             bands = 3 if np.isnan(fine[3]).all() else 4
             part = slice(start, start + rows[1] - rows[0])
@@ -101,7 +104,7 @@ class Coarse:
     def enlarge(self, strips: Iterable[Strip]) -> Iterator[Strip]:
         """Probabilities of coarse pixels → those of the scene's own pixels, strip by strip from top to bottom."""
         rows = self.shape[0]
-        kept: NDArray[np.float32] | None = None
+        kept: Floats | None = None
         done = top = 0  # rows already yielded; coarse row at which `kept` begins
         for strip in strips:
             kept = strip.probability if kept is None else np.concatenate([kept, strip.probability], 1)
@@ -110,13 +113,13 @@ class Coarse:
             end = self._height if below == rows else max(done, math.floor((below - 1.5) * self.factors[0]))
             if end > done:
                 fine = self._interpolate(_spread(kept), top, done, end)
-                np.copyto(fine, np.nan, where=~self._pop_valid(end - done))
+                np.copyto(fine, np.nan, where=~self._valid.take(end - done))
                 yield Strip(done, fine)
                 done = end
             first = min(max(math.floor((done + 0.5) / self.factors[0] - 0.5) - 1, top), below - 1)
             kept, top = kept[:, first - top :], first
 
-    def _interpolate(self, coarse: NDArray[np.float32], top: int, first: int, last: int) -> NDArray[np.float32]:
+    def _interpolate(self, coarse: Floats, top: int, first: int, last: int) -> Floats:
         """Rows ``first`` to ``last`` (exclusive) of the scene from coarse rows, the first of which is row ``top``."""
         down, across = self.factors
         above, share = _places(np.arange(first, last), down, top, coarse.shape[1])
@@ -124,30 +127,15 @@ class Coarse:
         left, share = _places(np.arange(self._width), across, 0, coarse.shape[2])
         return _between(tall, 2, left, share)
 
-    def _pop_valid(self, rows: int) -> NDArray[np.bool_]:
-        parts = []
-        while rows:
-            part = self._valid.popleft()
-            if len(part) > rows:
-                self._valid.appendleft(part[rows:])
-                part = part[:rows]
-            parts.append(part)
-            rows -= len(part)
-        return np.concatenate(parts)
 
-
-def _places(
-    fine: NDArray[np.integer], factor: float, start: int, count: int
-) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+def _places(fine: NDArray[np.integer], factor: float, start: int, count: int) -> tuple[NDArray[np.integer], Floats]:
     """Positions of fine pixels between the centres of ``count`` coarse ones: index of the one before, and distance."""
     at = np.clip((fine + 0.5) / factor - 0.5 - start, 0, count - 1)
     before = np.minimum(at.astype(int), max(count - 2, 0))
     return before, (at - before).astype("float32")
 
 
-def _between(
-    values: NDArray[np.float32], axis: int, before: NDArray[np.integer], share: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _between(values: Floats, axis: int, before: NDArray[np.integer], share: Floats) -> Floats:
     """Values ``(classes, rows, cols)`` interpolated linearly along an axis."""
     after = np.minimum(before + 1, values.shape[axis] - 1)
     result = values.take(before, axis)
@@ -158,7 +146,7 @@ def _between(
     return result
 
 
-def _spread(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+def _spread(coarse: Floats) -> Floats:
     """Fills pixels without data with the mean of their valid neighbours (of eight), or 0 where there is none."""
     gaps = np.isnan(coarse[0])
     if not gaps.any():
@@ -170,3 +158,71 @@ def _spread(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
     spread = coarse.copy()
     spread[:, gaps] = np.where(known > 0, np.nansum(around, 0) / np.maximum(known, 1), 0)
     return spread
+
+
+def average(fine: Floats, factor: float) -> Floats:
+    """Average an image to pixels ``factor`` times as large, each pixel weighted by the area that it shares with them.
+
+    Args:
+        fine: ``(bands, h, w)``; NaN where there is no data.
+        factor: Ratio of the pixel sizes, at least 1; it need not be an integer.
+
+    Returns:
+        ``(bands, ceil(h / factor), ceil(w / factor))``: means over the valid part of each pixel, NaN where nothing is
+        valid. The last row and column may extend beyond the image.
+    """
+    rows, cols = (coarse_size(size, factor) for size in fine.shape[1:])
+    return average_rows(fine, (factor, factor), (0, rows), cols)
+
+
+def coarse_size(size: int, factor: float) -> int:
+    """Number of pixels ``factor`` times as large that cover ``size`` pixels."""
+    return math.ceil(size / factor - ROUNDING)
+
+
+def average_rows(
+    fine: Floats, factors: tuple[float, float], rows: tuple[int, int], cols: int, start: int = 0
+) -> Floats:
+    """Average to the coarse rows from ``rows[0]`` to ``rows[1]`` (exclusive).
+
+    ``factors`` are the ratios of the pixels' heights and widths; the first row of ``fine`` is row ``start`` of the
+    image.
+    """
+    total = _sums(fine, factors, rows, cols, start)
+    area = _sums(np.ones((1, fine.shape[1], 1), "float32"), (factors[0], 1), rows, 1, start)
+    area = area * _sums(np.ones((1, 1, fine.shape[2]), "float32"), (1, factors[1]), (0, 1), cols, 0)
+    gaps = np.isnan(total)
+    if gaps.any():
+        valid = ~np.isnan(fine)
+        total = _sums(np.where(valid, fine, np.float32(0)), factors, rows, cols, start)
+        area = _sums(valid.astype("float32"), factors, rows, cols, start)
+        total[area <= ROUNDING] = np.nan
+    total /= np.maximum(area, ROUNDING)
+    return total
+
+
+def _sums(values: Floats, factors: tuple[float, float], rows: tuple[int, int], cols: int, start: int) -> Floats:
+    tall = _sum(values, 1, factors[0], rows, start)
+    return _sum(tall, 2, factors[1], (0, cols), 0)
+
+
+def _sum(values: Floats, axis: int, factor: float, coarse: tuple[int, int], start: int) -> Floats:
+    """Sum values along an axis over the extents of coarse pixels, weighted by the part of each that lies inside."""
+    edges = np.arange(coarse[0], coarse[1] + 1) * factor - start
+    edges = np.where(np.abs(edges - np.rint(edges)) < ROUNDING * np.maximum(1, edges), np.rint(edges), edges)
+    first, size = np.floor(edges[:-1]).astype(int), values.shape[axis]
+    before, along = (slice(None),) * axis, (-1,) + (1,) * (values.ndim - 1 - axis)
+    total: Floats | None = None
+    for step in range(math.ceil(factor) + 1):
+        at = first + step
+        weight = np.minimum(edges[1:], at + 1) - np.maximum(edges[:-1], at)
+        weight = np.where(at < size, np.maximum(weight, 0), 0).astype("float32")
+        if not weight.any():
+            continue
+        if (weight == 1).all() and factor == int(factor):  # five times as fast
+            part = values[(*before, slice(at[0], at[-1] + 1, int(factor)))]
+        else:
+            part = values.take(np.minimum(at, size - 1), axis) * weight.reshape(along)
+        total = part.copy() if total is None else np.add(total, part, out=total)
+    assert total is not None, "each coarse pixel covers part of the image"
+    return total

@@ -32,9 +32,6 @@ class Tile:
     """Column of the tile in the grid."""
     read: Window
     """The window that the model sees; it may extend beyond the scene."""
-    write: Window
-    """The window inside the scene that is final once this tile and all before it are predicted. The write windows of
-    all tiles cover the scene exactly once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,10 @@ class TileGrid:
     """Side of square tiles in pixels, or (height, width)."""
     overlap: int = 128
     """Pixels by which neighbouring tiles overlap."""
-    shift: int = 0
-    """Pixels by which the whole grid is moved up and left: the first tiles then extend beyond the raster."""
 
     def __post_init__(self) -> None:
         for size in (self.tile_height, self.tile_width):
             _check_tiling(size, self.overlap)
-            if not 0 <= self.shift < size - self.overlap:
-                raise OptionError(f"shift {self.shift}: wanted 0 to {size - self.overlap - 1}")
 
     @classmethod
     def fitted(cls, height: int, width: int, tile_size: int | None = None, overlap: int = 128) -> TileGrid:
@@ -89,12 +82,12 @@ class TileGrid:
     @property
     def rows(self) -> int:
         """Number of tile rows."""
-        return self._count(self.height, self.tile_height)
+        return max(1, math.ceil((self.height - self.overlap) / self.step))
 
     @property
     def cols(self) -> int:
         """Number of tile columns."""
-        return self._count(self.width, self.tile_width)
+        return max(1, math.ceil((self.width - self.overlap) / (self.tile_width - self.overlap)))
 
     @property
     def reach(self) -> int:
@@ -105,18 +98,9 @@ class TileGrid:
         return self.rows * self.cols
 
     def __iter__(self) -> Iterator[Tile]:
-        for row in range(self.rows):
-            yield from self.row(row)
-
-    def row(self, row: int) -> list[Tile]:
-        """The tiles of one row, left to right."""
-        top, first, last = self._span(row, self.height, self.tile_height)
-        tiles = []
-        for col in range(self.cols):
-            left, start, stop = self._span(col, self.width, self.tile_width)
-            read = Window(left, top, self.tile_width, self.tile_height)
-            tiles.append(Tile(row, col, read, Window(start, first, stop - start, last - first)))
-        return tiles
+        size, aside = (self.tile_width, self.tile_height), self.tile_width - self.overlap
+        for row, col in np.ndindex(self.rows, self.cols):
+            yield Tile(row, col, Window(col * aside, row * self.step, *size))
 
     def starts(self, left: int, right: int) -> list[int]:
         """Start columns of the fewest tiles that cover columns ``left`` to ``right`` (exclusive) of the ``reach``.
@@ -137,15 +121,6 @@ class TileGrid:
         where they are fewer than the grid's, see `starts`.
         """
         return self._weights(col, self.cols if cols is None else cols, self.tile_width)
-
-    def _count(self, length: int, size: int) -> int:
-        return max(1, math.ceil((length + self.shift - self.overlap) / (size - self.overlap)))
-
-    def _span(self, index: int, length: int, size: int) -> tuple[int, int, int]:
-        """Start of a tile's read window, then start and stop of its write window."""
-        start = index * (size - self.overlap) - self.shift
-        stop = length if index == self._count(length, size) - 1 else min(start + size - self.overlap, length)
-        return start, max(start, 0), stop
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:
         """Over each overlap with a neighbour: 0 near the tile's edge, where the model lacks context, then a ramp."""

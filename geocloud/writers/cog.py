@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,13 @@ from geocloud.errors import OutputError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.gdal import open_quietly
-from geocloud.masks.codes import NO_DATA, NONE, STRIP, Counts, Mask, ReadMask
+from geocloud.masks.codes import NO_DATA, STRIP, Mask, ReadMask, count
 from geocloud.masks.refine import Step
 
 BLOCK = 512
+
+TILED = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER"}
+"""Creation options of temporary rasters."""
 
 COG = {
     "COMPRESS": "DEFLATE",
@@ -40,21 +44,10 @@ class StripWriter:
     """Writes a uint8 raster from top to bottom; GDAL's cache holds the blocks that are incomplete."""
 
     def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None, bands: int = 1) -> None:
+        # Packbits is fast, for a temporary file; tiled as the COG is, or copying it would decode each block many times.
+        profile = {**TILED, "count": bands, "dtype": "uint8", "nodata": NO_DATA, "compress": "PACKBITS", **grid.profile}
         with writing(path):
-            self._dataset = open_quietly(
-                path,
-                "w",
-                driver="GTiff",
-                count=bands,
-                dtype="uint8",
-                nodata=NO_DATA,
-                compress="PACKBITS",  # fast, for a temporary file
-                tiled=True,  # like the COG copied from it, or the copy would decode each block many times
-                blockxsize=BLOCK,
-                blockysize=BLOCK,
-                bigtiff="IF_SAFER",
-                **grid.profile,
-            )
+            self._dataset = open_quietly(path, "w", **profile)
             if area_or_point:
                 self._dataset.update_tags(AREA_OR_POINT=area_or_point)
         self._path = path
@@ -81,9 +74,9 @@ def writing(path: Path) -> Iterator[None]:
         with rasterio.Env(**gdal.OPTIONS), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield
+    except OutputError:
+        raise
     except (RasterioError, OSError) as error:
-        if isinstance(error, OutputError):
-            raise
         raise OutputError(f"{path.name}: cannot be written ({error}); is the disk full?") from error
 
 
@@ -98,13 +91,13 @@ def rows_of(path: Path) -> ReadMask:
     return read
 
 
-def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counts:
+def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counter[int]:
     """Copies a mask through a step of its refinement, and counts its pixels."""
-    counts = NONE
+    counts = Counter[int]()
     with StripWriter(destination, grid, area_or_point) as writer:
         for first, rows in step(rows_of(source)):
             writer.write(first, rows)
-            counts += Counts.of(rows)
+            counts += count(rows)
     return counts
 
 
@@ -114,10 +107,9 @@ def flip_rows(source: Path, destination: Path, grid: GeoBox, area_or_point: str 
     ``grid`` is that of the copy.
     """
     with open_quietly(source) as dataset, StripWriter(destination, grid, area_or_point, dataset.count) as writer:
-        for first in range(0, grid.height, STRIP):
-            rows = min(STRIP, grid.height - first)
-            window = Window(0, grid.height - first - rows, grid.width, rows)
-            writer.write(first, dataset.read(window=window)[:, ::-1])
+        for strip in grid.strips(STRIP):
+            window = Window(0, grid.height - strip.row_off - strip.height, grid.width, strip.height)
+            writer.write(strip.row_off, dataset.read(window=window)[:, ::-1])
 
 
 def write_cog(

@@ -14,7 +14,6 @@ import rasterio
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import open_quietly
@@ -48,7 +47,7 @@ def trace_clouds(
         for shape, value in rasterio.features.shapes(band, transform=dataset.transform):
             if value in traced:
                 traced[value].append(shapely.geometry.shape(shape))
-        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = GeoBox.of(dataset)
     parts = [_valid_polygons(np.array(traced[value], dtype=object)) for value in codes[1:]]
     geometry = np.concatenate(parts)
     means = {}
@@ -102,10 +101,9 @@ def _mean_probability(geometry: NDArray[Any], probability: Path, band: int, grid
     tree = shapely.STRtree(geometry)
     sums, pixels = np.zeros(len(geometry) + 1), np.zeros(len(geometry) + 1)
     with open_quietly(probability) as dataset:
-        for first in range(0, grid.height, STRIP):
-            window = Window(0, first, grid.width, min(STRIP, grid.height - first))
+        for window in grid.strips(STRIP):
             place = grid.crop(window)
-            corners = ((0, 0), (place.width, 0), (place.width, place.height), (0, place.height))
+            corners = (0, 0), (place.width, 0), (place.width, place.height), (0, place.height)
             here = tree.query(shapely.Polygon([place.transform @ corner for corner in corners]))
             if not len(here):
                 continue

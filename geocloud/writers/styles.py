@@ -7,7 +7,8 @@ Clear and no data are transparent.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW
@@ -27,6 +28,12 @@ _ALL = {CLEAR: (0, 0, 0, 0), **{code: (*rgb, 255) for code, rgb in RGB.items()},
 def classes(codes: Collection[int] = DEFAULT) -> dict[int, str]:
     """The values that a mask may hold, and their names."""
     return {code: CLASSES[code] for code in codes}
+
+
+def name_flags(codes: Collection[int]) -> dict[str, Any]:
+    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
+    names = {**classes(codes), NO_DATA: "no_data"}
+    return {"flag_values": list(names), "flag_meanings": " ".join(names.values()), "nodata": NO_DATA}
 
 
 def colours(codes: Collection[int] = tuple(CLASSES)) -> dict[int, tuple[int, int, int, int]]:
@@ -87,41 +94,39 @@ CLEAR_RGB = (86, 180, 233)
 
 def polygons_qml(codes: Collection[int] = DEFAULT) -> str:
     """A QGIS style for polygons, of several classes categorised by ``class``: an outline and a light fill."""
-    if set(codes) > set(DEFAULT):
-        kinds = [(CLASSES[code], RGB[code]) for code in codes if code != CLEAR]
-        categories = "".join(
-            f'<category value="{name}" symbol="{index}" label="{name}" render="true" type="string"/>'
-            for index, (name, _) in enumerate(kinds)
-        )
-        symbols = "".join(_fill(str(index), colour, 60) for index, (_, colour) in enumerate(kinds))
-        return (
-            f'{_QGIS}<renderer-v2 type="categorizedSymbol" attr="class" symbollevels="0" enableorderby="0" '
-            f'forceraster="0"><categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2></qgis>\n'
-        )
-    return (
-        f'{_QGIS}<renderer-v2 type="singleSymbol" symbollevels="0" enableorderby="0" forceraster="0"><symbols>'
-        f"{_fill('0', CLOUD_RGB, 60)}</symbols></renderer-v2></qgis>\n"
+    if set(codes) <= set(DEFAULT):
+        return _vector_qml('type="singleSymbol"', "", [CLOUD_RGB], 60)
+    kinds = [code for code in codes if code != CLEAR]
+    categories = "".join(
+        f'<category value="{CLASSES[code]}" symbol="{index}" label="{CLASSES[code]}" render="true" type="string"/>'
+        for index, code in enumerate(kinds)
     )
+    renderer = 'type="categorizedSymbol" attr="class"'
+    return _vector_qml(renderer, f"<categories>{categories}</categories>", [RGB[code] for code in kinds], 60)
 
 
 def footprints_qml() -> str:
     """A QGIS style for scene footprints: from sky blue to the colour of cloud, by cloud cover."""
-    ranges, symbols = [], []
+    ranges, colours = "", []
     for index, (low, high) in enumerate(FOOTPRINT_STEPS):
         share = index / (len(FOOTPRINT_STEPS) - 1)
-        red, green, blue = (round(a + (b - a) * share) for a, b in zip(CLEAR_RGB, CLOUD_RGB, strict=True))
-        symbols.append(_fill(str(index), (red, green, blue), 110))
-        ranges.append(
-            f'<range lower="{low}" upper="{high}" symbol="{index}" label="{low} to {high} % cloud" render="true"/>'
-        )
+        colours.append(tuple(round(a + (b - a) * share) for a, b in zip(CLEAR_RGB, CLOUD_RGB, strict=True)))
+        label = f"{low} to {high} % cloud"
+        ranges += f'<range lower="{low}" upper="{high}" symbol="{index}" label="{label}" render="true"/>'
+    renderer = 'type="graduatedSymbol" attr="cloud_percent" graduatedMethod="GraduatedColor"'
+    return _vector_qml(renderer, f"<ranges>{ranges}</ranges>", colours, 110)
+
+
+def _vector_qml(renderer: str, classes: str, colours: Sequence[tuple[int, ...]], alpha: int) -> str:
+    """A QGIS style of a vector layer, with a fill symbol for each class."""
+    symbols = "".join(_fill(str(index), colour, alpha) for index, colour in enumerate(colours))
     return (
-        f'{_QGIS}<renderer-v2 type="graduatedSymbol" attr="cloud_percent" graduatedMethod="GraduatedColor" '
-        f'symbollevels="0" enableorderby="0" forceraster="0"><ranges>{"".join(ranges)}</ranges>'
-        f"<symbols>{''.join(symbols)}</symbols></renderer-v2></qgis>\n"
+        f'{_QGIS}<renderer-v2 {renderer} symbollevels="0" enableorderby="0" forceraster="0">{classes}'
+        f"<symbols>{symbols}</symbols></renderer-v2></qgis>\n"
     )
 
 
-def _fill(name: str, colour: tuple[int, int, int], alpha: int) -> str:
+def _fill(name: str, colour: tuple[int, ...], alpha: int) -> str:
     """A QGIS fill symbol: an outline and a light fill."""
     red, green, blue = colour
     settings = {

@@ -16,7 +16,7 @@ from safe import L2A, numbers, write_jp2, write_safe
 import geocloud
 from geocloud import MaskOptions, ModelMetadata, Predictor, ReadOptions
 from geocloud.errors import BandError, OptionError
-from geocloud.masks.further import snow_index, thin_cirrus
+from geocloud.masks.codes import snow_limit, thin_cirrus
 from geocloud.readers import open_scene
 from geocloud.readers.further import beside, further_band
 
@@ -147,10 +147,9 @@ def test_coarser_bands_parts_and_scenes_from_south_to_north(tmp_path):
 
 def test_without_data_nothing_is_told():
     nan = np.float32(np.nan)
-    assert snow_index(
-        np.array([[0.8, nan, 0.8, 0.1]], "float32"), np.array([[0.1, 0.1, nan, 0.0]], "float32")
-    ).tolist() == [[78, 255, 255, 0]]
-    assert thin_cirrus(np.array([[0.0, 0.02, nan]], "float32")).tolist() == [[0, 1, 255]]
+    green, swir1 = np.array([[0.8, nan, 0.8, 0.1]], "float32"), np.array([[0.1, 0.1, nan, 0.0]], "float32")
+    assert snow_limit(np.stack([green] * 4), swir1).tolist() == [[2 * (78 - 20), 0, 0, 0]]
+    assert thin_cirrus(np.stack([green] * 4), np.array([[0.0, 0.02, nan, 0]], "float32")).tolist() == [[0, 1, 0, 0]]
 
 
 def test_the_command_line_has_them(tmp_path):

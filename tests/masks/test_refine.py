@@ -16,7 +16,7 @@ from shapes import blobs
 
 from geocloud.errors import OptionError
 from geocloud.grid import GeoBox
-from geocloud.masks.codes import CLOUD, Thresholds, to_mask, to_percent
+from geocloud.masks.codes import CLOUD, Thresholds, percent, to_mask, to_percent
 from geocloud.masks.refine import dilate, refine, refinements, remove_small
 from geocloud.options import MaskOptions
 from geocloud.writers import styles
@@ -115,5 +115,5 @@ def test_counts_of_a_rewritten_mask(tmp_path):
     write_strips(tmp_path / "a.tif", mask, geobox())
     found = rewrite(tmp_path / "a.tif", tmp_path / "b.tif", halves, geobox(), None)
     np.testing.assert_array_equal(read_tif(tmp_path / "b.tif")[0], mask)
-    assert (found.clear, found.cloud, found.no_data) == ((mask == 0).sum(), (mask == 1).sum(), (mask == 255).sum())
-    assert found.cloud_percent == pytest.approx(100 * (mask == 1).sum() / (mask != 255).sum())
+    assert (found[0], found[1], found[255]) == ((mask == 0).sum(), (mask == 1).sum(), (mask == 255).sum())
+    assert percent(found, CLOUD) == pytest.approx(100 * (mask == 1).sum() / (mask != 255).sum())

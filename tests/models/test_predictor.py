@@ -12,7 +12,7 @@ from small import needs_bfloat16, small
 from geocloud import ModelMetadata
 from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.models.devices import Precision, cores
-from geocloud.models.gpu import TorchRuntime, find_device, find_dtype
+from geocloud.models.network import TorchRuntime, find_device, find_dtype
 from geocloud.models.predictor import Predictor, by_torch, load_model
 from geocloud.simulate import simulate_scene
 from geocloud.training import require_extras

@@ -14,7 +14,7 @@ from small import small, used
 from geocloud.errors import CheckpointError, DeviceError
 from geocloud.models.devices import Precision, may_have_gpu
 from geocloud.models.export import to_onnx
-from geocloud.models.gpu import TorchRuntime
+from geocloud.models.network import TorchRuntime
 from geocloud.models.predictor import Predictor, load_model
 from geocloud.models.runtime import OnnxRuntime
 from geocloud.simulate import simulate_scene

@@ -1,10 +1,14 @@
 """A file, an array and an xarray object of the same pixels give the same mask, whatever is asked for."""
 
-from dataclasses import replace
+import pydoc
+import re
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import geobox, read_tif, write_tif
+from geocloud_cli.main import cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
@@ -12,7 +16,7 @@ from scipy import ndimage
 
 import geocloud
 from geocloud import MaskOptions, ModelMetadata, Predictor, Raster, ReadOptions, Sun
-from geocloud.errors import OptionError
+from geocloud.errors import OPTIONS, GeocloudError, OptionError, in_python, on_command_line
 
 xarray = pytest.importorskip("xarray")
 
@@ -124,3 +128,83 @@ def test_options_of_files_and_unknown_ones_are_refused():
         geocloud.mask_array(image, model=MODEL, tresh=0.2)
     with pytest.raises(OptionError, match="pixel size is known"):
         geocloud.mask_array(image, model=MODEL, buffer=60)
+
+
+def test_errors_name_options_as_their_caller_does(tmp_path):
+    """From Python as arguments, on the command line as options."""
+    path = write_tif(tmp_path / "s.tif", np.full((5, 9, 9), 2000, "uint16"), descriptions=["?"] * 5)
+    ramps = write_tif(tmp_path / "r.tif", np.full((4, 9, 9), 0.2, "float32"), geobox(9, 9, crs=None))
+    image = np.full((4, 9, 9), 0.2, "float32")
+    stack = xarray.DataArray(image, dims=("band", "y", "x"), coords={"band": ["red", "green", "blue", "nir"]})
+    (tmp_path / "m.tif").touch()
+    known, size = geocloud.MaskOptions(buffer=60), "pixel_size=METRES"
+    for call, expected in (
+        (lambda: geocloud.mask_scene(ramps, tmp_path / "m.tif", model=MODEL), "give overwrite=True"),
+        (lambda: geocloud.mask_scene(path, tmp_path / "n.tif", model=MODEL), "ReadOptions(bands=…)"),
+        (lambda: geocloud.mask_scene(ramps, tmp_path / "n.tif", model=MODEL, options=known), size),
+        (lambda: geocloud.mask_scene(ramps, model=MODEL, working_resolution=60), size),
+        (lambda: geocloud.mask_array(image, model=MODEL, buffer=60), size),
+        (lambda: geocloud.mask_xarray(stack, model=MODEL, buffer=60), size),
+        (lambda: geocloud.mask_array(image, model=MODEL, shadow_buffer=60), "MaskOptions(shadows=True)"),
+    ):
+        with pytest.raises(GeocloudError) as caught:
+            call()
+        assert expected in str(caught.value) and "--" not in str(caught.value), str(caught.value)
+        assert "=" not in on_command_line(str(caught.value)).replace(str(tmp_path), "")
+    result = CliRunner().invoke(cli, ["mask", str(ramps), "-o", str(tmp_path / "m.tif")])
+    assert "give --overwrite to replace it" in result.stderr
+
+
+def test_options_in_messages_are_those_of_the_classes():
+    for name in ("MaskOptions", "ReadOptions", "ComputeOptions"):
+        own = {field.name for field in fields(getattr(geocloud, name))} - set(OPTIONS[""].split())
+        assert own == set(OPTIONS[name].split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("say --bands 1,2,3 or --bands bgrn", "say ReadOptions(bands=(1, 2, 3)) or ReadOptions(bands='bgrn')"),
+        (
+            "--units landsat-l1, or --scale and --offset",
+            "ReadOptions(units='landsat-l1'), or ReadOptions(scale=…) and ReadOptions(offset=…)",
+        ),
+        (
+            "--working-resolution native or --tile-size 256",
+            "MaskOptions(working_resolution='native') or MaskOptions(tile_size=256)",
+        ),
+        ("--pixel-size METRES, --overwrite", "pixel_size=METRES, overwrite=True"),
+        ("leave --layout out", "leave --layout out"),
+        ("geocloud mask FOLDER --scene-id ID", "geocloud mask FOLDER --scene-id ID"),
+    ],
+)
+def test_options_in_python_and_on_the_command_line(text, expected):
+    assert in_python(text) == in_python(expected) == expected
+    assert on_command_line(expected) == text
+
+
+def test_a_scene_is_masked_without_a_file(product, tmp_path):
+    geocloud.mask_scene(product, tmp_path / "m.tif", model=MODEL, shadows=True)
+    expected = read_tif(tmp_path / "m.tif")[0]
+    before = sorted(tmp_path.rglob("*"))
+    np.testing.assert_array_equal(geocloud.mask_scene(product, model=MODEL, shadows=True), expected)
+    with geocloud.open_scene(product) as scene:
+        np.testing.assert_array_equal(geocloud.mask_scene(scene, model=MODEL, shadows=True), expected)
+        assert "90 × 110 pixels" in repr(scene) and product.name in repr(scene)
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(OptionError, match="name an output"):
+        geocloud.mask_scene(product, probability=tmp_path / "p.tif", model=MODEL)
+    with pytest.raises(OptionError, match="wanted fields of MaskOptions"):
+        geocloud.mask_scene(product, model=MODEL, shadow=True)
+
+
+def test_arrays_may_lack_near_infrared():
+    image = np.random.default_rng(0).uniform(0.1, 0.9, (4, 40, 50)).astype("float32")
+    np.testing.assert_array_equal(geocloud.mask_array(image[:3], model=MODEL), geocloud.mask_array(image, model=MODEL))
+
+
+def test_help_explains_every_field_of_the_options():
+    for public in (geocloud.MaskOptions, geocloud.ReadOptions, geocloud.ComputeOptions, geocloud.ModelMetadata):
+        text = pydoc.plain(pydoc.render_doc(public))
+        assert all(re.search(rf"\| +{field.name}: \w", text) for field in fields(public)), public
+    assert "buffer: Metres by which cloud and shadow are then grown." in pydoc.plain(pydoc.render_doc(MaskOptions))

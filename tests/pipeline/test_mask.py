@@ -140,7 +140,7 @@ def test_nothing_is_written_when_something_fails(product, tmp_path):
 def test_outputs_are_not_overwritten_by_accident(product, tmp_path):
     out = tmp_path / "a.tif"
     mask_scene(product, out, model=bright)
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="give overwrite=True"):
         mask_scene(product, out, model=bright)
     mask_scene(product, out, model=lambda batch: np.ones_like(batch[:, 0]), options=MaskOptions(overwrite=True))
     assert (read_tif(out) == 1).all()

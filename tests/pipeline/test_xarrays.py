@@ -74,3 +74,49 @@ def test_a_mask_for_each_date_lazily_with_probabilities(raster):
     for date, image in enumerate((raster.data, raster.data * np.float32(0.5))):
         np.testing.assert_array_equal(result.cloud_probability[date].values, bright(image[None])[0])
         np.testing.assert_array_equal(result.cloud_mask[date].values, bright(image[None])[0])
+
+
+def with_further(raster, names, further):
+    """A Dataset in which two further bands follow the four, and the Raster of the same pixels."""
+    rng = np.random.default_rng(2)
+    bands = {"swir1": rng.uniform(0.02, 0.6, (90, 110)), "cirrus": rng.uniform(0, 0.02, (90, 110))}
+    bands = {name: band.astype("float32") for name, band in bands.items()}
+    stack = raster.to_xarray()
+    layers = {name: stack.isel(band=i, drop=True) for i, name in enumerate(names)}
+    layers |= {
+        name: stack[0].drop_vars("band").copy(data=band) for name, band in zip(further, bands.values(), strict=True)
+    }
+    return xarray.Dataset(layers), Raster(raster.data, raster.valid, raster.geobox, further=bands)
+
+
+@pytest.mark.parametrize(
+    ("names", "further"),
+    [
+        (("red", "green", "blue", "nir08"), ("swir16", "cirrus")),
+        (("SR_B4", "SR_B3", "SR_B2", "SR_B5"), ("SR_B6", "SR_B9")),
+        (("B04", "B03", "B02", "B08"), ("B11", "B10")),
+        (("B04", "B03", "B02", "B8A"), ("B11", "B10")),
+        (("B04", "B03", "B02", "B05"), ("B06", "B09")),
+    ],
+)
+def test_snow_and_cirrus_by_the_names_of_the_catalogues(raster, names, further):
+    data, same = with_further(raster, names, further)
+    for options in ({"snow": True}, {"reject_snow": True}, {"snow": True, "cirrus": True, "buffer": 60}):
+        expected = geocloud.mask_raster(same, model=MODEL, **options)
+        found = geocloud.mask_xarray(data, model=MODEL, **options)
+        np.testing.assert_array_equal(found.values, expected)
+    assert {0, 1, 3, 4} == set(np.unique(expected)) and found.attrs[
+        "flag_meanings"
+    ] == "clear cloud snow cirrus no_data"
+    pytest.importorskip("dask")
+    lazy = geocloud.mask_xarray(data.chunk({"y": 40, "x": 50}), model=MODEL, probability=True, **options)
+    assert set(lazy.data_vars) == {"cloud_mask", "cloud_probability"}
+    np.testing.assert_array_equal(lazy.cloud_mask.values, expected)
+
+
+def test_snow_without_its_band_is_refused(raster):
+    with pytest.raises(OptionError, match="has no swir1"):
+        geocloud.mask_xarray(raster.to_xarray(), model=MODEL, snow=True)
+    data, _ = with_further(raster, ("red", "green", "blue", "nir"), ("B06", "B09"))  # of which satellite?
+    with pytest.raises(OptionError, match="has no cirrus"):
+        geocloud.mask_xarray(data, model=MODEL, cirrus=True)

@@ -108,7 +108,7 @@ def test_several_scenes_need_a_word(tmp_path):
     root = make_scene(tmp_path / "t", level1_numbers(ramp()))
     for path in list(root.rglob("*_patch_*")):
         (path.parent / path.name.replace("002053", "002054")).write_bytes(path.read_bytes())
-    with pytest.raises(BandError, match="--scene-id"):
+    with pytest.raises(BandError, match="scene_id="):
         open_scene(root)
     with open_scene(root, ReadOptions(scene_id=ID)) as scene:
         assert scene.name == ID

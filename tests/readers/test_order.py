@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geocloud.bands import Units
-from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
+from geocloud.errors import BandError, GridError, SceneReadError, UnitsError, on_command_line
 from geocloud.readers import ReadOptions, Source, find_reader, open_scene
 
 WHOLE = Window(0, 0, 110, 90)
@@ -112,7 +112,7 @@ def test_transparency_is_never_a_band(tmp_path, dtype):
     values[3, :7] = 0
     colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
     path = write_tif(tmp_path / "a.tif", values, descriptions=None, colorinterp=colours, alpha="yes")
-    with pytest.raises(BandError, match=r"band 4 is alpha .* --bands 1,2,3 without"):
+    with pytest.raises(BandError, match=r"band 4 is alpha .*bands=\(1, 2, 3\)\) without"):
         bands_of(path, bands=(1, 2, 3, 4), scale=1 / 250)
     with open_scene(path, ReadOptions(bands=(1, 2, 3), scale=1 / 250)) as scene:
         assert scene.bands == 3
@@ -125,7 +125,7 @@ def test_near_infrared_that_is_marked_alpha_is_asked_for_with_its_units(tmp_path
     with pytest.raises(BandError) as caught:
         bands_of(path)
     for word in ("marked alpha", "--bands 1,2,3,4", "--bands 1,2,3 ", "--units scaled-8bit", "--scale"):
-        assert word in str(caught.value)
+        assert word in on_command_line(str(caught.value))
     with open_scene(path, ReadOptions(bands=(1, 2, 3, 4), units=Units.SCALED_8BIT)) as scene:
         raster = scene.read(WHOLE)
         found, valid = raster.data, raster.valid
@@ -147,7 +147,7 @@ def test_four_bands_of_8_bits_are_asked_for_with_their_units(tmp_path):
 @pytest.mark.parametrize(("count", "order"), [(5, "3,2,1,5"), (8, "6,4,2,8"), (12, "4,3,2,8"), (13, "4,3,2,8")])
 def test_of_more_bands_without_names_the_usual_order_is_suggested(tmp_path, count, order):
     path = write_tif(tmp_path / "a.tif", np.resize(stored(fields()), (count, 90, 110)), descriptions=None)
-    with pytest.raises(BandError, match=f"--bands .*{order}.*check"):
+    with pytest.raises(BandError, match=f"bands=.*{order}.*check"):
         bands_of(path)
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from geocloud.models.predictor import load_model
 from geocloud.simulate import simulate_scene
-from geocloud.tiling.gaps import WIDEST, fill_gaps
+from geocloud.tiling.mosaic import WIDEST, fill_gaps
 
 
 def stripes(shape, width):

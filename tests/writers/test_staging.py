@@ -44,7 +44,7 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path):
 def test_what_is_there_is_refused_unless_told(tmp_path):
     path = tmp_path / "a.tif"
     path.write_text("old")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="give overwrite=True"):
         Staging([path])
     stale = tmp_path / "a.tif.ovr"
     stale.write_text("overviews of the old one")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.simulate import HAZE, fractal_noise
-from geocloud.tiling.average import average
+from geocloud.tiling.resample import average
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 
 Array = NDArray[np.float32]
