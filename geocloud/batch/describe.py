@@ -17,6 +17,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 from shapely.geometry.base import BaseGeometry
 
+from geocloud.batch.folder import COLLECTION, collection_id
 from geocloud.batch.report import write_thumbnail
 from geocloud.batch.state import PERCENTS
 from geocloud.grid import GeoBox
@@ -35,9 +36,6 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 ]
-LANDSAT_1 = "1972-07-23T00:00:00Z"
-"""Launch of Landsat 1: the start time of scenes whose time of acquisition is unknown."""
-
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ASSETS = {
     "mask": ("Cloud mask", COG_TYPE, ["data", "cloud"]),
@@ -101,15 +99,20 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
 def make_item(
     result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
 ) -> dict[str, Any]:
-    """A STAC 1.1 item of a mask, with links relative to the item."""
+    """A STAC 1.1 item of a mask, with links relative to the item.
+
+    Without a time of acquisition ``datetime`` is when the item is made, and ``geocloud:undated`` is true.
+    """
     percents = {column: getattr(result, column) for column in PERCENTS}
     cloud = percents.pop("cloud_percent")
+    source = result.source if "://" in result.source else str(Path(result.source).absolute())
     try:
         code = ":".join(grid.crs.to_authority() or ()) if grid.crs else ""
     except CRSError:  # a custom CRS
         code = ""
     properties: dict[str, Any] = {
-        "datetime": result.acquired and result.acquired.isoformat(),
+        "datetime": (result.acquired or datetime.now(UTC)).isoformat(),
+        **({} if result.acquired else {"geocloud:undated": True}),
         "proj:code": code or None,
         "proj:shape": [grid.height, grid.width],
         "proj:transform": list(tuple(grid.transform)[:6]),
@@ -120,9 +123,6 @@ def make_item(
     }
     if grid.crs and not code:
         properties["proj:wkt2"] = grid.crs.to_wkt()
-    if result.acquired is None:
-        end = datetime.now(UTC).isoformat()
-        properties |= {"start_datetime": LANDSAT_1, "end_datetime": end, "geocloud:undated": True}
     if cloud is not None:
         properties["eo:cloud_cover"] = round(cloud, 2)
     return {
@@ -133,7 +133,11 @@ def make_item(
         "geometry": footprint and shapely.geometry.mapping(footprint),
         **({"bbox": [round(value, 6) for value in footprint.bounds]} if footprint else {}),
         "properties": properties,
-        "links": [],
+        "collection": collection_id(files["item"].parent),
+        "links": [
+            {"rel": "collection", "href": f"./{COLLECTION}", "type": "application/json"},
+            {"rel": "derived_from", "href": source},
+        ],
         "assets": {
             kind: {
                 "href": f"./{files[kind].name}",

@@ -86,7 +86,7 @@ def write_collection(entries: Iterable[Entry], folder: Path) -> Path:
                 "type": "Collection",
                 "stac_version": "1.1.0",
                 "stac_extensions": [],
-                "id": folder.resolve().name or "geocloud",
+                "id": collection_id(folder),
                 "description": f"Cloud masks of {count} scenes, made by geocloud {version('geocloud')}.",
                 "license": "other",
                 "extent": {
@@ -97,6 +97,11 @@ def write_collection(entries: Iterable[Entry], folder: Path) -> Path:
             file.write(f"\n ],\n{json.dumps(rest, indent=1)[2:]}\n")
         staging.publish()
     return path
+
+
+def collection_id(folder: Path) -> str:
+    """The id of the STAC collection of an output folder."""
+    return folder.resolve().name or "geocloud"
 
 
 def write_footprints(entries: Iterable[Entry], folder: Path, form: str = "gpkg") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,6 +29,8 @@ from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
 from geocloud.writers.staging import OutputPlan, Staging
+
+log = logging.getLogger(__name__)
 
 READ_AHEAD = 3 * 2**20
 """Pixels of a scene that are prefetched."""
@@ -157,6 +160,8 @@ def mask_scene(
             return run.read()
         run.write()
         staging.publish()
+        for path in plan.outdated:
+            log.warning("%s: these polygons are of an earlier mask; delete them, or have them written anew", path)
         return run.result(read, time.monotonic() - started)
 
 

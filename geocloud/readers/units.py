@@ -163,11 +163,13 @@ def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversio
 def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units, Conversion]:
     """Units that fit the sampled values and no others; raises UnitsError where several do."""
     low, high, note, units = sample.low, sample.high, "", Units.SENTINEL2
+    unknown = f"nothing tells what the values mean ({dtype}, {low:g} to {high:g})"
+    if dtype.startswith("float") and high > FULL[0]:  # whole numbers, saved as floats
+        dtype = "int16" if low < 0 else "uint16"
     low = 0 if dtype.startswith("int") and NEGATIVE <= low < 0 else low
     usual = low >= 0 and high < BRIGHTEST  # for reflectance × 10 000
     dark, late = 0 <= low < 1000, low >= LEAST_SHIFTED
     likely = [u for u in Units if u is not Units.AUTO]
-    unknown = f"nothing tells what the values mean ({dtype}, {low:g} to {high:g})"
     if math.isnan(low):  # no data at all: any units give the same mask
         units = Units.REFLECTANCE
     elif dtype.startswith("float"):

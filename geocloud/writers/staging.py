@@ -19,8 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from geocloud.errors import OutputError, OutputExistsError
+from geocloud.errors import OptionError, OutputError, OutputExistsError
 
+GEOPACKAGE = ".gpkg"
+VECTORS = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Files that GDAL may have left beside an earlier file of that name. QGIS's NAME.qml is an output, and replaced."""
 
@@ -52,6 +54,12 @@ def sweep(folder: Path) -> None:
 def _prefix() -> str:
     """Prefix of this machine's staging folders: on a shared disk, locks of other machines may be invisible."""
     return f"{STAGING_PREFIX}{re.sub(r'[^A-Za-z0-9]', '', platform.node())[:40]}-"
+
+
+def check_suffix(path: Path) -> None:
+    """Raises OptionError if the suffix of a path stands for no known vector format."""
+    if path.suffix.lower() not in VECTORS:
+        raise OptionError(f"{path}: wanted a name that ends in {', '.join(VECTORS)}")
 
 
 class Staging:
@@ -166,8 +174,6 @@ class OutputPlan:
                     f"{path}: rasters are written as GeoTIFFs; wanted a name that ends in .tif, or, for a folder, in /"
                 )
         if self.polygons is not None:
-            from geocloud.writers.vector import check_suffix
-
             check_suffix(self.polygons)
 
     @classmethod
@@ -179,6 +185,14 @@ class OutputPlan:
     def results(self) -> list[Path]:
         """The requested files, without styles."""
         return [path for path in (self.mask, self.polygons, self.probability, self.masked) if path is not None]
+
+    @property
+    def outdated(self) -> list[Path]:
+        """Polygons of an earlier mask of this name, which are not written anew."""
+        base = self.mask.with_suffix("")
+        bases = {base, base.with_name(base.name.removesuffix("_cloudmask") + "_clouds")}
+        paths = (base.with_name(base.name + suffix) for base in bases for suffix in VECTORS)
+        return [path for path in paths if path != self.polygons and path.exists()]
 
     @property
     def styles(self) -> dict[Path, Path]:

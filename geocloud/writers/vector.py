@@ -15,9 +15,7 @@ import numpy as np
 import pandas as pd
 
 from geocloud.errors import DependencyError, OptionError, OutputError
-
-GEOPACKAGE = ".gpkg"
-SUFFIXES = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
+from geocloud.writers.staging import GEOPACKAGE, check_suffix
 
 _LAYER_STYLES = """
 CREATE TABLE layer_styles (
@@ -26,12 +24,6 @@ CREATE TABLE layer_styles (
     description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
 )
 """
-
-
-def check_suffix(path: Path) -> None:
-    """Raises OptionError if the suffix of a path stands for no known format."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"{path}: wanted a name that ends in {', '.join(SUFFIXES)}")
 
 
 def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:

@@ -102,6 +102,9 @@ def test_items_are_valid(errors, changes, grid):
     item = make_item(replace(RESULT, **changes), grid, footprint, FILES, "a")
     assert errors(json.loads(json.dumps(item))) == []
     assert len(item["stac_extensions"]) == 3
+    links = {link["rel"]: link["href"] for link in item["links"]}
+    assert links == {"collection": "./collection.json", "derived_from": str(Path(RESULT.source).absolute())}
+    assert item["properties"].get("geocloud:undated", False) == (changes.get("acquired", 0) is None)
     broken = json.loads(json.dumps(item))
     broken["properties"]["eo:cloud_cover"] = 101
     broken["properties"]["proj:shape"] = [1, 2, 3]

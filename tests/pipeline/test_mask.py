@@ -210,3 +210,12 @@ def test_every_error_is_of_one_family():
     assert issubclass(OutputExistsError, FileExistsError)
     assert issubclass(SceneReadError, OSError)
     assert issubclass(OptionError, ValueError)
+
+
+def test_polygons_of_an_earlier_mask_are_told(product, tmp_path, caplog):
+    out, polygons = tmp_path / "a_cloudmask.tif", tmp_path / "a_clouds.gpkg"
+    mask_scene(product, out, polygons=polygons, model=bright)
+    mask_scene(product, out, polygons=polygons, model=bright, overwrite=True)
+    assert "earlier" not in caplog.text
+    mask_scene(product, out, model=bright, overwrite=True)
+    assert f"{polygons}: these polygons are of an earlier mask" in caplog.text

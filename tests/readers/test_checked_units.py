@@ -120,7 +120,9 @@ def test_a_scale_that_was_applied_and_kept(tmp_path, caplog, scale, offset):
 
 def test_a_claim_that_fits_nothing_names_the_choices(tmp_path):
     folder = bands_in(tmp_path / "x", f"{L2}_SR_B{{}}.TIF", times(1e4, offset=1500))
-    with pytest.raises(UnitsError, match=r"said to be landsat-l2 .* cannot be that.* sentinel2 or sentinel2-baseline4"):
+    with pytest.raises(
+        UnitsError, match=r"said to be landsat-l2 .* cannot be that.* 'sentinel2'\) or sentinel2-baseline4"
+    ):
         read(folder)
 
 
@@ -243,3 +245,12 @@ def test_the_crs_of_an_item_places_rasters_without_one(tmp_path):
     path.write_text(json.dumps(document))
     with open_scene(path) as scene:
         assert scene.grid.crs == box.crs
+
+
+@pytest.mark.parametrize("units", [Units.SENTINEL2, Units.LANDSAT_L1])
+def test_whole_numbers_saved_as_floats(tmp_path, units):
+    values = times(1e4, "uint16") if units is Units.SENTINEL2 else times(1 / 2e-5, "uint16", 5000)
+    paths = [write_tif(tmp_path / f"{dtype}.tif", values.astype(dtype)) for dtype in ("uint16", "float32")]
+    (whole, expected), (told, found) = map(read, paths)
+    assert told is whole is units
+    np.testing.assert_array_equal(found, expected)
