@@ -1,6 +1,6 @@
 """The default model on x86-64 processors of other instructions than this one's: emulated by QEMU.
 
-Which kernels OpenVINO runs depends on them. Emulated ones have no AVX-512, hence no bfloat16 and no VNNI.
+Which kernels OpenVINO runs depends on them. The emulated one, of 2013, has AVX2 and no AVX-512, hence no bfloat16 and no VNNI.
 """
 
 import platform
@@ -30,11 +30,10 @@ def masked(path):
         return dataset.read(1)
 
 
-@pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])  # of 2013, with AVX2; of 2008, with SSE4.2
-def test_an_older_processor_gives_the_same_mask(tmp_path, processor):
+def test_an_older_processor_gives_the_same_mask(tmp_path):
     scene = write_tif(tmp_path / "scene.tif", simulate_scene(1, (160, 192)).reflectance, geobox(160, 192))
     command = [sys.executable, "-m", "geocloud_cli", "-q", "mask", "scene.tif", "-o", "older.tif"]
-    command = [EMULATOR, "-cpu", processor, *command, "--device", "cpu", "--precision", "auto"]
+    command = [EMULATOR, "-cpu", "Haswell", *command, "--device", "cpu", "--precision", "auto"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     mask_scene(scene, tmp_path / "mask.tif", compute=ComputeOptions(device="cpu"))
