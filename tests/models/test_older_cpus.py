@@ -1,6 +1,7 @@
 """The default model on x86-64 processors of other instructions than this one's: emulated by QEMU.
 
-Which kernels OpenVINO runs depends on them. The emulated one, of 2013, has AVX2 and no AVX-512, hence no bfloat16 and no VNNI.
+Which kernels OpenVINO runs depends on them. The emulated one, of 2013, has AVX2 and no AVX-512, hence neither bfloat16
+nor VNNI.
 """
 
 import platform
