@@ -51,7 +51,7 @@ WITHOUT = {
     "swir1": ("at 1.6 µm (swir1)", "snow", {"snow": False, "reject_snow": False}),
     "cirrus": ("at 1.37 µm (cirrus)", "thin cirrus", {"cirrus": False}),
 }
-"""Of a further band that a scene lacks: its name, the class that needs it, and the options without that."""
+"""Further bands that a scene may lack: title, class that needs the band, options without that class."""
 
 
 class FurtherLayers:

@@ -141,7 +141,7 @@ def _predict(
 def _to_masks(
     values: NDArray[np.float32], *, thresholds: Thresholds, options: MaskOptions, steps: list[Step]
 ) -> NDArray[np.uint8]:
-    """What `_predict` returns → refined masks ``(…, h, w)``."""
+    """Refined masks ``(…, h, w)`` of the values that `_predict` returns."""
     out = np.empty(values.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
         layers = dict(zip(options.further, values[thresholds.classes :, *place], strict=True))

@@ -34,7 +34,7 @@ class BandSource:
     label: str
     index: int = 1
     no_data_bits: int = 0
-    """Of a mask: a pixel in which one of these bits is set is no data."""
+    """Bits of a mask, any of which marks a pixel as no data."""
 
 
 @dataclass(frozen=True, slots=True)
