@@ -1,4 +1,4 @@
-"""What the site holds besides docs/: documents of the repository, the commands' help, the matrix of bad input that the
+"""Pages of the site besides docs/: documents of the repository, the commands' help, the matrix of bad input that the
 tests hold, and notebooks, which run.
 
 mkdocs calls `on_files` and `on_page_markdown`; mkdocs.yml names this file under ``hooks``.
@@ -82,7 +82,7 @@ def matrix() -> str:
 
 
 def helps(command: click.Command, parent: click.Context | None = None) -> Iterator[str]:
-    """What ``--help`` prints for a command and all below it, each under its name."""
+    """Output of ``--help`` for a command and all below it, each under its name."""
     name = command.name if parent else "geocloud"
     context = click.Context(command, parent, name, terminal_width=100, **command.context_settings)
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```"

@@ -85,18 +85,19 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed
 def progress_bar(description: str, units: str, quiet: bool = False, stays: bool = False) -> Callable[..., None]:
     """A progress bar on stderr if that is a terminal: call it with the number done, the total, and a text to add.
 
-    ``units`` names what is counted, in the plural; a bar that ``stays`` is left there at the end.
+    ``units`` names what is counted, in the plural; a bar that ``stays`` is left there at the end. The bar ends when all
+    is done, unless it is called as ``busy``.
     """
     from tqdm import tqdm
 
     hidden = quiet or None  # None: where stderr is no terminal
     bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=stays, disable=hidden, file=sys.stderr)
 
-    def show(done: int, total: int, text: str = "") -> None:
+    def show(done: int, total: int, text: str = "", busy: bool = False) -> None:
         bar.total = total
         bar.set_postfix_str(text, refresh=False)
         bar.update(done - bar.n)
-        if done == total:
+        if done == total and not busy:
             bar.close()
 
     return show
@@ -112,7 +113,7 @@ def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
     if not sys.stderr.isatty():
         return _training_lines()
     bar = progress_bar("training", "steps", stays=True)
-    return lambda progress: bar(progress.step, progress.steps, _scores(progress))
+    return lambda progress: bar(progress.step, progress.steps, _scores(progress), bool(progress.stage))
 
 
 def _training_lines() -> Callable[[Progress], None]:

@@ -34,7 +34,7 @@ UNUSABLE, NO_IMAGE = 8, 1
 
 
 def parse_name(stem: str) -> tuple[str, int, bool, datetime | None] | None:
-    """How the names of a scene's files begin, 4 or 8 bands, surface reflectance or radiance, time; None: others."""
+    """Beginning of the names of a scene's files, 4 or 8 bands, surface reflectance or radiance, time; None: others."""
     if not (parts := NAME.fullmatch(stem)):
         return None
     words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")

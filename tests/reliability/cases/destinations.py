@@ -1,4 +1,4 @@
-"""Where the mask is to be written."""
+"""Destinations of a mask: taken, missing, not writable."""
 
 from .case import NAME, masked, product, refused, stack
 

@@ -1,4 +1,4 @@
-"""Where pixels are."""
+"""Georeferencing of the pixels."""
 
 import rasterio
 from affine import Affine
