@@ -56,6 +56,7 @@ RECIPES = {
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [default: one a core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--folds", type=click.IntRange(2), help="Cross-validate: one model a fold, into OUT/fold0 and so on.")
+@click.option("--everything", is_flag=True, help="Train on the validation scenes too, as for a release.")
 @click.option("--resume", is_flag=True, help="Continue the run in OUT; its number of steps may be changed.")
 def main(
     data: Path,
@@ -67,6 +68,7 @@ def main(
     threads: int | None,
     device: str,
     folds: int | None,
+    everything: bool,
     resume: bool,
 ) -> None:
     """Trains on all data not held out for validation; writes ARCH.safetensors and .onnx to OUT, or to each fold's."""
@@ -76,7 +78,7 @@ def main(
     config = update(replace(RECIPES[arch], seed=seed), tomllib.loads("\n".join(changes)), "--set")
     start = None if from_scratch or arch not in START else Network.load(START[arch])
     for fold in [(k, folds) for k in range(folds)] if folds else [None]:
-        train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, device, resume)
+        train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, everything, device, resume)
 
 
 def train_model(
@@ -86,11 +88,12 @@ def train_model(
     config: TrainConfig,
     start: Network | None,
     fold: Fold | None,
+    everything: bool,
     device: str,
     resume: bool,
 ) -> None:
     """Trains one model into a folder."""
-    groups = training_groups(data, SHARES, fold)
+    groups = training_groups(data, SHARES, fold, everything)
     model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
     release(model, groups, config.augment, data, run, fold)
 

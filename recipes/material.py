@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 
 from geocloud.errors import DatasetError
+from geocloud.io.gdal import open_quietly
 from geocloud.training.data.augment import METRES, Augment, coarsen
 from geocloud.training.data.chips import CLASSES, CLEAR, CLOUD, UNKNOWN, Chip, translate
 from geocloud.training.data.samples import Group
 
 SHARES = {
     "biome": 0.8, "sparcs": 2.0, "catalogue": 1.2, "taught": 1.4, "chips": 0.4, "clear": 1.0, "glaciers": 0.6,
-    "fields": 0.3,
+    "fields": 0.3, "winter": 0.15,
 }  # fmt: skip
 """Relative shares of the sets in the samples."""
 
@@ -70,9 +70,9 @@ class Source:
     read: Callable[[Path], Chip]
     """Reads an image with its labels."""
 
-    def training(self, data: Path, fold: Fold | None = None) -> list[Chip]:
-        """The chips to train on, finer ones averaged to `METRES`."""
-        held = set(self.held_out(data, fold))
+    def training(self, data: Path, fold: Fold | None = None, everything: bool = False) -> list[Chip]:
+        """The chips to train on, those held out too if ``everything``; finer ones are averaged to `METRES`."""
+        held = set() if everything else set(self.held_out(data, fold))
         return [averaged(self.read(path)) for path in self.paths(data) if path not in held]
 
     def held_out(self, data: Path, fold: Fold | None = None) -> list[Path]:
@@ -109,14 +109,14 @@ def averaged(chip: Chip) -> Chip:
 
 def read_tif(path: Path) -> NDArray[np.float16]:
     """The first four bands of a GeoTIFF, reflectance × 10 000 → ``(4, h, w)``, NaN where any of them is 65535."""
-    with rasterio.open(path) as dataset:
+    with open_quietly(path) as dataset:
         values = dataset.read([1, 2, 3, 4])
     return np.where((values == 65_535).any(0), np.nan, values * np.float32(1e-4)).astype("float16")
 
 
 def read_codes(path: Path) -> NDArray[np.uint8]:
     """The values of a mask, ``(h, w)``."""
-    with rasterio.open(path) as dataset:
+    with open_quietly(path) as dataset:
         codes: NDArray[np.uint8] = dataset.read(1)
     return codes
 
@@ -227,9 +227,11 @@ def has_nir(chip: Chip) -> bool:
     return bool(np.isfinite(chip.reflectance[3]).any())
 
 
-def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
+def training_groups(
+    data: Path, shares: dict[str, float], fold: Fold | None = None, everything: bool = False
+) -> list[Group]:
     """The training chips of the named sets, each with its share of the samples. Raises DatasetError."""
-    return [(share, SOURCES[name].training(data, fold)) for name, share in shares.items()]
+    return [(share, SOURCES[name].training(data, fold, everything)) for name, share in shares.items()]
 
 
 def validation_chips(source: Source, data: Path, half: int | None = None, fold: Fold | None = None) -> list[Chip]:
