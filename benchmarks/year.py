@@ -1,6 +1,6 @@
-"""The cost of masking a year of Landsat 8 and 9, from results.json: ``python benchmarks/year.py``.
+"""Cost of masking a year of Landsat 8 and 9, computed from results.json: ``python benchmarks/year.py``.
 
-Each takes about 750 scenes a day. A scene counts as the benchmark's full scene.
+Each satellite acquires about 750 scenes per day, taken to be as large as the benchmark's full scene.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SCENES = 2 * 750 * 365
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """Table in Markdown."""
     groups = json.loads((Path(__file__).parent / "results.json").read_text())["groups"]
     floor, mask = groups["full"]["rows"][:2]
     stages = {row["what"]: row["cpu"] for row in groups["stages"]["rows"]}

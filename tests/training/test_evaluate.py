@@ -238,5 +238,5 @@ def test_shadow_is_scored_where_masks_tell_of_it(tmp_path):
     told = (probability[1] > 0.1) & (probability[0] <= predictor.threshold)
     truth, known = mask == 2, mask != 255
     assert found.target == "shadow" and found.pooled == Confusion.of(told, truth, known)
-    with pytest.raises(OptionError, match="a model that tells it"):
+    with pytest.raises(OptionError, match="a model with that class"):
         evaluate(dataset, Predictor(lambda batch: batch[:, 0]), shadows=True)
