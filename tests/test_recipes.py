@@ -8,9 +8,9 @@ import rasterio
 from conftest import geobox, write_tif
 from PIL import Image
 
+from benchmarks import accuracy
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from benchmarks import accuracy
 from recipes import bundled
 from recipes.material import HELD_OUT, SHARES, SOURCES, catalogue, training_groups, validation_chips
 

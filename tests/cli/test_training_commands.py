@@ -52,7 +52,7 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     again = run("train", toy, "-o", "run", "--config", "quick.toml", cwd=place)
     assert again.returncode == 1
     assert again.stderr == (
-        "geocloud: error: run: holds a training run already; --resume continues it, or name another folder\n"
+        "geocloud: error: run: contains a training run; --resume continues it, or name another folder\n"
     )
     done = run("train", toy, "-o", "run", "--config", "run/config.toml", "--resume", cwd=place)
     assert done.returncode == 0, done.stderr
