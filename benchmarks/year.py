@@ -18,13 +18,13 @@ def table() -> str:
     stages = {row["what"]: row["cpu"] for row in groups["stages"]["rows"]}
     rate = mask["megapixels"] / mask["wall"]
     rows = [
-        ("scenes a year", f"{SCENES:,}"),
+        ("scenes per year", f"{SCENES:,}"),
         ("terapixels", f"{SCENES * mask['megapixels'] / 1e6:.0f}"),
         ("CPU hours", f"{SCENES * mask['cpu'] / 3600:,.0f}"),
-        ("of which start-up, which a batch pays once a worker", f"{SCENES * stages['start-up'] / 3600:,.0f}"),
-        ("megapixels a second on two cores", f"{rate:.1f}"),
-        ("two-core machines that keep up", f"{SCENES / 365 * mask['wall'] / 86_400:.2f}"),
-        ("CPU hours for nothing but reading the bands and writing masks", f"{SCENES * floor['cpu'] / 3600:,.0f}"),
+        ("of which start-up, needed in a batch once per worker", f"{SCENES * stages['start-up'] / 3600:,.0f}"),
+        ("megapixels per second on two cores", f"{rate:.1f}"),
+        ("two-core machines required", f"{SCENES / 365 * mask['wall'] / 86_400:.2f}"),
+        ("CPU hours for only reading the bands and writing masks", f"{SCENES * floor['cpu'] / 3600:,.0f}"),
     ]
     return "\n".join(["| | |", "|---|---:|", *(f"| {what} | {value} |" for what, value in rows)])
 

@@ -137,7 +137,7 @@ def test_batch_commands_in_the_scaling_guide_are_understood(place):
 
 def test_the_speed_that_the_readme_tells_was_measured():
     floor, mask, *_ = json.loads((ROOT / "benchmarks" / "results.json").read_text())["groups"]["full"]["rows"]
-    said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds a megapixel and {mask['peak']} MB"
+    said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds per megapixel and {mask['peak']} MB"
     assert said in README
     assert f"{mask['wall'] / floor['wall']:.1f} times what it takes" in README
 

@@ -65,9 +65,9 @@ function head() {
 function search() {  // sorted indices of the scenes that pass the filters
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
   const within = (key, low, high, unit = 1) => {
-    const [least, most] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
-    return at => least === "" && most === "" || all[key]?.[at] != null &&
-      (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
+    const [minimum, maximum] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
+    return at => minimum === "" && maximum === "" || all[key]?.[at] != null &&
+      (minimum === "" || all[key][at] >= minimum) && (maximum === "" || all[key][at] <= maximum);
   };
   const cloudy = within("cloud", "low", "high"), dated = within("day", "from", "to", 864e5);
   const places = [...all.name.keys()].filter(at => (!state || all.state[at] === state) && cloudy(at) && dated(at) &&
