@@ -1,4 +1,4 @@
-"""A mask beside the cloud flags of a product."""
+"""Comparison of masks with a product's cloud flags."""
 
 import json
 

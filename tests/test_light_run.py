@@ -1,4 +1,4 @@
-"""Plain runs stay plain: how much of the program masks one GeoTIFF."""
+"""Number of source files used to mask one GeoTIFF."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 FILES = 37
-"""Files of which functions run; the goal is 34."""
+"""Maximum number of files whose functions run; the goal is 34."""
 
 TRACE = """
 import sys, threading

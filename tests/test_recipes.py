@@ -1,4 +1,4 @@
-"""The bundled models' recipe: its split, how it reads each set, and a run of a few steps, on made-up data."""
+"""The recipe of the bundled models: split, reading of each set, and a short run, on synthetic data."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """All sets, each of a few images of 140×150 pixels; those of 20 and 10 m shrink to 30 m."""
+    """All sets, with a few images of 140×150 pixels each; images at 20 and 10 m are averaged to 30 m."""
     root = tmp_path_factory.mktemp("data")
     grid = geobox(140, 150)
 
@@ -152,7 +152,7 @@ def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
 
 
 def test_a_short_run_and_its_scores(data, tmp_path, monkeypatch, capsys):
-    """The two scripts as their help tells."""
+    """Runs both scripts as described in their help."""
     monkeypatch.chdir(tmp_path)
     settings = ("steps=3", "batch=2", "options={width=4,levels=2}", "augment={size=64}")
     small = ["--from-scratch", *(word for setting in settings for word in ("--set", setting))]

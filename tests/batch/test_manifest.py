@@ -1,4 +1,4 @@
-"""Manifests: what earlier versions have left, what readers see, and what is never held in memory."""
+"""Manifests: earlier versions, concurrent readers, and bounded memory."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ INSERT INTO scenes (key, name, source, state, error) VALUES ('B', 'b', '/in/b', 
 
 
 def fill(path, names, state="done"):
-    """A manifest of so many scenes."""
+    """Writes a manifest of scenes with these names."""
     with Manifest(path) as manifest:
         manifest.plan(((name.upper(), name, f"/in/{name}", "print") for name in names), "settings")
         with manifest._database:
@@ -114,7 +114,7 @@ def test_the_journal_works_on_network_file_systems(tmp_path):
 
 
 def test_a_reader_holds_no_writer_up(tmp_path):
-    """It stops between two pages for as long as it likes."""
+    """A reader may pause between two pages for any time."""
     names = [f"scene_{i:05}" for i in range(3 * PAGE)]
     path = fill(tmp_path / "manifest.sqlite", names)
     reading = iter(read_entries(tmp_path))

@@ -1,4 +1,4 @@
-"""Whole batches, as users start them: what is done, what is not, and what is never done twice."""
+"""Whole batches: scenes masked, skipped, failed, and never masked twice."""
 
 import json
 import multiprocessing
@@ -56,7 +56,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(archive, tmp_path_factory):
-    """A folder that a run has filled."""
+    """The output folder of a batch."""
     folder = tmp_path_factory.mktemp("out") / "masks"
     done = command("batch", archive, "-o", folder, "--polygons", "--quicklook", "--progress", "json")
     assert done.returncode == 0, done.stderr
@@ -200,14 +200,14 @@ def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
 
 
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
-    """The same with 200 scenes and twenty kills: python tests/batch/torture.py."""
+    """For 200 scenes and twenty kills, run: python tests/batch/torture.py."""
     found = torture(tmp_path, scenes=30, kills=3)
     assert found["same masks"] and not found["done twice"] and not found["left behind"]
     assert found["exit codes"] == [1, 1] and found["states"] == {"done": 20, "failed": 10}
 
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
-    """Once it is only tried again; a scene that kills every time is given up, and no other."""
+    """A scene that kills a worker once is retried; one that always kills fails, and no other does."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     outcomes = {}
@@ -225,7 +225,7 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
 
 
 def load_deadly(*arguments):
-    """Loads a worker in which the job of that name ends the process."""
+    """Loads a worker in which the job of this name ends the process."""
     import geocloud.batch.job as module
 
     mask = module.mask_scene
@@ -277,7 +277,7 @@ def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
 
 
 def test_an_interrupt_ends_the_workers_before_their_leftovers_are_swept(archive, tmp_path):
-    """The interrupt may come while progress is reported: the workers are in the middle of scenes then."""
+    """The interrupt can come while progress is reported and workers are in the middle of scenes."""
 
     def interrupt(status):
         if status.done:
@@ -300,7 +300,7 @@ def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
 
 
 def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
-    """Eight threads take turns for a second, with locks of their own; each removes the file at the end of its turn."""
+    """Eight threads take turns for a second, each with its own lock, and remove the file after each turn."""
     inside, most, turns, until = [], [], [], time.monotonic() + 1
 
     def run():
@@ -407,7 +407,7 @@ def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
 
 
 def test_results_beside_their_scenes_change_nothing(archive, tmp_path):
-    """Masks, styles and sidecars in a product's own folder are no input."""
+    """Masks, styles and sidecar files in a product's folder are not scenes."""
     folder = tmp_path / "in"
     shutil.copytree(next(archive.glob("LC08*_T1")), folder)
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""Object stores that fail in the middle: nothing is lost, nothing is done twice, and reasons hold no secrets.
+"""Object stores with failing requests: no data are lost or duplicated, and errors contain no secrets.
 
-All run in this process; what a user types stands in `test_remote`.
+All tests run in this process; for the command line see `test_remote`.
 """
 
 import json
@@ -36,7 +36,7 @@ TROUBLE = ("busy", "reset", "throttled", "cut")
 
 @pytest.fixture(scope="module")
 def servers():
-    """An S3 server, which speaks Google's dialect as well, and an Azure one, with their ports; the first's client."""
+    """An S3 server, which also serves Google's API, an Azure server, their ports, and an S3 client."""
     import boto3
     from moto.server import DomainDispatcherApplication, create_backend_app
 
@@ -49,7 +49,7 @@ def servers():
 
 @pytest.fixture(params=["s3", "gs", "az"])
 def store(request, servers, monkeypatch):
-    """The URL of an empty bucket, and the server that holds it."""
+    """URL of an empty bucket, and its server."""
     (amazon, here), (azure, there), client = servers
     server = azure if request.param == "az" else amazon
     server.reset()

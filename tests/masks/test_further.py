@@ -1,4 +1,4 @@
-"""Snow and thin cirrus, where a scene has the bands that tell them."""
+"""Snow and thin cirrus, for scenes with the bands they need."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def stack(path, names=("red", "green", "blue", "nir", "swir1"), **how):
 
 
 def expected(image, band, options):
-    """By the formula, written out here a second time as an oracle."""
+    """Expected mask by the formula, an independent oracle."""
     green, probability = image[1].astype("float64"), np.rint(100 * image[0])
     index = np.rint(100 * (green - band) / (green + band)).clip(0, 100)
     snow = (green > 0.2) & (index > 20 + 0.5 * probability)

@@ -1,4 +1,4 @@
-"""Refining of masks, held against scipy, and what is written, held against rio-cogeo."""
+"""Refined masks, compared with scipy, and written files, validated by rio-cogeo."""
 
 from functools import partial
 

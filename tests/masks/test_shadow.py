@@ -1,4 +1,4 @@
-"""Cloud shadow as a class of its own, in every result; and nothing of it where it is not asked for."""
+"""Cloud shadow as a class in every result, and its absence unless requested."""
 
 import json
 import re
@@ -34,7 +34,7 @@ GRID = geobox(90, 110)
 
 
 def both(batch):
-    """Bright is cloud, dark is shadow."""
+    """A test model: bright pixels are cloud, dark pixels shadow."""
     red = np.nan_to_num(batch[:, 0])
     return np.stack([red, 0.8 - red], 1).astype("float32")
 
@@ -166,7 +166,7 @@ def test_arrays_know_shadow(scene):
 @pytest.mark.slow
 @pytest.mark.parametrize(("azimuth", "turned"), [(0, 0), (45, 30), (150, 0), (270, 30)])
 def test_what_no_cloud_could_throw_is_no_shadow(azimuth, turned):
-    """Against a ray from every shadow towards the sun."""
+    """Compares with rays from every shadow towards the sun."""
     rng, sun = np.random.default_rng(azimuth), Sun(50, azimuth)
     place = GRID.transform @ Affine.rotation(turned)
     grid = GeoBox(600, 500, place @ Affine.scale(2, 2), GRID.crs)  # 60 m

@@ -1,4 +1,4 @@
-"""What a notebook shows of scenes and results."""
+"""Display of scenes and results in notebooks."""
 
 import base64
 import io

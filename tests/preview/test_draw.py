@@ -1,4 +1,4 @@
-"""Previews show what is there, in its place."""
+"""Previews: content and position."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_a_high_scene_has_an_overview_too():
 
 @pytest.mark.parametrize("cover", [0.0, 0.2, 0.6])
 def test_the_land_is_seen_whether_there_are_clouds_or_not(cover):
-    """Forest and fields, whose reflectance is 0.05 to 0.15, under clouds of 0.8."""
+    """Forest and fields with reflectance 0.05 to 0.15, under clouds with 0.8."""
     rng = np.random.default_rng(1)
     land = rng.uniform(0.05, 0.15, (4, 60, 60)).astype("float32")
     mask = (np.arange(60) < 60 * cover)[:, None] * np.ones(60, "uint8")

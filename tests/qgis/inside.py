@@ -1,6 +1,6 @@
 """Runs inside QGIS's own Python: ``inside.py JOB.json``.
 
-Loads layers, tells what QGIS makes of them, renders maps, runs an algorithm that is cancelled. Prints JSON.
+Loads layers, reports how QGIS reads them, renders maps, and cancels an algorithm. Prints JSON.
 """
 
 import json
@@ -87,7 +87,7 @@ def draw(layers, path, around):
 
 
 class Impatient(QgsProcessingFeedback):
-    """Cancels at the first sign of progress."""
+    """Feedback that cancels at the first report of progress."""
 
     def setProgress(self, progress):  # noqa: N802 - QGIS's name
         super().setProgress(progress)

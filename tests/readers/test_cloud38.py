@@ -1,4 +1,4 @@
-"""38-Cloud patches, in the authors' own layout."""
+"""38-Cloud patches in the authors' layout."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def nowhere(height, width):
 
 
 def make_scene(root, numbers, side=32, truth=True):
-    """Cuts (4, h, w) numbers into patches as the authors describe: zeros all around, centred."""
+    """Cuts values (4, h, w) into patches like the authors: centred and padded with zeros."""
     _, height, width = numbers.shape
     rows, cols = -(-height // side), -(-width // side)
     top, left = (rows * side - height) // 2, (cols * side - width) // 2

@@ -1,4 +1,4 @@
-"""Landsat products: folders and archives, levels, collections, satellites, whole and broken."""
+"""Landsat products: folders and archives, levels, collections, satellites, complete and damaged."""
 
 import json
 import logging

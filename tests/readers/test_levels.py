@@ -1,4 +1,4 @@
-"""Sentinel-2's JPEG 2000: pixels finer than the model's are decoded at the lower resolution that the file holds."""
+"""Decoding Sentinel-2's JPEG 2000 at a lower resolution if pixels are finer than the model's."""
 
 import shutil
 from pathlib import Path

@@ -1,7 +1,7 @@
 """``geocloud mask`` killed at random moments: ``python tests/reliability/kills.py [--kills 50]``.
 
-The destination must hold the old mask, the new one, or nothing; and what is left beside it must be gone after the next
-run. Prints JSON; exits with 1 where that is not so.
+The destination must contain the complete old or new mask, or not exist, and leftovers must be deleted by the next run.
+Prints JSON. The exit code is 1 otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tiles land where they belong, and 38-Cloud patches make up the scene again."""
+"""Positions of tiles, and scenes mosaicked again from 38-Cloud patches."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""Polygons are the mask: same area, same place, valid, and styled for QGIS."""
+"""Polygons match the mask in area and position, are valid, and are styled for QGIS."""
 
 import sqlite3
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Polygons in other forms hold the same clouds."""
+"""Polygons in other formats contain the same clouds."""
 
 import json
 
