@@ -22,10 +22,10 @@ from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.data.synthetic import write_38cloud
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: torch and GDAL, there and below, would each take all cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several workers: torch and GDAL in each would use all cores
     os.environ |= {"OMP_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
 
-# A busy machine is no failure, and the suite is the same each time: `HYPOTHESIS_PROFILE=fuzz` draws other cases.
+# No deadlines, for busy machines, and the same cases in every run; `HYPOTHESIS_PROFILE=fuzz` draws others.
 settings.register_profile("geocloud", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("fuzz", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "geocloud"))

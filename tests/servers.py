@@ -69,7 +69,7 @@ class Faults:
         connection = environ["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with open(os.devnull) as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), connection.fileno())  # closes the socket, which the server still holds
+            os.dup2(nothing.fileno(), connection.fileno())  # closes the socket, to which the server still refers
         raise ConnectionResetError
 
     @staticmethod

@@ -11,7 +11,7 @@ FILES = 37
 
 TRACE = """
 import sys, threading
-from inspect import CO_OPTIMIZED  # a function's code, not that of a module's or class's body
+from inspect import CO_OPTIMIZED  # code of a function, not of a module or class body
 
 files = set()
 

@@ -69,7 +69,7 @@ def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_pat
             refused[path.name[:22]] = str(error)
             continue
         assert result.crs.to_string().startswith("EPSG:326")
-        assert result.cloud_percent < 10  # all of them are nearly clear, as a look at them shows
+        assert result.cloud_percent < 10  # all of them are nearly clear by visual inspection
     assert set(refused) == {"LC08_L1TP_204023_20200", "LC08_L2SP_232056_20151"}
     assert "no red (B4)" in refused["LC08_L1TP_204023_20200"]
     assert "no nir (SR_B5)" in refused["LC08_L2SP_232056_20151"]
@@ -132,7 +132,7 @@ def seams(source, options):
     across = fitted.tile_width - overlap
     for start in (t * across + o for t in range(1, fitted.cols) for o in (0, overlap // 2, overlap)):
         near[:, max(start - 4, 0) : start + 4] = True
-    inside = np.s_[overlap:, overlap:]  # away from what differs beyond the edge
+    inside = np.s_[overlap:, overlap:]  # excludes the margin, which differs beyond the edge
     return masks[0][inside], masks[1][inside], near[inside]
 
 

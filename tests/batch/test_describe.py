@@ -70,7 +70,7 @@ def errors():
         assert found["stac_version"] == "1.1.0"
         names = [f"https://schemas.stacspec.org/v1.1.0/{kind}-spec/json-schema/{kind}.json", *found["stac_extensions"]]
         checked = [(name, found) for name in names]
-        for asset in found.get("assets", {}).values():  # where the schema does not look: it is of STAC 1.0
+        for asset in found.get("assets", {}).values():  # the schema, of STAC 1.0, does not check these
             checked += [(f"{CLASSES}#/definitions/fields", classes_of(band)) for band in asset.get("bands", [])]
         return [
             f"{name}: {error.json_path} {error.message[:200]}"
@@ -202,7 +202,7 @@ def test_large_catalogs_are_walked_item_by_item(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert [f.name for f in found] == names and len({f.source for f in found}) == 1000
-        # Found scenes take 1 kB each. All items, parsed, would take some 7 times their text.
+        # Found scenes take 1 kB each. All items, parsed, would take about 7 times the size of their text.
         room = 1000 * 1024 + (4 * (tmp_path / start).stat().st_size if start == "all.json" else 1000 * one)
         assert peak < room, (start, peak, room)
 

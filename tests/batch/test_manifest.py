@@ -17,7 +17,7 @@ from geocloud.batch.folder import unpack_thumbnails
 from geocloud.batch.state import DONE, PAGE, Manifest, export
 from geocloud.errors import OutputError
 
-# As version 0.1.0 made it.
+# As created by version 0.1.0.
 OLD = """
 CREATE TABLE scenes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, state TEXT NOT NULL,
@@ -66,10 +66,10 @@ def test_an_earlier_version_is_converted_when_it_is_written(old):
         a, b = read_entries(old)
         assert (a.name, a.files) == ("a", {"mask": "a_cloudmask.tif"})
         assert (b.state, b.shadow_percent) == ("failed", None)
-    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no log, no index of a log
+    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no journal files
 
 
-# As the version before kept thumbnails, beside each manifest.
+# Thumbnails next to each manifest, as in the previous version.
 PICTURES = """
 CREATE TABLE pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
 INSERT INTO pictures VALUES ('A', x'01', x'02'), ('B', NULL, NULL), ('C', x'03', NULL);
@@ -129,7 +129,7 @@ def test_a_reader_holds_no_writer_up(tmp_path):
 def test_what_a_killed_writer_left_is_undone(tmp_path):
     path = fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(2000)])
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA cache_size = 5")  # so that half of the change is in the file before its end
+        database.execute("PRAGMA cache_size = 5")  # writes half of the transaction to the file before its end
         database.execute("UPDATE scenes SET state = 'running', notes = hex(randomblob(100))")
         parts = path.read_bytes(), (tmp_path / "manifest.sqlite-journal").read_bytes()
     for name, part in zip(("manifest.sqlite", "manifest.sqlite-journal"), parts, strict=True):

@@ -63,7 +63,7 @@ def wait(browser, condition):
 
 
 def show(browser, path):
-    browser.get("about:blank")  # or an address with another # would not be loaded anew
+    browser.get("about:blank")  # a URL that differs only after # would not be reloaded
     browser.get(path.as_uri())
     wait(browser, lambda: browser.execute_script("return document.body.dataset.ready"))
     return browser
@@ -116,7 +116,7 @@ def test_sorting(page):
     page.find_element("css selector", "th.cloud button").click()
     assert numbers(page, "cloud") == rising[::-1]
     assert page.find_element("css selector", "th.cloud").get_attribute("aria-sort") == "descending"
-    assert texts(page, "#rows td.cloud")[0]  # what has no number comes last, either way
+    assert texts(page, "#rows td.cloud")[0]  # missing values are sorted last in both directions
 
 
 def test_filters(page):

@@ -118,7 +118,7 @@ def test_what_is_done_stays_done(archive, batch):
     assert done.exit_code == 0 and states(batch) == before
     assert f"{COUNT} done" in done.stdout and report.stat().st_mtime_ns == told
     with Manifest(batch / "manifest.sqlite") as manifest:
-        manifest.pass_over([("other", "print")])  # as a run killed before its report leaves it: later than that
+        manifest.pass_over([("other", "print")])  # like a run killed before it wrote its report
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
@@ -146,7 +146,7 @@ def test_what_changed_is_done_again(archive, tmp_path):
     assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
     assert to_do(model="unet") == COUNT
     assert to_do(polygons=True) == COUNT
-    assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # where it is computed is all the same
+    assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # the device does not matter
     next(out.glob("stack_002_cloudmask.tif")).unlink()
     assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
     os.utime(archive / "stack_005.tif")
@@ -189,7 +189,7 @@ def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
     assert all(str(archive) in reason for reason in reasons)
     assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == 4
     assert len(list((tmp_path / "out").glob("*.tif"))) == 4
-    # Bad input that has not changed is not tried again, unless somebody says so.
+    # Unchanged bad input is retried only on request.
     assert not plan_batch([str(archive)], tmp_path / "out", BatchOptions()).jobs
     assert len(plan_batch([str(archive)], tmp_path / "out", BatchOptions(retry_failed=True)).jobs) == BROKEN
     again = command("batch", archive, "-o", tmp_path / "out")
@@ -255,7 +255,7 @@ def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=30)
-    if run.returncode != 0:  # it was not done yet
+    if run.returncode != 0:  # it was not finished yet
         assert run.returncode == 130 and "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
@@ -323,7 +323,7 @@ def test_shards_share_the_work(archive, tmp_path):
     parts = [run_batch([str(archive)], out, BatchOptions(shard=Shard(i, 3))) for i in (1, 2, 3)]
     assert sorted(e.name for part in parts for e in part) == [e.name for e in read_entries(out)]
     assert len(read_entries(out)) == COUNT and len(list(out.glob("manifest-*.sqlite"))) == 3
-    assert not (out / "report.html").exists()  # or each shard would read what all others have done
+    assert not (out / "report.html").exists()  # or each shard would read the manifests of all others
     done = CliRunner().invoke(cli, ["batch", "report", str(out)])
     assert done.exit_code == 0 and (out / "report.html").exists()
     assert len(geopandas.read_file(out / "footprints.gpkg", layer="footprints")) == COUNT

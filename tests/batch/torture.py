@@ -36,7 +36,7 @@ def states(out: Path) -> dict[str, tuple[str, str]]:
     with closing(sqlite3.connect(out / "manifest.sqlite")) as database:
         try:
             return {n: (s, f) for n, s, f in database.execute("SELECT name, state, finished FROM scenes")}
-        except sqlite3.OperationalError:  # killed before the table was made
+        except sqlite3.OperationalError:  # killed before the table was created
             return {}
 
 

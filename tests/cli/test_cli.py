@@ -188,7 +188,7 @@ def test_tiles_of_a_scene_with_its_mask(tmp_path):
     assert done.returncode == 0, done.stderr
     run("mask", FARMLAND, "-o", tmp_path / "b.tif")
     with rasterio.open(tmp_path / "a.tif") as patches, rasterio.open(tmp_path / "b.tif") as scene:
-        # As many patches wide as the scene, yet cut from another corner: a few pixels of 100 000 may fall otherwise.
+        # As many patches wide as the scene, but cut from another corner: a few pixels of 100 000 may differ.
         assert (patches.read(1) == scene.read(1)).mean() > 0.999
 
 

@@ -104,7 +104,7 @@ def test_reading_from_and_writing_to_a_bucket(s3, tmp_path):
     client.download_file(BUCKET, f"masks/{name}_cloudmask.tif", str(tmp_path / "folder.tif"))
     assert (read_tif(tmp_path / "folder.tif") == read_tif(tmp_path / "local.tif")).all()
 
-    # What was done stays done, until its source is another.
+    # Finished scenes stay finished until their source changes.
     assert "0 to do" in geocloud(environment, *where, "--dry-run").stdout
     client.upload_file(str(write_tif(tmp_path / "other.tif", ramp()[:, ::-1].copy())), BUCKET, "in/stack.tif")
     assert "1 to do" in geocloud(environment, *where, "--dry-run").stdout

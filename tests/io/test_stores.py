@@ -60,11 +60,11 @@ def store(request, servers, monkeypatch):
         "AWS_DEFAULT_REGION": "us-east-1",
         "CPL_GS_ENDPOINT": f"http://127.0.0.1:{here}/",
         "GS_NO_SIGN_REQUEST": "YES",
-        "GOOGLE_BEARER_TOKEN": "any",  # to write
+        "GOOGLE_BEARER_TOKEN": "any",  # for writing
         "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=account;AccountKey={'U0VDUkVU' * 4};"
         f"BlobEndpoint=http://127.0.0.1:{there}/account",
         "GDAL_HTTP_RETRY_DELAY": "0.02",
-        "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",  # what GDAL keeps would hide a fault
+        "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",  # GDAL's cache would hide failures
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.02)
@@ -214,7 +214,7 @@ def test_gdal_and_obstore_log_in_alike(store, tmp_path, monkeypatch, variables, 
     if "AWS_PROFILE" in variables:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    remote._profile.cache_clear()  # a user's files do not change while a program runs
+    remote._profile.cache_clear()  # cached, as a user's files do not change during a run
     seen = set()
 
     def look(environ):
@@ -236,9 +236,7 @@ def test_archives_that_cannot_be_read_in_place(store, tmp_path):
         upload(tmp_path / "a.tar", f"{root}/{name}")
         with pytest.raises(SceneError, match=f"{root}/{name}: {reason}"):
             open_scene(f"{root}/{name}")
-        assert (
-            run_job(Job("a", f"{root}/{name}", tmp_path, BatchOptions()), None).failure == failure
-        )  # tried again, or not
+        assert run_job(Job("a", f"{root}/{name}", tmp_path, BatchOptions()), None).failure == failure  # retried, or not
 
 
 def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def test_snow_is_told_in_files_and_arrays_alike(tmp_path, options):
     result = geocloud.mask_scene(path, tmp_path / "m.tif", model=MODEL, options=options)
     mask = read_tif(tmp_path / "m.tif")[0]
     truth = expected(ramp(), swir(), options)
-    assert (mask != truth).mean() < 1e-3  # indices that lie on the limit
+    assert (mask != truth).mean() < 1e-3  # indices equal to the limit
     with open_scene(path) as scene:
         raster = scene.read(further=["swir1"])
     np.testing.assert_array_equal(geocloud.mask_raster(raster, model=MODEL, options=options), mask)

@@ -199,7 +199,7 @@ def test_a_scene_whose_sun_is_known_loses_impossible_shadow(tmp_path):
     name = "LC08_L1TP_190026_20240701_20240708_02_T1"
     image = np.full((4, 200, 200), 0.3, "float32")
     image[:, 100:106, 100:106] = 0.8
-    image[:, 55:75, 65:85] = image[:, 130:160, 120:160] = 0.05  # away from the sun in the south-east, and towards it
+    image[:, 55:75, 65:85] = image[:, 130:160, 120:160] = 0.05  # opposite the sun, and towards it
     scene = SimulatedScene(image, np.zeros((200, 200), bool))
     write_level1(scene, tmp_path / name, name, grid=geobox(200, 200), sun_elevation=30.0)
     result = mask_scene(tmp_path / name, tmp_path / "m.tif", model=model(), options=MaskOptions(shadows=True))

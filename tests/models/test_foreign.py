@@ -67,7 +67,7 @@ def test_a_foreign_rgb_network_is_told_by_a_file_beside_it(tmp_path):
     certain = abs(exact - 0.5) > 0.01
     assert ((read_tif(made.mask)[0] == 1) == (exact > 0.5))[certain].all() and made.model == "theirs"
     np.testing.assert_allclose(load_model(path, "cpu").predict_array(ramp())[0], exact, atol=1e-4)
-    assert model_files(path) == (path, path.with_suffix(".toml"))  # so a batch notices when either changes
+    assert model_files(path) == (path, path.with_suffix(".toml"))  # a batch detects changes in both
 
 
 @pytest.mark.parametrize("shape", [(90, 110), (150, 40), (64, 96)])  # larger, narrower, and exactly one window

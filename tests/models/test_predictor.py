@@ -224,7 +224,7 @@ def test_workers_share_the_cores(monkeypatch):
     assert cores() == 3
     assert load_model(device="cpu", threads=2).workers == 2
     assert load_model(device="cpu").workers == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list for nested regions: its affair
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list for nested regions
     assert cores() >= 1
 
 

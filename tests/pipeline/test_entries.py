@@ -82,7 +82,7 @@ def test_all_entries_agree(tmp_path_factory, scene, options, chunks):
     assert found.chunks is not None
     np.testing.assert_array_equal(found.values, expected)
     geocloud.mask_scene(path, folder / "m.tif", model=MODEL, read=read, options=options)
-    without_sun = geocloud.mask_raster(raster, model=MODEL, options=options)  # nothing tells the file's
+    without_sun = geocloud.mask_raster(raster, model=MODEL, options=options)  # without the sun's position in the file
     np.testing.assert_array_equal(read_tif(folder / "m.tif")[0], without_sun)
 
 

@@ -125,7 +125,7 @@ def main(job):
     assert QgsCoordinateReferenceSystem("EPSG:4326").isValid()
     QgsProject.instance().clear()
     print("FOUND " + json.dumps(found), flush=True)
-    os._exit(0)  # leaving QGIS properly crashes now and then
+    os._exit(0)  # a regular exit of QGIS sometimes crashes
 
 
 main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

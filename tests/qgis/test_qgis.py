@@ -43,7 +43,7 @@ def home(tmp_path_factory):
         "PATH": "/usr/bin:/bin",  # QGIS must find its own Python
         "QT_QPA_PLATFORM": "offscreen",
         "XDG_RUNTIME_DIR": str(folder / "run"),
-        "PYTHONPATH": "/usr/share/qgis/python",  # what geocloud must not see
+        "PYTHONPATH": "/usr/share/qgis/python",  # must not reach geocloud
     }
 
 
@@ -308,7 +308,7 @@ def test_without_qgis_nothing_is_installed(tmp_path):
 def test_profiles_are_found_where_qgis_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(qgis, "_program", lambda: "/usr/bin/qgis")  # there, and never started
+    monkeypatch.setattr(qgis, "_program", lambda: "/usr/bin/qgis")  # exists, but was never started
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS3" / "profiles" / "work"]
     (tmp_path / "QGIS" / "QGIS4" / "profiles").mkdir(parents=True)
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS4" / "profiles" / "work"]

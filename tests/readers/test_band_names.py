@@ -100,7 +100,7 @@ def test_an_order_in_letters(tmp_path):
         assert [band.index for band in find_recipe(path, ReadOptions(bands=word)).bands] == expected
     five = write_tif(tmp_path / "five.tif", np.resize(values, (5, 90, 110)), descriptions=None)
     assert [band.index for band in find_recipe(five, ReadOptions(bands="bgrxn")).bands] == [3, 2, 1, 5]
-    with pytest.raises(BandError, match="bands="):  # the word says nothing of five bands
+    with pytest.raises(BandError, match="bands="):  # the letters do not apply to five bands
         find_recipe(five, ReadOptions(bands="bgrn"))
     for word in ("rgb?", "rgbb", "rgn", ""):
         with pytest.raises(BandError, match="letter per band"):

@@ -14,7 +14,7 @@ from geocloud.readers import ReadOptions, open_scene
 
 ID = "LC08_L1TP_002053_20160520_20170324_01_T1"
 BANDS = ("red", "green", "blue", "nir")
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # patches have no place
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # no georeference
 
 
 def nowhere(height, width):

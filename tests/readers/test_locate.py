@@ -157,7 +157,7 @@ def test_of_a_file_of_several_rasters_one_is_to_be_named(tmp_path):
     rasterio.shutil.copy(write_tif(tmp_path / "a.tif", ramp()), path, driver="netCDF")
     with pytest.raises(BandError, match=r'holds 4 rasters; name one of them: [Nn][^ ]*data.nc"?:Band1 or '):
         open_scene(path)
-    with pytest.raises(BandError, match="1 band"):  # and that is one, but of a band alone
+    with pytest.raises(BandError, match="1 band"):  # it is a scene, but of one band
         open_scene(f'NETCDF:"{path}":Band1')
 
 

@@ -252,7 +252,7 @@ def usable(path, grid=None, count=8):
 
 def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
     path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR_clip.tif", stored(fields()), descriptions=None)
-    usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: another's
+    usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: of another scene
     mask = usable(tmp_path / f"{SCENE}_udm2_clip.tif")
     with open_scene(path) as scene:
         assert (scene.read(WHOLE).valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()

@@ -107,7 +107,7 @@ def test_what_the_user_says_counts(tmp_path):
 def test_scales_in_the_file_count(tmp_path):
     values = (ramp() * 20_000).astype("uint16")
     with pytest.raises(UnitsError, match=r"reflectance = 50000 · value.*cannot be that.*scale="):
-        open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # to divide by, as MODIS writes them
+        open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # divisors, as in MODIS files
     path = save(tmp_path, values, scales=(5e-5,) * 4)
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE

@@ -168,8 +168,8 @@ def attempt(path: Path, opener: Opener) -> tuple[str, str]:
 def fuzz(folder: Path, cases: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
     """Runs ``cases`` cases; ``keep`` is a folder for files that show a defect."""
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)
-    sys.unraisablehook = lambda ignored: None  # rasterio's log stumbles over what is not in UTF-8
-    warnings.simplefilter("ignore")  # Python's zipfile warns of doubled names
+    sys.unraisablehook = lambda ignored: None  # rasterio's log fails on text that is not UTF-8
+    warnings.simplefilter("ignore")  # Python's zipfile warns of duplicate names
     rng, found = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
     kinds = seeds(folder)
     defects: list[dict[str, Any]] = []

@@ -45,7 +45,7 @@ def kill_again_and_again(work: Path, kills: int, seed: int = 0) -> dict[str, obj
         if turn % 2:
             out.write_bytes(OLD)
         run = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Half of the moments in the last third, when files are made and moved.
+        # Half of the kills are in the last third of the run, when files are written and renamed.
         time.sleep(took * rng.uniform(*((0.6, 1.1) if turn % 4 > 1 else (0.05, 1))))
         run.send_signal(signal.SIGKILL)
         run.wait()

@@ -1,7 +1,7 @@
-"""Cases of bad and odd input, and what makes their files.
+"""Cases of invalid and unusual input, and functions that write their files.
 
-A case is a function that makes files in a folder and returns the scene, or the words after ``geocloud mask``. Its name,
-or ``what``, stands in the matrix of docs/reliability.md, its module is the group; ``each`` makes a case of every entry.
+A case is a function that writes files to a folder and returns the scene, or the arguments of ``geocloud mask``. Its
+name, or ``what``, is listed in the matrix of docs/reliability.md, grouped by module. ``each`` defines a case per entry.
 """
 
 from __future__ import annotations
