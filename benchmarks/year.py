@@ -1,6 +1,6 @@
 """Cost of masking a year of Landsat 8 and 9, computed from results.json: ``python benchmarks/year.py``.
 
-Each satellite acquires about 750 scenes per day, taken to be as large as the benchmark's full scene.
+Each satellite acquires about 750 scenes per day, assumed to be as large as the benchmark's full scene.
 """
 
 from __future__ import annotations

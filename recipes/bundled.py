@@ -92,7 +92,7 @@ def train_model(
     device: str,
     resume: bool,
 ) -> None:
-    """Trains one model into a folder."""
+    """Trains one model and writes it to a folder."""
     groups = training_groups(data, SHARES, fold, everything)
     model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
     release(model, groups, config.augment, data, run, fold)

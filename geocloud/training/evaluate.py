@@ -2,7 +2,7 @@
 
 The official protocol is evaluation.m of https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset. Each
 384×384 patch is predicted alone and thresholded at 12/255. The patches of a scene are mosaicked, and the padding is
-cropped. Every pixel counts, including black margins. Scores are averaged over scenes without weights.
+cropped. Every pixel counts, including black margins. Scores are unweighted means over scenes.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _from_folder(folder: Path) -> PredictPatches:
 
     @cache
     def certain() -> int:
-        """The 8-bit value of probability 1: 255, or 1 if no patch has a higher value."""
+        """The 8-bit value for probability 1: 255, or 1 if no patch in the folder has a higher value."""
         codes = (read_codes(path) for path in files.values())
         return 255 if any(values.dtype == np.uint8 and values.max() > 1 for values in codes) else 1
 

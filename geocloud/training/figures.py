@@ -85,7 +85,7 @@ def write_map(picture: Picture, threshold: float, out: Path) -> None:
 
 
 def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
+    """Writes ``thresholds.png`` (scores by threshold, precision-recall), ``calibration.png`` and ``scores.csv``."""
     write_csv(evaluation, out / "scores.csv")
     sweep = pd.DataFrame({threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}).T
     figure = Figure((10, 4))

@@ -1,7 +1,7 @@
 """Losses by name, and weighted sums of them: "bce+jaccard", "tversky", "0.5*focal+dice".
 
 A loss takes logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as in `Chip`, and returns a
-scalar. Unknown pixels are ignored. Networks with one class are scored on cloud alone. Overlaps are computed over the
+scalar. Unknown pixels are ignored. Networks with one class are trained on cloud alone. Overlaps are computed over the
 whole batch, because a single patch may contain no cloud.
 """
 

@@ -55,7 +55,7 @@ class Progress:
 
 
 def train_on(dataset: DataSet, config: TrainConfig, out: Path, pack: Path | None = None, **how: Any) -> dict[str, Any]:
-    """Trains on a data set, with about a fifth of the patches or less held out for validation.
+    """Trains on a data set, holding out at most about a fifth of the patches for validation.
 
     ``out`` is the folder of the run, ``pack`` a folder in which decoded patches are kept (see `LazyChips`); ``how`` is
     passed to `train`. Returns ``model`` (path of the best model), ``trained on`` and ``held out`` (numbers of patches)

@@ -26,7 +26,7 @@ LANDSAT_7_HIGH = (0.313, 0.341, 0.301, 0.476)
 LANDSAT_7_LOW = (0.480, 0.522, 0.462, 0.729)
 LANDSAT_7 = (*LANDSAT_7_HIGH[:3], LANDSAT_7_LOW[3])
 """Reflectance at which red, green, blue and near-infrared saturate with the sun at zenith: π LMAX / ESUN of Chander,
-Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007. LANDSAT_7: gains over land under a high sun.
+Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007. LANDSAT_7 is for land under a high sun.
 """
 
 SATURATION = (LANDSAT_5, LANDSAT_7_HIGH, LANDSAT_7_LOW, LANDSAT_7)
