@@ -46,7 +46,7 @@ PUBLISH, CHOOSE = 0, 1
 """Halves of the held-out places: one for published scores, one for choosing thresholds."""
 
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+SHADOW_THRESHOLDS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
 """Surfaces by SPARCS code, without cloud."""
 
@@ -286,7 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", action="append", default=[], help="NAME or PATH, repeatable [default: fast]")
-    parser.add_argument("--record", action="store_true", help="write the scores into the files of --model")
+    parser.add_argument("--record", metavar="MODEL", help="write the scores into the files of this model")
     parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation: RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
@@ -309,8 +309,7 @@ def main() -> None:
             head = ["| change of masks | mean | worst |", "|---|---|---|"]
             lines += [*head, *agreement(options.data, candidate), ""]
             if options.record:
-                named = options.model[candidates.index(candidate)]
-                record(find_model(named), published, candidate.threshold)
+                record(find_model(options.record), published, candidate.threshold)
     (options.out / "accuracy.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 
