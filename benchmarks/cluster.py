@@ -125,7 +125,7 @@ def run_plain(scenes: Path, folder: Path, work: Path, runner: str, workers: int)
     if runner == "local":
         run_batch([str(scenes)], folder, BatchOptions(workers=workers), report)
         return at[-1] - at[0]
-    cluster = Cluster(work, threads=2)  # as many scenes at a time as a local worker has
+    cluster = Cluster(work, threads=2)  # as many scenes at a time as in a local worker
     try:
         for _ in range(workers):
             cluster.add_worker()
@@ -141,11 +141,11 @@ def measured_memory() -> Iterator[list[float]]:
     """Measures the peak memory in MB of this process and its children; the yielded list holds it at the end."""
     peak, over = [0.0], threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         while not over.wait(0.5):
             peak[0] = max(peak[0], _memory_of_all())
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
         yield peak

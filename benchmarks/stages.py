@@ -49,9 +49,9 @@ def main(scene: str, output: str) -> None:
     watch(predictor, "fill_gaps", "fill gaps")
     watch(run, "to_mask", "write")
     watch(cog.StripWriter, "write", "write")
-    watch(run, "write_cog", "write", time.process_time)  # no other threads than GDAL's run now
+    watch(run, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
-    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network's is wall time
+    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network's stage is wall-clock time
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))
 
 

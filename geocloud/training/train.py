@@ -142,7 +142,7 @@ def train(
     started, reported = time.monotonic() - run.seconds, 0.0
     total, count = torch.zeros((), device=place), 0
 
-    def tell(stage: str = "") -> None:
+    def report_progress(stage: str = "") -> None:
         nonlocal reported
         jaccard = run.rows[-1].get("jaccard") if run.rows else None
         report(Progress(run.step, config.steps, float(total) / count, jaccard, stage))
@@ -165,13 +165,13 @@ def train(
         total, count = total + value.detach(), count + 1
         if run.step % config.validate_every and run.step < config.steps:
             if run.step % 20 == 0 or time.monotonic() > reported + 1:
-                tell()
+                report_progress()
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": _learning_rate(config, run.step), "loss": float(total) / count}
         model = _trained(run, config, name)
         if rank == 0 and len(validation):
-            tell("validating")
+            report_progress("validating")
             counts, chips, masks = validate(by_torch(model, str(place)), validation)
             row |= counts.scores()
             model = _trained(run, config, name, validation=counts.scores())
@@ -179,10 +179,10 @@ def train(
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         if rank == 0 and out is not None:
             if len(validation):
-                tell("drawing pictures")
+                report_progress("drawing pictures")
                 figures.draw_chips(chips, masks, out / "samples.png")
             _save(run, model, out, config)
-        tell()
+        report_progress()
         total, count = torch.zeros((), device=place), 0
     return _trained(run, config, name)
 

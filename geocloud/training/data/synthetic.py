@@ -46,7 +46,7 @@ def _write_scene(folder: Path, part: str, draw: int, size: tuple[int, int]) -> i
     kinds = [["cumulus", "cirrus"], ["stratus"], ["cumulus", "haze"]][draw % 3]
     scene = simulate_scene(draw, shape, clouds=kinds, cover=rng.uniform(0.1, 0.6))
     rows, cols = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])
-    known = (np.abs(rows + 0.05 * cols) <= 1) & (np.abs(cols - 0.05 * rows) <= 1)  # slanted, as Landsat's scenes are
+    known = (np.abs(rows + 0.05 * cols) <= 1) & (np.abs(cols - 0.05 * rows) <= 1)  # slanted, like Landsat scenes
     name = f"LC08_L1TP_999{draw % 1000:03d}_{2014 + draw % 5}0701_20170708_01_T1"
     grid = GeoBox(*shape, Affine(30, 0, 0, 0, -30, 0), CRS.from_epsg(32631))
     with TemporaryDirectory() as place:
