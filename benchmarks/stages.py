@@ -51,7 +51,7 @@ def main(scene: str, output: str) -> None:
     watch(cog.StripWriter, "write", "write")
     watch(run, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
-    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network's stage is wall-clock time
+    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network is wall-clock time
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))
 
 
