@@ -33,7 +33,7 @@ RUN = TrainConfig(
     validate_every=2_500,
     workers=0,
     threshold=0.3,
-    shadow_threshold=0.07,
+    shadow_threshold=0.04,
     augment=AUGMENT,
 )
 RECIPES = {
@@ -54,7 +54,6 @@ RECIPES = {
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [default: one per core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--folds", type=click.IntRange(2), help="Cross-validate: one model per fold, in OUT/fold0 and so on.")
-@click.option("--everything", is_flag=True, help="Train on the validation scenes too, as for a release.")
 @click.option("--resume", is_flag=True, help="Continue the run in OUT; the number of steps may differ.")
 def main(
     data: Path,
@@ -66,7 +65,6 @@ def main(
     threads: int | None,
     device: str,
     folds: int | None,
-    everything: bool,
     resume: bool,
 ) -> None:
     """Trains on all data not held out; writes ARCH.safetensors and ARCH.onnx to OUT, or to the folder of each fold."""
@@ -76,9 +74,7 @@ def main(
     config = update(replace(RECIPES[arch], seed=seed), tomllib.loads("\n".join(changes)), "--set")
     start = None if from_scratch or arch not in START else Network.load(START[arch])
     for fold in [(k, folds) for k in range(folds)] if folds else [None]:
-        train_model(
-            data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, everything, device, resume
-        )
+        train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, device, resume)
 
 
 def train_model(
@@ -88,12 +84,11 @@ def train_model(
     config: TrainConfig,
     start: Network | None,
     fold: Fold | None,
-    everything: bool,
     device: str,
     resume: bool,
 ) -> None:
     """Trains one model and writes it to a folder."""
-    groups = training_groups(data, SHARES, fold, everything)
+    groups = training_groups(data, SHARES, fold)
     model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
     release(model, groups, config.augment, data, run, fold)
 

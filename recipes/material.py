@@ -23,7 +23,7 @@ from geocloud.training.data.samples import Group
 
 SHARES = {
     "biome": 0.8, "sparcs": 2.0, "catalogue": 1.2, "taught": 1.4, "chips": 0.4, "clear": 1.0, "glaciers": 0.6,
-    "fields": 0.3, "winter": 0.15,
+    "fields": 0.3,
 }  # fmt: skip
 """Relative share of each set in the samples."""
 
@@ -70,9 +70,9 @@ class Source:
     read: Callable[[Path], Chip]
     """Reads an image with its labels."""
 
-    def training(self, data: Path, fold: Fold | None = None, everything: bool = False) -> list[Chip]:
-        """Training chips, with those held out if ``everything``. Finer chips are averaged to `METRES`."""
-        held = set() if everything else set(self.held_out(data, fold))
+    def training(self, data: Path, fold: Fold | None = None) -> list[Chip]:
+        """Training chips. Finer chips are averaged to `METRES`."""
+        held = set(self.held_out(data, fold))
         return [averaged(self.read(path)) for path in self.paths(data) if path not in held]
 
     def held_out(self, data: Path, fold: Fold | None = None) -> list[Path]:
@@ -227,11 +227,9 @@ def has_nir(chip: Chip) -> bool:
     return bool(np.isfinite(chip.reflectance[3]).any())
 
 
-def training_groups(
-    data: Path, shares: dict[str, float], fold: Fold | None = None, everything: bool = False
-) -> list[Group]:
+def training_groups(data: Path, shares: dict[str, float], fold: Fold | None = None) -> list[Group]:
     """Training chips of the sets in ``shares``, with the share of each set. Raises DatasetError."""
-    return [(share, SOURCES[name].training(data, fold, everything)) for name, share in shares.items()]
+    return [(share, SOURCES[name].training(data, fold)) for name, share in shares.items()]
 
 
 def validation_chips(source: Source, data: Path, half: int | None = None, fold: Fold | None = None) -> list[Chip]:
