@@ -5,24 +5,19 @@ Level 1 and 2 of Collections 1 and 2, Analysis Ready Data, ESPA's orders, and na
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from affine import Affine
-from rasterio.crs import CRS
-
 from geocloud.bands import LANDSAT_L2, Conversion, Units
-from geocloud.errors import BandError, SceneReadError
-from geocloud.grid import GeoBox
+from geocloud.errors import BandError
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
-from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Product, select_one
+from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Described, Product
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import ReadOptions, Source, parse_time
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +63,21 @@ class Landsat(BandFileReader):
         fitting = (numbers for numbers in (OLI, TM) if {*_names(product, numbers)} <= {*product.files})
         return [(name,) for name in _names(product, own or next(fitting, OLI))]
 
+    def asked(self, product: Product, options: ReadOptions) -> Wanted:
+        """Those of the file names: of a user's numbers some may be missing from the best product."""
+        return self.wanted(product)
+
     def is_product(self, product: Product) -> bool:
         return not {*_names(product, (1, 2, 3, 4, 5, 8))}.isdisjoint(product.files)
 
-    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
+    def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
         levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
         asked = [product for product in products if product.group.startswith(levels)] or products
         complete = [product for product in asked if product.choose(self.wanted(product))]
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
-            mixed = f"Level-1 and surface reflectance bands mixed, neither whole ({parts})"
-            raise BandError(f"{source.listing.source}: {mixed}")
+            raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
         found = {_level(product) for product in complete}
         best = next((level for level in LEVELS if level in found), None)
         chosen = [product for product in complete if _level(product) == best]
@@ -88,12 +86,11 @@ class Landsat(BandFileReader):
             chosen = complete
         elif len(found) > 1:
             word = "Level-1" if best == "L1" else best
-            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", source.listing.source, word)
-        return select_one(source.listing, asked, chosen)
+            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
+        return super().select(listing, chosen or asked, options)
 
-    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
-        listing, level = source.listing, _level(product)
-        own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
+    def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
+        level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
         mtl = _metadata(listing, product, source.member)
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
@@ -108,20 +105,16 @@ class Landsat(BandFileReader):
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
         elif level == "L1" and name.level != "L1":  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
-        return super().assemble(
-            source,
-            product,
-            options,
-            wanted=[(band,) for band in _names(product, numbers)],
-            name=product.stem if own.text else name.text or product.stem or listing.stem,
-            units=units,
-            conversion=conversion,
-            fill=fill,
-            georeference=mtl.grid,
-            kind=kind,
-            swir1=mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
-            **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
-        )
+        facts = mtl.facts | {
+            "name": product.stem if own.text else name.text or product.stem or listing.stem,
+            "units": units,
+            "conversion": conversion,
+            "fill": fill,
+            "kind": kind,
+            "swir1": mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
+        }
+        facts["acquired"] = facts["acquired"] or name.acquired
+        return self.pick(listing, product, [(band,) for band in _names(product, numbers)]), facts
 
 
 def _level(product: Product) -> str:
@@ -134,11 +127,11 @@ def _names(product: Product, numbers: Sequence[int]) -> list[str]:
 
 def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
     """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
-    folder, _, stem = product.prefix.lower().rstrip(SEPARATORS).rpartition("/")
+    stem = product.prefix.lower().rstrip(SEPARATORS)
     files: dict[str, list[str]] = defaultdict(list)
     for path in listing.names:
-        place, _, base = path.rpartition("/")
-        if (parts := METADATA_FILE.fullmatch(base)) and place.lower() == folder:
+        parts = METADATA_FILE.fullmatch(path)
+        if parts and path.lower().rpartition("/")[0] == stem.rpartition("/")[0]:
             files[parts["prefix"].lower()].append(path)
     if stem not in files and len(files) == 1 and not _contradict(next(iter(files)), stem):
         (stem,) = files
@@ -157,7 +150,6 @@ ROOTS = ("LANDSAT_METADATA_FILE", "L1_METADATA_FILE")
 LEVEL1_GROUPS = ("LEVEL1_RADIOMETRIC_RESCALING", "RADIOMETRIC_RESCALING")
 LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
 FACTS = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
-PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", "LEVEL1_PROJECTION_PARAMETERS")
 
 
 class Mtl(Metadata):
@@ -180,63 +172,11 @@ class Mtl(Metadata):
 
     def conversion(self, numbers: Sequence[int], groups: Sequence[str]) -> Conversion | None:
         """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""
-        scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
-        offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
-        return Conversion.of(scales, offsets) if scales and offsets else None
-
-    @property
-    def grid(self) -> GeoBox | None:
-        """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
-        corners = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
-        keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *corners]
-        if self.text("MAP_PROJECTION", *PLACES) != "UTM" or not (numbers := self.numbers(keys, *PLACES)):
-            return None
-        zone, cell, height, width, left, top, right, bottom = numbers
-        # Corners are pixel centres, so both ends count. Landsat gives southern scenes negative northings of a
-        # northern zone.
-        fits = cell > 0 and (round((top - bottom) / cell) + 1, round((right - left) / cell) + 1) == (height, width)
-        if not fits or not 1 <= zone <= 60:
-            return None
-        transform = Affine(cell, 0, left - cell / 2, 0, -cell, top + cell / 2)
-        return GeoBox(int(height), int(width), transform, CRS.from_epsg(32600 + int(zone)))
+        pairs = [[self.number(f"REFLECTANCE_{k}_BAND_{n}", *groups) for n in numbers] for k in ("MULT", "ADD")]
+        scales, offsets = ([number for number in pair if number is not None] for pair in pairs)
+        return Conversion.of(scales, offsets) if len(scales) == len(offsets) == len(numbers) else None
 
 
 def parse_mtl(text: str, label: str) -> Mtl:
     """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
-    start = text.lstrip()[:1]
-    mtl = (
-        Mtl.of_xml(text, label, "Landsat")
-        if start == "<"
-        else Mtl(label, *(_json if start == "{" else _odl)(text, label))
-    )
-    if mtl.root not in ROOTS:
-        raise SceneReadError(f"{label}: no Landsat metadata, wanted a group {' or '.join(ROOTS)}")
-    return mtl
-
-
-def _json(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SceneReadError(f"{label}: damaged or cut off, no valid JSON ({error})") from error
-    root = next((name for name in ROOTS if isinstance(tree.get(name), dict)), "")
-    groups = {name: group for name, group in tree.get(root, {}).items() if isinstance(group, dict)}
-    return root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()}
-
-
-def _odl(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
-    groups: dict[str, dict[str, str]] = {}
-    names: list[str] = []
-    for line in text.splitlines():
-        key, equals, value = (part.strip() for part in line.partition("="))
-        value = value.strip('"')
-        if key == "GROUP":
-            names.append(value)
-            groups.setdefault(value, {})
-        elif key == "END_GROUP" and (not names or names.pop() != value):
-            raise SceneReadError(f"{label}: damaged, END_GROUP = {value} closes no open group")
-        elif equals and names:
-            groups[names[-1]].setdefault(key, value)
-    if names:
-        raise SceneReadError(f"{label}: cut off, group {names[-1]} has no end; fetch the file again")
-    return next(iter(groups), ""), groups
+    return Mtl.parse(text, label, "Landsat", ROOTS)

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
-from geocloud.readers.archive import Listing, on_disk
+from geocloud.readers.archive import Listing
 from geocloud.readers.geotiff import USABLE, raster_recipe
 from geocloud.readers.metadata import parse_xml
 from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
@@ -33,13 +33,22 @@ UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
 
-def parse_name(stem: str) -> tuple[str, int, bool, datetime | None] | None:
-    """Beginning of the names of a scene's files, 4 or 8 bands, surface reflectance or radiance, time; None: others."""
+class Name(NamedTuple):
+    """Beginning of the names of a scene's files, and what the rest of a product's name tells."""
+
+    scene: str
+    size: int
+    is_surface: bool
+    acquired: datetime | None
+
+
+def parse_name(stem: str) -> Name | None:
+    """Facts in the name of a product's file; None for other names."""
     if not (parts := NAME.fullmatch(stem)):
         return None
     words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
     acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
-    return parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired
+    return Name(parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired)
 
 
 class Planet(Reader):
@@ -50,7 +59,7 @@ class Planet(Reader):
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
         name = parse_name(source.stem) if source.form in ("file", "url") else None
-        return name is not None and count_bands(source.place, 0) == name[1]
+        return name is not None and count_bands(source.place, 0) == name.size
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims the masks beside scenes, which are rasters of several bands, but no scenes."""
@@ -58,52 +67,55 @@ class Planet(Reader):
             yield Candidate("", "", files, is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        (scene, count, surface, acquired), metadata, mask = _look_beside(source)
-        masks = (BandSource(str(mask), str(mask), UNUSABLE, NO_IMAGE),) if mask else ()
-        recipe = raster_recipe(source.place, source.stem, options, BANDS[count])
-        recipe = replace(recipe, fill=0, acquired=acquired, masks=masks)
-        try:
-            numbers = [band.index for band in recipe.bands]
-            conversion = Conversion.uniform(1e-4) if surface else _coefficients(scene, metadata, numbers)
-        except UnitsError as error:
-            return replace(recipe, unknown=str(error))
-        return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
+        name, metadata, mask = _look_beside(source)
+        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.size])
+        if mask:
+            path = source.listing.path_of(mask)
+            recipe = replace(recipe, masks=(BandSource(path, path, UNUSABLE, NO_IMAGE),))
+        units, conversion = Units.REFLECTANCE, Conversion.uniform(1e-4)
+        if not name.is_surface:
+            try:
+                conversion = _coefficients(source, name.scene, metadata, [band.index for band in recipe.bands])
+            except UnitsError:
+                if options.units is Units.AUTO and options.scale is None:
+                    raise
+                units = Units.AUTO
+        return replace(recipe, fill=0, acquired=name.acquired, units=units, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
         _, *beside = _look_beside(source)
-        return (source.place, *(str(file) for file in beside if file is not None))
+        return (source.place, *(source.listing.path_of(file) for file in beside if file))
 
 
-def _look_beside(source: Source) -> tuple[tuple[str, int, bool, datetime | None], Path | None, Path | None]:
+def _look_beside(source: Source) -> tuple[Name, str | None, str | None]:
     """The scene's name, the coefficients of a product of as many bands, and the mask, clipped if the scene is."""
-    name, stem = parse_name(source.stem), source.stem.lower()
+    name, metadata, mask = parse_name(source.stem), None, None
     assert name is not None
-    metadata = mask = None
-    for file in source.listing.names if source.form == "file" else ():
-        low, path = file.lower(), source.path.parent / file
-        if not low.startswith(f"{name[0]}_".lower()):
+    for file in source.listing.names:
+        low, (stem, _, suffix) = file.lower(), file.lower().rpartition(".")
+        if not low.startswith(f"{name.scene}_".lower()):
             continue
-        other = parse_name(re.sub("_metadata", "", path.stem, flags=re.IGNORECASE))
-        if low.endswith(".xml") and "metadata" in low and other and other[1:3] == (name[1], False):
-            metadata = metadata or path
-        if low.endswith((".tif", ".tiff")) and "udm2" in low and ("clip" in low) == ("clip" in stem):
-            mask = mask or path
+        other = parse_name(stem.replace("_metadata", ""))
+        if suffix == "xml" and "metadata" in low and other and (other.size, other.is_surface) == (name.size, False):
+            metadata = metadata or file
+        if suffix in ("tif", "tiff") and "udm2" in low and ("clip" in low) == ("clip" in source.stem.lower()):
+            mask = mask or file
     return name, metadata, mask
 
 
-def _coefficients(scene: str, file: Path | None, numbers: list[int]) -> Conversion:
+def _coefficients(source: Source, scene: str, file: str | None, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
     if file is None:
         lacking = f"radiance, and no {scene}_…_metadata.xml with its reflectance coefficients beside it"
-        raise UnitsError(f"{lacking}; put it there, or say --scale and --offset")
-    root = parse_xml(on_disk(file.parent, ()).read_text(file.name), str(file), "PlanetScope")
+        raise UnitsError(f"{source.label}: {lacking}; put it there, or say --scale and --offset")
+    label = source.listing.label(file)
+    bands = parse_xml(source.listing.read_text(file), label, "PlanetScope").iterfind(".//{*}bandSpecificMetadata")
     texts = {
-        (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") or ""
-        for band in root.iterfind(".//{*}bandSpecificMetadata")
+        (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") for band in bands
     }
     try:
-        return Conversion.of([float(texts[str(number)]) for number in numbers])
+        return Conversion.of([float(texts[str(number)] or "") for number in numbers])
     except KeyError as error:
-        raise UnitsError(f"{file}: no reflectanceCoefficient of band {error.args[0]}; fetch the file again") from error
+        raise UnitsError(f"{label}: no reflectanceCoefficient of band {error.args[0]}; fetch the file again") from error
     except ValueError as error:
-        raise SceneReadError(f"{file}: cannot be read as PlanetScope metadata ({error})") from error
+        raise SceneReadError(f"{label}: cannot be read as PlanetScope metadata ({error})") from error

@@ -106,23 +106,20 @@ class RasterScene(BandStack):
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
         self.crs, self.transform, self.shape, self.bounds = (
-            whole.crs,
-            self.grid.transform,
-            self.grid.shape,
-            self.grid.bounds,
+            getattr(self.grid, name) for name in ("crs", "transform", "shape", "bounds")
         )
         size, rough = whole.pixel_size, self.roughly_placed
-        notes = []
         if whole.crs is None and whole.transform.is_identity and rough:
-            notes.append(f"its place is told by {rough} only, the mask will have none; warp it first: gdalwarp -r near")
+            note = "its place is told by %s only, the mask will have none; warp it first: gdalwarp -r near"
+            log.warning(f"%s: {note}", source, rough)
         if self.bands == 3:
-            notes.append("without near-infrared, bright ground is more easily taken for cloud")
+            log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", source)
         if size is None and "38-Cloud" not in self.recipe.kind:
-            notes.append("nothing tells the size of its pixels, taken as the model's own; see --pixel-size METRES")
+            taken = "taken as the model's own; see --pixel-size METRES"
+            log.warning("%s: nothing tells the size of its pixels, %s", source, taken)
         if size and not FINEST <= max(size) <= COARSEST:
-            notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
-        for note in notes:
-            log.warning("%s: %s", source, note)
+            trained = "the models were trained at 30 to 60 m, expect less of them"
+            log.warning("%s: pixels of %.3g m; %s", source, max(size), trained)
         if self.grid.width > WIDEST:
             raise GridError(f"{source}: {self.grid.width} pixels, too wide; wanted at most {WIDEST}: give an --extent")
 

@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlparse
 from urllib.request import url2pathname
 
-from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
-from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.readers.archive import decode
 from geocloud.readers.band_names import COLOURS, OLI, ProductName
@@ -59,17 +57,17 @@ class Stac(Reader):
 
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
-        path = Path(without_secrets(source.place).partition("#")[0])
-        if path.suffix.lower() not in STAC_SUFFIXES or source.form == "folder":
-            return False
-        return source.form == "url" or is_item_path(path if source.form == "name" else source.path)
+        path = Path(source.label.partition("#")[0])
+        if source.form == "url":
+            return path.suffix.lower() in STAC_SUFFIXES
+        return is_item_path(path if source.form == "name" else source.path)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         try:
             return _recipe(source.place, read_item(source.place), options)
-        except GeocloudError:
-            raise
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
+            if isinstance(error, GeocloudError):
+                raise
             found = f"{type(error).__name__}: {error}"
             raise SceneReadError(f"{source.place}: not as a STAC item should be ({found})") from error
 
@@ -180,7 +178,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         units=units,
         conversion=conversion,
         fill=fills.pop() if len(fills) == 1 else None,
-        georeference=_georeference(properties | assets[chosen[0][0]]),
+        crs=_crs(properties | assets[chosen[0][0]]),
         kind="STAC item",
         **facts,
     )
@@ -255,13 +253,11 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
     return None if {*pairs} == {(1, 0)} else Conversion.of(*zip(*pairs, strict=True))
 
 
-def _georeference(told: dict[str, Any]) -> GeoBox | None:
-    """The projection extension's CRS and, if it tells shape and transform, the grid."""
+def _crs(told: dict[str, Any]) -> CRS | None:
+    """CRS by the projection extension."""
     code = told.get("proj:code") or told.get("proj:epsg") or told.get("proj:wkt2")
     try:
-        height, width = told.get("proj:shape") or (1, 1)
-        transform = Affine(*(told.get("proj:transform") or Affine.identity())[:6])
-        return GeoBox(int(height), int(width), transform, CRS.from_user_input(code)) if code else None
+        return CRS.from_user_input(code) if code else None
     except (CRSError, TypeError, ValueError):
         return None
 

@@ -101,8 +101,6 @@ def _declared(
     if in_file is not None:
         declared.append((Units.REFLECTANCE, in_file))
     if not declared:
-        if recipe.unknown is not None:
-            raise UnitsError(recipe.unknown)
         return _from_values(recipe, dtype, look())
     sample, claim = look(), declared[0]
     if claim[1] == CONVERSIONS[Units.SENTINEL2_BASELINE4]:  # its offset may have been applied already
