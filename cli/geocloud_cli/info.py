@@ -96,12 +96,17 @@ def _facts(scene: Any) -> dict[str, Any]:
                 "name": name,
                 "file": source.label,
                 "index": source.index,
-                "observed": [None if math.isnan(v) else v for v in (seen.low, seen.high)],
+                "observed": [None if math.isnan(v) else float(v) for v in seen[::2]],
                 "scale": scale,
                 "offset": offset,
             }
             for name, source, seen, scale, offset in zip(
-                BANDS, recipe.bands, scene.sample.bands, scene.conversion.scale, scene.conversion.offset, strict=False
+                BANDS,
+                recipe.bands,
+                scene.sample.percentiles,
+                scene.conversion.scale,
+                scene.conversion.offset,
+                strict=False,
             )
         ],
     }

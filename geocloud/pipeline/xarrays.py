@@ -24,7 +24,7 @@ from geocloud.pipeline.arrays import in_memory, tiling
 from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
-from geocloud.readers.further import NUMBER, NUMBERS, WORDS
+from geocloud.readers.band_names import find_further
 from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
@@ -183,14 +183,12 @@ def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
 
 def _find_further(names: list[str], chosen: list[str], wanted: str) -> str:
     """The name of a further band: swir16 or cirrus, or its number, by those of red and nir. Raises OptionError."""
-    numbers = {name: parts[3].upper() for name in names if (parts := NUMBER.search(name))}
-    number = NUMBERS.get((numbers.get(chosen[0], ""), numbers.get(chosen[-1], "")), {}).get(wanted)
-    found = [name for name in names if name.lower() in WORDS[wanted] or (number and numbers.get(name) == number)]
+    found = find_further(names, chosen[0], chosen[-1], wanted)
     if len(found) != 1:
         raise OptionError(
             f"bands {', '.join(names)}: snow and cirrus need further bands, and the image has no {wanted}"
         )
-    return found[0]
+    return names[found[0] - 1]
 
 
 def _layer(image: Any, name: str, xarray: Any) -> Any:
