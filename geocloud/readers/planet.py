@@ -107,7 +107,7 @@ def _coefficients(source: Source, scene: str, file: str | None, numbers: list[in
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
     if file is None:
         lacking = f"radiance, and no {scene}_…_metadata.xml with its reflectance coefficients beside it"
-        raise UnitsError(f"{source.label}: {lacking}; put it there, or say --scale and --offset")
+        raise UnitsError(f"{source.label}: {lacking}; put it there, or say ReadOptions(scale=…, offset=…)")
     label = source.listing.label(file)
     bands = parse_xml(source.listing.read_text(file), label, "PlanetScope").iterfind(".//{*}bandSpecificMetadata")
     texts = {

@@ -98,13 +98,15 @@ class RasterScene(BandStack):
         if self.bands == 3:
             log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", source)
         if size is None and "38-Cloud" not in self.recipe.kind:
-            taken = "taken as the model's own; see --pixel-size METRES"
+            taken = "taken as the model's own; see pixel_size=METRES"
             log.warning("%s: nothing tells the size of its pixels, %s", source, taken)
         if size and not FINEST <= max(size) <= COARSEST:
             trained = "the models were trained at 30 to 60 m, expect less of them"
             log.warning("%s: pixels of %.3g m; %s", source, max(size), trained)
         if self.grid.width > WIDEST:
-            raise GridError(f"{source}: {self.grid.width} pixels, too wide; wanted at most {WIDEST}: give an --extent")
+            raise GridError(
+                f"{source}: {self.grid.width} pixels wide, wanted {WIDEST} at most: give ReadOptions(extent=…)"
+            )
 
     @cached_property
     def sample(self) -> Sample:
