@@ -78,16 +78,13 @@ class Landsat(BandFileReader):
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
             raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
-        found = {_level(product) for product in complete}
-        best = next((level for level in LEVELS if level in found), None)
-        chosen = [product for product in complete if _level(product) == best]
-        others = {product.prefix for product in complete} - {product.prefix for product in chosen}
-        if any(_contradict(one, other.prefix) for one in others for other in chosen):
-            chosen = complete
-        elif len(found) > 1:
-            word = "Level-1" if best == "L1" else best
+        found = sorted({_level(product) for product in complete}, key=[*LEVELS].index)
+        best = [product for product in complete if _level(product) == found[0]]
+        if len(found) > 1 and not any(_contradict(one.prefix, other.prefix) for one in best for other in complete):
+            word = "Level-1" if found[0] == "L1" else found[0]
             log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
-        return super().select(listing, chosen or asked, options)
+            complete = best
+        return super().select(listing, complete or asked, options)
 
     def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
         level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)

@@ -233,13 +233,14 @@ def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
 
 def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
     """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
-    values = {key: asset.get(f"raster:{key}") for key in ("scale", "offset")}
-    values["nodata"] = asset.get("raster:nodata", asset.get("nodata"))
-    for bands in ("bands", "raster:bands"):
-        for band in list(asset.get(bands) or [])[index - 1 : index]:
-            told = {key: band.get(f"raster:{key}", band.get(key)) for key in values}
-            values |= {key: value for key, value in told.items() if value is not None}
-    return {key: value for key, value in values.items() if value is not None}
+    values: dict[str, Any] = {}
+    for place in (
+        asset,
+        *(band for key in ("bands", "raster:bands") for band in (asset.get(key) or [])[index - 1 :][:1]),
+    ):
+        told = {key: place.get(f"raster:{key}", place.get(key)) for key in ("scale", "offset", "nodata")}
+        values |= {key: value for key, value in told.items() if value is not None}
+    return values
 
 
 def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
