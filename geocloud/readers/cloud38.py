@@ -143,6 +143,7 @@ def _mosaic(folder: Path, scene: str) -> tuple[list[BandSource], str]:
     for band, row, col in wanted:
         vrts[band] += (
             f"<SimpleSource><SourceFilename>{escape(str(places[band, row, col].path.resolve()))}</SourceFilename>"
+            f'<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
             f'<DstRect xOff="{(col - 1) * side - left}" yOff="{(row - 1) * side - top}" xSize="{side}" ySize="{side}"/>'
             "</SimpleSource>"
         )

@@ -34,17 +34,6 @@ NO_DOUBT = 1.75
 band's rise is at most 1.56 times the right one's; a third of the scenes is told (``benchmarks/order.py``)."""
 FEWEST = 300, 0.05  # pixels of land, and the share of all pixels, without which nothing is told
 TRANSPARENCY = 0.9  # share of wholly opaque pixels by which transparency is told from near-infrared
-USUAL = {
-    5: "blue, green, red, red edge and nir, 3,2,1,5",
-    6: "Landsat's without coastal and thermal ones, 3,2,1,4",
-    7: "Landsat 8's or 9's from B1, 4,3,2,5; if Landsat 4's to 7's, 3,2,1,4",
-    8: "PlanetScope's, 6,4,2,8",
-    10: "Sentinel-2's of 10 and 20 m, 3,2,1,7",
-    11: "Landsat 8's or 9's from B1, 4,3,2,5",
-    12: "Sentinel-2's from B01, 4,3,2,8",
-    13: "Sentinel-2's from B01, 4,3,2,8",
-}
-"""Usual meaning of so many bands: suggested, never taken."""
 
 
 class Raster(Reader):
@@ -72,12 +61,11 @@ class Raster(Reader):
                 yield Candidate(name, stem, frozenset((name,)), rank)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        if source.form not in ("archive", "folder") or _is_zarr(source.listing):
-            return raster_recipe(source.place, source.stem, options)
-        (name,) = _rasters(source.listing)
-        recipe = raster_recipe(source.listing.path_of(name), PurePosixPath(name).stem, options)
-        bands = tuple(replace(band, label=source.listing.label(name)) for band in recipe.bands)
-        return replace(recipe, source=source.label, bands=bands)
+        path, stem, label = source.place, source.stem, source.label
+        if source.form in ("archive", "folder") and not _is_zarr(source.listing):
+            (name,) = _rasters(source.listing)
+            path, stem, label = source.listing.path_of(name), PurePosixPath(name).stem, source.listing.label(name)
+        return replace(raster_recipe(path, stem, options, label), source=source.label)
 
     def files(self, source: Source) -> tuple[str, ...]:
         if source.form == "folder":
@@ -96,22 +84,22 @@ def _rasters(listing: Listing) -> list[str]:
     return [str(path) for path in paths if "__MACOSX" not in path.parts and not USABLE.fullmatch(path.name)]
 
 
-def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
+def raster_recipe(path: str, stem: str, options: ReadOptions, label: str, usual: Indexes | None = None) -> SceneRecipe:
     """The recipe of a raster; ``usual`` are its bands if descriptions do not tell them. Raises BandError, OSError."""
-    shown, units, name = without_secrets(path), Units.AUTO, ProductName.parse(stem)
+    units, name = Units.AUTO, ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
-            names = _variables(dataset.subdatasets, path, stem, options)
-            return SceneRecipe(stem, shown, tuple(BandSource(name, without_secrets(name)) for name in names))
-        try:
-            indexes = _find(dataset, path, stem, options, usual)
-        except gdal.TROUBLE as error:
-            raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
-        # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
-        if name.level and {*zip(dataset.scales, dataset.offsets, strict=True)} == {(1, 0)}:
-            units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
-    bands = tuple(BandSource(path, shown, index) for index in indexes)
-    return SceneRecipe(stem, shown, bands, units, acquired=name.acquired)
+            variables = _variables(dataset.subdatasets, path, stem, options)
+            bands = [BandSource(variable, without_secrets(variable)) for variable in variables]
+        else:
+            try:
+                bands = [BandSource(path, label, index) for index in _find(dataset, path, stem, options, usual)]
+            except gdal.TROUBLE as error:
+                raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
+            # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
+            if name.level and {*zip(dataset.scales, dataset.offsets, strict=True)} == {(1, 0)}:
+                units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
+    return SceneRecipe(stem, label, tuple(bands), units, acquired=name.acquired)
 
 
 def _variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions) -> list[str]:
@@ -160,10 +148,7 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
             pairs = enumerate(zip(texts, colours, strict=True), 1)
             known = ", ".join(f"{i} {text or colour}" for i, (text, colour) in pairs)[:300]
             problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known})"
-            usually = f" (if they are {USUAL[count]}; check it)" if nameless and count in USUAL else ""
-            raise BandError(
-                f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{usually}{units}"
-            )
+            raise BandError(f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{units}")
     for index in indexes:
         if not 1 <= index <= count:
             raise BandError(f"{path}: no band {index}, it has {count}; bands are counted from 1")

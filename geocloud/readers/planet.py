@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
@@ -33,22 +32,13 @@ UNUSABLE, NO_IMAGE = 8, 1
 """The band of UDM2 that is the unusable data mask, and its bit for no image; its other bits tell of doubt, not loss."""
 
 
-class Name(NamedTuple):
-    """Beginning of the names of a scene's files, and what the rest of a product's name tells."""
-
-    scene: str
-    size: int
-    is_surface: bool
-    acquired: datetime | None
-
-
-def parse_name(stem: str) -> Name | None:
-    """Facts in the name of a product's file; None for other names."""
+def parse_name(stem: str) -> tuple[str, int, bool, datetime | None] | None:
+    """Beginning of the names of a scene's files, 4 or 8 bands, surface reflectance or radiance, time; None: others."""
     if not (parts := NAME.fullmatch(stem)):
         return None
     words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
     acquired = parse_time(f"{parts['date']}{parts['time'] or '000000'}", "%Y%m%d%H%M%S")
-    return Name(parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired)
+    return parts["scene"], 8 if "8b" in words else 4, "sr" in words, acquired
 
 
 class Planet(Reader):
@@ -59,7 +49,7 @@ class Planet(Reader):
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
         name = parse_name(source.stem) if source.form in ("file", "url") else None
-        return name is not None and count_bands(source.place, 0) == name.size
+        return name is not None and count_bands(source.place, 0) == name[1]
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Claims the masks beside scenes, which are rasters of several bands, but no scenes."""
@@ -67,45 +57,44 @@ class Planet(Reader):
             yield Candidate("", "", files, is_scene=False)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        name, metadata, mask = _look_beside(source)
-        recipe = raster_recipe(source.place, source.stem, options, BANDS[name.size])
-        if mask:
-            path = source.listing.path_of(mask)
-            recipe = replace(recipe, masks=(BandSource(path, path, UNUSABLE, NO_IMAGE),))
+        (scene, count, is_surface, acquired), metadata, mask = _look_beside(source)
+        recipe = raster_recipe(source.place, source.stem, options, source.label, BANDS[count])
+        masks = (BandSource(mask, mask, UNUSABLE, NO_IMAGE),) if mask else ()
         units, conversion = Units.REFLECTANCE, Conversion.uniform(1e-4)
-        if not name.is_surface:
+        if not is_surface:
             try:
-                conversion = _coefficients(source, name.scene, metadata, [band.index for band in recipe.bands])
+                conversion = _coefficients(source, scene, metadata, [band.index for band in recipe.bands])
             except UnitsError:
                 if options.units is Units.AUTO and options.scale is None:
                     raise
                 units = Units.AUTO
-        return replace(recipe, fill=0, acquired=name.acquired, units=units, conversion=conversion)
+        return replace(recipe, fill=0, acquired=acquired, masks=masks, units=units, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
-        _, *beside = _look_beside(source)
-        return (source.place, *(source.listing.path_of(file) for file in beside if file))
+        _, metadata, mask = _look_beside(source)
+        beside = source.listing.path_of(metadata) if metadata else ""
+        return (source.place, *filter(None, (beside, mask)))
 
 
-def _look_beside(source: Source) -> tuple[Name, str | None, str | None]:
+def _look_beside(source: Source) -> tuple[tuple[str, int, bool, datetime | None], str, str]:
     """The scene's name, the coefficients of a product of as many bands, and the mask, clipped if the scene is."""
-    name, metadata, mask = parse_name(source.stem), None, None
+    name, stem, metadata, mask = parse_name(source.stem), source.stem.lower(), "", ""
     assert name is not None
     for file in source.listing.names:
-        low, (stem, _, suffix) = file.lower(), file.lower().rpartition(".")
-        if not low.startswith(f"{name.scene}_".lower()):
+        low, (own, _, suffix) = file.lower(), file.lower().rpartition(".")
+        if not low.startswith(f"{name[0]}_".lower()):
             continue
-        other = parse_name(stem.replace("_metadata", ""))
-        if suffix == "xml" and "metadata" in low and other and (other.size, other.is_surface) == (name.size, False):
+        other = parse_name(own.replace("_metadata", ""))
+        if suffix == "xml" and "metadata" in low and other and other[1:3] == (name[1], False):
             metadata = metadata or file
-        if suffix in ("tif", "tiff") and "udm2" in low and ("clip" in low) == ("clip" in source.stem.lower()):
-            mask = mask or file
+        if suffix in ("tif", "tiff") and "udm2" in low and ("clip" in low) == ("clip" in stem):
+            mask = mask or source.listing.path_of(file)
     return name, metadata, mask
 
 
-def _coefficients(source: Source, scene: str, file: str | None, numbers: list[int]) -> Conversion:
+def _coefficients(source: Source, scene: str, file: str, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
-    if file is None:
+    if not file:
         lacking = f"radiance, and no {scene}_…_metadata.xml with its reflectance coefficients beside it"
         raise UnitsError(f"{source.label}: {lacking}; put it there, or say ReadOptions(scale=…, offset=…)")
     label = source.listing.label(file)

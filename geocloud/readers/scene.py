@@ -88,21 +88,19 @@ class RasterScene(BandStack):
                 f"scene's CRS ({whole.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in whole.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
-        self.crs, self.transform, self.shape, self.bounds = (
-            getattr(self.grid, name) for name in ("crs", "transform", "shape", "bounds")
-        )
-        size, rough = whole.pixel_size, self.roughly_placed
+        self.crs, self.transform = self.grid.crs, self.grid.transform
+        self.shape, self.bounds = self.grid.shape, self.grid.bounds
+        size, rough, notes = whole.pixel_size, self.roughly_placed, []
         if whole.crs is None and whole.transform.is_identity and rough:
-            note = "its place is told by %s only, the mask will have none; warp it first: gdalwarp -r near"
-            log.warning(f"%s: {note}", source, rough)
+            notes.append(f"its place is told by {rough} only, the mask will have none; warp it first: gdalwarp -r near")
         if self.bands == 3:
-            log.warning("%s: without near-infrared, bright ground is more easily taken for cloud", source)
+            notes.append("without near-infrared, bright ground is more easily taken for cloud")
         if size is None and "38-Cloud" not in self.recipe.kind:
-            taken = "taken as the model's own; see pixel_size=METRES"
-            log.warning("%s: nothing tells the size of its pixels, %s", source, taken)
+            notes.append("nothing tells the size of its pixels, taken as the model's own; see pixel_size=METRES")
         if size and not FINEST <= max(size) <= COARSEST:
-            trained = "the models were trained at 30 to 60 m, expect less of them"
-            log.warning("%s: pixels of %.3g m; %s", source, max(size), trained)
+            notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
+        for note in notes:
+            log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
             raise GridError(
                 f"{source}: {self.grid.width} pixels wide, wanted {WIDEST} at most: give ReadOptions(extent=…)"

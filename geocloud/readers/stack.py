@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -104,7 +104,11 @@ class BandStack:
         self._layers = layers = [(self._datasets[band.path], band.index - 1) for band in self.recipe.bands]
         dataset, at = layers[0]
         self.dtype = str(dataset.dtypes[at])
-        self._env["GDAL_CACHEMAX"] = max(gdal.CACHE, self._block_cache())
+        # GDAL decodes no block twice if it holds those that are high, or that hold all bands.
+        highs = [(d, max(d.block_shapes[0][0], READ_ROWS)) for d in self._datasets.values()]
+        sizes = [d.width * rows * d.count for d, rows in highs if d.count > 1 or rows > 4 * READ_ROWS]
+        needed = sum(sizes) * np.dtype(self.dtype).itemsize
+        self._env["GDAL_CACHEMAX"] = max(gdal.CACHE, needed if needed <= LARGEST_CACHE else 0)
         self.block_rows = max(int(d.block_shapes[i][0]) for d, i in layers)
         # Lower resolutions that are part of the bands' own encoding.
         own = (d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files) for d, _ in layers)
@@ -213,19 +217,6 @@ class BandStack:
         if alpha and alpha[0] not in {b.index for b in self.recipe.bands if b.path == band.path}:
             valid = valid & (dataset.read(alpha[0], **where) > 0)
         return values, valid
-
-    def _block_cache(self) -> int:
-        """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
-        needed = 0
-        for dataset, at in self._layers:
-            rows, cols = dataset.block_shapes[at]
-            across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
-            if dataset.count > 1 and dataset.interleaving == Interleaving.pixel:
-                needed += across * max(rows, READ_ROWS) * dataset.count
-                break  # the other bands are in the same blocks
-            if rows > 4 * READ_ROWS:
-                needed += across * rows
-        return needed if needed <= LARGEST_CACHE else 0
 
     def _common_grid(self) -> GeoBox:
         """The grid of all bands and masks, each of which is checked."""
