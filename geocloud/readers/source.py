@@ -34,8 +34,6 @@ class BandSource:
     path: str
     label: str
     index: int = 1
-    no_data_bits: int = 0
-    """Bits of a mask, any of which marks a pixel as no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,6 @@ class SceneRecipe:
     """Conversion by the metadata, without the sun's elevation; None: that of the units."""
     fill: float | None = None
     """A pixel with this value in any band is no data."""
-    masks: tuple[BandSource, ...] = ()
-    """Mark more pixels as no data."""
     acquired: datetime | None = None
     """UTC."""
     sun_elevation: float | None = None

@@ -87,7 +87,7 @@ class BandStack:
         self.recipe, self.fill = recipe, recipe.fill
         self._datasets: dict[str, rasterio.DatasetReader] = {}
         try:
-            for band in (*recipe.bands, *recipe.masks):
+            for band in recipe.bands:
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
             self._env = {**gdal.OPTIONS, **gdal_options(*self._datasets)}
@@ -138,8 +138,6 @@ class BandStack:
             valid &= np.isfinite(values).all(0)
         if self.fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        for mask in self.recipe.masks:
-            valid &= (self._read(mask, window, shape)[0] & mask.no_data_bits) == 0
         return values, valid
 
     def look(self, level: int = 1) -> tuple[Values, float]:
@@ -219,29 +217,28 @@ class BandStack:
         return values, valid
 
     def _common_grid(self) -> GeoBox:
-        """The grid of all bands and masks, each of which is checked."""
+        """The grid of all bands, each of which is checked."""
         first: GeoBox | None = None
-        for band in (*self.recipe.bands, *self.recipe.masks):
+        for band in self.recipe.bands:
             dataset = self._datasets[band.path]
-            again = "; fetch the mask that belongs to the scene, or move it away" if band.no_data_bits else ""
-            _check(dataset, band, again)
+            _check(dataset, band)
             grid = GeoBox.of(dataset)
             first = first or grid
             if not grid.agrees_with(first):
                 here, there = (f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grid, first))
                 other = f"that of {self.recipe.bands[0].label} ({there}); all bands must cover the same pixels"
-                raise GridError(f"{band.label}: its grid ({here}) differs from {other}{again}")
+                raise GridError(f"{band.label}: its grid ({here}) differs from {other}")
         assert first is not None
         return replace(first, crs=first.crs or self.recipe.crs)
 
 
-def _check(dataset: rasterio.DatasetReader, band: BandSource, again: str) -> None:
+def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
     """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
     if band.index > dataset.count:
-        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}{again}")
+        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
     dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform
-    if dtype.startswith(("complex", "cint", "cfloat")) or (band.no_data_bits and "int" not in dtype):
-        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats{again}")
+    if dtype.startswith(("complex", "cint", "cfloat")):
+        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
     if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]
