@@ -52,7 +52,7 @@ class Raster(Reader):
             return
         for name in listing.names:
             base, lower = name.rpartition("/")[2], name.lower()
-            if lower.endswith(RASTER_SUFFIXES):
+            if lower.endswith(RASTER_SUFFIXES) and not USABLE.fullmatch(base):
                 yield Candidate(name, base.rpartition(".")[0], frozenset((name,)), 1)
             elif ARCHIVE.fullmatch(base):
                 packed = PACKED.search(lower)

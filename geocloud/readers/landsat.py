@@ -11,8 +11,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from affine import Affine
+from rasterio.crs import CRS
+
 from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError
+from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
 from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Described, Product
@@ -107,6 +111,7 @@ class Landsat(BandFileReader):
             "units": units,
             "conversion": conversion,
             "fill": fill,
+            "georeference": mtl.grid,
             "kind": kind,
             "swir1": mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
         }
@@ -147,6 +152,7 @@ ROOTS = ("LANDSAT_METADATA_FILE", "L1_METADATA_FILE")
 LEVEL1_GROUPS = ("LEVEL1_RADIOMETRIC_RESCALING", "RADIOMETRIC_RESCALING")
 LEVEL2_GROUPS = ("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS",)
 FACTS = ("IMAGE_ATTRIBUTES", "PRODUCT_METADATA")
+PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", "LEVEL1_PROJECTION_PARAMETERS")
 
 
 class Mtl(Metadata):
@@ -169,9 +175,25 @@ class Mtl(Metadata):
 
     def conversion(self, numbers: Sequence[int], groups: Sequence[str]) -> Conversion | None:
         """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""
-        pairs = [[self.number(f"REFLECTANCE_{k}_BAND_{n}", *groups) for n in numbers] for k in ("MULT", "ADD")]
-        scales, offsets = ([number for number in pair if number is not None] for pair in pairs)
-        return Conversion.of(scales, offsets) if len(scales) == len(offsets) == len(numbers) else None
+        scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
+        offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
+        return Conversion.of(scales, offsets) if scales and offsets else None
+
+    @property
+    def grid(self) -> GeoBox | None:
+        """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
+        corners = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
+        keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *corners]
+        if self.text("MAP_PROJECTION", *PLACES) != "UTM" or not (numbers := self.numbers(keys, *PLACES)):
+            return None
+        zone, cell, height, width, left, top, right, bottom = numbers
+        # Corners are pixel centres, so both ends count. Landsat gives southern scenes negative northings of a
+        # northern zone.
+        fits = cell > 0 and (round((top - bottom) / cell) + 1, round((right - left) / cell) + 1) == (height, width)
+        if not fits or not 1 <= zone <= 60:
+            return None
+        transform = Affine(cell, 0, left - cell / 2, 0, -cell, top + cell / 2)
+        return GeoBox(int(height), int(width), transform, CRS.from_epsg(32600 + int(zone)))
 
 
 def parse_mtl(text: str, label: str) -> Mtl:

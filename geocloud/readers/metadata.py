@@ -70,6 +70,11 @@ class Metadata:
             raise SceneReadError(f"{self.label}: {key} is {value!r}, wanted a number")
         return None if math.isnan(number) else number
 
+    def numbers(self, keys: Sequence[str], *groups: str) -> list[float]:
+        """Several numbers; an empty list if one is missing."""
+        numbers = [self.number(key, *groups) for key in keys]
+        return [] if None in numbers else [number for number in numbers if number is not None]
+
 
 def _xml(root: Element) -> tuple[str, Groups]:
     """Elements by their parents; those with a ``band_id`` also as KEY/ID."""

@@ -8,17 +8,15 @@ is no data.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError, UnitsError
-from geocloud.readers.archive import Listing
-from geocloud.readers.geotiff import USABLE, raster_recipe
+from geocloud.readers.geotiff import raster_recipe
 from geocloud.readers.metadata import parse_xml
-from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import Reader, ReadOptions, SceneRecipe, Source, parse_time
 from geocloud.readers.stack import count_bands
 
 NAME = re.compile(
@@ -59,11 +57,6 @@ class Planet(Reader):
         name = parse_name(source.stem) if source.form in ("file", "url") else None
         return name is not None and count_bands(source.place, 0) == name.bands
 
-    def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """Claims the masks beside scenes, which are rasters of several bands, but no scenes."""
-        if files := frozenset(name for name in listing.names if USABLE.fullmatch(name)):
-            yield Candidate("", "", files, is_scene=False)
-
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         name = parse_name(source.stem)
         assert name is not None
@@ -80,23 +73,23 @@ class Planet(Reader):
         return replace(recipe, units=Units.REFLECTANCE, conversion=conversion)
 
     def files(self, source: Source) -> tuple[str, ...]:
-        name = parse_name(source.stem)
-        return (source.place, *map(source.listing.path_of, _metadata(source, name) if name else ()))
+        return (source.place, *map(source.listing.path_of, _metadata(source)))
 
 
-def _metadata(source: Source, name: Name) -> list[str]:
+def _metadata(source: Source) -> list[str]:
     """The file with the coefficients beside a scene, of a product of as many bands, in a list; none: empty."""
+    name = parse_name(source.stem)
     for file in source.listing.names:
         stem, _, suffix = file.rpartition(".")
         other = parse_name(re.sub("_metadata", "", stem, flags=re.IGNORECASE)) if "_metadata" in stem.lower() else None
-        if suffix.lower() == "xml" and other and other[:3] == (name.scene, name.bands, False):
+        if suffix.lower() == "xml" and name and other and other[:3] == (name.scene, name.bands, False):
             return [file]
     return []
 
 
 def _coefficients(source: Source, name: Name, numbers: list[int]) -> Conversion:
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
-    if not (files := _metadata(source, name)):
+    if not (files := _metadata(source)):
         lacking = f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside it"
         raise UnitsError(f"{source.label}: {lacking}; put it there, or say ReadOptions(scale=…, offset=…)")
     label = source.listing.label(files[0])

@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from rasterio.crs import CRS
-
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsError, without_secrets
+from geocloud.grid import GeoBox
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
 from geocloud.options import explained
@@ -58,8 +57,8 @@ class SceneRecipe:
     """Degrees above the horizon."""
     sun_azimuth: float | None = None
     """Degrees clockwise from north."""
-    crs: CRS | None = None
-    """CRS of rasters that have none themselves."""
+    georeference: GeoBox | None = None
+    """CRS and, if it has the rasters' size, grid for rasters that have none themselves."""
     kind: str = "raster"
     """Maker and level, for people."""
     swir1: Conversion | None = None

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlparse
 from urllib.request import url2pathname
 
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, GeocloudError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
+from geocloud.grid import GeoBox
 from geocloud.io.remote import is_remote, read_bytes
 from geocloud.readers.archive import decode
 from geocloud.readers.band_names import COLOURS, OLI, ProductName
@@ -178,7 +180,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         units=units,
         conversion=conversion,
         fill=fills.pop() if len(fills) == 1 else None,
-        crs=_crs(properties | assets[chosen[0][0]]),
+        georeference=_place(properties | assets[chosen[0][0]]),
         kind="STAC item",
         **facts,
     )
@@ -254,11 +256,11 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
     return None if {*pairs} == {(1, 0)} else Conversion.of(*zip(*pairs, strict=True))
 
 
-def _crs(told: dict[str, Any]) -> CRS | None:
-    """CRS by the projection extension."""
+def _place(told: dict[str, Any]) -> GeoBox | None:
+    """The projection extension's CRS."""
     code = told.get("proj:code") or told.get("proj:epsg") or told.get("proj:wkt2")
     try:
-        return CRS.from_user_input(code) if code else None
+        return GeoBox(1, 1, Affine.identity(), CRS.from_user_input(code)) if code else None
     except (CRSError, TypeError, ValueError):
         return None
 

@@ -228,8 +228,11 @@ class BandStack:
                 here, there = (f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grid, first))
                 other = f"that of {self.recipe.bands[0].label} ({there}); all bands must cover the same pixels"
                 raise GridError(f"{band.label}: its grid ({here}) differs from {other}")
+        own = self.recipe.georeference
         assert first is not None
-        return replace(first, crs=first.crs or self.recipe.crs)
+        if own is None or first.crs is not None:
+            return first
+        return own if first.transform.is_identity and own.shape == first.shape else replace(first, crs=own.crs)
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:

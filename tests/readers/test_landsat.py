@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
-from conftest import UTM, geobox, level1_numbers, ramp, write_tif
+from conftest import UTM, geobox, level1_numbers, ramp, read_tif, write_tif
 from rasterio.windows import Window
 
 from geocloud.bands import Units
@@ -306,6 +306,16 @@ def test_a_night_scene_is_refused(product):
     path.write_text(path.read_text().replace("SUN_ELEVATION = 50.00000000", "SUN_ELEVATION = -12.5"))
     with pytest.raises(UnitsError, match=r"-12\.5"):
         open_scene(product)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_georeferencing_from_metadata_where_the_rasters_have_none(product):
+    for path in product.glob("*.TIF"):
+        values = read_tif(path)
+        path.unlink()
+        write_tif(path, values, GeoBox(90, 110, geobox().transform.identity(), None))
+    with open_scene(product) as scene:
+        assert scene.grid == geobox()
 
 
 @pytest.mark.parametrize("kind", ["empty", "only folders", "no bands"])

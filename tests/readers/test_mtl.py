@@ -10,6 +10,12 @@ C1 = """GROUP = L1_METADATA_FILE
     SPACECRAFT_ID = "LANDSAT_7"
     DATE_ACQUIRED = 2003-05-06
     SCENE_CENTER_TIME = "10:11:12.1234567Z"
+    CORNER_UL_PROJECTION_X_PRODUCT = 300000.000
+    CORNER_UL_PROJECTION_Y_PRODUCT = -2000010.000
+    CORNER_LR_PROJECTION_X_PRODUCT = 300270.000
+    CORNER_LR_PROJECTION_Y_PRODUCT = -2000160.000
+    REFLECTIVE_LINES = 6
+    REFLECTIVE_SAMPLES = 10
   END_GROUP = PRODUCT_METADATA
   GROUP = IMAGE_ATTRIBUTES
     SUN_ELEVATION = 41.5
@@ -24,6 +30,11 @@ C1 = """GROUP = L1_METADATA_FILE
     REFLECTANCE_ADD_BAND_3 = -0.03
     REFLECTANCE_ADD_BAND_4 = -0.04
   END_GROUP = RADIOMETRIC_RESCALING
+  GROUP = PROJECTION_PARAMETERS
+    MAP_PROJECTION = "UTM"
+    UTM_ZONE = 21
+    GRID_CELL_SIZE_REFLECTIVE = 30.00
+  END_GROUP = PROJECTION_PARAMETERS
 END_GROUP = L1_METADATA_FILE
 END
 """
@@ -55,6 +66,18 @@ def test_collection_1_text():
     assert mtl.conversion((3, 2, 1, 4), LEVEL2_GROUPS) is None
 
 
+def test_corners_are_pixel_centres():
+    grid = parse_mtl(C1, "MTL.txt").grid
+    assert grid.shape == (6, 10)
+    assert grid.crs.to_epsg() == 32621
+    assert grid.transform @ (0, 0) == (299_985, -1_999_995)
+    assert grid.transform @ (10, 6) == (300_285, -2_000_175)
+
+
+def test_corners_that_do_not_fit_the_size_give_no_grid():
+    assert parse_mtl(C1.replace("REFLECTIVE_LINES = 6", "REFLECTIVE_LINES = 7"), "MTL.txt").grid is None
+
+
 def test_collection_2_json_keeps_its_levels_apart():
     mtl = parse_mtl(json.dumps(C2_L2), "MTL.json")
     assert mtl.conversion((4, 3, 2, 5), LEVEL2_GROUPS).scale == (2.75e-5,) * 4
@@ -63,7 +86,7 @@ def test_collection_2_json_keeps_its_levels_apart():
     assert mtl.facts["acquired"].isoformat() == "2023-01-02T00:00:00+00:00"
 
 
-@pytest.mark.parametrize("cut", [200, 500, 700, len(C1) - 40])
+@pytest.mark.parametrize("cut", [200, 500, 900, len(C1) - 40])
 def test_a_text_that_is_cut_off_is_refused(cut):
     with pytest.raises(SceneReadError, match=r"MTL\.txt"):
         parse_mtl(C1[:cut], "MTL.txt")
