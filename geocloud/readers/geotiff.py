@@ -34,6 +34,17 @@ NO_DOUBT = 1.75
 band's rise is at most 1.56 times the right one's; a third of the scenes is told (``benchmarks/order.py``)."""
 FEWEST = 300, 0.05  # pixels of land, and the share of all pixels, without which nothing is told
 TRANSPARENCY = 0.9  # share of wholly opaque pixels by which transparency is told from near-infrared
+USUAL = {
+    5: "blue, green, red, red edge and nir, 3,2,1,5",
+    6: "Landsat's without coastal and thermal ones, 3,2,1,4",
+    7: "Landsat 8's or 9's from B1, 4,3,2,5; if Landsat 4's to 7's, 3,2,1,4",
+    8: "PlanetScope's, 6,4,2,8",
+    10: "Sentinel-2's of 10 and 20 m, 3,2,1,7",
+    11: "Landsat 8's or 9's from B1, 4,3,2,5",
+    12: "Sentinel-2's from B01, 4,3,2,8",
+    13: "Sentinel-2's from B01, 4,3,2,8",
+}
+"""Usual meaning of so many bands: suggested, never taken."""
 
 
 class Raster(Reader):
@@ -148,7 +159,10 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
             pairs = enumerate(zip(texts, colours, strict=True), 1)
             known = ", ".join(f"{i} {text or colour}" for i, (text, colour) in pairs)[:300]
             problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known})"
-            raise BandError(f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{units}")
+            usually = f" (if they are {USUAL[count]}; check it)" if nameless and count in USUAL else ""
+            raise BandError(
+                f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{usually}{units}"
+            )
     for index in indexes:
         if not 1 <= index <= count:
             raise BandError(f"{path}: no band {index}, it has {count}; bands are counted from 1")

@@ -110,11 +110,11 @@ class BandStack:
         needed = sum(sizes) * np.dtype(self.dtype).itemsize
         self._env["GDAL_CACHEMAX"] = max(gdal.CACHE, needed if needed <= LARGEST_CACHE else 0)
         self.block_rows = max(int(d.block_shapes[i][0]) for d, i in layers)
-        # Lower resolutions that are part of the bands' own encoding.
-        own = (d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files) for d, _ in layers)
-        self._levels = set.intersection(
-            *({1, *(d.overviews(i + 1) if is_own else ())} for (d, i), is_own in zip(layers, own, strict=True))
-        )
+        levels = []
+        for d, i in layers:  # lower resolutions that are part of the band's own encoding
+            own = d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files)
+            levels.append({1, *(d.overviews(i + 1) if own else ())})
+        self._levels = set.intersection(*levels)
         self.area_or_point: str | None = None
         with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
             self.area_or_point = dataset.tags().get("AREA_OR_POINT")
@@ -232,7 +232,9 @@ class BandStack:
         assert first is not None
         if own is None or first.crs is not None:
             return first
-        return own if first.transform.is_identity and own.shape == first.shape else replace(first, crs=own.crs)
+        if first.transform.is_identity:
+            return own if own.shape == first.shape else first
+        return replace(first, crs=own.crs)
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
