@@ -52,9 +52,8 @@ class Raster(Reader):
 
     def match(self, source: Source) -> bool:
         """True for all single files; for an archive or folder with one raster, and for Zarr."""
-        if source.form in ("archive", "folder"):
-            return _is_zarr(source.listing) or len(_rasters(source.listing)) == 1
-        return source.form != "bucket"
+        several = source.form in ("archive", "folder")
+        return (_is_zarr(source.listing) or len(_rasters(source.listing)) == 1) if several else source.form != "bucket"
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Archives and rasters; the caller leaves out those of a single band."""

@@ -42,14 +42,15 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     try:
         with rasterio.Env(**gdal.OPTIONS | remote):
             try:
-                return gdal.open_quietly(name)
+                dataset: rasterio.DatasetReader = gdal.open_quietly(name)
             except RasterioError:
                 if not remote:
                     raise
-                return _reopen(path)
+                dataset = _reopen(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+    return dataset
 
 
 def _reopen(path: str) -> rasterio.DatasetReader:
