@@ -1,4 +1,4 @@
-"""A dask cluster as a user starts it: a scheduler and workers, which are killed, come late, and vanish altogether."""
+"""Batches on a dask cluster with a scheduler and workers that are killed, join late or are lost."""
 
 import signal
 
@@ -27,7 +27,7 @@ def cluster(tmp_path):
 
 
 def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, monkeypatch):
-    """One worker; after three scenes a second, and the first is killed; after ten, all. A new cluster does the rest."""
+    """After three scenes, a second worker joins and the first is killed; after ten, the cluster is replaced."""
     monkeypatch.setattr("geocloud.batch.cluster.TIMEOUT", 2)
     archive, out = make_archive(tmp_path / "archive", COUNT + 10), tmp_path / "cluster"
     alone = run_batch([str(archive)], tmp_path / "alone", BatchOptions())

@@ -1,13 +1,13 @@
-// The table of scenes and the details of one. All text comes from strangers' files: it is only ever set as text.
+// The table of scenes and the details of a scene. Text is from untrusted files, so it is only set as text, never as HTML.
 "use strict";
-const ROWS = 100;  // of a page of the list
+const ROWS = 100;  // per page of the table
 const COLUMNS = {
   name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %",
   valid: "Valid, %", seconds: "Time, s", state: "State",
 };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
-const all = {};  // column → its values, by the place of a scene; null: not known
-const details = {};  // portion → details of its scenes
+const all = {};  // column → values by index of the scene; null: unknown
+const details = {};  // portion → details of the scenes in it
 let about, found = [], order = { key: "name", down: false }, page = 0;
 
 const $ = id => document.getElementById(id);
@@ -24,14 +24,14 @@ const load = src => new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
-const report = {  // called by the scripts of the folder "report"
+const report = {  // called by the scripts in the folder "report"
   async about(text) {
     about = JSON.parse(text);
     head();
     const portions = [...Array(Math.ceil(about.scenes / about.portion)).keys()];
     for (const key of ["name", "state", "error", "shelf"]) all[key] = Array(about.scenes).fill(null);
     await Promise.all(portions.map(portion => load(`report/scenes/${portion}.js`))).catch(error => {
-      $("totals").textContent = `Incomplete: ${error.message}. Write it again: geocloud batch report.`;
+      $("totals").textContent = `Incomplete: ${error.message}. To write the report again, run: geocloud batch report.`;
     });
     show();
     document.body.dataset.ready = "all";
@@ -62,18 +62,18 @@ function head() {
   $("state").append(...states.map(([state]) => new Option(state, state)));
 }
 
-function search() {  // the places of the scenes that pass the filters, in order
+function search() {  // sorted indices of the scenes that pass the filters
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
   const within = (key, low, high, unit = 1) => {
-    const [least, most] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
-    return at => least === "" && most === "" || all[key]?.[at] != null &&
-      (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
+    const [minimum, maximum] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
+    return at => minimum === "" && maximum === "" || all[key]?.[at] != null &&
+      (minimum === "" || all[key][at] >= minimum) && (maximum === "" || all[key][at] <= maximum);
   };
   const cloudy = within("cloud", "low", "high"), dated = within("day", "from", "to", 864e5);
   const places = [...all.name.keys()].filter(at => (!state || all.state[at] === state) && cloudy(at) && dated(at) &&
     (!text || all.name[at].toLowerCase().includes(text) || all.error[at]?.toLowerCase().includes(text)));
-  if (order.key === "name") return order.down ? places.reverse() : places;  // they come by name
-  const column = all[order.key], missing = at => column[at] == null;  // comes last, either way
+  if (order.key === "name") return order.down ? places.reverse() : places;  // already sorted by name
+  const column = all[order.key], missing = at => column[at] == null;  // sorted last in both directions
   const compare = (a, b) => (order.down ? -1 : 1) * ((column[a] > column[b]) - (column[a] < column[b]));
   return places.sort((a, b) => missing(a) - missing(b) || compare(a, b) || a - b);
 }
@@ -121,7 +121,7 @@ function row(place) {
   return make("tr", { role: "row", onclick }, ...cells);
 }
 
-async function follow() {  // the address names the scene that is shown
+async function follow() {  // shows the scene named in the URL's hash
   const place = all.name.indexOf(decodeURIComponent(location.hash.slice(1)));
   if (place < 0) return $("detail").close();
   const portion = Math.floor(place / about.portion), pictured = all.shelf[place] != null;
@@ -131,9 +131,9 @@ async function follow() {  // the address names the scene that is shown
   $("reason").textContent = all.error[place];
   $("pictures").hidden = !pictured;
   for (const [id, ending] of pictured ? [["scene", ".jpg"], ["mask", ".png"]] : []) $(id).src = picture(place, ending);
-  if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // what is clear
+  if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // shown where the mask is clear
   $("files").replaceChildren(...Object.entries(more.files || {}).map(([kind, name]) => make("li", {}, more.uploaded
-    ? `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`  // no browser opens s3://
+    ? `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`  // browsers cannot open s3://
     : make("a", { href: `./${encodeURIComponent(name)}` }, kind === "item" ? "STAC item" : kind))));
   const percent = key => number(all[key]?.[place], " % of valid pixels");
   const facts = {
@@ -154,8 +154,8 @@ $("filters").oninput = () => { clearTimeout(later); later = setTimeout(show, 120
 for (const [id, step] of [["back", -1], ["next", 1]]) $(id).onclick = () => { turn(page + step); $("filters").scrollIntoView(); };
 $("page").onchange = () => turn($("page").value - 1);
 $("close").onclick = () => $("detail").close();
-$("detail").onclick = event => { if (event.target === $("detail")) $("detail").close(); };  // beside it
-$("detail").onclose = () => { if (location.hash) location.hash = ""; };  // or a second click on a row would change nothing
+$("detail").onclick = event => { if (event.target === $("detail")) $("detail").close(); };  // a click outside
+$("detail").onclose = () => { if (location.hash) location.hash = ""; };  // so that the same row can be opened again
 window.onhashchange = follow;
 document.onkeydown = event => {
   const row = event.target.closest?.("#rows tr");
