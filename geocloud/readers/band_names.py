@@ -19,14 +19,6 @@ COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "ni
 OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7
 NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)[ _]?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
 """A band's number in a description or a file's name: the word, a padding zero, the number."""
-FURTHER = {
-    ("4", "5"): {"swir1": "6", "cirrus": "9"},  # OLI, on Landsat 8 and 9, and HLS L30
-    ("3", "4"): {"swir1": "5"},  # TM and ETM+, on Landsat 4 to 7
-    ("4", "8"): {"swir1": "11", "cirrus": "10"},  # MSI, on Sentinel-2, and HLS S30
-    ("4", "8A"): {"swir1": "11", "cirrus": "10"},
-}
-"""Numbers of red and near-infrared → those of bands at 1.6 µm (swir1) and 1.37 µm."""
-WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}
 
 PRODUCT_ID = re.compile(
     r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
@@ -151,14 +143,6 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, units: Units) -> d
         lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
         raise BandError(f"{path}: {lacking}; say ReadOptions(bands=…) with {FOUR} if they have other names")
     return {f"B{number}": numbers[number] for number in chosen}
-
-
-def find_further(texts: Sequence[str], red: str, nir: str, name: str) -> list[int]:
-    """Bands that are swir1 or cirrus, by their descriptions and those of red and near-infrared."""
-    numbers = [parts[3].upper() if (parts := NUMBER.search(text)) else "" for text in (*texts, red, nir)]
-    number = FURTHER.get((numbers[-2], numbers[-1]), {}).get(name)
-    named = [index for index, text in enumerate(texts, 1) if text.strip().lower() in WORDS[name]]
-    return named or [index for index, own in enumerate(numbers[: len(texts)], 1) if own and own == number]
 
 
 def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:

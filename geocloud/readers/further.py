@@ -6,7 +6,7 @@ band's number. Stacks tell them by description.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
@@ -19,10 +19,19 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
-from geocloud.readers.band_names import FURTHER, NUMBER, find_further
+from geocloud.readers.band_names import NUMBER
 from geocloud.readers.scene import RasterScene
 from geocloud.readers.source import BandSource
 from geocloud.readers.stack import open_raster
+
+NUMBERS = {
+    ("4", "5"): {"swir1": "6", "cirrus": "9"},  # OLI, on Landsat 8 and 9, and HLS L30
+    ("3", "4"): {"swir1": "5"},  # TM and ETM+, on Landsat 4 to 7
+    ("4", "8"): {"swir1": "11", "cirrus": "10"},  # MSI, on Sentinel-2, and HLS S30
+    ("4", "8A"): {"swir1": "11", "cirrus": "10"},
+}
+"""Numbers of red and near-infrared → those of the further bands."""
+WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}  # descriptions of further bands in a stack
 
 ReadBand = Callable[[int, int], NDArray[np.float32]]
 """Reads the rows of a scene from the first to the last (exclusive): reflectance ``(rows, width)``, NaN: no data."""
@@ -89,9 +98,9 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
     red, nir, has_nir = bands[0], bands[-1], len(bands) == 4
     if len({band.path for band in bands}) == 1:
         with open_raster(red.path, red.label) as dataset:
-            texts = [text or "" for text in dataset.descriptions]
-        indexes = find_further(texts, texts[red.index - 1], texts[nir.index - 1] if has_nir else "", name)
-        return BandSource(red.path, red.label, indexes[0]) if len(indexes) == 1 else None
+            texts = [(text or "").strip() for text in dataset.descriptions]
+        index = match(texts, texts[red.index - 1], texts[nir.index - 1] if has_nir else "", name)
+        return None if index is None else BandSource(red.path, red.label, index + 1)
     for path in beside(red.path, nir.path, name) if has_nir else ():
         label = next(iter(beside(red.label, nir.label, name)), path)
         with suppress(SceneReadError):
@@ -100,10 +109,19 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
     return None
 
 
+def match(names: Sequence[str], red: str, nir: str, wanted: str) -> int | None:
+    """Index of a further band: by its name, or by its number and those of red and near-infrared; None: not told."""
+    numbers = [parts[3].upper() if (parts := NUMBER.search(name)) else "" for name in (red, nir, *names)]
+    number = NUMBERS.get((numbers[0], numbers[1]), {}).get(wanted, "none")
+    found = [index for index, name in enumerate(names) if name.lower() in WORDS[wanted]]
+    found = found or [index for index, other in enumerate(numbers[2:]) if other == number]
+    return found[0] if len(found) == 1 else None
+
+
 def beside(red: str, nir: str, name: str) -> list[str]:
     """Names that the file of a band may have, given those of red and near-infrared."""
     parts, other = ([None, *NUMBER.finditer(path)][-1] for path in (red, nir))
-    number = parts and other and FURTHER.get((parts[3].upper(), other[3].upper()), {}).get(name)
+    number = parts and other and NUMBERS.get((parts[3].upper(), other[3].upper()), {}).get(name)
     if not parts or not number:
         return []
     padded = number.zfill(2) if len(parts[2] + parts[3]) > 1 else number
