@@ -17,8 +17,6 @@ from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, 
 log = logging.getLogger(__name__)
 
 SUFFIX = r"\.(?:tiff?|jp2|img)"
-NUMBERED = re.compile(r"(?:^|[_\-. ])(?:SR_?|TOA_|TA)?(?:B|band)\d", re.IGNORECASE)
-"""A band's number in a file name: a quick look, of half a million names, before the whole form is tried."""
 METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re.IGNORECASE)  # Landsat's metadata file
 GRANULE_ID = r"HLS\.[LS]30\.T\d{2}[A-Z]{3}\.\d{7}T\d{6}\.v\d+(?:\.\d+)*"
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
@@ -60,8 +58,6 @@ class BandFileReader(Reader):
     """The whole name of a band file; its group ``prefix`` tells products apart."""
     metadata = re.compile("(?!)")
     """The name of a metadata file."""
-    hint = re.compile("")
-    """Part of the name of each band file, found in less time."""
     usual: Wanted = ()
     """Names of red, green, blue and nir."""
     kind = "raster"
@@ -90,9 +86,8 @@ class BandFileReader(Reader):
         groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for name in listing.names:
             folder, slash, base = name.rpartition("/")
-            if not self.hint.search(base) or base.startswith("._"):  # added to archives by macOS
-                continue
-            if (parts := self.form.fullmatch(base)) and (key := self.key(parts)):
+            parts = None if base.startswith("._") else self.form.fullmatch(base)  # those are added to archives by macOS
+            if parts and (key := self.key(parts)):
                 groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
         return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
 
@@ -200,7 +195,6 @@ class Sentinel2Bands(BandFileReader):
         r"(?!MSK_)(?P<prefix>.*?)(?:^|[_\-. ])(?:B|band)(?P<band>0?[1-9]|1[0-2]|8A)(?P<rest>[_\-. ].*)?" + SUFFIX,
         re.IGNORECASE,
     )
-    hint = NUMBERED
     usual = (("B04",), ("B03",), ("B02",), ("B08", "B8A"))
     kind = "Sentinel-2 bands"
     needed = "B04, B03, B02 and B08 or B8A are needed (or, without near-infrared, ReadOptions(bands=(4, 3, 2)))"
@@ -258,7 +252,6 @@ class NamedBands(BandFileReader):
     """Bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
 
     form = re.compile(r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)" + SUFFIX, re.IGNORECASE)
-    hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
     usual = COLOURS
     kind = "bands named by colour"
     needed = "all of one product are needed; leave ReadOptions(bands=…) out, for their names tell the bands"

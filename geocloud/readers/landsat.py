@@ -19,7 +19,7 @@ from geocloud.errors import BandError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
-from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Described, Product
+from geocloud.readers.bandfiles import METADATA_FILE, SEPARATORS, BandFileReader, Described, Product
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import ReadOptions, Source, parse_time
 
@@ -50,7 +50,6 @@ class Landsat(BandFileReader):
         re.IGNORECASE,
     )
     metadata = METADATA_FILE
-    hint = NUMBERED
     needed = "all four of one product are needed (or, without nir, ReadOptions(bands=…) with the first three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:

@@ -42,12 +42,9 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
-    path, is_file = str(source.path.absolute()), source.form == "file"
-    is_band = cache(lambda: count_bands(source.place, 1) == 1)
+    may_be_band = cache(lambda: source.form != "file" or count_bands(source.place, 1) == 1)
     for reader in READERS:
-        if is_file and not (reader.names.search(path) and (not reader.one_band or is_band())):
-            continue
-        if reader.match(source):
+        if (not reader.one_band or may_be_band()) and reader.match(source):
             return reader
     raise _nothing(source)
 
@@ -60,12 +57,10 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
         raise BandError(f"{place.place}: ReadOptions(scene_id=…) picks a scene of a 38-Cloud folder, which this is not")
     try:
         if isinstance(reader, BandFileReader) and reader.one_band and place.member is None:
-            found = {
-                type(maker)
-                for maker, candidate in scenes_in(place.listing)
-                if candidate.is_product and candidate.is_scene
-            }
-            if len(found - {NamedBands}) > 1:
+            scenes = [
+                (maker, scene) for maker, scene in scenes_in(place.listing) if scene.is_product and scene.is_scene
+            ]
+            if len({type(maker) for maker, _ in scenes} - {NamedBands}) > 1:
                 mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
                 raise BandError(f"{place.listing.source}: {mixed}")
         return reader.recipe(place, options)

@@ -117,9 +117,7 @@ class RasterScene(BandStack):
             return Sample(np.full((self.bands, 3), np.nan))
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
         pixels = pixels[:, inside] if inside.any() else pixels
-        # Sorted as they are on disk: of floats without an order percentiles take twice as long.
-        ordered = np.sort(pixels, 1).astype("float64")
-        return Sample(np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True).T, share)
+        return Sample(np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), 1).T, share)
 
     def read(self, window: Window | None = None, further: Sequence[str] = ()) -> Raster:
         """Reads a window inside the grid, or the whole scene.
