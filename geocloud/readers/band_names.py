@@ -30,7 +30,6 @@ EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8}
 """Earth Engine's ``system:index``."""
 SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
 """A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
-LANDSAT_IDS = (PRODUCT_ID.pattern, SCENE_ID.pattern)
 IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
 SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
 SENTINEL2_NAME = re.compile(

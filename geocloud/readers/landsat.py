@@ -18,7 +18,7 @@ from geocloud.bands import LANDSAT_L2, Conversion, Units
 from geocloud.errors import BandError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
+from geocloud.readers.band_names import NO_BLUE, OLI, PRODUCT_ID, SCENE_ID, TM, ProductName, Wanted, choose_landsat
 from geocloud.readers.bandfiles import METADATA_FILE, SEPARATORS, BandFileReader, Described, Product
 from geocloud.readers.metadata import Metadata
 from geocloud.readers.source import ReadOptions, Source, parse_time
@@ -27,15 +27,16 @@ log = logging.getLogger(__name__)
 
 HOW = "ReadOptions(bands=(4, 3, 2, 5)) for Landsat 8-9 or ReadOptions(bands=(3, 2, 1, 4)) for Landsat 4-7"
 TEN_THOUSAND = Conversion.uniform(1e-4)
-LEVELS: dict[str, tuple[Units, Conversion | None, int | None]] = {
-    "L1": (Units.LANDSAT_L1, None, None),
-    "TOA": (Units.REFLECTANCE, LANDSAT_L2, 0),
-    "TOA, × 10 000": (Units.REFLECTANCE, TEN_THOUSAND, -9999),
-    "SR": (Units.LANDSAT_L2, None, None),
-    "SR of Collection 1": (Units.LANDSAT_L2, TEN_THOUSAND, -9999),
+LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
+    "L1": ("B", Units.LANDSAT_L1, None, None),
+    "TOA": ("TOA_B", Units.REFLECTANCE, LANDSAT_L2, 0),
+    "TOA, × 10 000": ("toa_band", Units.REFLECTANCE, TEN_THOUSAND, -9999),
+    "SR": ("SR_B", Units.LANDSAT_L2, None, None),
+    "SR of Collection 1": ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
 }
-"""Contents of band files, the best to mask first → units, and the conversion and fill that no metadata change. Landsat
-8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's, scaled like Level 2."""
+"""Contents of band files, the best to mask first → word before the band's number, units, and the conversion and fill
+that no metadata change. Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's,
+scaled like Level 2."""
 KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, × 10 000", "ta": "TOA, × 10 000"}
 """Level by what precedes the band's number in a file name."""
 
@@ -43,7 +44,7 @@ KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, ×
 class Landsat(BandFileReader):
     """Landsat 4 to 9."""
 
-    product_ids = LANDSAT_IDS
+    product_ids = (PRODUCT_ID.pattern, SCENE_ID.pattern)
     form = re.compile(
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<kind>SR_?|TOA_|TA)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
         r"\.(?:tiff?|jp2|img)",
@@ -58,19 +59,19 @@ class Landsat(BandFileReader):
             return None
         kind, word = (parts["kind"] or "").lower(), parts["word"].lower()
         level = KINDS.get(kind.replace("_", "b" if word == "b" else ""), "L1")
-        return f"{level}|{(parts['rest'] or '').lower()}", f"B{int(parts['number'])}"
+        return f"{level}|{(parts['rest'] or '').lower()}", f"{LEVELS[level][0]}{int(parts['number'])}"
 
     def wanted(self, product: Product) -> Wanted:
         own = ProductName.parse(product.stem).numbers
-        fitting = (numbers for numbers in (OLI, TM) if {f"B{n}" for n in numbers} <= {*product.files})
-        return _files(own or next(fitting, OLI))
+        fitting = (numbers for numbers in (OLI, TM) if product.choose(_names(product, numbers)))
+        return _names(product, own or next(fitting, OLI))
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
         """Those of the file names: of a user's numbers some may be missing from the best product."""
         return self.wanted(product)
 
     def is_product(self, product: Product) -> bool:
-        return any(f"B{number}" in product.files for number in (1, 2, 3, 4, 5, 8))
+        return any(name in product.files for (name,) in _names(product, (1, 2, 3, 4, 5, 8)))
 
     def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
@@ -94,10 +95,10 @@ class Landsat(BandFileReader):
         mtl = _metadata(listing, product, source.member)
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
             raise BandError(f"{listing.source}: {NO_BLUE}")
-        units, conversion, fill = LEVELS[level]
+        word, units, conversion, fill = LEVELS[level]
         numbers = options.band_numbers or name._replace(satellite=mtl.satellite or name.satellite).numbers
         if not numbers:
-            present = [band.removeprefix("B") for band in product.files]
+            present = [band.removeprefix(word) for band in product.files]
             other = f"{HOW} or ReadOptions(bands=(4, 3, 2, 8)) for Sentinel-2"
             numbers = choose_landsat(present, listing.source, HOW, other) or OLI
         kind = f"Landsat {level}"
@@ -115,15 +116,15 @@ class Landsat(BandFileReader):
             "swir1": mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
         }
         facts["acquired"] = facts["acquired"] or name.acquired
-        return self.pick(listing, product, _files(numbers)), facts
+        return self.pick(listing, product, _names(product, numbers)), facts
 
 
 def _level(product: Product) -> str:
     return product.group.partition("|")[0]
 
 
-def _files(numbers: Sequence[int]) -> Wanted:
-    return [(f"B{number}",) for number in numbers]
+def _names(product: Product, numbers: Sequence[int]) -> list[tuple[str]]:
+    return [(f"{LEVELS[_level(product)][0]}{number}",) for number in numbers]
 
 
 def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:

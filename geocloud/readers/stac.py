@@ -47,7 +47,6 @@ BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processi
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
 FRESH = 600  # seconds for which a remote item collection is not fetched again
-MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
 PICTURES = {"thumbnail", "overview", "visual"}  # roles of assets that are pictures
 
 
@@ -163,7 +162,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
     rasters = [_raster(assets[key], index) for key, index in chosen]
     product, mtl = ProductName.parse(name), Mtl()
     units, conversion = _units(rasters, properties, name, product)
-    mtl_key = next((key for key in MTL_KEYS if key in assets), None)
+    mtl_key = next((key for key in assets if re.fullmatch(r"mtl(?:\.(?:txt|json|xml))?", key, re.IGNORECASE)), None)
     if product.level == "L1" and mtl_key:
         place = absolute(base, assets[mtl_key]["href"])
         mtl = parse_mtl(decode(_read(place)), place)

@@ -86,7 +86,7 @@ def test_earth_engines_names_of_the_older_satellites(tmp_path, stem):
     folder = files(tmp_path / "bands", TM, f"{stem}.{{}}.tif")
     assert [band.label[-9:-4] for band in find_recipe(folder).bands] == ["SR_B3", "SR_B2", "SR_B1", "SR_B4"]
     (folder / f"{stem}.SR_B1.tif").unlink()
-    with pytest.raises(BandError, match=r"no blue \(B1\)"):
+    with pytest.raises(BandError, match=r"no blue \(SR_B1\)"):
         find_recipe(folder)
 
 
