@@ -44,6 +44,8 @@ class Patch(NamedTuple):
 class Cloud38(Reader):
     """38-Cloud's patches and the scenes that they are cut from."""
 
+    names = re.compile("_patch_", re.IGNORECASE)
+
     def match(self, source: Source) -> bool:
         if source.form == "folder":
             return any(find_patches(source.path))

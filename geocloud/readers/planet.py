@@ -50,6 +50,8 @@ def parse_name(stem: str) -> Name | None:
 class Planet(Reader):
     """PlanetScope's analytic products."""
 
+    names = re.compile("analytic", re.IGNORECASE)
+
     def match(self, source: Source) -> bool:
         """True for a raster of such a name and of as many bands as it says."""
         name = parse_name(source.stem) if source.form in ("file", "url") else None

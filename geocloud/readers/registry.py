@@ -42,9 +42,11 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
-    may_be_band = cache(lambda: source.form != "file" or count_bands(source.place, 1) == 1)
+    path, is_file = str(source.path.absolute()), source.form == "file"
+    is_band = cache(lambda: count_bands(source.place, 1) == 1)
     for reader in READERS:
-        if (not reader.one_band or may_be_band()) and reader.match(source):
+        may_be = not is_file or (reader.names.search(path) and (not reader.one_band or is_band()))
+        if may_be and reader.match(source):
             return reader
     raise _nothing(source)
 

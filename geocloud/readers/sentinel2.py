@@ -34,7 +34,6 @@ TILE_FILE = re.compile(r"(?:MTD_TL|S2[A-D]_(?:OPER|USER)_MTD_L(?:1C|2A)_\w+)\.xm
 BAND_FILE = re.compile(r"(?!MSK_)(?:.*_)?(?P<band>B(?:0[1-9]|1[0-2]|8A))(?:_(?P<size>[1-6]0)m)?\.jp2", re.IGNORECASE)
 TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
 
-PARTS = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)  # in the path of each file of a product
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
 ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands and are none
@@ -45,6 +44,7 @@ class Sentinel2(BandFileReader):
 
     one_band = False
     product_ids = (PRODUCT_ID,)
+    names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for a product, a part of one, and a folder or archive around one."""
@@ -52,8 +52,7 @@ class Sentinel2(BandFileReader):
             return bool(find_packed(source.listing.names))
         if source.form == "bucket":
             return bool(FOLDER.fullmatch(source.place.rstrip("/").rpartition("/")[2]))
-        may_be = source.form == "folder" or (source.form == "file" and PARTS.search(str(source.path.absolute())))
-        return bool(may_be) and _locate(source) is not None
+        return source.form in ("file", "folder") and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """The product of which this is the folder."""

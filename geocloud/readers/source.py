@@ -190,6 +190,8 @@ class Reader(ABC):
     """Regular expressions of product IDs: two sources with one ID hold the same product."""
     virtual = False
     """True if a fingerprint depends on the recipe instead of the file that holds it."""
+    names = re.compile("")
+    """Occurs in the path of each file on a disk that it reads: about others it is not asked."""
     one_band = False
     """True if it reads no file of several bands."""
 

@@ -54,6 +54,7 @@ class Stac(Reader):
     """STAC items."""
 
     virtual = True
+    names = re.compile(r"\.(?:geo)?json", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
