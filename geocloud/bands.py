@@ -35,9 +35,9 @@ class Units(StrEnum):
 class Conversion:
     """From values on disk to reflectance, band by band: reflectance = scale · value + offset."""
 
-    scale: tuple[float, float, float, float]
+    scale: tuple[float, ...]
     """One for each of `BANDS`, not zero."""
-    offset: tuple[float, float, float, float]
+    offset: tuple[float, ...]
     """One for each of `BANDS`."""
 
     def __post_init__(self) -> None:
@@ -52,10 +52,7 @@ class Conversion:
     @classmethod
     def of(cls, scales: Sequence[float], offsets: Sequence[float] = ()) -> Conversion:
         """A conversion of four bands, or of three without near-infrared; offsets are 0 unless given."""
-        offsets = offsets or [0.0] * len(scales)
-        a, b, c, d = [*scales, 1.0][:4]
-        e, f, g, h = [*offsets, 0.0][:4]
-        return cls((a, b, c, d), (e, f, g, h))
+        return cls((*scales, 1.0)[:4], (*(offsets or [0.0] * len(scales)), 0.0)[:4])
 
     def lit_by(self, sun_elevation: float) -> Conversion:
         """This conversion divided by the sine of the sun's elevation (degrees): Landsat Level-1 to TOA reflectance.
@@ -68,9 +65,7 @@ class Conversion:
                 "a scene without sunlight shows no clouds in these bands"
             )
         sine = math.sin(math.radians(sun_elevation))
-        a, b, c, d = (v / sine for v in self.scale)
-        e, f, g, h = (v / sine for v in self.offset)
-        return Conversion((a, b, c, d), (e, f, g, h))
+        return Conversion(tuple(v / sine for v in self.scale), tuple(v / sine for v in self.offset))
 
     def apply(self, values: Any, out: Any) -> Any:
         """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned.

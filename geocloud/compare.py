@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -255,7 +254,7 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
     for kind, flags in FLAGS.items():
         if flags.name.search(name):
             return kind
-    raise OptionError(f"{path}: its name does not tell what its values are; say --as {', '.join(FLAGS)}")
+    raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
 
 
 def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
@@ -288,7 +287,7 @@ def _codes(
 
 
 def _write_picture(own: Any, other: Any, result: Comparison, path: Path, overwrite: bool) -> None:
-    """Draws where a mask and a reference agree and differ, with a legend below."""
+    """Draws where a mask and a reference agree and differ."""
     if path.suffix.lower() != ".png":
         raise OptionError(f"{path}: wanted a name that ends in .png")
     share = min(1, SIDE / max(own.shape))
@@ -305,18 +304,5 @@ def _write_picture(own: Any, other: Any, result: Comparison, path: Path, overwri
     for colour, here in zip(COLOURS.values(), classes, strict=True):
         pixels[here & (a != NO_DATA) & (b != NO_DATA)] = (*colour, 255)
     with Staging([path], overwrite) as staging:
-        staging.place(path).write_bytes(encode(np.concatenate([pixels, _legend(shape[1])], 0), "png"))
+        staging.place(path).write_bytes(encode(pixels, "png"))
         staging.publish()
-
-
-def _legend(width: int) -> Pixels:
-    """The colours of a picture with their names, one below the other."""
-    letters = max(11, min(24, width // 40))
-    font, step = ImageFont.load_default(letters), round(1.5 * letters)
-    image = Image.new("RGBA", (width, step * len(COLOURS) + letters), (225, 225, 225, 255))
-    draw = ImageDraw.Draw(image)
-    for row, (name, colour) in enumerate(COLOURS.items()):
-        top = letters // 2 + row * step
-        draw.rectangle([letters, top, 2 * letters, top + letters], fill=(*colour, 255), outline=(0, 0, 0, 255))
-        draw.text((3 * letters, top), name, (0, 0, 0, 255), font)
-    return np.asarray(image)

@@ -129,17 +129,17 @@ def test_the_picture_shows_where_they_differ(tmp_path):
     path, codes = own_mask(tmp_path)
     compare_masks(path, encode("scl", tmp_path), picture=tmp_path / "d.png")
     pixels = np.asarray(Image.open(tmp_path / "d.png"))
-    shown = pixels[:90, :110]
+    shown = pixels
     alone = (codes == 1) & (TRUTH != 1) & (TRUTH != 255)
     assert (shown[alone, :3] == COLOURS["cloud in the mask alone"]).all()
     assert (shown[(codes == 255) | (TRUTH == 255), 3] == 0).all()
-    assert len(pixels) > 130  # a legend
+    assert shown.shape == (90, 110, 4)
 
 
 def test_what_the_values_mean_is_asked_where_no_name_tells_it(tmp_path):
     path, _ = own_mask(tmp_path)
     flags = encode("scl", tmp_path).rename(tmp_path / "flags.tif")
-    with pytest.raises(OptionError, match="say kind=… qa_pixel"):
+    with pytest.raises(OptionError, match="say kind=…: qa_pixel"):
         compare_masks(path, flags)
     assert compare_masks(path, flags, kind="scl").kind == "scl"
     with pytest.raises(OptionError, match="kind 'x'"):

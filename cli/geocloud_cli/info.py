@@ -75,7 +75,7 @@ def _raster_facts(source: str) -> dict[str, Any] | None:
 def _facts(scene: Any) -> dict[str, Any]:
     from geocloud.bands import BANDS
 
-    grid, recipe = scene.grid, scene.recipe
+    grid, recipe, percentiles = scene.grid, scene.recipe, scene.sample.percentiles.tolist()
     return {
         "name": scene.name,
         "kind": recipe.kind,
@@ -96,12 +96,12 @@ def _facts(scene: Any) -> dict[str, Any]:
                 "name": name,
                 "file": source.label,
                 "index": source.index,
-                "observed": [None if math.isnan(v) else v for v in (seen.low, seen.high)],
+                "observed": [None if math.isnan(v) else v for v in (low, high)],
                 "scale": scale,
                 "offset": offset,
             }
-            for name, source, seen, scale, offset in zip(
-                BANDS, recipe.bands, scene.sample.bands, scene.conversion.scale, scene.conversion.offset, strict=False
+            for name, source, (low, _, high), scale, offset in zip(
+                BANDS, recipe.bands, percentiles, scene.conversion.scale, scene.conversion.offset, strict=False
             )
         ],
     }

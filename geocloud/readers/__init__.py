@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geocloud.readers.geotiff import bands_by_name
+from geocloud.readers.band_names import find_bands as bands_by_name
 from geocloud.readers.registry import READERS, find_reader, find_recipe
 from geocloud.readers.scene import RasterScene, read_filled, reading_down
 from geocloud.readers.source import Candidate, Reader, ReadOptions, SceneRecipe, Source

@@ -52,7 +52,7 @@ class Listing:
 
     def without(self, names: Collection[str]) -> Listing:
         """The same without some files."""
-        return replace(self, names=tuple(name for name in self.names if name not in names))
+        return replace(self, names=tuple(name for name in self.names if name not in names)) if names else self
 
     def below(self, folder: str) -> Listing:
         """The files below one of its folders, by paths from there; ``""`` is the listing itself."""
@@ -125,7 +125,7 @@ def list_archive(place: str) -> Listing:
 
     Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
     """
-    source, remote = without_secrets(place), is_remote(place)
+    source, remote, members = without_secrets(place), is_remote(place), dict[str, Any]()
     name = PurePosixPath(source).name if remote else Path(place).name
     packed = gdal_name(place) if remote else Path(place).resolve().as_posix()
     named_gzip = is_gzip = name.lower().endswith((".tar.gz", ".tgz"))
@@ -147,17 +147,14 @@ def list_archive(place: str) -> Listing:
         if is_zip:
             return f"/vsizip/{{{packed}}}/{name}"  # braces: GDAL takes any name for the archive
         # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
-        by_gdal = not remote and is_gzip == named_gzip
-        if by_gdal and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
+        if not remote and is_gzip == named_gzip and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
             return f"/vsitar/{{{packed}}}/{name}"
         gzip, member = "/vsigzip/" if is_gzip else "", members[name]
         return f"/vsisubfile/{member.offset_data}_{member.size},{gzip}{packed}"
 
     if remote and is_gzip:
-        raise SceneError(
-            f"{place}: compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
-        )
-    members: dict[str, Any] = {}
+        whole = "compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
+        raise SceneError(f"{place}: {whole}")
     try:
         with opened() as file:
             start = b"" if remote else file.read(6)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
-from geocloud.readers.source import ReadOptions, parse_time
+from geocloud.readers.source import parse_time
 
 Indexes = tuple[int, ...]  # numbers of red, green, blue and, if there is one, nir
 Wanted = Sequence[tuple[str, ...]]
@@ -17,8 +17,8 @@ Wanted = Sequence[tuple[str, ...]]
 
 COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
 OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7
-NUMBERED = re.compile(r"(?:^|[_\- ])(?:sr_|toa_)?(?:b|band)[ _]?(0?)(\d{1,2}a?)(?:$|[_\- :(])", re.IGNORECASE)
-"""A band's number in a description."""
+NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)[ _]?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
+"""A band's number in a description or a file's name: the word, a padding zero, the number."""
 
 PRODUCT_ID = re.compile(
     r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
@@ -30,7 +30,6 @@ EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8}
 """Earth Engine's ``system:index``."""
 SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
 """A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
-LANDSAT_IDS = (PRODUCT_ID.pattern, SCENE_ID.pattern)
 IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
 SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
 SENTINEL2_NAME = re.compile(
@@ -95,10 +94,11 @@ def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[in
     return OLI if oli else TM if tm else None
 
 
-def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> Indexes | None:
-    """Bands by their descriptions, colours before numbers; None: unknown. Raises BandError for doubled names.
+def find_bands(texts: Sequence[str], path: str, stem: str = "", units: Units = Units.AUTO) -> Indexes | None:
+    """Bands by their descriptions, colours before numbers; None: unknown.
 
-    A description is a colour's name, or else holds it.
+    A description is a colour's name, or else holds it. ``path`` names their source in messages; its ``stem`` and units
+    that a user gave tell the satellite. Raises BandError for names that fit two satellites, or occur twice.
     """
     words = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
     tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in words]
@@ -108,38 +108,39 @@ def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions)
         if indexes := [i for i, text in enumerate(words, 1) if text == name] or holding:
             places.setdefault(repr(colour), indexes)
     if not (len(places) == 4 or len(places) == len(texts) == 3):
-        places = _find_numbers(texts, path, stem, options)
+        places = _find_numbers(texts, path, stem, units)
     for name, indexes in places.items():
         if len(indexes) > 1:
             several = f"{name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))})"
-            raise BandError(f"{path}: {several}; say --bands with the numbers that belong together")
+            raise BandError(f"{path}: {several}; say ReadOptions(bands=…) with the numbers that belong together")
     return tuple(indexes[0] for indexes in places.values()) or None
 
 
-def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptions) -> dict[str, list[int]]:
+def _find_numbers(texts: Sequence[str], path: str, stem: str, units: Units) -> dict[str, list[int]]:
     """Name → bands, by numbers of Landsat or Sentinel-2. Raises BandError if they fit both, or one is missing."""
     name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
     for index, text in enumerate(texts, 1):
-        if parts := NUMBERED.search(text):
-            numbers.setdefault(parts[2].upper(), []).append(index)
-            padded |= bool(parts[1])
+        if parts := NUMBER.search(text):
+            numbers.setdefault(parts[3].upper(), []).append(index)
+            padded |= bool(parts[2])
     if name.is_mss and numbers:
         raise BandError(f"{path}: {NO_BLUE}")
-    landsat = options.units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
-    msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
+    landsat = units in (Units.LANDSAT_L1, Units.LANDSAT_L2)
+    msi = units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
     wanted: Wanted = [(str(number),) for number in name.numbers or ()]
     if not wanted and {"2", "3", "4"} <= {*numbers}:
-        how, units = f"--bands with {FOUR}", "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
+        how = f"ReadOptions(bands=…) with {FOUR}"
+        which = "ReadOptions(units='sentinel2') or ReadOptions(units='landsat-l2') (or landsat-l1)"
         if not landsat and (msi or is_msi(numbers, padded)):
             wanted = (("4",), ("3",), ("2",), ("8", "8A"))
-        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{units}, or {how}") == OLI:
+        elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{which}, or {how}") == OLI:
             wanted = [(str(number),) for number in OLI]
     chosen = [next((number for number in some if number in numbers), some[0]) for some in wanted]
     if not {*chosen} & {*numbers}:
         return {}
     if not {*chosen} <= {*numbers}:
         lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
-        raise BandError(f"{path}: {lacking}; say --bands with {FOUR} if they have other names")
+        raise BandError(f"{path}: {lacking}; say ReadOptions(bands=…) with {FOUR} if they have other names")
     return {f"B{number}": numbers[number] for number in chosen}
 
 

@@ -63,18 +63,22 @@ class Cloud38(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         path, patch = source.path, parse_patch(source.path)
         if options.band_numbers:
-            raise BandError(f"{path}: 38-Cloud patches name their bands; leave --bands out")
+            raise BandError(f"{path}: 38-Cloud patches name their bands; leave ReadOptions(bands=…) out")
         if patch is None:
-            return _scene_recipe(path, options.scene_id)
-        if options.scene_id is not None:
-            raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
-        files = _patch_files(path)
-        if missing := [band for band in BANDS if band not in files]:
-            raise BandError(
-                f"{path}: no {' and no '.join(missing)} file of this patch, here or in the folder of its band"
-            )
-        bands = [BandSource(str(file), str(file)) for file in files.values()]
-        return _recipe(patch.name, path, patch.scene, bands, _describe(path)[2])
+            name = scene = _choose_scene(path, options.scene_id)
+            bands, dtype = _mosaic(path, scene)
+        elif options.scene_id is not None:
+            raise BandError(f"{path}: ReadOptions(scene_id=…) picks a scene of a 38-Cloud folder, which this is not")
+        else:
+            name, scene, files, dtype = patch.name, patch.scene, _patch_files(path), _describe(path)[2]
+            if missing := [band for band in BANDS if band not in files]:
+                where = "file of this patch, here or in the folder of its band"
+                raise BandError(f"{path}: no {' and no '.join(missing)} {where}")
+            bands = [BandSource(str(file), str(file)) for file in files.values()]
+        # Some copies hold the upper eight of the sixteen bits.
+        full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
+        acquired = ProductName.parse(scene).acquired
+        return SceneRecipe(name, str(path), tuple(bands), Units.LANDSAT_L1, full, acquired=acquired, kind="38-Cloud")
 
     def files(self, source: Source) -> tuple[str, ...]:
         folder = source.form == "folder"
@@ -109,17 +113,20 @@ def _patch_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def _scene_recipe(folder: Path, scene_id: str | None) -> SceneRecipe:
-    """The recipe of a whole scene, from the patches in a folder. Raises BandError if patches are missing."""
-    patches = list(find_patches(folder))
-    scenes = sorted({patch.scene for patch in patches})
+def _choose_scene(folder: Path, scene_id: str | None) -> str:
+    """The scene that a user named, or the only one. Raises BandError."""
+    scenes = sorted({patch.scene for patch in find_patches(folder)})
     if scene_id is None and len(scenes) > 1:
         several = f"38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)})"
-        raise BandError(f"{folder}: {several}; say which with --scene-id")
-    scene = scene_id or scenes[0]
-    if scene not in scenes:
-        raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")
-    places = {(patch.band, patch.row, patch.col): patch for patch in patches if patch.scene == scene}
+        raise BandError(f"{folder}: {several}; say which with ReadOptions(scene_id=…)")
+    if scene_id is not None and scene_id not in scenes:
+        raise BandError(f"{folder}: no 38-Cloud patches of scene {scene_id!r}; there are {len(scenes)} scenes")
+    return scene_id or scenes[0]
+
+
+def _mosaic(folder: Path, scene: str) -> tuple[list[BandSource], str]:
+    """Virtual rasters of a scene's bands, made of its patches, and their type. Raises BandError for missing patches."""
+    places = {(patch.band, patch.row, patch.col): patch for patch in find_patches(folder) if patch.scene == scene}
     rows, cols = max(row for _, row, _ in places), max(col for *_, col in places)
     wanted = [(b, row + 1, col + 1) for row in range(rows) for col in range(cols) for b in BANDS]
     if missing := [f"{band} row {row} column {col}" for band, row, col in wanted if (band, row, col) not in places]:
@@ -131,30 +138,17 @@ def _scene_recipe(folder: Path, scene_id: str | None) -> SceneRecipe:
     truth = next((path for path in truths if path.suffix.lower() in (".tif", ".tiff")), None)
     height, width = _describe(truth)[:2] if truth else (rows * side, cols * side)
     top, left = (rows * side - height) // 2, (cols * side - width) // 2
-    bands = []
-    for band in BANDS:
-        # A virtual raster: every patch at its place, moved by the padding that is cut off.
-        sources = "".join(
-            f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(p.path.resolve()))}</SourceFilename>'
-            f'<SourceBand>1</SourceBand><SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
-            f'<DstRect xOff="{(p.col - 1) * side - left}" yOff="{(p.row - 1) * side - top}" '
-            f'xSize="{side}" ySize="{side}"/></SimpleSource>'
-            for p in (places[place] for place in wanted if place[0] == band)
+    start = f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">'
+    vrts = dict.fromkeys(BANDS, f'{start}<VRTRasterBand dataType="{GDAL_TYPES.get(dtype, "UInt16")}" band="1">')
+    for band, row, col in wanted:
+        vrts[band] += (
+            f"<SimpleSource><SourceFilename>{escape(str(places[band, row, col].path.resolve()))}</SourceFilename>"
+            f'<SrcRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/>'
+            f'<DstRect xOff="{(col - 1) * side - left}" yOff="{(row - 1) * side - top}" xSize="{side}" ySize="{side}"/>'
+            "</SimpleSource>"
         )
-        kind = GDAL_TYPES.get(dtype, "UInt16")
-        vrt = (
-            f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">'
-            f'<VRTRasterBand dataType="{kind}" band="1">{sources}</VRTRasterBand></VRTDataset>'
-        )
-        bands.append(BandSource(vrt, f"{folder} ({band} of {scene})"))
-    return _recipe(scene, folder, scene, bands, dtype)
-
-
-def _recipe(name: str, source: Path, scene: str, bands: list[BandSource], dtype: str) -> SceneRecipe:
-    # Some copies hold the upper eight of the sixteen bits.
-    full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
-    acquired = ProductName.parse(scene).acquired
-    return SceneRecipe(name, str(source), tuple(bands), Units.LANDSAT_L1, full, acquired=acquired, kind="38-Cloud")
+    end = "</VRTRasterBand></VRTDataset>"
+    return [BandSource(vrt + end, f"{folder} ({band} of {scene})") for band, vrt in vrts.items()], dtype
 
 
 def _describe(path: Path) -> tuple[int, int, str]:

@@ -6,8 +6,7 @@ band's number. Stacks tell them by description.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
@@ -17,9 +16,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError, SceneReadError
+from geocloud.errors import SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
+from geocloud.readers.band_names import NUMBER
 from geocloud.readers.scene import RasterScene
 from geocloud.readers.source import BandSource
 from geocloud.readers.stack import open_raster
@@ -32,8 +32,6 @@ NUMBERS = {
 }
 """Numbers of red and near-infrared → those of the further bands."""
 WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}  # descriptions of further bands in a stack
-NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)_?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
-"""A band's number in a file's name or a description."""
 
 ReadBand = Callable[[int, int], NDArray[np.float32]]
 """Reads the rows of a scene from the first to the last (exclusive): reflectance ``(rows, width)``, NaN: no data."""
@@ -53,18 +51,18 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
     Raises:
         SceneReadError: The band is damaged; raised when it is read.
     """
+    conversion, source, grid = _conversion(scene, name), _find(scene, name), scene.grid
+    if conversion is None or source is None:
+        yield None
+        return
     with ExitStack() as stack:
-        conversion, source, grid = _conversion(scene, name), _find(scene, name), scene.grid
-        if conversion is None or source is None:
+        dataset = stack.enter_context(open_raster(source.path, source.label))
+        own = GeoBox.of(dataset)
+        is_aligned = own.agrees_with(scene.file_grid) or (own.shape == scene.file_grid.shape and own.crs is None)
+        if not is_aligned and (own.crs is None or grid.crs is None):
             yield None
             return
-        dataset = stack.enter_context(open_raster(source.path, source.label))
-        own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
-        is_aligned = own.agrees_with(scene.file_grid) or (own.shape == scene.file_grid.shape and own.crs is None)
         if not is_aligned:
-            if own.crs is None or grid.crs is None:
-                yield None
-                return
             warp = {**grid.profile, "resampling": Resampling.bilinear, "add_alpha": False}
             dataset = stack.enter_context(WarpedVRT(dataset, **warp))
         scale, offset = np.float32(conversion.scale[0]), np.float32(conversion.offset[0])
@@ -83,15 +81,6 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
         yield read
 
 
-def read_further(scene: RasterScene, name: str, window: Window) -> NDArray[np.float32]:
-    """Reflectance of a window of a further band, NaN without data. Raises BandError, SceneReadError."""
-    with further_band(scene, name) as read:
-        if read is None:
-            raise BandError(f"{scene.recipe.source}: no band {name}, or none with the scale of the other bands")
-        rows, cols = window.toslices()
-        return read(rows.start, rows.stop)[:, cols]
-
-
 def _conversion(scene: RasterScene, name: str) -> Conversion | None:
     """Conversion of a further band: that which all bands share, or its own by the metadata; None: unknown."""
     scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
@@ -106,17 +95,13 @@ def _conversion(scene: RasterScene, name: str) -> Conversion | None:
 def _find(scene: RasterScene, name: str) -> BandSource | None:
     """The band of a stack by its description, or the file beside that of red by its name."""
     bands = scene.recipe.bands
-    red, *_, nir = bands
+    red, nir, has_nir = bands[0], bands[-1], len(bands) == 4
     if len({band.path for band in bands}) == 1:
         with open_raster(red.path, red.label) as dataset:
             texts = [(text or "").strip() for text in dataset.descriptions]
-        indexes = [index for index, text in enumerate(texts, 1) if text.lower() in WORDS[name]]
-        if not indexes and len(bands) == 4:
-            numbers = [parts[3].upper() if (parts := NUMBER.search(text)) else "" for text in texts]
-            wanted = NUMBERS.get((numbers[red.index - 1], numbers[nir.index - 1]), {}).get(name)
-            indexes = [index for index, number in enumerate(numbers, 1) if number and number == wanted]
-        return BandSource(red.path, red.label, indexes[0]) if len(indexes) == 1 else None
-    for path in beside(red.path, nir.path, name) if len(bands) == 4 else ():
+        index = match(texts, texts[red.index - 1], texts[nir.index - 1] if has_nir else "", name)
+        return None if index is None else BandSource(red.path, red.label, index + 1)
+    for path in beside(red.path, nir.path, name) if has_nir else ():
         label = next(iter(beside(red.label, nir.label, name)), path)
         with suppress(SceneReadError):
             open_raster(path, label).close()
@@ -124,14 +109,20 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
     return None
 
 
+def match(names: Sequence[str], red: str, nir: str, wanted: str) -> int | None:
+    """Index of a further band: by its name, or by its number and those of red and near-infrared; None: not told."""
+    numbers = [parts[3].upper() if (parts := NUMBER.search(name)) else "" for name in (red, nir, *names)]
+    number = NUMBERS.get((numbers[0], numbers[1]), {}).get(wanted, "none")
+    found = [index for index, name in enumerate(names) if name.lower() in WORDS[wanted]]
+    found = found or [index for index, other in enumerate(numbers[2:]) if other == number]
+    return found[0] if len(found) == 1 else None
+
+
 def beside(red: str, nir: str, name: str) -> list[str]:
     """Names that the file of a band may have, given those of red and near-infrared."""
-    last = [(None, *NUMBER.finditer(path))[-1] for path in (red, nir)]
-    parts, other = last
-    if not parts or not other:
-        return []
-    number = NUMBERS.get((parts[3].upper(), other[3].upper()), {}).get(name)
-    if number is None:
+    parts, other = ([None, *NUMBER.finditer(path)][-1] for path in (red, nir))
+    number = parts and other and NUMBERS.get((parts[3].upper(), other[3].upper()), {}).get(name)
+    if not parts or not number:
         return []
     padded = number.zfill(2) if len(parts[2] + parts[3]) > 1 else number
     path = f"{red[: parts.start()]}{parts[1]}{padded}{red[parts.end() :]}"

@@ -52,9 +52,8 @@ class Raster(Reader):
 
     def match(self, source: Source) -> bool:
         """True for all single files; for an archive or folder with one raster, and for Zarr."""
-        if source.form in ("archive", "folder"):
-            return _is_zarr(source.listing) or len(_rasters(source.listing)) == 1
-        return source.form != "bucket"
+        several = source.form in ("archive", "folder")
+        return (_is_zarr(source.listing) or len(_rasters(source.listing)) == 1) if several else source.form != "bucket"
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
         """Archives and rasters; the caller leaves out those of a single band."""
@@ -62,22 +61,21 @@ class Raster(Reader):
             yield Candidate("", PurePosixPath(listing.stem).stem, frozenset(listing.names), is_tree=True)
             return
         for name in listing.names:
-            lower = name.lower()
-            if lower.endswith(RASTER_SUFFIXES):
-                yield Candidate(name, name.rpartition("/")[2].rpartition(".")[0], frozenset((name,)), 1)
-            elif ARCHIVE.fullmatch(name.rpartition("/")[2]):
+            base, lower = name.rpartition("/")[2], name.lower()
+            if lower.endswith(RASTER_SUFFIXES) and not USABLE.fullmatch(base):
+                yield Candidate(name, base.rpartition(".")[0], frozenset((name,)), 1)
+            elif ARCHIVE.fullmatch(base):
                 packed = PACKED.search(lower)
                 rank = 2 + ("zip", "tar", "tar.gz", "tgz").index(packed[1] if packed else "zip")  # the fastest first
                 stem = re.sub(r"\.SAFE$", "", PACKED.sub("", name), flags=re.IGNORECASE)
                 yield Candidate(name, stem, frozenset((name,)), rank)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        if source.form not in ("archive", "folder") or _is_zarr(source.listing):
-            return raster_recipe(source.place, source.stem, options)
-        (name,) = _rasters(source.listing)
-        recipe = raster_recipe(source.listing.path_of(name), PurePosixPath(name).stem, options)
-        bands = tuple(replace(band, label=source.listing.label(name)) for band in recipe.bands)
-        return replace(recipe, source=source.listing.source, bands=bands)
+        path, stem, label = source.place, source.stem, source.label
+        if source.form in ("archive", "folder") and not _is_zarr(source.listing):
+            (name,) = _rasters(source.listing)
+            path, stem, label = source.listing.path_of(name), PurePosixPath(name).stem, source.listing.label(name)
+        return replace(raster_recipe(path, stem, options, label), source=source.label)
 
     def files(self, source: Source) -> tuple[str, ...]:
         if source.form == "folder":
@@ -96,56 +94,52 @@ def _rasters(listing: Listing) -> list[str]:
     return [str(path) for path in paths if "__MACOSX" not in path.parts and not USABLE.fullmatch(path.name)]
 
 
-def raster_recipe(path: str, stem: str, options: ReadOptions, usual: Indexes | None = None) -> SceneRecipe:
+def raster_recipe(path: str, stem: str, options: ReadOptions, label: str, usual: Indexes | None = None) -> SceneRecipe:
     """The recipe of a raster; ``usual`` are its bands if descriptions do not tell them. Raises BandError, OSError."""
+    units, name = Units.AUTO, ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
-            return _of_variables(dataset.subdatasets, path, stem, options)
-        try:
-            indexes = _find(dataset, path, stem, options, usual)
-        except gdal.TROUBLE as error:
-            raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
-        scaled = {*zip(dataset.scales, dataset.offsets, strict=True)} != {(1, 0)}
-    # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
-    name, units = ProductName.parse(stem), Units.AUTO
-    if name.level and not scaled:
-        units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
-    return replace(_recipe(path, indexes), name=stem, units=units, acquired=name.acquired)
+            variables = _variables(dataset.subdatasets, path, stem, options)
+            bands = [BandSource(variable, without_secrets(variable)) for variable in variables]
+        else:
+            try:
+                bands = [BandSource(path, label, index) for index in _find(dataset, path, stem, options, usual)]
+            except gdal.TROUBLE as error:
+                raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
+            # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
+            if name.level and {*zip(dataset.scales, dataset.offsets, strict=True)} == {(1, 0)}:
+                units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
+    return SceneRecipe(stem, label, tuple(bands), units, acquired=name.acquired)
 
 
-def _recipe(path: str, indexes: Indexes) -> SceneRecipe:
-    shown = without_secrets(path)
-    return SceneRecipe(shown, shown, tuple(BandSource(path, shown, index) for index in indexes))
-
-
-def _of_variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions) -> SceneRecipe:
-    """A file of a variable per band, as netCDF and Zarr have them. Raises BandError for other files."""
-    named = f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
+def _variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions) -> list[str]:
+    """The variables of a file with one per band, as netCDF and Zarr have them. Raises BandError for other files."""
+    several = f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
-        raise BandError(f"{named}; --bands tells the bands of one raster")
-    indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options)
+        raise BandError(f"{several}; ReadOptions(bands=…) tells the bands of one raster")
+    indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options.units)
     if indexes is None:
-        raise BandError(named)
-    chosen = [inside[index - 1] for index in indexes]
-    for name in chosen:
+        raise BandError(several)
+    names = [inside[index - 1] for index in indexes]
+    for name in names:
         with open_raster(name, name) as variable:
             if variable.count != 1:
                 raise BandError(f"{name}: {variable.count} layers (dates, as a rule), wanted one; take one out first")
-    bands = tuple(BandSource(name, without_secrets(name)) for name in chosen)
-    return SceneRecipe(name=stem, source=without_secrets(path), bands=bands)
+    return names
 
 
 def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, usual: Indexes | None) -> Indexes:
     """The bands of an open raster: given, or found by descriptions, ``usual``, letters, colours, at last by pixels."""
-    count, order, indexes = dataset.count, options.bands, options.band_numbers
+    count, order = dataset.count, options.bands
     try:
         texts = [text or "" for text in dataset.descriptions]
     except UnicodeDecodeError:  # not in UTF-8: as good as none
         texts = [""] * count
     colours = [colour.name for colour in dataset.colorinterp]
     told = options.units is not Units.AUTO or options.scale is not None or {*dataset.scales} != {1}
-    units = "" if told or dataset.dtypes[0] != "uint8" else "; and, of 8 bits, --units scaled-8bit or --scale"
-    indexes = indexes or find_bands(texts, path, stem, options) or usual
+    eight = "; and, of 8 bits, ReadOptions(units='scaled-8bit') or ReadOptions(scale=…)"
+    units = "" if told or dataset.dtypes[0] != "uint8" else eight
+    indexes = options.band_numbers or find_bands(texts, path, stem, options.units) or usual
     if not indexes:
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
         transparent = count == 4 and colours[3] == "alpha" and _is_transparency(path, 4)
@@ -153,8 +147,8 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
             indexes = tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
         elif count == 4 and colours[3] == "alpha" and not transparent:
             raise BandError(
-                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 "
-                f"if it is that, or --bands 1,2,3 to go without{units}"
+                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; if it is that, say "
+                f"ReadOptions(bands=(1, 2, 3, 4)), or ReadOptions(bands=(1, 2, 3)) to go without{units}"
             )
         else:
             indexes = _by_colour(colours)
@@ -163,22 +157,32 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
         if not indexes:
             pairs = enumerate(zip(texts, colours, strict=True), 1)
             known = ", ".join(f"{i} {text or colour}" for i, (text, colour) in pairs)[:300]
-            problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known}); say --bands"
+            problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known})"
             usually = f" (if they are {USUAL[count]}; check it)" if nameless and count in USUAL else ""
-            raise BandError(f"{path}: {problem} with their numbers, without near-infrared three{usually}{units}")
+            raise BandError(
+                f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{usually}{units}"
+            )
     for index in indexes:
         if not 1 <= index <= count:
             raise BandError(f"{path}: no band {index}, it has {count}; bands are counted from 1")
         if colours[index - 1] == "alpha" and _is_transparency(path, index):
-            rest = ",".join(str(i) for i in indexes if i != index)
-            raise BandError(f"{path}: band {index} is alpha (transparency), not light; say --bands {rest} without it")
+            rest = tuple(i for i in indexes if i != index)
+            raise BandError(
+                f"{path}: band {index} is alpha (transparency), not light; say ReadOptions(bands={rest}) without it"
+            )
     return indexes
+
+
+def _look(path: str, indexes: Indexes) -> NDArray[np.generic]:
+    """Values of some bands ``(band, n)`` from small windows all over a raster."""
+    label = without_secrets(path)
+    with BandStack(SceneRecipe(label, label, tuple(BandSource(path, label, index) for index in indexes))) as stack:
+        return stack.look()[0]
 
 
 def _is_transparency(path: str, index: int) -> bool:
     """True for a band marked alpha, as GDAL marks any fourth of 8 bits, that holds little but one value."""
-    with BandStack(_recipe(path, (index,))) as stack:
-        values = stack.look()[0]
+    values = _look(path, (index,))
     return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
 
@@ -194,9 +198,8 @@ def _by_colour(colours: Sequence[str]) -> Indexes | None:
 def _by_pixels(path: str, units: str) -> Indexes:
     """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError."""
     shown = without_secrets(path)
-    with BandStack(_recipe(path, ORDERS["first"])) as stack:
-        # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
-        ratio = None if units else compare_rises(stack.look()[0])
+    # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+    ratio = None if units else compare_rises(_look(path, ORDERS["first"]))
     if ratio is None or 1 / NO_DOUBT < ratio < NO_DOUBT:
         raise BandError(
             f"{shown}: four bands without names, and its pixels leave doubt whether red or blue comes first; say "
@@ -207,8 +210,8 @@ def _by_pixels(path: str, units: str) -> Indexes:
     red, blue = ("first", "third") if ratio > 1 else ("third", "first")
     log.warning(
         "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red does; "
-        "if that is wrong, say --bands %s", shown, ", ".join(BANDS[i - 1] for i in ORDERS[red]), red,
-        max(ratio, 1 / ratio), ",".join(map(str, ORDERS[blue])),
+        "if that is wrong, say ReadOptions(bands=%s)", shown, ", ".join(BANDS[i - 1] for i in ORDERS[red]), red,
+        max(ratio, 1 / ratio), ORDERS[blue],
     )  # fmt: skip
     return ORDERS[red]
 
@@ -226,11 +229,3 @@ def compare_rises(pixels: NDArray[np.generic]) -> float | None:
     noise = 0.02 * float(np.median(green[land]))
     rises = [float(np.subtract(*np.percentile(band[land], (75, 5)))) + noise for band in (first, third)]
     return rises[0] / rises[1] if min(rises) > 0 else None
-
-
-def bands_by_name(names: Sequence[str], label: str) -> Indexes | None:
-    """Numbers, from 1, of red, green, blue and nir among named bands; None if the names do not tell.
-
-    ``label`` names their source in messages. Raises BandError for names that fit two satellites, or occur twice.
-    """
-    return find_bands(names, label, "", ReadOptions())

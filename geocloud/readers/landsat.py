@@ -5,7 +5,6 @@ Level 1 and 2 of Collections 1 and 2, Analysis Ready Data, ESPA's orders, and na
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import defaultdict
@@ -16,17 +15,17 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geocloud.bands import LANDSAT_L2, Conversion, Units
-from geocloud.errors import BandError, SceneReadError
+from geocloud.errors import BandError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import Listing
-from geocloud.readers.band_names import LANDSAT_IDS, NO_BLUE, OLI, TM, ProductName, Wanted, choose_landsat
-from geocloud.readers.bandfiles import METADATA_FILE, NUMBERED, SEPARATORS, BandFileReader, Product, select_one
+from geocloud.readers.band_names import NO_BLUE, OLI, PRODUCT_ID, SCENE_ID, TM, ProductName, Wanted, choose_landsat
+from geocloud.readers.bandfiles import METADATA_FILE, SEPARATORS, BandFileReader, Described, Product
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import ReadOptions, Source, parse_time
 
 log = logging.getLogger(__name__)
 
-HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
+HOW = "ReadOptions(bands=(4, 3, 2, 5)) for Landsat 8-9 or ReadOptions(bands=(3, 2, 1, 4)) for Landsat 4-7"
 TEN_THOUSAND = Conversion.uniform(1e-4)
 LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
     "L1": ("B", Units.LANDSAT_L1, None, None),
@@ -45,15 +44,14 @@ KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, ×
 class Landsat(BandFileReader):
     """Landsat 4 to 9."""
 
-    product_ids = LANDSAT_IDS
+    product_ids = (PRODUCT_ID.pattern, SCENE_ID.pattern)
     form = re.compile(
         r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<kind>SR_?|TOA_|TA)?(?P<word>B|band)0?(?P<number>\d{1,2})(?P<rest>[_\-. ].*)?"
         r"\.(?:tiff?|jp2|img)",
         re.IGNORECASE,
     )
     metadata = METADATA_FILE
-    hint = NUMBERED
-    needed = "all of red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
+    needed = "all four of one product are needed (or, without nir, ReadOptions(bands=…) with the first three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
         """Level and whatever follows the band, and the band; not for surface temperature."""
@@ -65,35 +63,34 @@ class Landsat(BandFileReader):
 
     def wanted(self, product: Product) -> Wanted:
         own = ProductName.parse(product.stem).numbers
-        fitting = (numbers for numbers in (OLI, TM) if {*_names(product, numbers)} <= {*product.files})
-        return [(name,) for name in _names(product, own or next(fitting, OLI))]
+        fitting = (numbers for numbers in (OLI, TM) if product.choose(_names(product, numbers)))
+        return _names(product, own or next(fitting, OLI))
+
+    def asked(self, product: Product, options: ReadOptions) -> Wanted:
+        """Those of the file names: of a user's numbers some may be missing from the best product."""
+        return self.wanted(product)
 
     def is_product(self, product: Product) -> bool:
-        return not {*_names(product, (1, 2, 3, 4, 5, 8))}.isdisjoint(product.files)
+        return any(name in product.files for (name,) in _names(product, (1, 2, 3, 4, 5, 8)))
 
-    def select(self, source: Source, products: list[Product], options: ReadOptions) -> Product:
+    def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
         """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
         levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
         asked = [product for product in products if product.group.startswith(levels)] or products
         complete = [product for product in asked if product.choose(self.wanted(product))]
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
-            mixed = f"Level-1 and surface reflectance bands mixed, neither whole ({parts})"
-            raise BandError(f"{source.listing.source}: {mixed}")
-        found = {_level(product) for product in complete}
-        best = next((level for level in LEVELS if level in found), None)
-        chosen = [product for product in complete if _level(product) == best]
-        others = {product.prefix for product in complete} - {product.prefix for product in chosen}
-        if any(_contradict(one, other.prefix) for one in others for other in chosen):
-            chosen = complete
-        elif len(found) > 1:
-            word = "Level-1" if best == "L1" else best
-            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", source.listing.source, word)
-        return select_one(source.listing, asked, chosen)
+            raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
+        found = sorted({_level(product) for product in complete}, key=[*LEVELS].index)
+        best = [product for product in complete if _level(product) == found[0]]
+        if len(found) > 1 and not any(_contradict(one.prefix, other.prefix) for one in best for other in complete):
+            word = "Level-1" if found[0] == "L1" else found[0]
+            log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
+            complete = best
+        return super().select(listing, complete or asked, options)
 
-    def assemble(self, source: Source, product: Product, options: ReadOptions, **told: Any) -> SceneRecipe:
-        listing, level = source.listing, _level(product)
-        own, outer = ProductName.parse(product.stem), ProductName.parse(listing.stem)
+    def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
+        level, own, outer = _level(product), ProductName.parse(product.stem), ProductName.parse(listing.stem)
         name = own if own.text or (own.satellite is not None and not outer.text) else outer
         mtl = _metadata(listing, product, source.member)
         if name.is_mss or mtl.text("SENSOR_ID", *FACTS) == "MSS":
@@ -102,43 +99,41 @@ class Landsat(BandFileReader):
         numbers = options.band_numbers or name._replace(satellite=mtl.satellite or name.satellite).numbers
         if not numbers:
             present = [band.removeprefix(word) for band in product.files]
-            numbers = choose_landsat(present, listing.source, HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2") or OLI
+            other = f"{HOW} or ReadOptions(bands=(4, 3, 2, 8)) for Sentinel-2"
+            numbers = choose_landsat(present, listing.source, HOW, other) or OLI
         kind = f"Landsat {level}"
         if level in ("L1", "SR") and mtl.groups:
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
         elif level == "L1" and name.level != "L1":  # bare bands, in any units
             units, kind = Units.AUTO, "Landsat bands"
-        return super().assemble(
-            source,
-            product,
-            options,
-            wanted=[(band,) for band in _names(product, numbers)],
-            name=product.stem if own.text else name.text or product.stem or listing.stem,
-            units=units,
-            conversion=conversion,
-            fill=fill,
-            georeference=mtl.grid,
-            kind=kind,
-            swir1=mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
-            **mtl.facts | ({} if mtl.facts["acquired"] else {"acquired": name.acquired}),
-        )
+        facts = mtl.facts | {
+            "name": product.stem if own.text else name.text or product.stem or listing.stem,
+            "units": units,
+            "conversion": conversion,
+            "fill": fill,
+            "georeference": mtl.grid,
+            "kind": kind,
+            "swir1": mtl.conversion((5, 5, 5), LEVEL1_GROUPS) if level == "L1" and numbers == TM else None,
+        }
+        facts["acquired"] = facts["acquired"] or name.acquired
+        return self.pick(listing, product, _names(product, numbers)), facts
 
 
 def _level(product: Product) -> str:
     return product.group.partition("|")[0]
 
 
-def _names(product: Product, numbers: Sequence[int]) -> list[str]:
-    return [f"{LEVELS[_level(product)][0]}{number}" for number in numbers]
+def _names(product: Product, numbers: Sequence[int]) -> list[tuple[str]]:
+    return [(f"{LEVELS[_level(product)][0]}{number}",) for number in numbers]
 
 
 def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
     """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
-    folder, _, stem = product.prefix.lower().rstrip(SEPARATORS).rpartition("/")
+    stem = product.prefix.lower().rstrip(SEPARATORS)
     files: dict[str, list[str]] = defaultdict(list)
     for path in listing.names:
-        place, _, base = path.rpartition("/")
-        if (parts := METADATA_FILE.fullmatch(base)) and place.lower() == folder:
+        parts = METADATA_FILE.fullmatch(path)
+        if parts and path.lower().rpartition("/")[0] == stem.rpartition("/")[0]:
             files[parts["prefix"].lower()].append(path)
     if stem not in files and len(files) == 1 and not _contradict(next(iter(files)), stem):
         (stem,) = files
@@ -203,40 +198,4 @@ class Mtl(Metadata):
 
 def parse_mtl(text: str, label: str) -> Mtl:
     """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
-    start = text.lstrip()[:1]
-    mtl = (
-        Mtl.of_xml(text, label, "Landsat")
-        if start == "<"
-        else Mtl(label, *(_json if start == "{" else _odl)(text, label))
-    )
-    if mtl.root not in ROOTS:
-        raise SceneReadError(f"{label}: no Landsat metadata, wanted a group {' or '.join(ROOTS)}")
-    return mtl
-
-
-def _json(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SceneReadError(f"{label}: damaged or cut off, no valid JSON ({error})") from error
-    root = next((name for name in ROOTS if isinstance(tree.get(name), dict)), "")
-    groups = {name: group for name, group in tree.get(root, {}).items() if isinstance(group, dict)}
-    return root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()}
-
-
-def _odl(text: str, label: str) -> tuple[str, dict[str, dict[str, str]]]:
-    groups: dict[str, dict[str, str]] = {}
-    names: list[str] = []
-    for line in text.splitlines():
-        key, equals, value = (part.strip() for part in line.partition("="))
-        value = value.strip('"')
-        if key == "GROUP":
-            names.append(value)
-            groups.setdefault(value, {})
-        elif key == "END_GROUP" and (not names or names.pop() != value):
-            raise SceneReadError(f"{label}: damaged, END_GROUP = {value} closes no open group")
-        elif equals and names:
-            groups[names[-1]].setdefault(key, value)
-    if names:
-        raise SceneReadError(f"{label}: cut off, group {names[-1]} has no end; fetch the file again")
-    return next(iter(groups), ""), groups
+    return Mtl.parse(text, label, "Landsat", ROOTS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 from xml.etree.ElementTree import Element, ParseError
@@ -11,6 +13,8 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from geocloud.errors import SceneReadError
+
+Groups = dict[str, dict[str, str]]
 
 
 def parse_xml(text: str, label: str, kind: str) -> Element:
@@ -32,19 +36,24 @@ class Metadata:
     """The file, for messages."""
     root: str = ""
     """Name of the outermost group."""
-    groups: dict[str, dict[str, str]] = field(default_factory=dict)
+    groups: Groups = field(default_factory=dict)
     """Group → key → value. Of equal keys the first counts."""
 
     @classmethod
-    def of_xml(cls, text: str, label: str, kind: str) -> Self:
-        """Elements by their parents; those with a ``band_id`` also as KEY/ID. Raises SceneReadError."""
-        root, groups = parse_xml(text, label, kind), dict[str, dict[str, str]]()
-        for parent in root.iter():
-            for element in parent:
-                values, key = groups.setdefault(_name(parent), {}), _name(element)
-                for name in (key, f"{key}/{element.get('band_id')}"):
-                    values.setdefault(name, (element.text or "").strip())
-        return cls(label, _name(root), groups)
+    def parse(cls, text: str, label: str, kind: str, roots: Sequence[str]) -> Self:
+        """Parses XML, JSON or ODL, with one of some outermost groups. Raises SceneReadError; ``kind`` is the maker."""
+        start = text.lstrip("\ufeff \t\r\n")[:1]
+        try:
+            if start == "<":
+                root, groups = _xml(parse_xml(text, label, kind))
+            else:
+                root, groups = _json(text, roots) if start == "{" else _odl(text)
+        except (ValueError, RecursionError) as error:
+            raise SceneReadError(f"{label}: damaged or cut off ({error}); fetch the file again") from error
+        if root not in roots:
+            wanted = f"{kind} metadata hold {' or '.join(roots)}, this holds {root[:50] or 'neither'}"
+            raise SceneReadError(f"{label}: damaged or cut off, or another file: {wanted}")
+        return cls(label, root, groups)
 
     def text(self, key: str, *groups: str) -> str | None:
         """A value from the first of the groups that has it, of all where none is named."""
@@ -61,12 +70,46 @@ class Metadata:
             raise SceneReadError(f"{self.label}: {key} is {value!r}, wanted a number")
         return None if math.isnan(number) else number
 
-    def numbers(self, keys: list[str], *groups: str) -> list[float]:
+    def numbers(self, keys: Sequence[str], *groups: str) -> list[float]:
         """Several numbers; an empty list if one is missing."""
         numbers = [self.number(key, *groups) for key in keys]
         return [] if None in numbers else [number for number in numbers if number is not None]
 
 
+def _xml(root: Element) -> tuple[str, Groups]:
+    """Elements by their parents; those with a ``band_id`` also as KEY/ID."""
+    groups: Groups = {}
+    for parent in root.iter():
+        for element in parent:
+            values, key = groups.setdefault(_name(parent), {}), _name(element)
+            for name in (key, f"{key}/{element.get('band_id')}"):
+                values.setdefault(name, (element.text or "").strip())
+    return _name(root), groups
+
+
 def _name(element: Element) -> str:
     """An element's name without its namespace."""
     return str(element.tag).rpartition("}")[2]
+
+
+def _json(text: str, roots: Sequence[str]) -> tuple[str, Groups]:
+    tree = json.loads(text)
+    root = next((name for name in roots if isinstance(tree.get(name), dict)), "")
+    groups = {name: group for name, group in tree.get(root, {}).items() if isinstance(group, dict)}
+    return root, {name: {key: str(group[key]) for key in group} for name, group in groups.items()}
+
+
+def _odl(text: str) -> tuple[str, Groups]:
+    groups, names = Groups(), list[str]()
+    for line in text.splitlines():
+        key, equals, value = (part.strip().strip('"') for part in line.partition("="))
+        if key == "GROUP":
+            names.append(value)
+            groups.setdefault(value, {})
+        elif key == "END_GROUP" and (not names or names.pop() != value):
+            raise ValueError(f"END_GROUP = {value} closes no open group")
+        elif equals and names:
+            groups[names[-1]].setdefault(key, value)
+    if names:
+        raise ValueError(f"group {names[-1]} has no end")
+    return next(iter(groups), ""), groups

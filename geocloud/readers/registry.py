@@ -6,6 +6,7 @@ The first reader that matches a source reads it. To add a maker, write a `Reader
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from geocloud.errors import BandError, GeocloudError
@@ -41,16 +42,11 @@ def find_reader(source: Source) -> Reader:
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
-    many, path = None, str(source.path.absolute())
+    path, is_file = str(source.path.absolute()), source.form == "file"
+    is_band = cache(lambda: count_bands(source.place, 1) == 1)
     for reader in READERS:
-        if source.form == "file":
-            if not reader.names.search(path):
-                continue
-            if reader.one_band and many is None:
-                many = count_bands(source.place, 1) > 1
-            if reader.one_band and many:
-                continue
-        if reader.match(source):
+        may_be = not is_file or (reader.names.search(path) and (not reader.one_band or is_band()))
+        if may_be and reader.match(source):
             return reader
     raise _nothing(source)
 
@@ -60,10 +56,15 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     options, place = options or ReadOptions(), Source(str(source))
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
-        raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+        raise BandError(f"{place.place}: ReadOptions(scene_id=…) picks a scene of a 38-Cloud folder, which this is not")
     try:
         if isinstance(reader, BandFileReader) and reader.one_band and place.member is None:
-            _refuse_mixed(place.listing, reader)
+            scenes = [
+                (maker, scene) for maker, scene in scenes_in(place.listing) if scene.is_product and scene.is_scene
+            ]
+            if len({type(maker) for maker, _ in scenes} - {NamedBands}) > 1:
+                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+                raise BandError(f"{place.listing.source}: {mixed}")
         return reader.recipe(place, options)
     except BandError as error:
         several = place.form == "folder" and not isinstance(reader, Cloud38)
@@ -79,29 +80,18 @@ def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
         for candidate in reader.scenes(listing):
             yield reader, candidate
             claimed |= candidate.files
-        listing = listing.without(claimed) if claimed else listing
-
-
-def _refuse_mixed(listing: Listing, reader: BandFileReader) -> None:
-    """Raises BandError for a folder, archive or bucket with complete bands of several makers."""
-    for other in READERS[READERS.index(reader) :]:
-        if isinstance(other, BandFileReader) and not isinstance(other, NamedBands):
-            products = other.products(listing)
-            if other is not reader and any(product.choose(other.wanted(product)[:3]) for product in products):
-                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
-                raise BandError(f"{listing.source}: {mixed}")
-            listing = listing.without({name for product in products for name in product.files.values()})
+        listing = listing.without(claimed)
 
 
 def _nothing(source: Source) -> GeocloudError:
     """The error for a folder, archive or bucket that nothing can be read from."""
-    listing, inside = source.listing, "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
+    listing, hint = source.listing, ""
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
-    several = len([*rasters, *listing.folders, *filter(ARCHIVE.fullmatch, listing.names)]) > 1
     if not listing.names:
-        inside = f"no Landsat band files, {'only folders; name one of them' if listing.folders else 'it is empty'}"
-    if source.form == "archive" and len(rasters) > 1:
-        inside += f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
-    elif source.form == "folder" and several:
-        inside += f"; to mask all in it: geocloud batch {source.place} -o masks"
-    return BandError(f"{listing.source}: {inside}")
+        hint = ": only folders; name one of them" if listing.folders else ": it is empty"
+    elif source.form == "archive" and len(rasters) > 1:
+        hint = f"; it holds {len(rasters)} rasters: name one of them, such as {listing.path_of(rasters[0])}"
+    if source.form == "folder" and len([*rasters, *listing.folders, *filter(ARCHIVE.fullmatch, listing.names)]) > 1:
+        hint += f"; to mask all in it: geocloud batch {source.place} -o masks"
+    bands = "no Landsat band files (…_B4.TIF or …_SR_B4.TIF) in it, nor Sentinel-2's"
+    return BandError(f"{listing.source}: {bands}{hint}")

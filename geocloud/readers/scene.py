@@ -7,21 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window, intersect
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import GridError, SceneReadError, UnitsError
+from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.prefetch import ahead
 from geocloud.raster import Raster, Sun
 from geocloud.readers.source import ReadOptions, SceneRecipe
 from geocloud.readers.stack import READ_ROWS, BandStack, Valid, Values
-from geocloud.readers.units import Observed, Sample, resolve
+from geocloud.readers.units import Sample, resolve
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +30,6 @@ WIDEST = 2**17  # pixels of the widest scene: a row of tiles of it, which is hel
 SAMPLED = 4  # lowest resolution at which values are sampled, see `coarsest`: blocks of JPEG 2000 take long to decode
 FINEST, COARSEST = 3.0, 100.0
 """Metres of a pixel's side beyond which a note is due: the models were trained at 30 to 60 m."""
-
-
-class Raw(NamedTuple):
-    """Pixels as they are on disk: values ``(4, h, w)``, or 3 without near-infrared; valid ``(h, w)``, True: data."""
-
-    values: Values
-    valid: Valid
-    conversion: Conversion
-
-    def reflectance(self, rows: slice = slice(None), out: Reflectance | None = None) -> Reflectance:
-        """Reflectance ``(4, rows, w)`` of some of the rows, NaN where there is no data; into ``out`` if given."""
-        valid = self.valid[rows]
-        out = np.empty((4, *valid.shape), "float32") if out is None else out
-        self.conversion.apply(self.values[:, rows], out)
-        np.copyto(out, np.nan, where=~valid)
-        return out
 
 
 class RasterScene(BandStack):
@@ -105,26 +88,23 @@ class RasterScene(BandStack):
                 f"scene's CRS ({whole.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in whole.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
-        self.crs, self.transform, self.shape, self.bounds = (
-            whole.crs,
-            self.grid.transform,
-            self.grid.shape,
-            self.grid.bounds,
-        )
-        size, rough = whole.pixel_size, self.roughly_placed
-        notes = []
+        self.crs, self.transform = self.grid.crs, self.grid.transform
+        self.shape, self.bounds = self.grid.shape, self.grid.bounds
+        size, rough, notes = whole.pixel_size, self.roughly_placed, []
         if whole.crs is None and whole.transform.is_identity and rough:
             notes.append(f"its place is told by {rough} only, the mask will have none; warp it first: gdalwarp -r near")
         if self.bands == 3:
             notes.append("without near-infrared, bright ground is more easily taken for cloud")
         if size is None and "38-Cloud" not in self.recipe.kind:
-            notes.append("nothing tells the size of its pixels, taken as the model's own; see --pixel-size METRES")
+            notes.append("nothing tells the size of its pixels, taken as the model's own; see pixel_size=METRES")
         if size and not FINEST <= max(size) <= COARSEST:
             notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
         for note in notes:
             log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
-            raise GridError(f"{source}: {self.grid.width} pixels, too wide; wanted at most {WIDEST}: give an --extent")
+            raise GridError(
+                f"{source}: {self.grid.width} pixels, too wide; wanted {WIDEST} at most: give ReadOptions(extent=…)"
+            )
 
     @cached_property
     def sample(self) -> Sample:
@@ -134,13 +114,10 @@ class RasterScene(BandStack):
             if pixels.size:
                 break
         else:
-            return Sample((Observed(np.nan, np.nan, np.nan),) * self.bands)
+            return Sample(np.full((self.bands, 3), np.nan))
         inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
         pixels = pixels[:, inside] if inside.any() else pixels
-        # Sorted as they are on disk: of floats without an order percentiles take twice as long.
-        ordered = np.sort(pixels, 1).astype("float64")
-        percentiles = np.percentile(ordered, (0.1, 50, 99.9), 1, overwrite_input=True)
-        return Sample(tuple(Observed(*values) for values in percentiles.T.tolist()), share)
+        return Sample(np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), 1).T, share)
 
     def read(self, window: Window | None = None, further: Sequence[str] = ()) -> Raster:
         """Reads a window inside the grid, or the whole scene.
@@ -153,15 +130,22 @@ class RasterScene(BandStack):
             BandError: The scene lacks a further band, or its scale is unknown.
             SceneReadError: A file is damaged.
         """
-        from geocloud.readers.further import read_further
+        from geocloud.readers.further import further_band
 
         window = self.grid.whole if window is None else window
-        raw = self.read_raw(window)
-        bands = {name: read_further(self, name, window) for name in further}
-        return Raster(raw.reflectance(), raw.valid, self.grid.crop(window), self.acquired, self.sun, bands)
+        values, valid = self.read_raw(window)
+        bands, (rows, cols) = dict[str, NDArray[np.float32]](), window.toslices()
+        for name in further:
+            with further_band(self, name) as read:
+                if read is None:
+                    lacking = f"no band {name}, or none with the scale of the other bands"
+                    raise BandError(f"{self.recipe.source}: {lacking}")
+                bands[name] = read(rows.start, rows.stop)[:, cols]
+        reflectance = self.to_reflectance(values, valid)
+        return Raster(reflectance, valid, self.grid.crop(window), self.acquired, self.sun, bands)
 
-    def read_raw(self, window: Window, level: int = 1) -> Raw:
-        """Reads the same, not converted yet. Raises SceneReadError.
+    def read_raw(self, window: Window, level: int = 1) -> tuple[Values, Valid]:
+        """The pixels of a window as on disk ``(band, h, w)``, and where there is data. Raises SceneReadError.
 
         With a ``level`` (see `coarsest`), by which the window's sides are divisible, every ``level`` × ``level`` pixels
         are read as one of a lower resolution, and repeated.
@@ -169,7 +153,19 @@ class RasterScene(BandStack):
         values, valid = self.read_values(window, (int(window.height) // level, int(window.width) // level))
         if level > 1:
             values, valid = values.repeat(level, 1).repeat(level, 2), valid.repeat(level, 0).repeat(level, 1)
-        return Raw(values, valid, self.conversion)
+        return values, valid
+
+    def to_reflectance(self, values: Values, valid: Valid, out: Reflectance | None = None) -> Reflectance:
+        """Reflectance ``(4, h, w)``, NaN where there is no data, of values as on disk; into ``out`` if given."""
+        out = np.empty((4, *valid.shape), "float32") if out is None else out
+        self.conversion.apply(values, out)
+        np.copyto(out, np.nan, where=~valid)
+        return out
+
+    def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
+        """The same of a window of the scene."""
+        values, valid = super().read_values(self.file_window(window), shape)
+        return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
     def coarsest(self, most: int) -> int:
         """The lowest resolution in the files that loses nothing but detail, as a divisor of at most ``most``; 1: none.
@@ -187,8 +183,8 @@ class RasterScene(BandStack):
         """
         height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
-        raw = Raw(*self.read_values(self.grid.whole, (more * height, more * width)), self.conversion)
-        parts = raw.reflectance().reshape(4, height, more, width, more)
+        pixels = self.to_reflectance(*self.read_values(self.grid.whole, (more * height, more * width)))
+        parts = pixels.reshape(4, height, more, width, more)
         known = np.isfinite(parts).sum((2, 4))
         means: Reflectance = np.where(known > 0, np.nansum(parts, (2, 4)) / np.maximum(known, 1), np.nan)
         return means.astype("float32", copy=False)
@@ -224,11 +220,6 @@ class RasterScene(BandStack):
             pixels = None
         return picture.as_html(self.name, facts, pixels)
 
-    def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
-        """The same of a window of the scene."""
-        values, valid = super().read_values(self.file_window(window), shape)
-        return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
-
 
 def read_filled(scene: RasterScene, window: Window) -> Reflectance:
     """Reads a window that may hang over the edge: reflectance ``(4, h, w)``, NaN outside and where there is no data."""
@@ -253,19 +244,20 @@ def reading_down(scene: RasterScene, most: int, level: int = 1) -> Iterator[Call
     windows = (Window(0, first, width, min(step, height - first)) for first in range(0, height, step))
     most = min(most // (step * width), -(-height // step))
     with ahead((scene.read_raw(window, level) for window in windows), max(1, most)) as pieces:
-        begin, piece = 0, None
+        begin = end = 0
+        values: Values = np.empty(0)
+        valid: Valid = np.empty(0, bool)
 
         def fill(first: int, out: Reflectance) -> None:
-            nonlocal begin, piece
-            row = 0
-            while row < out.shape[1]:
-                if piece is None:
-                    begin, piece = first + row, next(pieces)
-                at = first + row - begin
-                count = min(out.shape[1] - row, piece.valid.shape[0] - at)
-                piece.reflectance(slice(at, at + count), out[:, row : row + count])
-                row += count
-                if at + count == piece.valid.shape[0]:
-                    piece = None
+            nonlocal begin, end, values, valid
+            last = first + out.shape[1]
+            while first < last:
+                if first >= end:
+                    begin, (values, valid) = first, next(pieces)
+                    end = begin + len(valid)
+                stop = min(last, end)
+                rows = slice(first - begin, stop - begin)
+                scene.to_reflectance(values[:, rows], valid[rows], out[:, first - last : stop - last or None])
+                first = stop
 
         yield fill

@@ -10,7 +10,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError, SceneReadError
 from geocloud.readers.archive import Listing, list_bucket, list_folder
 from geocloud.readers.band_names import Wanted, shorten
-from geocloud.readers.bandfiles import BandFileReader, Product
+from geocloud.readers.bandfiles import BandFileReader, Described, Product
 from geocloud.readers.metadata import Metadata
-from geocloud.readers.source import Candidate, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.source import Candidate, ReadOptions, Source, parse_time
 from geocloud.readers.stack import count_bands
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters ar
 
 
 class Sentinel2(BandFileReader):
-    """ESA's SAFE products."""
+    """ESA's SAFE products. A product's prefix is the folder of its granule, its group the pixel size."""
 
     one_band = False
     product_ids = (PRODUCT_ID,)
@@ -56,23 +55,24 @@ class Sentinel2(BandFileReader):
         return source.form in ("file", "folder") and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """The product of which this is the folder, or each of its granules if it has several."""
-        if not is_product(listing.stem, (*listing.names, *listing.folders)):
-            return
-        files, name, tiles = frozenset(listing.names), FOLDER.sub(r"\1", listing.stem), dict[str, str]()
-        if listing.folders:
-            try:
-                tiles = _tiles(self.products(list_folder(Path(listing.source), below=True)))
-            except SceneReadError:
-                log.debug("%s: masking reports it", listing.source)
-        if len(tiles) < 2:
-            yield Candidate("", name, files, is_tree=True)
-            return
-        for granule, tile in tiles.items():
-            yield Candidate(f"{GRANULES}/{granule}", f"{name}_{tile}", files, is_tree=True)
+        """The product of which this is the folder."""
+        if is_product(listing.stem, (*listing.names, *listing.folders)):
+            yield Candidate("", FOLDER.sub(r"\1", listing.stem), frozenset(listing.names), is_tree=True)
+
+    def inside(self, source: Source) -> Listing:
+        """All files of the product that a source is, holds or belongs to."""
+        if source.form == "bucket":
+            return list_bucket(source.place, below=True)
+        if source.form != "archive":
+            return list_folder(_locate(source) or source.path, below=True)
+        roots = find_packed(source.listing.names)
+        if len(roots) > 1:
+            several = f"{len(roots)} Sentinel-2 products in one archive ({shorten(roots)})"
+            raise BandError(f"{source.label}: {several}; unpack it and name one")
+        return source.listing.below(roots[0])
 
     def products(self, listing: Listing) -> list[Product]:
-        """The bands of each granule, whose folder is the prefix, by pixel size; without one, of Level-1C, 10 m."""
+        """The bands of each granule by pixel size; without one, of Level-1C, 10 m."""
         groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for name in listing.names:
             *folders, base = name.split("/")
@@ -82,36 +82,37 @@ class Sentinel2(BandFileReader):
         outside = not any(granule for granule, _ in groups)
         return [Product(key[0], files, key[1]) for key, files in sorted(groups.items()) if key[0] or outside]
 
+    def meant(self, source: Source, products: list[Product]) -> list[Product]:
+        """The granule that a source is in, or else all."""
+        folders = {*source.path.absolute().parts} if source.form in ("file", "folder") else set[str]()
+        return [product for product in products if product.prefix in folders] or products
+
     def wanted(self, product: Product) -> Wanted:
         return (("B04",), ("B03",), ("B02",), ("B08" if product.group == "10" else "B8A",))
 
-    def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        label, listing, products, chosen = self._open(source)
+    def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
+        """The finest complete set of the one granule. Raises BandError."""
         if not products:
-            raise BandError(f"{label}: no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole")
-        tiles, name = _tiles(products), FOLDER.sub(r"\1", listing.stem)
-        if len({product.prefix for product in chosen}) > 1:
-            several = f"{len(tiles)} granules in one product (tiles {shorten(sorted(tiles.values()), 12)})"
-            raise BandError(f"{label}: {several}; name the folder of one, below GRANULE")
-        product = next((p for p in chosen if p.choose(self.asked(p, options))), chosen[0])
-        tile = tiles[product.prefix]
-        name = name if len(tiles) == 1 else f"{name}_{tile}"
-        told = {"listing": listing, "label": label, "where": f" at {product.group} m", "name": name}
-        recipe = self.assemble(source, product, options, **told)
-        return replace(recipe, kind=f"Sentinel-2 {recipe.kind}, tile {tile}")
+            bands = "no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole"
+            raise BandError(f"{listing.source}: {bands}")
+        if len({product.prefix for product in products}) > 1:
+            tiles = sorted({_tile(product) for product in products})
+            several = f"{len(tiles)} granules in one product (tiles {shorten(tiles, 12)})"
+            raise BandError(f"{listing.source}: {several}; name the folder of one, below GRANULE")
+        return next((p for p in products if p.choose(self.asked(p, options))), products[0])
 
-    def facts(self, listing: Listing, product: Product, bands: Sequence[str], options: ReadOptions) -> dict[str, Any]:
-        files = [name for name in listing.names if PRODUCT_FILE.fullmatch(name)]
+    def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
+        bands, files = self.pick(listing, product, self.asked(product, options)), _named(listing, PRODUCT_FILE)
         if len(files) > 1:
             raise SceneReadError(f"{listing.source}: several products in one folder ({', '.join(files)}); part them")
         if not files and options.units is Units.AUTO and options.scale is None:
             wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
             raise SceneReadError(
-                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say --units"
+                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say ReadOptions(units=…)"
             )
         mtd, tile = (
             parse_mtd(listing.read_text(names[0]), listing.label(names[0]), roots) if names else Mtd()
-            for names, roots in ((files, tuple(LEVELS)), (_parts(listing, product, TILE_FILE), TILES))
+            for names, roots in ((files, tuple(LEVELS)), (_named(listing, TILE_FILE, product), TILES))
         )
         units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
         if mtd.root and not mtd.has_offsets and baseline >= 4:
@@ -119,52 +120,40 @@ class Sentinel2(BandFileReader):
         elif mtd.root:
             units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
             conversion = mtd.conversion(bands)
-        facts = tile.facts | {"acquired": mtd.facts["acquired"] or tile.facts["acquired"], "fill": 0}
-        return facts | {"units": units, "conversion": conversion, "kind": mtd.level or "product"}
+        several = len({other.prefix for other in self.products(listing)}) > 1
+        facts = tile.facts | {
+            "name": FOLDER.sub(r"\1", listing.stem) + (f"_{_tile(product)}" if several else ""),
+            "acquired": mtd.facts["acquired"] or tile.facts["acquired"],
+            "fill": 0,
+            "units": units,
+            "conversion": conversion,
+            "kind": f"Sentinel-2 {mtd.level or 'product'}, tile {_tile(product)}",
+        }
+        return bands, facts
 
     def files(self, source: Source) -> tuple[str, ...]:
         if source.form == "archive":
             return (source.place,)
-        _, listing, _, chosen = self._open(source)
-        names = {name for name in listing.names if PRODUCT_FILE.fullmatch(name)}
-        for product in chosen:
-            names |= {*product.files.values(), *_parts(listing, product, TILE_FILE)}
+        listing = self.inside(source)
+        names = {*_named(listing, PRODUCT_FILE)}
+        for product in self.meant(source, self.products(listing)):
+            names |= {*product.files.values(), *_named(listing, TILE_FILE, product)[:1]}
         return tuple(listing.path_of(name) for name in sorted(names))
 
-    def _open(self, source: Source) -> tuple[str, Listing, list[Product], list[Product]]:
-        """A product's name and files, its granules, and those that are meant: one, if the source is in it."""
-        label, member = source.place, ""
-        if source.form == "bucket":
-            listing = list_bucket(source.place, below=True)
-        elif source.form == "archive":
-            label, roots = source.listing.source, find_packed(source.listing.names)
-            if len(roots) > 1:
-                several = f"{len(roots)} Sentinel-2 products in one archive ({shorten(roots)})"
-                raise BandError(f"{label}: {several}; unpack it and name one")
-            listing = source.listing.below(roots[0])
-        else:
-            root = _locate(source)
-            assert root is not None
-            within, whole, listing = source.path.absolute(), root.absolute(), list_folder(root, below=True)
-            if within.is_relative_to(whole):
-                member = "".join(within.relative_to(whole).parts[1:2])
-        products = self.products(listing)
-        return label, listing, products, [product for product in products if product.prefix == member] or products
+
+def _tile(product: Product) -> str:
+    """T32TQM, or the granule's folder if names do not tell the tile."""
+    names = (product.prefix, *(name.replace("/", "_") for name in product.files.values()))
+    return next((parts[1].upper() for parts in map(TILE.search, names) if parts), product.prefix)
 
 
-def _tiles(products: list[Product]) -> dict[str, str]:
-    """Granule → T32TQM, or its folder's name if names do not tell the tile."""
-    tiles: dict[str, str] = {}
-    for granule, files, _ in products:
-        found = map(TILE.search, (granule, *(name.replace("/", "_") for name in files.values())))
-        tiles.setdefault(granule, next((parts[1].upper() for parts in found if parts), granule))
-    return tiles
-
-
-def _parts(listing: Listing, product: Product, form: re.Pattern[str]) -> list[str]:
-    """The first file of such a name in a granule."""
-    inside = (name for name in listing.names if not product.prefix or name.startswith(f"{GRANULES}/{product.prefix}/"))
-    return [name for name in inside if form.fullmatch(name.rpartition("/")[2])][:1]
+def _named(listing: Listing, form: re.Pattern[str], product: Product | None = None) -> list[str]:
+    """Files of such a name: beside the folder GRANULE, or in the folder of a product's granule."""
+    inside = f"{GRANULES}/{product.prefix}/" if product and product.prefix else ""
+    return [
+        name for name in listing.names
+        if name.startswith(inside) and form.fullmatch(name.rpartition("/")[2] if product else name)
+    ]  # fmt: skip
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
@@ -176,14 +165,12 @@ def is_product(folder: str, names: Iterable[str]) -> bool:
 
 def _locate(source: Source) -> Path | None:
     """The folder of the product that a source is, is part of, or holds as its only one."""
-    root = find_root(source.path)
-    if source.form == "file":
-        raster = source.path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(source.path.name)
-        return (
-            None if raster and count_bands(source.place, 1) > 1 else root
-        )  # the true-colour image is a raster of its own
+    root, path = find_root(source.path), source.path
+    if source.form == "file":  # the true-colour image is a raster of its own
+        is_raster = path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(path.name)
+        return None if is_raster and count_bands(source.place, 1) > 1 else root
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
-        below = [source.path / name for name in source.listing.folders if _is_root(source.path / name)]
+        below = [path / name for name in source.listing.folders if _is_root(path / name)]
         root = below[0] if len(below) == 1 else None
     return root
 
@@ -261,23 +248,20 @@ class Mtd(Metadata):
         Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
         """
         key = next((key for key in QUANTIFICATION if self.text(key) is not None), QUANTIFICATION[0])
-        quantification, offsets = self.number(key), [0.0] * len(bands)
-        if quantification is None:
-            raise SceneReadError(f"{self.label}: no {key}, which tells what the values mean; fetch the product again")
-        if not quantification >= 1:
-            raise SceneReadError(f"{self.label}: {key} is {quantification:g}, wanted 1 or more, as a rule 10000")
+        quantification = self.number(key)
+        if quantification is None or not quantification >= 1:
+            found = f"no {key}" if quantification is None else f"{key} is {quantification:g}"
+            raise SceneReadError(f"{self.label}: {found}, wanted 1 or more, as a rule 10000; fetch the product again")
+        offsets, key = [0.0] * len(bands), OFFSETS[self.level]
         for position, band in enumerate(bands if self.has_offsets else ()):
-            number, key = BAND_IDS.index(band), OFFSETS[self.level]
-            value = self.number(f"{key}/{number}")
+            value = self.number(f"{key}/{BAND_IDS.index(band)}")
             if value is None:
-                raise SceneReadError(f"{self.label}: no {key} of {band} (band_id {number}), and some of other bands")
+                number = f"band_id {BAND_IDS.index(band)}"
+                raise SceneReadError(f"{self.label}: no {key} of {band} ({number}), and some of other bands")
             offsets[position] = value / quantification
         return Conversion.of([1 / quantification] * len(bands), offsets)
 
 
 def parse_mtd(text: str, label: str, roots: Sequence[str] = (*LEVELS, *TILES)) -> Mtd:
     """Parses a file of either kind. Raises SceneReadError for anything else, if it is cut off or has a DOCTYPE."""
-    mtd = Mtd.of_xml(text, label, "Sentinel-2")
-    if mtd.root not in roots:
-        raise SceneReadError(f"{label}: Sentinel-2 metadata hold {' or '.join(roots)}, this holds {mtd.root[:50]}")
-    return mtd
+    return Mtd.parse(text, label, "Sentinel-2", roots)

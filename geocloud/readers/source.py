@@ -33,8 +33,6 @@ class BandSource:
     path: str
     label: str
     index: int = 1
-    no_data_bits: int = 0
-    """Bits of a mask, any of which marks a pixel as no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +49,8 @@ class SceneRecipe:
     """Units by names or metadata, which the pixels may contradict."""
     conversion: Conversion | None = None
     """Conversion by the metadata, without the sun's elevation; None: that of the units."""
-    unknown: str | None = None
-    """Error message if it is known that values alone do not tell the units."""
     fill: float | None = None
     """A pixel with this value in any band is no data."""
-    masks: tuple[BandSource, ...] = ()
-    """Mark more pixels as no data."""
     acquired: datetime | None = None
     """UTC."""
     sun_elevation: float | None = None
@@ -132,22 +126,21 @@ def parse_time(text: str, form: str = "") -> datetime | None:
 class Source:
     """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection.
 
-    ``path`` is the place as a path on a disk, ``stem`` a short name without folders and suffix, and ``member``, for one
-    file on a disk, its name in `listing`. Raises SceneNotFoundError.
+    ``label`` is the place without secrets, ``path`` the place as a path on a disk, ``stem`` a short name without
+    folders and suffix, and ``member``, for one file on a disk, its name in `listing`. Raises SceneNotFoundError.
     """
 
     form: Literal["folder", "file", "archive", "bucket", "url", "name"]
     """Kind of place, by the name and the disk alone. An archive may be at a URL; a name is one that GDAL knows."""
 
     def __init__(self, place: str) -> None:
-        self.place, self.path = place, Path(place)
-        named = PurePosixPath(without_secrets(place).partition("#")[0])
-        remote, is_stac = is_remote(place), named.suffix.lower() in STAC_SUFFIXES
-        if remote:
+        self.place, self.path, self.label = place, Path(place), without_secrets(place)
+        named = PurePosixPath(self.label.partition("#")[0])
+        is_stac = named.suffix.lower() in STAC_SUFFIXES
+        if is_remote(place):
             is_file = is_stac or names_file(place) or not is_store(place)
-            self.form = "url" if is_file else "bucket"
-            if ARCHIVE.fullmatch(named.name) and named.suffix.lower() != ".safe":
-                self.form = "archive"
+            is_archive = ARCHIVE.fullmatch(named.name) and named.suffix.lower() != ".safe"
+            self.form = "archive" if is_archive else "url" if is_file else "bucket"
         elif self.path.is_dir():
             self.form = "folder"
         elif is_gdal_name(place) or (is_stac and not self.path.exists() and Path(named).is_file()):
@@ -157,7 +150,7 @@ class Source:
         else:
             self.form = "archive" if ARCHIVE.fullmatch(self.path.name) else "file"
         self.member = self.path.name if self.form == "file" else None
-        short = PACKED.sub("", (named if remote else self.path).stem)
+        short = PACKED.sub("", (named if is_remote(place) else self.path).stem)
         self.stem = stem_of(place) if self.form == "name" else short
 
     @cached_property

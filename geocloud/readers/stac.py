@@ -47,7 +47,6 @@ BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processi
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties that are true if baseline 4's offset has been taken off the values already."""
 FRESH = 600  # seconds for which a remote item collection is not fetched again
-MTL_KEYS = ("mtl.txt", "MTL.txt", "mtl.json", "MTL.json", "mtl.xml", "MTL.xml", "MTL")
 PICTURES = {"thumbnail", "overview", "visual"}  # roles of assets that are pictures
 
 
@@ -59,17 +58,17 @@ class Stac(Reader):
 
     def match(self, source: Source) -> bool:
         """True for JSON at a URL, and on a disk for JSON that holds STAC."""
-        path = Path(without_secrets(source.place).partition("#")[0])
-        if path.suffix.lower() not in STAC_SUFFIXES or source.form == "folder":
-            return False
-        return source.form == "url" or is_item_path(path if source.form == "name" else source.path)
+        path = Path(source.label.partition("#")[0])
+        if source.form == "url":
+            return path.suffix.lower() in STAC_SUFFIXES
+        return is_item_path(path if source.form == "name" else source.path)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         try:
             return _recipe(source.place, read_item(source.place), options)
-        except GeocloudError:
-            raise
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
+            if isinstance(error, GeocloudError):
+                raise
             found = f"{type(error).__name__}: {error}"
             raise SceneReadError(f"{source.place}: not as a STAC item should be ({found})") from error
 
@@ -151,7 +150,7 @@ def read_item(source: str) -> dict[str, Any]:
 
 def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRecipe:
     if options.band_numbers:
-        raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
+        raise BandError(f"{source}: a STAC item names its bands; leave ReadOptions(bands=…) out, or name an asset")
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
     if not isinstance(assets, dict) or not isinstance(properties, dict):
@@ -164,7 +163,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
     rasters = [_raster(assets[key], index) for key, index in chosen]
     product, mtl = ProductName.parse(name), Mtl()
     units, conversion = _units(rasters, properties, name, product)
-    mtl_key = next((key for key in MTL_KEYS if key in assets), None)
+    mtl_key = next((key for key in assets if re.fullmatch(r"mtl(?:\.(?:txt|json|xml))?", key, re.IGNORECASE)), None)
     if product.level == "L1" and mtl_key:
         place = absolute(base, assets[mtl_key]["href"])
         mtl = parse_mtl(decode(_read(place)), place)
@@ -180,7 +179,7 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
         units=units,
         conversion=conversion,
         fill=fills.pop() if len(fills) == 1 else None,
-        georeference=_georeference(properties | assets[chosen[0][0]]),
+        georeference=_place(properties | assets[chosen[0][0]]),
         kind="STAC item",
         **facts,
     )
@@ -235,13 +234,14 @@ def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
 
 def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
     """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
-    values = {key: asset.get(f"raster:{key}") for key in ("scale", "offset")}
-    values["nodata"] = asset.get("raster:nodata", asset.get("nodata"))
-    for bands in ("bands", "raster:bands"):
-        for band in list(asset.get(bands) or [])[index - 1 : index]:
-            told = {key: band.get(f"raster:{key}", band.get(key)) for key in values}
-            values |= {key: value for key, value in told.items() if value is not None}
-    return {key: value for key, value in values.items() if value is not None}
+    values: dict[str, Any] = {}
+    for place in (
+        asset,
+        *(band for key in ("bands", "raster:bands") for band in (asset.get(key) or [])[index - 1 :][:1]),
+    ):
+        told = {key: place.get(f"raster:{key}", place.get(key)) for key in ("scale", "offset", "nodata")}
+        values |= {key: value for key, value in told.items() if value is not None}
+    return values
 
 
 def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
@@ -255,13 +255,11 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
     return None if {*pairs} == {(1, 0)} else Conversion.of(*zip(*pairs, strict=True))
 
 
-def _georeference(told: dict[str, Any]) -> GeoBox | None:
-    """The projection extension's CRS and, if it tells shape and transform, the grid."""
+def _place(told: dict[str, Any]) -> GeoBox | None:
+    """The projection extension's CRS."""
     code = told.get("proj:code") or told.get("proj:epsg") or told.get("proj:wkt2")
     try:
-        height, width = told.get("proj:shape") or (1, 1)
-        transform = Affine(*(told.get("proj:transform") or Affine.identity())[:6])
-        return GeoBox(int(height), int(width), transform, CRS.from_user_input(code)) if code else None
+        return GeoBox(1, 1, Affine.identity(), CRS.from_user_input(code)) if code else None
     except (CRSError, TypeError, ValueError):
         return None
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any, Self
-from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -45,52 +42,57 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
     try:
         with rasterio.Env(**gdal.OPTIONS | remote):
             try:
-                return gdal.open_quietly(name)
+                dataset: rasterio.DatasetReader = gdal.open_quietly(name)
             except RasterioError:
                 if not remote:
                     raise
-                _forget(path)
-                return gdal.open_quietly(name)
+                dataset = _reopen(path)
     except (RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).replace(path, label).removeprefix(f"{label}: ").rstrip(".")
         raise SceneReadError(f"{label}: cannot be opened as a raster ({reason}); is it complete?") from error
+    return dataset
+
+
+def _reopen(path: str) -> rasterio.DatasetReader:
+    """Opens a remote raster anew, of which GDAL may hold too little, or remember that a server refused it."""
+    name = gdal_name(path) if is_remote(path) else path
+    with rasterio.Env(**gdal.OPTIONS | gdal_options(path) | FORGETTING), suppress(RasterioError):
+        gdal.open_quietly(name).close()
+    return gdal.open_quietly(name)
 
 
 def count_bands(path: str, unreadable: int | None = None) -> int:
     """The number of a raster's bands; ``unreadable``, or SceneReadError, for what cannot be opened as one."""
-    try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_raster(path, path) as dataset:
-            return int(dataset.count)  # half the time: no search for files beside it
-    except SceneReadError:  # of some formats these are part
+    failure = None
+    for beside in ("EMPTY_DIR", "FALSE"):  # half the time without files beside it, which are part of some formats
         try:
-            with open_raster(path, path) as dataset:
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside), open_raster(path, path) as dataset:
                 return int(dataset.count)
-        except SceneReadError:
-            if unreadable is None:
-                raise
-            return unreadable
-
-
-def _forget(path: str) -> None:
-    """Has GDAL forget a remote raster, of which it may hold too little, or that a server refused it."""
-    with rasterio.Env(**gdal.OPTIONS | gdal_options(path) | FORGETTING), suppress(RasterioError):
-        gdal.open_quietly(gdal_name(path) if is_remote(path) else path).close()
+        except SceneReadError as error:
+            failure = error
+    if unreadable is None and failure:
+        raise failure
+    return unreadable or 0
 
 
 class BandStack:
     """The rasters of a recipe, one layer a band. What is told of them is read at once: later, one thread may use them.
 
-    Raises BandError, GridError, SceneReadError.
+    ``grid`` and ``file_grid`` are the grid of all bands, in the rasters' own row order, ``dtype`` the values' type on
+    disk, ``block_rows`` the pixel rows of a block (reading from one multiple of it to another decodes no block twice),
+    ``own_conversion`` the scale and offset that the rasters carry, ``area_or_point`` their tag of that name, and
+    ``roughly_placed`` names control points or RPCs. Raises BandError, GridError, SceneReadError.
     """
 
     def __init__(self, recipe: SceneRecipe) -> None:
         self.recipe, self.fill = recipe, recipe.fill
         self._datasets: dict[str, rasterio.DatasetReader] = {}
         try:
-            for band in (*recipe.bands, *recipe.masks):
+            for band in recipe.bands:
                 if band.path not in self._datasets:
                     self._datasets[band.path] = open_raster(band.path, band.label)
-            with rasterio.Env(**gdal.OPTIONS | gdal_options(*self._datasets)):
+            self._env = {**gdal.OPTIONS, **gdal_options(*self._datasets)}
+            with rasterio.Env(**self._env):
                 self._describe()
         except BaseException as error:
             self.close()
@@ -98,45 +100,36 @@ class BandStack:
                 raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
             raise
 
-    @property
-    def _layers(self) -> list[tuple[rasterio.DatasetReader, BandSource]]:
-        return [(self._datasets[band.path], band) for band in self.recipe.bands]
-
     def _describe(self) -> None:
         self.grid = self.file_grid = self._common_grid()
-        """The grid of all bands, in the rasters' own row order."""
-        dataset, band = self._layers[0]
-        self.dtype = str(dataset.dtypes[band.index - 1])
-        """The values' type on disk."""
-        self._env = {
-            **gdal.OPTIONS,
-            **gdal_options(*self._datasets),
-            "GDAL_CACHEMAX": max(gdal.CACHE, self._block_cache()),
-        }
-        self.block_rows = max(int(d.block_shapes[b.index - 1][0]) for d, b in self._layers)
-        """Pixel rows of a block on disk: reading from one multiple of it to another decodes no block twice."""
+        self._layers = layers = [(self._datasets[band.path], band.index - 1) for band in self.recipe.bands]
+        dataset, at = layers[0]
+        self.dtype = str(dataset.dtypes[at])
+        # GDAL decodes no block twice if it holds those that are high, or that hold all bands.
+        highs = [(d, max(d.block_shapes[0][0], READ_ROWS)) for d in self._datasets.values()]
+        sizes = [d.width * rows * d.count for d, rows in highs if d.count > 1 or rows > 4 * READ_ROWS]
+        needed = sum(sizes) * np.dtype(self.dtype).itemsize
+        self._env["GDAL_CACHEMAX"] = max(gdal.CACHE, needed if needed <= LARGEST_CACHE else 0)
+        self.block_rows = max(int(d.block_shapes[i][0]) for d, i in layers)
         levels = []
-        for d, b in self._layers:  # lower resolutions that are part of the band's own encoding
+        for d, i in layers:  # lower resolutions that are part of the band's own encoding
             own = d.driver in WAVELETS and not any(file.endswith(".ovr") for file in d.files)
-            levels.append({1, *(d.overviews(b.index) if own else ())})
+            levels.append({1, *(d.overviews(i + 1) if own else ())})
         self._levels = set.intersection(*levels)
         self.area_or_point: str | None = None
-        """The source's AREA_OR_POINT tag: "Area", "Point" or None."""
         with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
             self.area_or_point = dataset.tags().get("AREA_OR_POINT")
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
-        """Name of the rough georeferencing of a raster that has neither transform nor CRS."""
-        scales, offsets = ([getattr(d, name)[b.index - 1] for d, b in self._layers] for name in ("scales", "offsets"))
+        scales, offsets = ([getattr(d, name)[i] for d, i in layers] for name in ("scales", "offsets"))
         self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
-        """Scale and offset that the rasters themselves carry."""
 
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
         """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
 
         Raises SceneReadError.
         """
-        dtypes = (dataset.dtypes[band.index - 1] for dataset, band in self._layers)
-        values, valid = np.empty((len(self._layers), *shape), np.result_type(*dtypes)), np.ones(shape, bool)
+        dtype = np.result_type(*(dataset.dtypes[i] for dataset, i in self._layers))
+        values, valid = np.empty((len(self._layers), *shape), dtype), np.ones(shape, bool)
         for position, band in enumerate(self.recipe.bands):
             values[position], own = self._read(band, window, shape)
             valid &= own
@@ -146,8 +139,6 @@ class BandStack:
             valid &= np.isfinite(values).all(0)
         if self.fill != 0:
             valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
-        for mask in self.recipe.masks:
-            valid &= (self._read(mask, window, shape)[0] & mask.no_data_bits) == 0
         return values, valid
 
     def look(self, level: int = 1) -> tuple[Values, float]:
@@ -157,31 +148,24 @@ class BandStack:
         read as one, see `RasterScene.coarsest`. Raises SceneReadError.
         """
         height, width = (n // level for n in self.grid.shape)
-        looked: list[Valid] = []
 
         def read(row: int, col: int, rows: int, cols: int) -> tuple[Values, Valid]:
             values, valid = self.read_values(Window(*(level * n for n in (col, row, cols, rows))), (rows, cols))
             if level > 1:  # pixels near those without data are mixed with them
                 near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
                 valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
-            looked.append(valid)
-            return values, valid
+            return values[:, valid], valid
 
-        # Where the windows leave nothing out, one read takes a fifth of the time of 25.
-        whole = read(0, 0, height, width) if max(height, width) <= SIDE * COUNT else None
         rows, cols = (sorted({int(i * max(n - SIDE, 0) / (COUNT - 1)) for i in range(COUNT)}) for n in (height, width))
-        seen = []
-        for row, col in product(rows, cols):
-            size = min(SIDE, height), min(SIDE, width)
-            part = slice(row, row + size[0]), slice(col, col + size[1])
-            values, valid = read(row, col, *size) if whole is None else (each[..., *part] for each in whole)
-            seen.append(values[:, valid])
-        share = sum(int(valid.sum()) for valid in looked) / sum(valid.size for valid in looked)
+        windows = [(row, col, min(SIDE, height), min(SIDE, width)) for row, col in product(rows, cols)]
+        if max(height, width) <= SIDE * COUNT:  # they would leave nothing out: one read takes a fifth of the time
+            windows = [(0, 0, height, width)]
+        looked = [read(*window) for window in windows]
+        seen, share = [values for values, _ in looked], float(np.mean(np.concatenate([v.ravel() for _, v in looked])))
         for row in range(0, height, READ_ROWS):
             if any(pixels.size for pixels in seen):
                 break
-            values, valid = read(row, 0, min(READ_ROWS, height - row), width)
-            seen.append(values[:, valid])
+            seen.append(read(row, 0, min(READ_ROWS, height - row), width)[0])
         return np.concatenate(seen, 1), share
 
     def close(self) -> None:
@@ -201,26 +185,23 @@ class BandStack:
         Raises SceneReadError.
         """
         path, remote = band.path, bool(gdal_options(band.path))
-        try:
-            with rasterio.Env(**self._env):
-                for _ in range(REOPENINGS if remote else 0):
-                    try:
-                        return self._read_once(band, window, shape)
-                    except (RasterioError, OSError) as error:
+        failure: Exception | None = None
+        with rasterio.Env(**self._env):
+            for attempt in range(REOPENINGS + 1 if remote else 1):
+                try:
+                    if attempt:
                         self._datasets[path].close()
-                        _forget(path)
-                        if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
-                            raise
-                        self._datasets[path] = gdal.open_quietly(gdal_name(path) if is_remote(path) else path)
-                return self._read_once(band, window, shape)
-        except (RasterioError, OSError) as error:
-            rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
-            problem = f"damaged or cut off, {rows}; fetch the file again"
-            if remote:
-                problem = f"{rows} ({error}); check the server and the file"
-            elif missing := _missing_sources(self._datasets[path]):
-                problem = f"{missing}, of which it is made, does not exist"
-            raise SceneReadError(f"{band.label}: {problem}") from error
+                        self._datasets[path] = _reopen(path)
+                    return self._read_once(band, window, shape)
+                except (RasterioError, OSError) as error:
+                    failure = error
+                    if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                        break
+        rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
+        reason = " ".join(str(getattr(failure, "__cause__", None) or failure).split())
+        problem = "check the server and the file" if remote else "damaged or cut off; fetch the file again"
+        problem = f"{rows} ({reason}); {problem}"
+        raise SceneReadError(f"{band.label}: {problem}") from failure
 
     def _read_once(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
         dataset, index, where = self._datasets[band.path], band.index, {"window": window, "out_shape": shape}
@@ -236,62 +217,36 @@ class BandStack:
             valid = valid & (dataset.read(alpha[0], **where) > 0)
         return values, valid
 
-    def _block_cache(self) -> int:
-        """Bytes that GDAL must hold to decode no block twice, where these are high or hold all bands; 0: none."""
-        needed = 0
-        for dataset, band in self._layers:
-            rows, cols = dataset.block_shapes[band.index - 1]
-            across = -(-dataset.width // cols) * cols * np.dtype(self.dtype).itemsize
-            if dataset.count > 1 and dataset.interleaving == Interleaving.pixel:
-                needed += across * max(rows, READ_ROWS) * dataset.count
-                break  # the other bands are in the same blocks
-            if rows > 4 * READ_ROWS:
-                needed += across * rows
-        return needed if needed <= LARGEST_CACHE else 0
-
     def _common_grid(self) -> GeoBox:
-        """The grid of all bands and masks, each of which is checked."""
-        own, grids = self.recipe.georeference, list[GeoBox]()
-        for band in (*self.recipe.bands, *self.recipe.masks):
+        """The grid of all bands, each of which is checked."""
+        first: GeoBox | None = None
+        for band in self.recipe.bands:
             dataset = self._datasets[band.path]
             _check(dataset, band)
-            grids.append(GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs))
-            if not grids[-1].agrees_with(grids[0]):
-                here, first = (
-                    f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grids[-1], grids[0])
-                )
-                same = "all bands must cover the same pixels"
-                move = "; fetch the mask that belongs to the scene, or move it away" if band.no_data_bits else ""
-                label = self.recipe.bands[0].label
-                raise GridError(f"{band.label}: its grid ({here}) differs from that of {label} ({first}); {same}{move}")
-        grid = grids[0]
-        if own is None or grid.crs is not None:
-            return grid
-        if not grid.transform.is_identity:
-            return replace(grid, crs=own.crs)
-        return own if own.shape == grid.shape else grid
+            grid = GeoBox.of(dataset)
+            first = first or grid
+            if not grid.agrees_with(first):
+                here, there = (f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grid, first))
+                other = f"that of {self.recipe.bands[0].label} ({there}); all bands must cover the same pixels"
+                raise GridError(f"{band.label}: its grid ({here}) differs from {other}")
+        own = self.recipe.georeference
+        assert first is not None
+        if own is None or first.crs is not None:
+            return first
+        if first.transform.is_identity:
+            return own if own.shape == first.shape else first
+        return replace(first, crs=own.crs)
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
     """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
-    again = "; fetch the mask again, or move it away" if band.no_data_bits else ""
     if band.index > dataset.count:
-        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}{again}")
+        raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
     dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform
-    if dtype.startswith(("complex", "cint", "cfloat")) or (band.no_data_bits and "int" not in dtype):
-        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats{again}")
+    if dtype.startswith(("complex", "cint", "cfloat")):
+        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
     if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]
     if rows * cols * np.dtype(dtype).itemsize > LARGEST_BLOCK:
         raise GridError(f"{band.label}: in blocks of {rows}×{cols} pixels, too large; gdal_translate -co TILED=YES")
-
-
-def _missing_sources(dataset: rasterio.DatasetReader) -> str | None:
-    """The first file of a virtual raster on a disk that does not exist."""
-    path = Path(dataset.name)
-    if dataset.driver != "VRT" or not path.is_file():
-        return None
-    names = re.findall(r'relativeToVRT="(\d)"[^>]*>([^<]+)<', path.read_text(encoding="utf-8", errors="replace"))
-    files = (path.parent / unescape(name) if relative == "1" else Path(unescape(name)) for relative, name in names)
-    return next((str(file) for file in files if not str(file).startswith("/vsi") and not file.exists()), None)

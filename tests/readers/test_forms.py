@@ -225,7 +225,7 @@ def test_a_virtual_raster_whose_source_is_missing_names_it(tmp_path):
         for i, name in enumerate(NAMES, 1)
     )
     (tmp_path / "v.vrt").write_text(f'<VRTDataset rasterXSize="110" rasterYSize="90">{bands}</VRTDataset>')
-    with pytest.raises(SceneReadError, match=r"v\.vrt.*gone\.tif.* does not exist"):
+    with pytest.raises(SceneReadError, match=r"v\.vrt: rows .*gone\.tif"):
         read(tmp_path / "v.vrt")
 
 

@@ -4,13 +4,13 @@ import logging
 
 import numpy as np
 import pytest
-from conftest import geobox, ramp, read_tif, write_tif
+from conftest import ramp, read_tif, write_tif
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geocloud.bands import Units
-from geocloud.errors import BandError, GridError, SceneReadError, UnitsError, on_command_line
-from geocloud.readers import ReadOptions, Source, find_reader, open_scene
+from geocloud.errors import BandError, SceneReadError, UnitsError, on_command_line
+from geocloud.readers import ReadOptions, open_scene
 
 WHOLE = Window(0, 0, 110, 90)
 SWAPPED = [2, 1, 0, 3]
@@ -47,11 +47,11 @@ def test_land_tells_red_from_blue_in_either_order(tmp_path, caplog, names, air, 
     swapped = write_tif(tmp_path / "swapped.tif", stored(image[SWAPPED]), descriptions=names)
     with caplog.at_level(logging.WARNING, "geocloud"):
         assert bands_of(right) == (1, 2, 3, 4)
-    assert "read as red, green, blue, nir" in caplog.text and "--bands 3,2,1,4" in caplog.text
+    assert "read as red, green, blue, nir" in caplog.text and "bands=(3, 2, 1, 4)" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING, "geocloud"):
         assert bands_of(swapped) == (3, 2, 1, 4)
-    assert "read as blue, green, red, nir" in caplog.text and "--bands 1,2,3,4" in caplog.text
+    assert "read as blue, green, red, nir" in caplog.text and "bands=(1, 2, 3, 4)" in caplog.text
     with open_scene(right) as one, open_scene(swapped) as other:
         np.testing.assert_array_equal(one.read().data, other.read().data)
 
@@ -140,7 +140,7 @@ def test_four_bands_of_8_bits_are_asked_for_with_their_units(tmp_path):
     with pytest.raises(BandError) as caught:
         bands_of(path)
     for word in ("--bands 1,2,3,4", "--bands 3,2,1,4", "--units scaled-8bit"):
-        assert word in str(caught.value)
+        assert word in on_command_line(str(caught.value))
     assert bands_of(path, bands=(1, 2, 3, 4), units="scaled-8bit") == (1, 2, 3, 4)
 
 
@@ -238,33 +238,6 @@ def test_coefficients_that_cannot_be_used(tmp_path, text, kind, words):
     path = write_tif(tmp_path / f"{SCENE}_AnalyticMS.tif", stored(fields()), descriptions=None)
     (tmp_path / f"{SCENE}_AnalyticMS_metadata.xml").write_text(text)
     with pytest.raises(kind, match=words):
-        open_scene(path)
-
-
-def usable(path, grid=None, count=8):
-    """A usable data mask: no image in the first rows; elsewhere low confidence, which is ignored."""
-    values = np.zeros((count, 90, 110), "uint8")
-    values[0] = 1
-    values[-1, :7] = 1
-    values[-1, 40:50] = 0b0110
-    return write_tif(path, values, grid, descriptions=None)
-
-
-def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
-    path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR_clip.tif", stored(fields()), descriptions=None)
-    usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: of another scene
-    mask = usable(tmp_path / f"{SCENE}_udm2_clip.tif")
-    with open_scene(path) as scene:
-        assert (scene.read(WHOLE).valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
-        assert scene.sample.valid_share < 1
-    assert set(find_reader(Source(str(path))).files(Source(str(path)))) == {str(path), str(mask)}
-
-
-@pytest.mark.parametrize(("grid", "count", "kind"), [(geobox(90, 110, size=3), 8, GridError), (None, 1, BandError)])
-def test_a_usable_data_mask_that_does_not_fit(tmp_path, grid, count, kind):
-    path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR.tif", stored(fields()), descriptions=None)
-    usable(tmp_path / f"{SCENE}_udm2.tif", grid, count)
-    with pytest.raises(kind, match=r"udm2\.tif.*move it away"):
         open_scene(path)
 
 

@@ -119,7 +119,7 @@ def descriptions_in_latin1(folder):
     return path
 
 
-@refused("gone.tif, of which it is made, does not exist")
+@refused("gone.tif: No such file")
 def a_virtual_raster_whose_source_is_gone(folder):
     return vrt(folder, "gone.tif")
 
