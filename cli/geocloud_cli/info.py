@@ -25,7 +25,7 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
-    from geocloud.errors import BandError
+    from geocloud.errors import BandError, UnitsError
     from geocloud.readers import RasterScene, find_recipe
 
     read = options.read_options(given)
@@ -33,7 +33,7 @@ def info(scene: str, as_json: bool, **given: Any) -> None:
         with RasterScene(find_recipe(scene, read), read, need_units=False) as opened:
             facts = _facts(opened)
             lines = _lines(facts)
-    except BandError as error:
+    except (BandError, UnitsError) as error:
         raster = _raster_facts(scene)
         if raster is None:
             raise
@@ -50,7 +50,7 @@ def _seen(band: dict[str, Any]) -> str:
 
 
 def _raster_facts(source: str) -> dict[str, Any] | None:
-    """Size, CRS and bands of a raster whose bands cannot be told apart; None for anything but a raster."""
+    """Size, CRS and bands of a raster that cannot be read as a scene; None for other sources."""
     import numpy as np
 
     from geocloud.errors import SceneReadError
