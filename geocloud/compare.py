@@ -255,7 +255,7 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
     for kind, flags in FLAGS.items():
         if flags.name.search(name):
             return kind
-    raise OptionError(f"{path}: its name does not tell what its values are; say --as {', '.join(FLAGS)}")
+    raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
 
 
 def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:

@@ -17,8 +17,9 @@
     └── OutputError                    (OSError) a result cannot be written
         └── OutputExistsError          (FileExistsError) the file exists already
 
-A message is one line: the file, what was found, what was wanted, what to do next. URLs in it are stripped of user
-names, passwords and queries, which may hold secrets.
+A message is one line: the file, what was found, what was wanted, what to do next. Options are named as in
+Python; `on_command_line` names them as the command line does. URLs are stripped of user names, passwords and queries,
+which may hold secrets.
 """
 
 from __future__ import annotations
@@ -33,65 +34,26 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(r"\1\2", text) if "://" in text else text
 
 
-OPTIONS = {
-    "ReadOptions": "units scale offset bands sun_elevation scene_id extent",
-    "MaskOptions": "threshold shadows snow cirrus reject_snow shadow_threshold min_area buffer shadow_buffer "
-    "polygon_min_area tile_size overlap working_resolution",
-    "ComputeOptions": "device precision batch",
-    "": "pixel_size overwrite kind",  # arguments of most functions
-}
-"""Options of the command line that have the same name in Python, but for hyphens, by class."""
-
-_OWNERS = {name: owner for owner, names in OPTIONS.items() for name in names.split()}
-_SWITCHES = ("shadows", "snow", "cirrus", "reject_snow", "overwrite")
-_WORD = r"(?:landsat|sentinel|scaled)[\w-]+|native|auto|cpu|cuda|mps|int8|b?float\d+|reflectance|[rgbnx]{4,5}"
-_FLAG = (  # compiled on first use, which takes milliseconds
-    rf"--(as|{'|'.join(_OWNERS).replace('_', '-')})\b(?!-)(?: (\d[\d,.]*\d|\d|[A-Z]{{2,}}\b|(?:{_WORD})\b(?![:-])))?"
-)
-_ARGUMENT = (
-    rf"(?:(\w+Options\()|\b(?={'=|'.join(OPTIONS[''].split())}=))({'|'.join(_OWNERS)})="
-    r"(?:(…|True|[A-Z]+)|'([\w-]+)'|\(([\d, ]+)\)|([\d.]+))(?(1)\))"
-)
-
-
-def in_python(text: str) -> str:
-    """The text with options of the command line, such as ``--bands 4,3,2``, as arguments: ``ReadOptions(bands=…)``."""
-
-    def argument(found: re.Match[str]) -> str:
-        name, value = "kind" if found[1] == "as" else found[1].replace("-", "_"), found[2]
-        if value is None:
-            value = "True" if name in _SWITCHES else "…"
-        elif "," in value:
-            value = f"({value.replace(',', ', ')})"
-        elif not (value.isupper() or value[0].isdigit()):
-            value = repr(value)
-        owner = _OWNERS[name]
-        return f"{owner}({name}={value})" if owner else f"{name}={value}"
-
-    if "--" not in text or "geocloud mask" in text:  # a command is shown as it is
-        return text
-    return re.sub(_FLAG, argument, text)
+_ARGUMENT = re.compile(r"(?<![^\s(])(?:\w+Options\(((?:\([^()]*\)|[^()])*)\)|((?:pixel_size|overwrite|kind)=[\w…]+))")
 
 
 def on_command_line(text: str) -> str:
-    """The reverse of `in_python`, for messages on the command line."""
+    """The text with arguments such as ``ReadOptions(bands=(4, 3, 2))`` as options: ``--bands 4,3,2``."""
 
-    def flag(found: re.Match[str]) -> str:
-        _, name, bare, word, numbers, number = found.groups()
-        value = word or number or (numbers or "").replace(" ", "") or (bare if bare not in ("…", "True") else "")
-        return f"--{'as' if name == 'kind' else name.replace('_', '-')} {value}".rstrip()
+    def flags(found: re.Match[str]) -> str:
+        pairs = re.findall(r"(\w+)=(\([^)]*\)|[^,]*)", found[1] or found[2])
+        values = ("" if value == "True" else value.strip("()'…").replace(" ", "") for _, value in pairs)
+        names = ("--as" if name == "kind" else f"--{name.replace('_', '-')}" for name, _ in pairs)
+        return " and ".join(f"{name} {value}".rstrip() for name, value in zip(names, values, strict=True))
 
-    return re.sub(_ARGUMENT, flag, text)
+    return _ARGUMENT.sub(flags, text)
 
 
 class GeocloudError(Exception):
-    """Root of the tree: catch it to catch every error of geocloud. Line breaks in its message become spaces.
-
-    Options in the message are named as on the command line, and shown as in Python, see `in_python`.
-    """
+    """Root of the tree: catch it to catch every error of geocloud. Line breaks in its message become spaces."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(in_python(without_secrets(re.sub(r"\s*[\r\n]\s*", " ", str(message)))))
+        super().__init__(without_secrets(re.sub(r"\s*[\r\n]\s*", " ", str(message))))
 
 
 class SceneError(GeocloudError):

@@ -101,7 +101,7 @@ class MaskOptions:
             if value is not None and not 0 < value < 1:
                 raise OptionError(f"{name.replace('_', ' ')} {value:g}: wanted more than 0 and less than 1")
         if not self.shadows and (self.shadow_threshold is not None or self.shadow_buffer):
-            raise OptionError("a threshold or buffer of shadow was given without asking for shadow: add --shadows")
+            raise OptionError("a threshold or buffer of shadow needs shadow as a class: add MaskOptions(shadows=True)")
         for name in ("min_area", "buffer", "shadow_buffer", "polygon_min_area"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):

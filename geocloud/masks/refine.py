@@ -40,7 +40,7 @@ def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Ste
         if any((options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)):
             raise OptionError(
                 "sizes in metres need a scene whose pixel size is known; this one has no CRS with a unit: "
-                "state its size, --pixel-size METRES"
+                "state its size, pixel_size=METRES"
             )
         return steps
     if options.shadows and sun and sun.is_usable:

@@ -195,7 +195,7 @@ def find_device(name: str) -> torch.device:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(
-            f"device {name!r}: this machine has none, or torch cannot use it; try --device auto"
+            f"device {name!r}: this machine has none, or torch cannot use it; try ComputeOptions(device='auto')"
         ) from error
     return torch.device(name)
 

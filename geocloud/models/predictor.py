@@ -90,7 +90,7 @@ class Predictor:
                     raise
                 if len(part) == 1:
                     raise DeviceError(
-                        f"out of memory on {self.device} with a single tile; try a smaller --tile-size"
+                        f"out of memory on {self.device} with a single tile; try a smaller MaskOptions(tile_size=…)"
                     ) from error
                 self.batch = (len(part) + 1) // 2
                 log.warning("out of memory on %s: continuing with %d tiles at a time", self.device, self.batch)

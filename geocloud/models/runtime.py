@@ -59,7 +59,7 @@ class OnnxRuntime:
         }
         quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
         if precision is Precision.INT8 and not quantised:
-            raise CheckpointError(f"{label}: does not compute in int8; leave --precision int8 out")
+            raise CheckpointError(f"{label}: does not compute in int8; leave ComputeOptions(precision='int8') out")
         if precision in TYPES:
             hint, capability = TYPES[precision]
             if capability not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

@@ -191,7 +191,7 @@ def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
     if not options.shadows:
         return Thresholds(cloud)
     if predict.classes < 2:
-        raise OptionError(f"model {predict.name!r} detects no shadow; leave --shadows out, or take a model that does")
+        raise OptionError(f"model {predict.name!r} detects no shadow; leave MaskOptions(shadows=True) out")
     return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)
 
 
@@ -201,7 +201,7 @@ def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
     if size and max(size) > COARSEST and options.working_resolution != "native":
         raise GridError(
             f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take "
-            f"pixels of at most {COARSEST:g} m, or say --working-resolution native to have a mask all the same"
+            f"pixels of at most {COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
         )
 
 
@@ -210,5 +210,5 @@ def _check_bands(scene: RasterScene, predict: Predict) -> None:
     if scene.bands == 3 and not predict.optional_nir:
         raise BandError(
             f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without it; "
-            "name a band for it with --bands, or take the model 'fast'"
+            "name a band for it with ReadOptions(bands=…), or take the model 'fast'"
         )

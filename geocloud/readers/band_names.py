@@ -112,7 +112,7 @@ def find_bands(texts: Sequence[str], path: str, stem: str, options: ReadOptions)
     for name, indexes in places.items():
         if len(indexes) > 1:
             several = f"{name} occurs {len(indexes)} times (bands {', '.join(map(str, indexes))})"
-            raise BandError(f"{path}: {several}; say --bands with the numbers that belong together")
+            raise BandError(f"{path}: {several}; say ReadOptions(bands=…) with the numbers that belong together")
     return tuple(indexes[0] for indexes in places.values()) or None
 
 
@@ -129,7 +129,8 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
     msi = options.units in (Units.SENTINEL2, Units.SENTINEL2_BASELINE4) or SENTINEL2_NAME.search(stem)
     wanted: Wanted = [(str(number),) for number in name.numbers or ()]
     if not wanted and {"2", "3", "4"} <= {*numbers}:
-        how, units = f"--bands with {FOUR}", "--units sentinel2 or --units landsat-l2 (or landsat-l1)"
+        how = f"ReadOptions(bands=…) with {FOUR}"
+        units = "ReadOptions(units='sentinel2') or ReadOptions(units='landsat-l2') (or landsat-l1)"
         if not landsat and (msi or is_msi(numbers, padded)):
             wanted = (("4",), ("3",), ("2",), ("8", "8A"))
         elif choose_landsat({*numbers} - {"8" if landsat else ""}, path, how, f"{units}, or {how}") == OLI:
@@ -139,7 +140,7 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, options: ReadOptio
         return {}
     if not {*chosen} <= {*numbers}:
         lacking = missing_bands([tuple(f"B{n}" for n in some) for some in wanted], [f"B{number}" for number in numbers])
-        raise BandError(f"{path}: {lacking}; say --bands with {FOUR} if they have other names")
+        raise BandError(f"{path}: {lacking}; say ReadOptions(bands=…) with {FOUR} if they have other names")
     return {f"B{number}": numbers[number] for number in chosen}
 
 

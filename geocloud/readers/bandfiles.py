@@ -199,7 +199,7 @@ class Sentinel2Bands(BandFileReader):
     )
     hint = NUMBERED
     usual = (("B04",), ("B03",), ("B02",), ("B08", "B8A"))
-    needed = "red B04, green B03, blue B02, near-infrared B08 or B8A are needed (or --bands 4,3,2, without it)"
+    needed = "B04, B03, B02 and B08 or B8A are needed (or, without near-infrared, ReadOptions(bands=(4, 3, 2)))"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """Pixel size, or whatever follows the band, and the band."""
@@ -252,7 +252,7 @@ class NamedBands(BandFileReader):
     form = re.compile(r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)" + SUFFIX, re.IGNORECASE)
     hint = re.compile(r"red|green|blue|nir", re.IGNORECASE)
     usual = COLOURS
-    needed = "all of one product are needed; leave --bands out, for their names tell the bands"
+    needed = "all of one product are needed; leave ReadOptions(bands=…) out, for their names tell the bands"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         return "", parts["band"].lower()

@@ -63,11 +63,11 @@ class Cloud38(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         path, patch = source.path, parse_patch(source.path)
         if options.band_numbers:
-            raise BandError(f"{path}: 38-Cloud patches name their bands; leave --bands out")
+            raise BandError(f"{path}: 38-Cloud patches name their bands; leave ReadOptions(bands=…) out")
         if patch is None:
             return _scene_recipe(path, options.scene_id)
         if options.scene_id is not None:
-            raise BandError(f"{path}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+            raise BandError(f"{path}: ReadOptions(scene_id=…) picks a scene of a 38-Cloud folder, which this is not")
         files = _patch_files(path)
         if missing := [band for band in BANDS if band not in files]:
             raise BandError(
@@ -115,7 +115,7 @@ def _scene_recipe(folder: Path, scene_id: str | None) -> SceneRecipe:
     scenes = sorted({patch.scene for patch in patches})
     if scene_id is None and len(scenes) > 1:
         several = f"38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)})"
-        raise BandError(f"{folder}: {several}; say which with --scene-id")
+        raise BandError(f"{folder}: {several}; say which with ReadOptions(scene_id=…)")
     scene = scene_id or scenes[0]
     if scene not in scenes:
         raise BandError(f"{folder}: no 38-Cloud patches of scene {scene!r}; there are {len(scenes)} scenes")

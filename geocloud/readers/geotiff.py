@@ -122,7 +122,7 @@ def _of_variables(inside: Sequence[str], path: str, stem: str, options: ReadOpti
     """A file of a variable per band, as netCDF and Zarr have them. Raises BandError for other files."""
     named = f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
-        raise BandError(f"{named}; --bands tells the bands of one raster")
+        raise BandError(f"{named}; ReadOptions(bands=…) tells the bands of one raster")
     indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options)
     if indexes is None:
         raise BandError(named)
@@ -144,7 +144,8 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
         texts = [""] * count
     colours = [colour.name for colour in dataset.colorinterp]
     told = options.units is not Units.AUTO or options.scale is not None or {*dataset.scales} != {1}
-    units = "" if told or dataset.dtypes[0] != "uint8" else "; and, of 8 bits, --units scaled-8bit or --scale"
+    eight = "; and, of 8 bits, ReadOptions(units='scaled-8bit') or ReadOptions(scale=…)"
+    units = "" if told or dataset.dtypes[0] != "uint8" else eight
     indexes = indexes or find_bands(texts, path, stem, options) or usual
     if not indexes:
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
@@ -153,8 +154,8 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
             indexes = tuple(order.index(letter) + 1 for letter in "rgbn" if letter in order)
         elif count == 4 and colours[3] == "alpha" and not transparent:
             raise BandError(
-                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; say --bands 1,2,3,4 "
-                f"if it is that, or --bands 1,2,3 to go without{units}"
+                f"{path}: band 4 is marked alpha (transparency), but varies as near-infrared does; if it is that, say "
+                f"ReadOptions(bands=(1, 2, 3, 4)), or ReadOptions(bands=(1, 2, 3)) to go without{units}"
             )
         else:
             indexes = _by_colour(colours)
@@ -163,15 +164,19 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
         if not indexes:
             pairs = enumerate(zip(texts, colours, strict=True), 1)
             known = ", ".join(f"{i} {text or colour}" for i, (text, colour) in pairs)[:300]
-            problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known}); say --bands"
+            problem = f"cannot tell red, green, blue and near-infrared among {count} band(s) ({known})"
             usually = f" (if they are {USUAL[count]}; check it)" if nameless and count in USUAL else ""
-            raise BandError(f"{path}: {problem} with their numbers, without near-infrared three{usually}{units}")
+            raise BandError(
+                f"{path}: {problem}; say ReadOptions(bands=…) with their numbers, three without nir{usually}{units}"
+            )
     for index in indexes:
         if not 1 <= index <= count:
             raise BandError(f"{path}: no band {index}, it has {count}; bands are counted from 1")
         if colours[index - 1] == "alpha" and _is_transparency(path, index):
-            rest = ",".join(str(i) for i in indexes if i != index)
-            raise BandError(f"{path}: band {index} is alpha (transparency), not light; say --bands {rest} without it")
+            rest = tuple(i for i in indexes if i != index)
+            raise BandError(
+                f"{path}: band {index} is alpha (transparency), not light; say ReadOptions(bands={rest}) without it"
+            )
     return indexes
 
 
@@ -207,8 +212,8 @@ def _by_pixels(path: str, units: str) -> Indexes:
     red, blue = ("first", "third") if ratio > 1 else ("third", "first")
     log.warning(
         "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red does; "
-        "if that is wrong, say --bands %s", shown, ", ".join(BANDS[i - 1] for i in ORDERS[red]), red,
-        max(ratio, 1 / ratio), ",".join(map(str, ORDERS[blue])),
+        "if that is wrong, say ReadOptions(bands=%s)", shown, ", ".join(BANDS[i - 1] for i in ORDERS[red]), red,
+        max(ratio, 1 / ratio), ORDERS[blue],
     )  # fmt: skip
     return ORDERS[red]
 

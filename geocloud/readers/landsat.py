@@ -26,7 +26,7 @@ from geocloud.readers.source import ReadOptions, SceneRecipe, Source, parse_time
 
 log = logging.getLogger(__name__)
 
-HOW = "--bands 4,3,2,5 for Landsat 8-9 or --bands 3,2,1,4 for Landsat 4-7"
+HOW = "ReadOptions(bands=(4, 3, 2, 5)) for Landsat 8-9 or ReadOptions(bands=(3, 2, 1, 4)) for Landsat 4-7"
 TEN_THOUSAND = Conversion.uniform(1e-4)
 LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
     "L1": ("B", Units.LANDSAT_L1, None, None),
@@ -53,7 +53,7 @@ class Landsat(BandFileReader):
     )
     metadata = METADATA_FILE
     hint = NUMBERED
-    needed = "all of red, green, blue and nir of one product are needed (or, without nir, --bands with the first three)"
+    needed = "all four of one product are needed (or, without nir, ReadOptions(bands=…) with the first three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
         """Level and whatever follows the band, and the band; not for surface temperature."""
@@ -102,7 +102,8 @@ class Landsat(BandFileReader):
         numbers = options.band_numbers or name._replace(satellite=mtl.satellite or name.satellite).numbers
         if not numbers:
             present = [band.removeprefix(word) for band in product.files]
-            numbers = choose_landsat(present, listing.source, HOW, f"{HOW} or --bands 4,3,2,8 for Sentinel-2") or OLI
+            other = f"{HOW} or ReadOptions(bands=(4, 3, 2, 8)) for Sentinel-2"
+            numbers = choose_landsat(present, listing.source, HOW, other) or OLI
         kind = f"Landsat {level}"
         if level in ("L1", "SR") and mtl.groups:
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)

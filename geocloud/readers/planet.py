@@ -95,7 +95,7 @@ def _coefficients(scene: str, file: Path | None, numbers: list[int]) -> Conversi
     """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
     if file is None:
         lacking = f"radiance, and no {scene}_…_metadata.xml with its reflectance coefficients beside it"
-        raise UnitsError(f"{lacking}; put it there, or say --scale and --offset")
+        raise UnitsError(f"{lacking}; put it there, or say ReadOptions(scale=…, offset=…)")
     root = parse_xml(on_disk(file.parent, ()).read_text(file.name), str(file), "PlanetScope")
     texts = {
         (band.findtext("{*}bandNumber") or "").strip(): band.findtext("{*}reflectanceCoefficient") or ""

@@ -60,7 +60,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
     options, place = options or ReadOptions(), Source(str(source))
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
-        raise BandError(f"{place.place}: --scene-id picks a scene of a 38-Cloud folder, which this is not")
+        raise BandError(f"{place.place}: ReadOptions(scene_id=…) picks a scene of a 38-Cloud folder, which this is not")
     try:
         if isinstance(reader, BandFileReader) and reader.one_band and place.member is None:
             _refuse_mixed(place.listing, reader)

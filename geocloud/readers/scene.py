@@ -118,13 +118,15 @@ class RasterScene(BandStack):
         if self.bands == 3:
             notes.append("without near-infrared, bright ground is more easily taken for cloud")
         if size is None and "38-Cloud" not in self.recipe.kind:
-            notes.append("nothing tells the size of its pixels, taken as the model's own; see --pixel-size METRES")
+            notes.append("nothing tells the size of its pixels, taken as the model's own; see pixel_size=METRES")
         if size and not FINEST <= max(size) <= COARSEST:
             notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
         for note in notes:
             log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
-            raise GridError(f"{source}: {self.grid.width} pixels, too wide; wanted at most {WIDEST}: give an --extent")
+            raise GridError(
+                f"{source}: {self.grid.width} pixels wide, wanted {WIDEST} at most: give ReadOptions(extent=…)"
+            )
 
     @cached_property
     def sample(self) -> Sample:

@@ -107,7 +107,7 @@ class Sentinel2(BandFileReader):
         if not files and options.units is Units.AUTO and options.scale is None:
             wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
             raise SceneReadError(
-                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say --units"
+                f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say ReadOptions(units=…)"
             )
         mtd, tile = (
             parse_mtd(listing.read_text(names[0]), listing.label(names[0]), roots) if names else Mtd()

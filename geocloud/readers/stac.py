@@ -151,7 +151,7 @@ def read_item(source: str) -> dict[str, Any]:
 
 def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRecipe:
     if options.band_numbers:
-        raise BandError(f"{source}: a STAC item names its bands; leave --bands out, or name one of its assets")
+        raise BandError(f"{source}: a STAC item names its bands; leave ReadOptions(bands=…) out, or name an asset")
     base, name = source.partition("#")[0], str(item.get("id", PurePosixPath(source).stem))
     assets, properties = item.get("assets") or {}, item.get("properties") or {}
     if not isinstance(assets, dict) or not isinstance(properties, dict):

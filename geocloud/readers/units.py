@@ -38,7 +38,7 @@ POSSIBLE = ((-0.05, math.inf), (-0.02, 2.0), (0.01, 4.0))
 inside, saturated and dark ones too; reflectance read as Landsat's numbers has a median below zero, scaled twice it ends
 at 0.0001."""
 BASELINE4 = re.compile(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(?!0[0-3])\d{4}", re.IGNORECASE)
-SHIFTED = "say --units sentinel2-baseline4"
+SHIFTED = "say ReadOptions(units='sentinel2-baseline4')"
 
 
 class Observed(NamedTuple):
@@ -119,7 +119,7 @@ def _declared(
         chosen = chosen or _from_values(recipe, dtype, sample)
     except UnitsError as error:
         raise UnitsError(f"{problem}; {error}") from error
-    log.warning("%s: %s; read as %s; if that is wrong, say --units", recipe.source, problem, chosen[0])
+    log.warning("%s: %s; read as %s; if that is wrong, say ReadOptions(units=…)", recipe.source, problem, chosen[0])
     return chosen
 
 
@@ -141,7 +141,7 @@ def _convert(sample: Sample, conversion: Conversion) -> list[list[float]]:
 def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversion:
     """The conversion of the metadata, or else the units' usual one. Raises UnitsError where there is none."""
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
-        beside = "put it beside the bands, or say --scale and --offset"
+        beside = "put it beside the bands, or say ReadOptions(scale=…, offset=…)"
         raise UnitsError(f"8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; {beside}")
     return conversion or CONVERSIONS[units]
 
@@ -152,11 +152,13 @@ def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversio
     if units is not Units.LANDSAT_L1:
         if options.sun_elevation is not None:
             wrong = f"a sun elevation was given, but the values are {units}, which hold it already"
-            raise UnitsError(f"{wrong}; leave it out, or say --units landsat-l1")
+            raise UnitsError(f"{wrong}; leave it out, or say ReadOptions(units='landsat-l1')")
     elif sun is not None:
         return conversion.lit_by(sun)
     else:
-        log.warning("%s: sun elevation unknown, reflectance stays too dark; say it with --sun-elevation", recipe.source)
+        log.warning(
+            "%s: sun elevation unknown, so reflectance is too dark; say ReadOptions(sun_elevation=…)", recipe.source
+        )
     return conversion
 
 
@@ -179,15 +181,16 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units
     elif dtype == "uint16" and LEVEL1[0] <= low < LEVEL1[1] and max(b.low for b in sample.bands) > low + BLUE_AIR:
         units = Units.LANDSAT_L1
     elif dark and (_stays_below(sample, FAINT) or high in FULL):
-        rather = "rather numbers of 10 to 12 bits, radiance, or per mille; say --scale and --offset, or, if it is dark"
-        raise UnitsError(f"{unknown}, too dark for reflectance × 10 000, {rather}, --units {Units.SENTINEL2}")
+        rather = "rather numbers of 10 to 12 bits, radiance, or per mille; say ReadOptions(scale=…, offset=…), or"
+        dark_scene = f"if it is dark, ReadOptions(units='{Units.SENTINEL2}')"
+        raise UnitsError(f"{unknown}, too dark for reflectance × 10 000, {rather}, {dark_scene}")
     elif usual and late and BASELINE4.search(recipe.name):
-        units, note = Units.SENTINEL2_BASELINE4, ", as its name tells; if not, say --units sentinel2"
+        units, note = Units.SENTINEL2_BASELINE4, ", as its name tells; if not, say ReadOptions(units='sentinel2')"
     elif usual and dark:
         if late:
             note = f", whose zero is 0; values begin at {low:g}, so if it is of baseline 4 or later, {SHIFTED}"
         if _stays_below(sample, DIM):
-            note += f"; nothing of it above {high / 1e4:.2f}, so if it is something else, say --scale"
+            note += f"; nothing of it above {high / 1e4:.2f}, so if it is something else, say ReadOptions(scale=…)"
     elif usual and 2000 <= low < 4000:  # cloud or snow all over: 0.1 of reflectance changes little
         note = f"; should it be of baseline 4 or later, {SHIFTED}"
     elif low >= LEVEL1[1]:
@@ -198,8 +201,9 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units
         numbers = [u for u in likely if u not in (Units.REFLECTANCE, Units.SCALED_8BIT)]
         units, likely = Units.AUTO, [u for u in numbers if is_possible(u, CONVERSIONS[u], sample)] or likely
     if units is Units.AUTO:
-        words = " or ".join(f"{u} (0 to 65535 for 0 to 1)" if u is Units.SCALED_16BIT else u for u in likely)
-        raise UnitsError(f"{unknown}; say --units {words}, or --scale and --offset")
+        ranges = {Units.SCALED_16BIT: " (0 to 65535 for 0 to 1)"}
+        words = " or ".join(f"ReadOptions(units='{u}'){ranges.get(u, '')}" for u in likely)
+        raise UnitsError(f"{unknown}; say {words}, or ReadOptions(scale=…, offset=…)")
     if note:
         log.warning("%s: read as %s%s", recipe.source, units, note)
     return units, CONVERSIONS[units]
@@ -217,7 +221,7 @@ def _checked(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: 
     low, middle, high = zip(*_convert(sample, conversion), strict=True)
     if max(middle) > IMPOSSIBLE:
         absurd = f"read as {units}, half of a band would have a reflectance above {max(middle):.4g}, wanted 0 to 1"
-        raise UnitsError(f"{absurd}; say other --units, or --scale and --offset")
+        raise UnitsError(f"{absurd}; say other ReadOptions(units=…), or ReadOptions(scale=…, offset=…)")
     least, most = min(*low, *high), max(*low, *high)
     if least < -0.5 or most > 3 or most < 0.02:
         log.warning(

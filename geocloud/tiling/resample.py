@@ -56,7 +56,7 @@ def find_factors(
         if not (math.isfinite(metres) and metres > 0):
             raise OptionError(f"working resolution {wanted}: wanted metres above 0, or native")
         if pixel_size is None:
-            raise OptionError("a working resolution in metres needs a known pixel size: state it, --pixel-size METRES")
+            raise OptionError("a working resolution in metres needs a known pixel size: state it, pixel_size=METRES")
     if pixel_size is None or metres is None:
         return NATIVE
     if not min(pixel_size) >= FINEST:

@@ -81,7 +81,7 @@ class Staging:
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder, wanted the name of a file to write")
             if path.exists() and not overwrite:
-                raise OutputExistsError(f"{path}: exists already; give --overwrite to replace it, or another name")
+                raise OutputExistsError(f"{path}: exists already; give overwrite=True to replace it, or another name")
             if not path.parent.is_dir():
                 raise OutputError(f"{path}: the folder {path.parent} does not exist")
         self._staged: dict[Path, Path] = {}  # staged path → destination

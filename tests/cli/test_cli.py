@@ -163,7 +163,7 @@ def test_info_shows_what_mask_refuses(tmp_path):
     assert run("mask", path, "-o", tmp_path / "a.tif").returncode == 1
     done = run("info", path)
     assert done.returncode == 0
-    assert "landsat-l1 or landsat-l2" in done.stdout
+    assert "--units landsat-l1 or --units landsat-l2" in done.stdout
     assert json.loads(run("info", path, "--json").stdout)["units"] is None
 
 

@@ -55,7 +55,7 @@ def test_rescaled_bands_under_a_products_names(tmp_path, caplog, pattern, dtype,
     assert told is units
     np.testing.assert_allclose(found, scene_like(), atol=6e-5)
     (note,) = [record.getMessage() for record in caplog.records]
-    assert "cannot be that" in note and str(folder) in note and "--units" in note
+    assert "cannot be that" in note and str(folder) in note and "ReadOptions(units=…)" in note
 
 
 def test_reflectance_with_the_metadata_of_level_1_beside_it(product, caplog):
@@ -121,7 +121,7 @@ def test_a_scale_that_was_applied_and_kept(tmp_path, caplog, scale, offset):
 def test_a_claim_that_fits_nothing_names_the_choices(tmp_path):
     folder = bands_in(tmp_path / "x", f"{L2}_SR_B{{}}.TIF", times(1e4, offset=1500))
     with pytest.raises(
-        UnitsError, match=r"said to be landsat-l2 .* cannot be that.*'sentinel2'\) or sentinel2-baseline4"
+        UnitsError, match=r"said to be landsat-l2 .* cannot be that.*'sentinel2'\) or .*'sentinel2-baseline4'\)"
     ):
         read(folder)
 
@@ -154,7 +154,7 @@ def test_sixteen_bits_for_0_to_1(tmp_path, caplog):
     np.testing.assert_allclose(found, 0.3 * scene_like(), atol=2e-5)
     for share in (0.45, 1):
         path = write_tif(tmp_path / f"{share}.tif", times(65535 * share), descriptions=NAMES)
-        with pytest.raises(UnitsError, match=r"scaled-16bit \(0 to 65535 for 0 to 1\)"):
+        with pytest.raises(UnitsError, match=r"scaled-16bit'\) \(0 to 65535 for 0 to 1\)"):
             read(path)
         assert read(path, units="scaled-16bit")[0] is Units.SCALED_16BIT
     floats = bands_in(tmp_path / "floats", pattern, scene_like(), ("B04", "B03", "B02", "B08"))

@@ -43,8 +43,14 @@ def test_numbers_that_leave_no_doubt(tmp_path):
 @pytest.mark.parametrize(
     ("values", "choices"),
     [
-        (np.rint((dark_to_bright(0.05, 0.6) + 0.2) / 2.75e-5).astype("uint16"), "landsat-l1 or landsat-l2"),
-        ((dark_to_bright(0.02, 0.6) * 10_000 + 1000).astype("uint16"), "sentinel2 or sentinel2-baseline4"),
+        (
+            np.rint((dark_to_bright(0.05, 0.6) + 0.2) / 2.75e-5).astype("uint16"),
+            "--units landsat-l1 or --units landsat-l2",
+        ),
+        (
+            (dark_to_bright(0.02, 0.6) * 10_000 + 1000).astype("uint16"),
+            "--units sentinel2 or --units sentinel2-baseline4",
+        ),
         ((dark_to_bright(0.02, 0.9) * 250).astype("uint8"), "scaled-8bit"),
         (dark_to_bright(10, 400), "reflectance"),
     ],
@@ -118,7 +124,7 @@ def test_a_sun_elevation_brightens_level1_only(tmp_path, caplog):
     path = save(tmp_path, level1_numbers(dark_to_bright(0.01, 0.6), 30))
     with caplog.at_level(logging.WARNING, "geocloud"), open_scene(path) as scene:
         without = scene.conversion
-    assert "--sun-elevation" in caplog.text
+    assert "ReadOptions(sun_elevation=…)" in caplog.text
     with open_scene(path, ReadOptions(sun_elevation=30)) as scene:
         assert scene.conversion.scale[0] == pytest.approx(2 * without.scale[0])
         assert scene.sun_elevation == 30
