@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast, overload
@@ -127,7 +127,7 @@ def mask_scene(
             from geocloud.writers.vector import check_place  # imports geopandas
 
             check_place(plan.polygons, scene.grid.has_place)
-        options, further = stack.enter_context(further_layers(scene, options))
+        options, take, layers = stack.enter_context(further_layers(scene, options))
         steps = refinements(options, scene.grid, scene.sun)
         _check_pixels(scene, options)
         factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
@@ -136,11 +136,11 @@ def mask_scene(
         with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
             predict = load(model, compute)
             _check_bands(scene, predict)
-            run = MaskRun(scene, predict.name, find_thresholds(predict, options), options, plan, staging)
+            run = MaskRun(scene, read, predict.name, find_thresholds(predict, options), options, plan, staging)
 
             def read_rows(first: int, out: NDArray[np.float32]) -> None:
                 rows(first, out)
-                further.take(first, out)
+                take(first, out)
                 if watch:
                     watch(first, out)
 
@@ -154,15 +154,15 @@ def mask_scene(
                 overlap=options.overlap,
                 progress=progress,
             )
-            run.stage(strips, further)
+            run.stage(strips, layers)
         run.refine(steps)
         if output is None:
             return run.read()
-        run.write()
+        result = run.write()
         staging.publish()
         for path in plan.outdated:
             log.warning("%s: these polygons are of an earlier mask; delete them, or have them written anew", path)
-        return run.result(read, time.monotonic() - started)
+        return replace(result, seconds=round(time.monotonic() - started, 3))
 
 
 def trained_at(model: Model) -> float | None:
