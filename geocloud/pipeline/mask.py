@@ -116,7 +116,7 @@ def mask_scene(
         if output is None and (polygons or probability or masked):
             raise OptionError("polygons, probability and masked are written beside a mask; name an output for it")
         place = Path(stack.enter_context(TemporaryDirectory()), "mask.tif") if output is None else output
-        plan = OutputPlan.of(place, polygons, probability, masked)
+        plan = OutputPlan(place, polygons, probability, masked)
         if isinstance(source, RasterScene):
             scene = source
         else:

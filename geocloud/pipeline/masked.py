@@ -54,7 +54,7 @@ def apply_mask(
     Raises:
         GeocloudError: SceneReadError, GridError where one has a CRS and the other has none, or OutputError.
     """
-    plan = OutputPlan.of(output)
+    plan = OutputPlan(output)
     with rasterio.Env(**gdal.OPTIONS), open_raster(str(raster), str(raster)) as dataset:
         bands = [BandSource(str(raster), str(raster), index) for index in dataset.indexes]
         plan.refuse([raster, mask])
@@ -88,17 +88,9 @@ def copy_bands(
     tags: dict[str, str],
     nodata: float | None,
 ) -> None:
-    """Copies a window of some bands, which share a grid, without the pixels that a mask marks.
+    """Copies a window of bands that share a grid, ``grid`` that of the window, without the pixels that a mask marks.
 
-    Args:
-        bands: The bands, in order.
-        grid: Grid of the window that is copied.
-        window: The window.
-        mask: A mask, of that window or on another grid.
-        destination: The COG to write.
-        codes: Values of the mask that become nodata.
-        tags: Further tags.
-        nodata: Nodata value of rasters that name none; None: by data type.
+    ``nodata`` is the nodata value of rasters that name none; None: by data type.
     """
     with ExitStack() as stack:
         sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}

@@ -33,17 +33,10 @@ def mosaic(
     overlap: int = 128,
     progress: Progress | None = None,
 ) -> Iterator[Strip]:
-    """Predicts an image from top to bottom, in strips of its own pixels.
+    """Predicts an image of ``shape`` (height, width) from top to bottom, in strips of its own pixels.
 
-    Args:
-        read: Reads rows of the image.
-        shape: (height, width) of the image.
-        predict: The model.
-        classes: Number of probabilities that are kept.
-        factors: Ratios of the pixels that the model sees to those of the image, see `find_factors`.
-        tile_size: Largest side of a tile in pixels that the model sees; None: the fastest.
-        overlap: Pixels by which tiles overlap.
-        progress: Called after each row of tiles.
+    The first ``classes`` probabilities are kept. For ``factors`` see `find_factors`; tiles are measured in the pixels
+    that the model sees.
     """
     coarse = None if factors == NATIVE else Coarse(read, *shape, factors)
     grid = TileGrid.fitted(*(coarse.shape if coarse else shape), tile_size, overlap)
