@@ -14,7 +14,6 @@ from geocloud_cli.command import Command, option, output
 @click.command(cls=Command, short_help="Draw a scene, with its clouds.")
 @click.argument("scene", metavar="SCENE")
 @output("OUT.png", "Or .jpg, .webp.", type=click.Path(path_type=Path), required=True)
-@option("Output", "--world-file", is_flag=True, help="Also write georeferencing for a GIS.")
 @options.overwrite
 @option("Picture", "--mask", metavar="MASK.tif", help="The scene's mask, as 'geocloud mask' wrote it.")
 @option(

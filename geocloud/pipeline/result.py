@@ -174,7 +174,7 @@ def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
 
     try:
         with open_scene(result.source, result.read) as scene:
-            return draw_picture(scene, result.mask, PreviewOptions(size=side, caption=False))[0]
+            return draw_picture(scene, result.mask, PreviewOptions(size=side, caption=False))
     except GeocloudError:
         with open_quietly(result.mask) as dataset:
             share = min(1, side / max(dataset.shape))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -21,7 +20,6 @@ from geocloud.writers.staging import Staging
 from geocloud.writers.styles import CLASSES
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}
 COLOURS = {"natural": (NATURAL,), "nir": (FALSE_COLOUR,), "both": (NATURAL, FALSE_COLOUR)}
 SHOWN = {NATURAL: "natural colour", FALSE_COLOUR: "near-infrared, red, green"}
 CLOUDS = {"outline": outline, "overlay": overlay}
@@ -42,8 +40,6 @@ class PreviewOptions:
     """True also shows the scene without its clouds, beside the picture with them."""
     caption: bool = True
     """True shows a scale bar, the scene's name and its date below."""
-    world_file: bool = False
-    """True writes georeferencing beside a single picture (a world file and .aux.xml)."""
     overwrite: bool = False
     """True replaces existing files."""
 
@@ -53,8 +49,6 @@ class PreviewOptions:
         for name, known in (("colour", COLOURS), ("cloud", (None, *CLOUDS))):
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(filter(None, known))}")
-        if self.world_file and (self.beside or self.colour == "both"):
-            raise OptionError("a world file georeferences a single picture: take one colour, and nothing beside it")
 
 
 def preview_scene(
@@ -84,33 +78,18 @@ def preview_scene(
     if output.suffix.lower() not in FORMS:
         raise OptionError(f"{output}: wanted a name that ends in {', '.join(FORMS)}")
     with open_scene(source, read) as scene:
-        picture, place = draw_picture(scene, mask, options)
-    world = [output.with_suffix(WORLD[output.suffix.lower()]), output.with_name(output.name + ".aux.xml")]
-    with Staging([output, *(world if options.world_file else [])], options.overwrite) as staging:
-        if options.world_file:
-            t = place.transform
-            centre = t @ (0.5, 0.5)
-            lines = (t.a, t.d, t.b, t.e, *centre)
-            staging.place(world[0]).write_text("".join(f"{value:.12g}\n" for value in lines))
-            wkt = escape(place.crs.to_wkt()) if place.crs else ""
-            staging.place(world[1]).write_text(f"<PAMDataset><SRS>{wkt}</SRS></PAMDataset>\n", encoding="utf-8")
+        picture = draw_picture(scene, mask, options)
+    with Staging([output], options.overwrite) as staging:
         try:
             staging.place(output).write_bytes(encode(picture, FORMS[output.suffix.lower()]))
         except OSError as error:
             raise OutputError(f"{output}: cannot be written ({error})") from error
         staging.publish()
-    if not options.world_file:
-        world[0].unlink(missing_ok=True)  # left by an earlier picture of another size
     return picture.shape[0], picture.shape[1]
 
 
-def draw_picture(
-    scene: RasterScene, mask: str | Path | None = None, options: PreviewOptions | None = None
-) -> tuple[Pixels, GeoBox]:
-    """Draws a picture of an open scene, as `preview_scene` writes it: ``(h, w, 4)``, and the grid of a single picture.
-
-    Raises GeocloudError.
-    """
+def draw_picture(scene: RasterScene, mask: str | Path | None = None, options: PreviewOptions | None = None) -> Pixels:
+    """Draws a picture of an open scene, as `preview_scene` writes it: ``(h, w, 4)``. Raises GeocloudError."""
     options = options or PreviewOptions()
     if options.beside and mask is None:
         raise OptionError("nothing to show beside the scene: name a mask")
@@ -127,12 +106,12 @@ def draw_picture(
             draw = CLOUDS[options.cloud or ("overlay" if options.beside else "outline")]
             pictures.append(draw(plain, clouds))
     picture = side_by_side(pictures)
-    place = scene.grid.resize(seen.shape[1], seen.shape[2])
     if options.caption:
+        place = scene.grid.resize(seen.shape[1], seen.shape[2])
         shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
         date = f", {scene.acquired:%Y-%m-%d}" if scene.acquired else ""
         picture = _caption(picture, place, f"{scene.name}{date}{_share(clouds)}", shown)
-    return picture, place
+    return picture
 
 
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:

@@ -67,14 +67,6 @@ def test_side_by_side_caption_and_forms(scene, tmp_path):
     assert preview_scene(scene, tmp_path / "p.webp", options=PLAIN) == (90, 110)
 
 
-def test_a_world_file_puts_it_on_the_map(scene, tmp_path):
-    options = PreviewOptions(size=55, caption=False, world_file=True)
-    preview_scene(scene, tmp_path / "p.png", options=options)
-    with rasterio.open(tmp_path / "p.png") as dataset:
-        assert dataset.crs == geobox().crs and dataset.shape == (45, 55)
-        assert dataset.bounds == rasterio.transform.array_bounds(90, 110, geobox().transform)
-
-
 def test_large_scenes_are_read_at_a_fraction(tmp_path):
     image = np.repeat(np.repeat(ramp(60, 80), 8, 1), 8, 2)
     path = write_tif(tmp_path / "large.tif", image, geobox(480, 640), descriptions=("red", "green", "blue", "nir"))
@@ -127,7 +119,7 @@ def test_what_makes_no_sense_is_refused(scene, tmp_path):
         preview_scene(scene, tmp_path / "p.gif")
     with pytest.raises(OptionError, match="name a mask"):
         preview_scene(scene, tmp_path / "p.png", options=PreviewOptions(beside=True))
-    for wrong in ({"size": 3}, {"colour": "blue"}, {"cloud": "x"}, {"world_file": True, "colour": "both"}):
+    for wrong in ({"size": 3}, {"colour": "blue"}, {"cloud": "x"}):
         with pytest.raises(OptionError):
             PreviewOptions(**wrong)
     preview_scene(scene, tmp_path / "p.png", options=PLAIN)
