@@ -38,7 +38,7 @@ class Predictor:
     """A network with the metadata of its model.
 
     Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
-    `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
+    `geocloud.tiling.tiles.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
         runtime: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud

@@ -25,9 +25,9 @@ from geocloud.options import ComputeOptions, MaskOptions
 from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.run import MaskRun, further_layers
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
-from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
+from geocloud.tiling.tiles import Predict
 from geocloud.writers.staging import OutputPlan, Staging
 
 log = logging.getLogger(__name__)

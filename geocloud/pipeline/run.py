@@ -23,7 +23,7 @@ from geocloud.pipeline.masked import write_masked
 from geocloud.pipeline.result import MaskResult
 from geocloud.readers import RasterScene, ReadOptions
 from geocloud.readers.further import ReadBand, further_band
-from geocloud.tiling.blend import RowQueue, Strip
+from geocloud.tiling.tiles import RowQueue, Strip
 from geocloud.writers import styles
 from geocloud.writers.cog import StripWriter, flip_rows, rewrite, rows_of, write_cog
 from geocloud.writers.staging import OutputPlan, Staging

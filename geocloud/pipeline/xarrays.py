@@ -25,9 +25,9 @@ from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
 from geocloud.readers.further import NUMBER, NUMBERS, WORDS
-from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
+from geocloud.tiling.tiles import Predict
 from geocloud.writers import styles
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.tiling.blend import ReadRows, RowQueue, Strip
+from geocloud.tiling.tiles import ReadRows, RowQueue, Strip
 
 Floats = NDArray[np.float32]
 

@@ -1,10 +1,14 @@
-"""The overlapping tiles that a raster is cut into; their blending weights sum to one at every pixel."""
+"""The overlapping tiles that a raster is cut into, whose blending weights sum to one at every pixel, and what passes
+between the steps: rows, tiles, strips.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,65 @@ ROW_PIXELS = 8 * 2**20
 """Most pixels (of 16 bytes) in a row of tiles by default: in wider scenes tiles are flatter, down to `FLATTEST`."""
 
 FLATTEST = 512
+
+
+ReadRows = Callable[[int, NDArray[np.float32]], None]
+"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
+requested from top to bottom, each once."""
+
+
+class Predict(Protocol):
+    """A model: a function on batches of tiles, with those of `geocloud.ModelMetadata` that its callers need."""
+
+    name: str
+    threshold: float
+    shadow_threshold: float
+    pixel_size: float | None
+    optional_nir: bool
+    classes: int
+    batch: int
+    """Tiles per call."""
+    workers: int
+    """Number of threads that may call it at the same time."""
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
+
+        H and W are multiples of 32.
+        """
+        ...
+
+
+class RowQueue:
+    """Rows of an image ``(rows, width)``, put in and taken out in order, by other numbers."""
+
+    def __init__(self) -> None:
+        self._parts: deque[NDArray[Any]] = deque()
+
+    def put(self, rows: NDArray[Any]) -> None:
+        """Adds the next rows."""
+        self._parts.append(rows)
+
+    def take(self, count: int) -> NDArray[Any]:
+        """Takes out the next ``count`` rows."""
+        parts = []
+        while count:
+            part = self._parts.popleft()
+            if len(part) > count:
+                self._parts.appendleft(part[count:])
+            parts.append(part[:count])
+            count -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Finished rows of the scene."""
+
+    first_row: int
+    """Row of the scene at which they begin."""
+    probability: NDArray[np.float32]
+    """``(class, rows, width)`` in [0, 1], NaN where there is no data."""
 
 
 @dataclass(frozen=True, slots=True)
