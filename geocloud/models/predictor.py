@@ -15,6 +15,7 @@ from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
 from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.models.metadata import ModelMetadata
+from geocloud.options import MaskOptions
 from geocloud.raster import Raster
 from geocloud.tiling.mosaic import fill_gaps, predict_raster
 
@@ -123,7 +124,7 @@ class Predictor:
                 model needs.
         """
         raster = Raster.from_array(reflectance, valid, pixel_size)
-        return predict_raster(self, raster, tile_size=tile_size, overlap=overlap)
+        return predict_raster(self, raster, MaskOptions(tile_size=tile_size, overlap=overlap))
 
 
 def load_model(

@@ -148,10 +148,9 @@ def mask_scene(
                 read_rows,
                 scene.grid.shape,
                 predict,
+                options,
                 classes=run.thresholds.classes,
                 factors=factors,
-                tile_size=options.tile_size,
-                overlap=options.overlap,
                 progress=progress,
             )
             run.stage(strips, layers)

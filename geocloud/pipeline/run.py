@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +151,7 @@ class MaskRun:
     def _result(self) -> MaskResult:
         """The summary, without polygons and time."""
         scene, plan, counts, codes = self._scene, self._plan, self._counts, self._options.codes
+        shares: Any = {f"{styles.CLASSES[code]}_percent": percent(counts, code) for code in codes[1:]}
         return MaskResult(
             source=scene.recipe.source,
             scene=scene.name,
@@ -157,7 +159,7 @@ class MaskRun:
             polygons=plan.polygons,
             probability=plan.probability,
             masked=plan.masked,
-            **{f"{styles.CLASSES[code]}_percent": percent(counts, code) for code in codes[1:]},
+            **shares,
             valid_percent=100 * (counts.total() - counts[NO_DATA]) / counts.total(),
             height=scene.grid.height,
             width=scene.grid.width,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
+from geocloud.options import MaskOptions
 from geocloud.raster import Raster
 from geocloud.tiling.resample import NATIVE, Coarse, Factors, find_factors
 from geocloud.tiling.tiles import Predict, ReadRows, Strip, TileGrid
@@ -31,34 +32,24 @@ def mosaic(
     read: ReadRows,
     shape: tuple[int, int],
     predict: Predict,
+    options: MaskOptions,
     *,
     classes: int,
     factors: Factors = NATIVE,
-    tile_size: int | None = None,
-    overlap: int = 128,
     progress: Progress | None = None,
 ) -> Iterator[Strip]:
     """Predicts an image of ``shape`` (height, width) from top to bottom, in strips of its own pixels.
 
-    The first ``classes`` probabilities are kept. For ``factors`` see `find_factors`; tiles are measured in the pixels
-    that the model sees.
+    The first ``classes`` probabilities are kept. For ``factors`` see `find_factors`.
     """
     coarse = None if factors == NATIVE else Coarse(read, *shape, factors)
-    grid = TileGrid.fitted(*(coarse.shape if coarse else shape), tile_size, overlap)
-    strips = blend(grid, tile_rows(grid, coarse.read if coarse else read), predict, classes)
-    if progress:
-        strips = _reported(strips, progress, grid.rows)
+    grid = TileGrid.fitted(*(coarse.shape if coarse else shape), options.tile_size, options.overlap)
+    strips = blend(grid, tile_rows(grid, coarse.read if coarse else read), predict, classes, progress)
     return coarse.enlarge(strips) if coarse else strips
 
 
 def predict_raster(
-    predict: Predict,
-    raster: Raster,
-    *,
-    classes: int | None = None,
-    working_resolution: float | str | None = None,
-    tile_size: int | None = None,
-    overlap: int = 128,
+    predict: Predict, raster: Raster, options: MaskOptions, classes: int | None = None
 ) -> NDArray[np.float32]:
     """Probability ``(classes, h, w)`` of an image in memory, NaN where there is no data.
 
@@ -71,24 +62,10 @@ def predict_raster(
     def read(first: int, out: NDArray[np.float32]) -> None:
         out[...] = image[:, first : first + out.shape[1]]
 
-    strips = mosaic(
-        read,
-        raster.geobox.shape,
-        predict,
-        classes=classes or predict.classes,
-        factors=find_factors(raster.geobox.pixel_size, predict.pixel_size, working_resolution),
-        tile_size=tile_size,
-        overlap=overlap,
-    )
+    factors = find_factors(raster.geobox.pixel_size, predict.pixel_size, options.working_resolution)
+    classes = classes or predict.classes
+    strips = mosaic(read, raster.geobox.shape, predict, options, classes=classes, factors=factors)
     return np.concatenate([strip.probability for strip in strips], 1)
-
-
-def _reported(strips: Iterable[Strip], progress: Progress, rows: int) -> Iterator[Strip]:
-    done = itertools.count(1)  # `enumerate` would hold on to strips
-    for strip in strips:
-        progress(next(done), rows)
-        yield strip
-        del strip
 
 
 def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[NDArray[np.float32]]:
@@ -116,7 +93,13 @@ def _mirrored(size: int, total: int) -> NDArray[np.integer]:
     return np.pad(np.arange(size), (0, total - size), "symmetric")[size:]
 
 
-def blend(grid: TileGrid, rows: Iterable[NDArray[np.float32]], predict: Predict, classes: int = 1) -> Iterator[Strip]:
+def blend(
+    grid: TileGrid,
+    rows: Iterable[NDArray[np.float32]],
+    predict: Predict,
+    classes: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[Strip]:
     """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
 
     The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
@@ -144,6 +127,8 @@ def blend(grid: TileGrid, rows: Iterable[NDArray[np.float32]], predict: Predict,
             done = np.s_[: grid.height - top if row == grid.rows - 1 else grid.step, : grid.width]
             strip = canvas[:, *done].copy()
             np.copyto(strip, np.nan, where=~valid[done])
+            if progress:
+                progress(row + 1, grid.rows)
             yield Strip(top, strip)
             del strip  # what is not released lies beside the next row of tiles
             canvas[:, : grid.overlap] = canvas[:, grid.step :]
