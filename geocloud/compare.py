@@ -14,7 +14,6 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geocloud.errors import BandError, GridError, OptionError, SceneNotFoundError
@@ -22,6 +21,7 @@ from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask
 from geocloud.picture import Pixels, encode
+from geocloud.pipeline.masked import on_grid
 from geocloud.readers import Source, open_raster
 from geocloud.readers.archive import list_folder
 from geocloud.writers.staging import Staging
@@ -217,7 +217,8 @@ def compare_masks(
         grid = GeoBox.of(own)
         told = set(_told(own, "geocloud")) & set(_told(other, kind))
         classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in told))
-        with _on_grid(other, grid, label, kind) as aligned:
+        outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
+        with on_grid(other, grid, outside) as aligned:
             counts = np.zeros((len(CLASSES), len(CLASSES)), "int64")
             for window in grid.strips(STRIP):
                 a, b = _codes(own, "geocloud", classes, window), _codes(aligned, kind, classes, window)
@@ -256,16 +257,6 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
         if flags.name.search(name):
             return kind
     raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
-
-
-def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
-    own = GeoBox.of(dataset)
-    if own.agrees_with(grid):
-        return dataset
-    if own.crs is None or grid.crs is None:
-        raise GridError(f"{label}: its grid differs from the mask's; wanted the same grid, or a CRS in both")
-    outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
-    return WarpedVRT(dataset, src_nodata=outside, nodata=outside, resampling=Resampling.nearest, **grid.profile)
 
 
 def _told(dataset: Any, kind: str) -> tuple[int, ...]:

@@ -139,7 +139,7 @@ def test_the_picture_shows_where_they_differ(tmp_path):
 def test_what_the_values_mean_is_asked_where_no_name_tells_it(tmp_path):
     path, _ = own_mask(tmp_path)
     flags = encode("scl", tmp_path).rename(tmp_path / "flags.tif")
-    with pytest.raises(OptionError, match="say kind=… qa_pixel"):
+    with pytest.raises(OptionError, match="say kind=…: qa_pixel"):
         compare_masks(path, flags)
     assert compare_masks(path, flags, kind="scl").kind == "scl"
     with pytest.raises(OptionError, match="kind 'x'"):

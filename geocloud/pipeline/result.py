@@ -169,12 +169,12 @@ class MaskResult:
 
 def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
     """The scene with its clouds outlined ``(h, w, 4)``; the mask in its colours if the scene cannot be read again."""
-    from geocloud.preview.draw import PreviewOptions, draw_picture
+    from geocloud.preview.draw import draw_picture
     from geocloud.preview.render import colour_mask
 
     try:
         with open_scene(result.source, result.read) as scene:
-            return draw_picture(scene, result.mask, PreviewOptions(size=side, caption=False))
+            return draw_picture(scene, result.mask, size=side, caption=False)
     except GeocloudError:
         with open_quietly(result.mask) as dataset:
             share = min(1, side / max(dataset.shape))

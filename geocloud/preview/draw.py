@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -23,32 +23,6 @@ FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 COLOURS = {"natural": (NATURAL,), "nir": (FALSE_COLOUR,), "both": (NATURAL, FALSE_COLOUR)}
 SHOWN = {NATURAL: "natural colour", FALSE_COLOUR: "near-infrared, red, green"}
 CLOUDS = {"outline": outline, "overlay": overlay}
-LARGEST = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewOptions:
-    """Options of a preview. Raises OptionError."""
-
-    size: int = 1200
-    """Longest side of each picture of the scene, in pixels."""
-    colour: str = "natural"
-    """natural, nir (near-infrared shown as red) or both."""
-    cloud: str | None = None
-    """outline or overlay; None: overlay where the scene is shown ``beside``, else outline."""
-    beside: bool = False
-    """True also shows the scene without its clouds, beside the picture with them."""
-    caption: bool = True
-    """True shows a scale bar, the scene's name and its date below."""
-    overwrite: bool = False
-    """True replaces existing files."""
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.size <= LARGEST:
-            raise OptionError(f"size {self.size}: wanted 16 to {LARGEST} pixels")
-        for name, known in (("colour", COLOURS), ("cloud", (None, *CLOUDS))):
-            if getattr(self, name) not in known:
-                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(filter(None, known))}")
 
 
 def preview_scene(
@@ -57,29 +31,19 @@ def preview_scene(
     *,
     mask: str | Path | None = None,
     read: ReadOptions | None = None,
-    options: PreviewOptions | None = None,
+    overwrite: bool = False,
+    **look: Any,
 ) -> tuple[int, int]:
-    """Draws a picture of a scene. Large scenes are read at reduced resolution, from overviews where they have any.
+    """Draws a picture, .png, .jpg or .webp, of whatever `geocloud.open_scene` takes, see `draw_picture`.
 
-    Args:
-        source: Whatever `geocloud.open_scene` takes.
-        output: The picture to write: .png, .jpg or .webp.
-        mask: Mask of the scene, whose clouds are drawn; None: none.
-        read: What is known of the source.
-        options: How the picture looks.
-
-    Returns:
-        (height, width) of the picture in pixels.
-
-    Raises:
-        GeocloudError: One of its subclasses, see `geocloud.errors`.
+    Returns its (height, width) in pixels. Raises GeocloudError.
     """
-    options, output = options or PreviewOptions(), Path(output)
+    output = Path(output)
     if output.suffix.lower() not in FORMS:
         raise OptionError(f"{output}: wanted a name that ends in {', '.join(FORMS)}")
     with open_scene(source, read) as scene:
-        picture = draw_picture(scene, mask, options)
-    with Staging([output], options.overwrite) as staging:
+        picture = draw_picture(scene, mask, **look)
+    with Staging([output], overwrite) as staging:
         try:
             staging.place(output).write_bytes(encode(picture, FORMS[output.suffix.lower()]))
         except OSError as error:
@@ -88,27 +52,44 @@ def preview_scene(
     return picture.shape[0], picture.shape[1]
 
 
-def draw_picture(scene: RasterScene, mask: str | Path | None = None, options: PreviewOptions | None = None) -> Pixels:
-    """Draws a picture of an open scene, as `preview_scene` writes it: ``(h, w, 4)``. Raises GeocloudError."""
-    options = options or PreviewOptions()
-    if options.beside and mask is None:
+def draw_picture(
+    scene: RasterScene,
+    mask: str | Path | None = None,
+    *,
+    size: int = 1200,
+    colour: str = "natural",
+    cloud: str | None = None,
+    beside: bool = False,
+    caption: bool = True,
+) -> Pixels:
+    """Draws an open scene, read at reduced resolution: ``(h, w, 4)``. Raises GeocloudError.
+
+    Args:
+        scene: The scene.
+        mask: Its mask, whose clouds are drawn; None: none.
+        size: Longest side of each picture of the scene, in pixels.
+        colour: natural, nir (near-infrared shown as red) or both.
+        cloud: outline or overlay; None: overlay where the scene is shown ``beside``, else outline.
+        beside: True also shows the scene without its clouds, beside the picture with them.
+        caption: True shows a scale bar, the scene's name and its date below.
+    """
+    if beside and mask is None:
         raise OptionError("nothing to show beside the scene: name a mask")
-    if scene.bands == 3 and options.colour != "natural":
-        raise OptionError(f"{scene.recipe.source}: no near-infrared band; wanted --colour natural")
-    seen = scene.shrink(options.size)
+    if scene.bands == 3 and colour != "natural":
+        raise OptionError(f"{scene.recipe.source}: no near-infrared band; wanted the colour natural")
+    seen = scene.shrink(size)
     clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
     pictures = []
-    for bands in COLOURS[options.colour]:
+    for bands in COLOURS[colour]:
         plain = render(seen, bands, None if clouds is None else clouds == CLEAR)
-        if clouds is None or options.beside:
+        if clouds is None or beside:
             pictures.append(plain)
         if clouds is not None:
-            draw = CLOUDS[options.cloud or ("overlay" if options.beside else "outline")]
-            pictures.append(draw(plain, clouds))
+            pictures.append(CLOUDS[cloud or ("overlay" if beside else "outline")](plain, clouds))
     picture = side_by_side(pictures)
-    if options.caption:
+    if caption:
         place = scene.grid.resize(seen.shape[1], seen.shape[2])
-        shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
+        shown = " | ".join(SHOWN[bands] for bands in COLOURS[colour])
         date = f", {scene.acquired:%Y-%m-%d}" if scene.acquired else ""
         picture = _caption(picture, place, f"{scene.name}{date}{_share(clouds)}", shown)
     return picture
