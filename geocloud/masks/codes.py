@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +55,11 @@ def percent(counts: Counter[int], code: int) -> float | None:
     return 100 * counts[code] / valid if valid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Thresholds of probability. Pixels above both are cloud."""
+class Thresholds(NamedTuple):
+    """Pixels with a higher probability of cloud are cloud, others with a higher one of shadow are shadow."""
 
     cloud: float
-    """Pixels with a higher probability of cloud are cloud."""
-    shadow: float | None = None
-    """Pixels with a higher probability of shadow are shadow; None: shadow is not masked."""
+    shadow: float | None = None  # None: shadow is not masked
 
     @property
     def classes(self) -> int:

@@ -30,9 +30,7 @@ Function = Callable[[Floats], Floats]
 classes ``(N, classes, H, W)``."""
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|bad_alloc")
-
-OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")
-"""Attributes of a `Predictor` that come from the metadata of its model."""
+OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")  # attributes told by metadata
 
 
 class Predictor:

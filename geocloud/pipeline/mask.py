@@ -129,13 +129,22 @@ def mask_scene(
             check_place(plan.polygons, scene.grid.has_place)
         options, take, layers = stack.enter_context(further_layers(scene, options))
         steps = refinements(options, scene.grid, scene.sun)
-        _check_pixels(scene, options)
-        factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
+        label, size = scene.recipe.source, scene.grid.pixel_size
+        if size and max(size) > COARSEST and options.working_resolution != "native":
+            raise GridError(
+                f"{label}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take pixels of at most "
+                f"{COARSEST:g} m, or say MaskOptions(working_resolution='native') to have a mask all the same"
+            )
+        factors = find_factors(size, trained_at(model), options.working_resolution)
         staging = stack.enter_context(Staging([*plan.results, *plan.styles.values()], options.overwrite))
         level = scene.coarsest(int(min(factors)))
         with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
             predict = load(model, compute)
-            _check_bands(scene, predict)
+            if scene.bands == 3 and not predict.optional_nir:
+                raise BandError(
+                    f"{label}: no near-infrared band, and model {predict.name!r} was not trained without it; "
+                    "name a band for it with ReadOptions(bands=…), or take the model 'fast'"
+                )
             run = MaskRun(scene, read, predict.name, find_thresholds(predict, options), options, plan, staging)
 
             def read_rows(first: int, out: NDArray[np.float32]) -> None:
@@ -192,22 +201,3 @@ def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
     if predict.classes < 2:
         raise OptionError(f"model {predict.name!r} detects no shadow; leave MaskOptions(shadows=True) out")
     return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)
-
-
-def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
-    """Raises GridError for pixels larger than clouds, unless the user insists."""
-    size = scene.grid.pixel_size
-    if size and max(size) > COARSEST and options.working_resolution != "native":
-        raise GridError(
-            f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take "
-            f"pixels of at most {COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
-        )
-
-
-def _check_bands(scene: RasterScene, predict: Predict) -> None:
-    """Refuses a scene without near-infrared if the model needs that band."""
-    if scene.bands == 3 and not predict.optional_nir:
-        raise BandError(
-            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without it; "
-            "name a band for it with ReadOptions(bands=…), or take the model 'fast'"
-        )

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,10 @@ requested from top to bottom, each once."""
 
 
 class Predict(Protocol):
-    """A model: a function on batches of tiles, with those of `geocloud.ModelMetadata` that its callers need."""
+    """A model: a function on batches of tiles, with those of `geocloud.ModelMetadata` that its callers need.
+
+    Tiles are ``(N, 4, H, W)``, H and W multiples of 32, NaN: no data; the probability is ``(N, classes, H, W)``.
+    """
 
     name: str
     threshold: float
@@ -40,17 +43,10 @@ class Predict(Protocol):
     pixel_size: float | None
     optional_nir: bool
     classes: int
-    batch: int
-    """Tiles per call."""
-    workers: int
-    """Number of threads that may call it at the same time."""
+    batch: int  # tiles per call
+    workers: int  # threads that may call it at the same time
 
-    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
-
-        H and W are multiples of 32.
-        """
-        ...
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
 
 class RowQueue:
@@ -75,26 +71,19 @@ class RowQueue:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Strip:
+class Strip(NamedTuple):
     """Finished rows of the scene."""
 
     first_row: int
-    """Row of the scene at which they begin."""
-    probability: NDArray[np.float32]
-    """``(class, rows, width)`` in [0, 1], NaN where there is no data."""
+    probability: NDArray[np.float32]  # (class, rows, width) in [0, 1], NaN where there is no data
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One tile of a `TileGrid`."""
+class Tile(NamedTuple):
+    """One tile of a `TileGrid`: its row and column, and the window that the model sees, which may exceed the scene."""
 
     row: int
-    """Row of the tile in the grid."""
     col: int
-    """Column of the tile in the grid."""
     read: Window
-    """The window that the model sees; it may extend beyond the scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +118,10 @@ class TileGrid:
 
     @property
     def tile_height(self) -> int:
-        """Pixel rows of a tile."""
         return self.tile_size if isinstance(self.tile_size, int) else self.tile_size[0]
 
     @property
     def tile_width(self) -> int:
-        """Pixel columns of a tile."""
         return self.tile_size if isinstance(self.tile_size, int) else self.tile_size[1]
 
     @property
@@ -144,12 +131,10 @@ class TileGrid:
 
     @property
     def rows(self) -> int:
-        """Number of tile rows."""
         return max(1, math.ceil((self.height - self.overlap) / self.step))
 
     @property
     def cols(self) -> int:
-        """Number of tile columns."""
         return max(1, math.ceil((self.width - self.overlap) / (self.tile_width - self.overlap)))
 
     @property
@@ -180,9 +165,7 @@ class TileGrid:
         return self._weights(row, self.rows, self.tile_height)
 
     def col_weights(self, col: int, cols: int | None = None) -> NDArray[np.float32]:
-        """``(tile_width,)``: weight of a tile of this column in each of its pixel columns; ``cols``: columns of tiles,
-        where they are fewer than the grid's, see `starts`.
-        """
+        """``(tile_width,)``: the same in each of its columns; ``cols``: columns of tiles, if fewer, see `starts`."""
         return self._weights(col, self.cols if cols is None else cols, self.tile_width)
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:
