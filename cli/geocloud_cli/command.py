@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from geocloud.errors import DeviceError, ModelError, OptionError
+from geocloud.errors import BandError, DeviceError, ModelError, OptionError
 from geocloud_cli.messages import show_notices
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -71,7 +71,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DeviceError, ModelError, OptionError) as error:
+        except (BandError, DeviceError, ModelError, OptionError) as error:
             for parameter in self.params:
                 variable = _variable(ctx, parameter)
                 if variable and re.search(rf"\b{re.escape(os.environ[variable])}\b", str(error)):

@@ -132,8 +132,8 @@ def mask_scene(
         label, size = scene.recipe.source, scene.grid.pixel_size
         if size and max(size) > COARSEST and options.working_resolution != "native":
             raise GridError(
-                f"{label}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take pixels of at most "
-                f"{COARSEST:g} m, or say MaskOptions(working_resolution='native') to have a mask all the same"
+                f"{label}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take at most "
+                f"{COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
             )
         factors = find_factors(size, trained_at(model), options.working_resolution)
         staging = stack.enter_context(Staging([*plan.results, *plan.styles.values()], options.overwrite))
