@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -45,18 +45,13 @@ COLOURS = {
 """Colours of a picture, after Okabe and Ito, so that colour-blind people tell them apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(NamedTuple):
     """A kind of raster that tells cloud."""
 
-    title: str
-    """Its name, and which of its classes count as cloud, shadow, snow and thin cirrus."""
-    name: re.Pattern[str]
-    """Pattern in the names of its files."""
-    codes: tuple[int, ...]
-    """Classes that it tells besides clear."""
+    title: str  # its name, and which of its classes count as cloud, shadow, snow and thin cirrus
+    name: re.Pattern[str]  # in the names of its files
+    codes: tuple[int, ...]  # classes that it tells besides clear
     decode: Decode
-    """Values → codes of a mask."""
 
 
 def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: Collection[int]) -> Flags:
@@ -93,7 +88,7 @@ FLAGS = {
         r"_pixel_qa\.",
         {NO_DATA: 1, CLOUD: 1 << 5, SHADOW: 1 << 3, SNOW: 1 << 4},
     ),
-    "bqa": replace(_BQA, decode=_decode_bqa),
+    "bqa": _BQA._replace(decode=_decode_bqa),
     "scl": _flags(
         "Sentinel-2 Level-2A SCL: cloud of medium and high probability (8, 9), thin cirrus (10); shadow (3); snow (11)",
         r"(?:^|_)SCL(?:_\d+m)?\.",

@@ -25,7 +25,7 @@ from geocloud.pipeline.arrays import in_memory
 from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
-from geocloud.readers.further import NUMBER, NUMBERS, WORDS
+from geocloud.readers.further import match
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
 from geocloud.tiling.tiles import Predict
@@ -175,21 +175,13 @@ def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
     if len(layers) == 3:
         log.warning("without near-infrared, bright ground is more easily taken for cloud")
         layers.append(xarray.full_like(layers[0], np.nan))
-    layers += [_layer(image, _find_further(names, chosen, name), xarray) for name in further]
+    for wanted in further:
+        if (index := match(names, chosen[0], chosen[-1], wanted)) is None:
+            problem = f"snow and cirrus need further bands, and the image has no {wanted}"
+            raise OptionError(f"bands {', '.join(names)}: {problem}")
+        layers.append(_layer(image, names[index], xarray))
     stack = xarray.concat(layers, xarray.Variable("band", [*BANDS, *further]), coords="minimal", compat="override")
     return stack.transpose("band", ..., *_ground(stack))
-
-
-def _find_further(names: list[str], chosen: list[str], wanted: str) -> str:
-    """The name of a further band: swir16 or cirrus, or its number, by those of red and nir. Raises OptionError."""
-    numbers = {name: parts[3].upper() for name in names if (parts := NUMBER.search(name))}
-    number = NUMBERS.get((numbers.get(chosen[0], ""), numbers.get(chosen[-1], "")), {}).get(wanted)
-    found = [name for name in names if name.lower() in WORDS[wanted] or (number and numbers.get(name) == number)]
-    if len(found) != 1:
-        raise OptionError(
-            f"bands {', '.join(names)}: snow and cirrus need further bands, and the image has no {wanted}"
-        )
-    return found[0]
 
 
 def _layer(image: Any, name: str, xarray: Any) -> Any:

@@ -13,7 +13,8 @@ from rasterio.enums import Resampling
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, count, percent
-from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
+from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
+from geocloud.preview.render import outline, overlay, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster
 from geocloud.writers.staging import Staging

@@ -7,7 +7,7 @@ band's number. Stacks tell them by description.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
@@ -110,18 +110,23 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
     if len({band.path for band in bands}) == 1:
         with open_raster(red.path, red.label) as dataset:
             texts = [(text or "").strip() for text in dataset.descriptions]
-        indexes = [index for index, text in enumerate(texts, 1) if text.lower() in WORDS[name]]
-        if not indexes and len(bands) == 4:
-            numbers = [parts[3].upper() if (parts := NUMBER.search(text)) else "" for text in texts]
-            wanted = NUMBERS.get((numbers[red.index - 1], numbers[nir.index - 1]), {}).get(name)
-            indexes = [index for index, number in enumerate(numbers, 1) if number and number == wanted]
-        return BandSource(red.path, red.label, indexes[0]) if len(indexes) == 1 else None
+        index = match(texts, texts[red.index - 1], texts[nir.index - 1], name)
+        return None if index is None else BandSource(red.path, red.label, index + 1)
     for path in beside(red.path, nir.path, name) if len(bands) == 4 else ():
         label = next(iter(beside(red.label, nir.label, name)), path)
         with suppress(SceneReadError):
             open_raster(path, label).close()
             return BandSource(path, label)
     return None
+
+
+def match(names: Sequence[str], red: str, nir: str, wanted: str) -> int | None:
+    """Index of a further band: by its name, or by its number and those of red and near-infrared; None: not told."""
+    numbers = [parts[3].upper() if (parts := NUMBER.search(name)) else "" for name in (red, nir, *names)]
+    number = NUMBERS.get((numbers[0], numbers[1]), {}).get(wanted, "none")
+    found = [index for index, name in enumerate(names) if name.lower() in WORDS[wanted]]
+    found = found or [index for index, other in enumerate(numbers[2:]) if other == number]
+    return found[0] if len(found) == 1 else None
 
 
 def beside(red: str, nir: str, name: str) -> list[str]:
