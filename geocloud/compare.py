@@ -65,11 +65,6 @@ def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: 
     return Flags(title, re.compile(name, re.IGNORECASE), tuple(tests), decode)
 
 
-def _decode_bqa(values: NDArray[np.integer]) -> Mask:
-    """Decodes BQA of Collection 1, and of the time before (values from 8192 on), which has no flag of shadow."""
-    return np.where(values < 1 << 13, _BQA.decode(values), _EARLY_BQA.decode(values))
-
-
 _BQA = _flags(
     "Landsat Level-1 BQA: cloud (bit 4; before the collections 14, 15); shadow and snow of high confidence (7 to 10)",
     r"(?:^|[_-])BQA\b",
@@ -88,7 +83,8 @@ FLAGS = {
         r"_pixel_qa\.",
         {NO_DATA: 1, CLOUD: 1 << 5, SHADOW: 1 << 3, SNOW: 1 << 4},
     ),
-    "bqa": _BQA._replace(decode=_decode_bqa),
+    # Of Collection 1, and of the time before (values from 8192 on), which has no flag of shadow.
+    "bqa": _BQA._replace(decode=lambda v: np.where(v < 1 << 13, _BQA.decode(v), _EARLY_BQA.decode(v))),
     "scl": _flags(
         "Sentinel-2 Level-2A SCL: cloud of medium and high probability (8, 9), thin cirrus (10); shadow (3); snow (11)",
         r"(?:^|_)SCL(?:_\d+m)?\.",

@@ -25,7 +25,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(50_000)  # imports make many objects that stay: searching them for garbage takes long,
         atexit.register(gc.freeze)  # and so it does at the end
-        signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: as by Ctrl-C
         with errors_in_one_line(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
@@ -46,10 +46,6 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
     ctx.obj = {"debug": debug, "quiet": quiet}
     show_notices(quiet)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 for name in COMMANDS.split():
