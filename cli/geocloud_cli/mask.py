@@ -173,12 +173,6 @@ def _line(result: MaskResult) -> str:
 
 
 def _reporter(kind: str, name: str) -> Progress | None:
-    if kind == "none":
-        return None
     if kind == "json":
-
-        def report(done: int, total: int) -> None:
-            click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
-
-        return report
-    return progress_bar(name, "rows of tiles")
+        return lambda done, total: click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
+    return None if kind == "none" else progress_bar(name, "rows of tiles")

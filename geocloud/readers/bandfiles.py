@@ -199,7 +199,10 @@ class Sentinel2Bands(BandFileReader):
     )
     hint = NUMBERED
     usual = (("B04",), ("B03",), ("B02",), ("B08", "B8A"))
-    needed = "B04, B03, B02 and B08 or B8A are needed (or, without near-infrared, ReadOptions(bands=(4, 3, 2)))"
+    needed = (
+        "red B04, green B03, blue B02, near-infrared B08 or B8A are needed "
+        "(or, without it, ReadOptions(bands=(4, 3, 2)))"
+    )
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         """Pixel size, or whatever follows the band, and the band."""

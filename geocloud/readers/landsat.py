@@ -53,7 +53,7 @@ class Landsat(BandFileReader):
     )
     metadata = METADATA_FILE
     hint = NUMBERED
-    needed = "all four of one product are needed (or, without nir, ReadOptions(bands=…) with the first three)"
+    needed = "red, green, blue and nir of one product are needed (or, without nir, ReadOptions(bands=…) with three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
         """Level and whatever follows the band, and the band; not for surface temperature."""
