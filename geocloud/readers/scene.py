@@ -125,7 +125,7 @@ class RasterScene(BandStack):
             log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
             raise GridError(
-                f"{source}: {self.grid.width} pixels wide, wanted {WIDEST} at most: give ReadOptions(extent=…)"
+                f"{source}: {self.grid.width} pixels, too wide; wanted {WIDEST} at most: give ReadOptions(extent=…)"
             )
 
     @cached_property
