@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geocloud.errors import BandError, GridError, OptionError, SceneNotFoundError
@@ -21,6 +20,7 @@ from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask
 from geocloud.picture import Pixels, encode
+from geocloud.pipeline.masked import on_grid
 from geocloud.readers import Source, open_raster
 from geocloud.readers.archive import list_folder
 from geocloud.writers.staging import Staging
@@ -44,18 +44,13 @@ COLOURS = {
 """Colours of a picture, after Okabe and Ito, so that colour-blind people tell them apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(NamedTuple):
     """A kind of raster that tells cloud."""
 
-    title: str
-    """Its name, and which of its classes count as cloud, shadow, snow and thin cirrus."""
-    name: re.Pattern[str]
-    """Pattern in the names of its files."""
-    codes: tuple[int, ...]
-    """Classes that it tells besides clear."""
+    title: str  # its name, and which of its classes count as cloud, shadow, snow and thin cirrus
+    name: re.Pattern[str]  # in the names of its files
+    codes: tuple[int, ...]  # classes that it tells besides clear
     decode: Decode
-    """Values → codes of a mask."""
 
 
 def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: Collection[int]) -> Flags:
@@ -67,11 +62,6 @@ def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: 
         return np.select(fits, list(tests), CLEAR).astype("uint8")
 
     return Flags(title, re.compile(name, re.IGNORECASE), tuple(tests), decode)
-
-
-def _decode_bqa(values: NDArray[np.integer]) -> Mask:
-    """Decodes BQA of Collection 1, and of the time before (values from 8192 on), which has no flag of shadow."""
-    return np.where(values < 1 << 13, _BQA.decode(values), _EARLY_BQA.decode(values))
 
 
 _BQA = _flags(
@@ -92,7 +82,8 @@ FLAGS = {
         r"_pixel_qa\.",
         {NO_DATA: 1, CLOUD: 1 << 5, SHADOW: 1 << 3, SNOW: 1 << 4},
     ),
-    "bqa": replace(_BQA, decode=_decode_bqa),
+    # Of Collection 1, and of the time before (values from 8192 on), which has no flag of shadow.
+    "bqa": _BQA._replace(decode=lambda v: np.where(v < 1 << 13, _BQA.decode(v), _EARLY_BQA.decode(v))),
     "scl": _flags(
         "Sentinel-2 Level-2A SCL: cloud of medium and high probability (8, 9), thin cirrus (10); shadow (3); snow (11)",
         r"(?:^|_)SCL(?:_\d+m)?\.",
@@ -216,7 +207,8 @@ def compare_masks(
         grid = GeoBox.of(own)
         told = set(_told(own, "geocloud")) & set(_told(other, kind))
         classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in told))
-        with _on_grid(other, grid, label, kind) as aligned:
+        outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
+        with on_grid(other, grid, outside) as aligned:
             counts = np.zeros((len(CLASSES), len(CLASSES)), "int64")
             for window in grid.strips(STRIP):
                 a, b = _codes(own, "geocloud", classes, window), _codes(aligned, kind, classes, window)
@@ -255,16 +247,6 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
         if flags.name.search(name):
             return kind
     raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
-
-
-def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:
-    own = GeoBox.of(dataset)
-    if own.agrees_with(grid):
-        return dataset
-    if own.crs is None or grid.crs is None:
-        raise GridError(f"{label}: its grid differs from the mask's; wanted the same grid, or a CRS in both")
-    outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
-    return WarpedVRT(dataset, src_nodata=outside, nodata=outside, resampling=Resampling.nearest, **grid.profile)
 
 
 def _told(dataset: Any, kind: str) -> tuple[int, ...]:

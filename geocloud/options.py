@@ -15,28 +15,24 @@ from geocloud.errors import OptionError
 T = TypeVar("T")
 
 
-class _Explained:
-    """Docstring of a class with those of its fields, which are read from the source when it is asked for."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __get__(self, instance: object, owner: type) -> str:
-        try:
-            body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
-        except OSError:  # installed without its source
-            return self.text
-        fields = [
-            f"{ast.unparse(field.target)}: {' '.join(ast.literal_eval(text.value).split())}"
-            for field, text in pairwise(body)
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-        ]
-        return "\n\n".join([self.text, *fields])
-
-
 def explained(cls: type[T]) -> type[T]:
-    """Adds the docstrings under a dataclass's fields to its own, so that `help` shows them."""
-    cls.__doc__ = _Explained(cls.__doc__ or "")  # type: ignore[assignment]
+    """Adds the docstrings under a dataclass's fields to its own, read from its source on demand, for `help`."""
+    text = cls.__doc__ or ""
+
+    class Doc:
+        def __get__(self, instance: object, owner: type) -> str:
+            try:
+                body = ast.parse(inspect.getsource(owner)).body[0].body  # type: ignore[attr-defined]
+            except OSError:  # installed without its source
+                return text
+            fields = (
+                f"{ast.unparse(field.target)}: {' '.join(ast.literal_eval(doc.value).split())}"
+                for field, doc in pairwise(body)
+                if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)
+            )
+            return "\n\n".join([text, *fields])
+
+    cls.__doc__ = Doc()  # type: ignore[assignment]
     return cls
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -37,35 +38,6 @@ yellowish, which snow is not."""
 
 CLOUD_TRANSMISSION = 0.78
 """Pixels with lower transmission are cloud in the truth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clouds:
-    """Clouds over a scene."""
-
-    transmission: Array
-    """``(h, w)``, in [0, 1]."""
-    top: Array
-    """Reflectance of the cloud tops, ``(4, h, w)``."""
-    shadow: Array
-    """``(h, w)``, in [0, 1]: share of direct sunlight that does not reach the ground."""
-    limit: float = CLOUD_TRANSMISSION
-    """Pixels with lower transmission are cloud; higher for kinds whose texture reveals thin cloud."""
-
-    @property
-    def truth(self) -> NDArray[np.bool_]:
-        """``(h, w)``, True where there is cloud."""
-        return self.transmission < self.limit
-
-    @property
-    def unsure(self) -> NDArray[np.bool_]:
-        """``(h, w)``, True where cloud is so thin that annotators would disagree on it."""
-        return (self.transmission >= self.limit) & (self.transmission < 0.4 * self.limit + 0.6)
-
-    def over(self, surface: Array) -> Array:
-        """Adds the clouds and their shadows to a surface, reflectance ``(4, h, w)`` → reflectance ``(4, h, w)``."""
-        lit = surface * (1 - np.float32(0.7) * self.shadow)
-        return lit * self.transmission + self.top * (1 - self.transmission)
 
 
 def fractal_noise(
@@ -93,28 +65,18 @@ def fractal_noise(
     return (noise / max(noise.std(), 1e-12)).astype("float32")
 
 
-@dataclass(frozen=True, slots=True)
-class CloudKind:
-    """Ranges (from, to) from which the properties of one kind of cloud are drawn."""
+class CloudKind(NamedTuple):
+    """Ranges (from, to) of the properties of one kind of cloud; for slope and stretch see `fractal_noise`."""
 
     slope: tuple[float, float]
-    """Slope of the noise's spectrum, see `fractal_noise`."""
     stretch: tuple[float, float]
-    """Elongation along the wind, see `fractal_noise`."""
-    density: tuple[float, float]
-    """Optical thickness per standard deviation of the noise."""
-    share: tuple[float, float]
-    """Share of the scene that is covered; above 1: overcast."""
-    brightness: tuple[float, float]
-    """Reflectance of the cloud tops in red."""
-    height: tuple[float, float]
-    """Length of the shadows, as a share of the scene's side."""
-    sharp: tuple[float, float]
-    """Steepness of a cloud's edge."""
-    limit: float = CLOUD_TRANSMISSION
-    """See `Clouds`."""
-    frequent: float = 1
-    """Relative frequency when the kind is drawn at random."""
+    density: tuple[float, float]  # optical thickness per standard deviation of the noise
+    share: tuple[float, float]  # share of the scene that is covered; above 1: overcast
+    brightness: tuple[float, float]  # reflectance of the cloud tops in red
+    height: tuple[float, float]  # length of the shadows, as a share of the scene's side
+    sharp: tuple[float, float]  # steepness of a cloud's edge
+    limit: float = CLOUD_TRANSMISSION  # transmission below which a pixel is cloud; higher where thin cloud has texture
+    frequent: float = 1  # relative frequency when the kind is drawn at random
 
 
 CLOUD_KINDS = {
@@ -126,14 +88,17 @@ CLOUD_KINDS = {
 }
 
 
-def draw_clouds(
-    shape: tuple[int, int], rng: np.random.Generator, kind: str | None = None, cover: float | None = None
-) -> Clouds:
-    """Draws random clouds of a kind (None: any) that cover about the share ``cover`` of the scene (None: any)."""
+def add_clouds(
+    surface: Array, rng: np.random.Generator, kind: str | None = None, cover: float | None = None
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Draws random clouds of a kind (None: any), and their shadows, over a surface, reflectance ``(4, h, w)``.
+
+    They cover about the share ``cover`` of the scene (None: any). Returns reflectance, and True where there is cloud.
+    """
     often = np.array([ranges.frequent for ranges in CLOUD_KINDS.values()])
     name = kind or str(rng.choice(list(CLOUD_KINDS), p=often / often.sum()))
     ranges = CLOUD_KINDS[name]
-    height, width = shape
+    shape = height, width = surface.shape[1:]
     canvas = (4 * height // 3, 4 * width // 3)  # larger, because the noise is periodic
     noise = fractal_noise(canvas, rng.uniform(*ranges.slope), rng, rng.uniform(*ranges.stretch))
     share = rng.uniform(*ranges.share) if cover is None else cover
@@ -158,7 +123,9 @@ def draw_clouds(
     relief = 1 + rng.uniform(0, 0.25) * fractal_noise(shape, rng.uniform(2.2, 3.8), rng)
     colour = rng.normal(*(CLOUD_COLOUR if rng.random() < 0.8 else CORRECTED_COLOUR))[:, None, None]
     top = rng.uniform(*ranges.brightness) * colour * relief + rng.uniform(0, 0.03) * HAZE
-    return Clouds(transmission[view], top.astype("float32"), shadow.astype("float32"), ranges.limit)
+    seen = transmission[view]
+    lit = surface * (1 - np.float32(0.7) * shadow.astype("float32"))
+    return lit * seen + top.astype("float32") * (1 - seen), seen < ranges.limit
 
 
 # TOA reflectance of red, green, blue and nir, and its relative variation within one field or slope.
@@ -240,9 +207,8 @@ def simulate_scene(
     reflectance = simulate_surface(shape, rng, surfaces)
     truth = np.zeros(shape, bool)
     for kind in clouds:
-        layer = draw_clouds(shape, rng, kind, cover)
-        reflectance = layer.over(reflectance)
-        truth |= layer.truth
+        reflectance, cloud = add_clouds(reflectance, rng, kind, cover)
+        truth |= cloud
     noise = rng.normal(0, 0.002, reflectance.shape).astype("float32")
     return SimulatedScene((reflectance + noise).astype("float32"), truth)
 
@@ -284,46 +250,41 @@ def _metadata(name: str, grid: GeoBox, sun_elevation: float, acquired: datetime)
     """The part of a Collection 2 Level-1 MTL that readers use."""
     left, top = grid.transform @ (0.5, 0.5)
     right, bottom = grid.transform @ (grid.width - 0.5, grid.height - 0.5)
-    bands = (2, 3, 4, 5)
-    zone = grid.crs.to_epsg() - 32600 if grid.crs else 0
-    groups: dict[str, dict[str, object]] = {
-        "PRODUCT_CONTENTS": {
-            "ORIGIN": '"Simulated by geocloud, not an observation"',
-            "LANDSAT_PRODUCT_ID": f'"{name}"',
-            "PROCESSING_LEVEL": '"L1TP"',
-            "COLLECTION_NUMBER": "02",
-            **{f"FILE_NAME_BAND_{n}": f'"{name}_B{n}.TIF"' for n in bands},
-        },
-        "IMAGE_ATTRIBUTES": {
-            "SPACECRAFT_ID": '"LANDSAT_8"',
-            "SENSOR_ID": '"OLI_TIRS"',
-            "DATE_ACQUIRED": f"{acquired:%Y-%m-%d}",
-            "SCENE_CENTER_TIME": f'"{acquired:%H:%M:%S}.0000000Z"',
-            "SUN_AZIMUTH": f"{SUN_AZIMUTH:.8f}",
-            "SUN_ELEVATION": f"{sun_elevation:.8f}",
-        },
-        "PROJECTION_ATTRIBUTES": {
-            "MAP_PROJECTION": '"UTM"',
-            "DATUM": '"WGS84"',
-            "UTM_ZONE": zone,
-            "GRID_CELL_SIZE_REFLECTIVE": f"{grid.transform.a:.2f}",
-            "REFLECTIVE_LINES": grid.height,
-            "REFLECTIVE_SAMPLES": grid.width,
-            "CORNER_UL_PROJECTION_X_PRODUCT": f"{left:.3f}",
-            "CORNER_UL_PROJECTION_Y_PRODUCT": f"{top:.3f}",
-            "CORNER_LR_PROJECTION_X_PRODUCT": f"{right:.3f}",
-            "CORNER_LR_PROJECTION_Y_PRODUCT": f"{bottom:.3f}",
-        },
-        "LEVEL1_RADIOMETRIC_RESCALING": {
-            **{f"REFLECTANCE_MULT_BAND_{n}": "2.0000E-05" for n in bands},
-            **{f"REFLECTANCE_ADD_BAND_{n}": "-0.100000" for n in bands},
-        },
-    }
-    lines = ["GROUP = LANDSAT_METADATA_FILE"]
-    for group, entries in groups.items():
-        lines += [
-            f"  GROUP = {group}",
-            *(f"    {key} = {value}" for key, value in entries.items()),
-            f"  END_GROUP = {group}",
-        ]
-    return "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END", ""])
+    zone, bands = grid.crs.to_epsg() - 32600 if grid.crs else 0, (2, 3, 4, 5)
+    files = "\n    ".join(f'FILE_NAME_BAND_{n} = "{name}_B{n}.TIF"' for n in bands)
+    scales = [f"REFLECTANCE_MULT_BAND_{n} = 2.0000E-05" for n in bands]
+    scale = "\n    ".join([*scales, *(f"REFLECTANCE_ADD_BAND_{n} = -0.100000" for n in bands)])
+    return f"""GROUP = LANDSAT_METADATA_FILE
+  GROUP = PRODUCT_CONTENTS
+    ORIGIN = "Simulated by geocloud, not an observation"
+    LANDSAT_PRODUCT_ID = "{name}"
+    PROCESSING_LEVEL = "L1TP"
+    COLLECTION_NUMBER = 02
+    {files}
+  END_GROUP = PRODUCT_CONTENTS
+  GROUP = IMAGE_ATTRIBUTES
+    SPACECRAFT_ID = "LANDSAT_8"
+    SENSOR_ID = "OLI_TIRS"
+    DATE_ACQUIRED = {acquired:%Y-%m-%d}
+    SCENE_CENTER_TIME = "{acquired:%H:%M:%S}.0000000Z"
+    SUN_AZIMUTH = {SUN_AZIMUTH:.8f}
+    SUN_ELEVATION = {sun_elevation:.8f}
+  END_GROUP = IMAGE_ATTRIBUTES
+  GROUP = PROJECTION_ATTRIBUTES
+    MAP_PROJECTION = "UTM"
+    DATUM = "WGS84"
+    UTM_ZONE = {zone}
+    GRID_CELL_SIZE_REFLECTIVE = {grid.transform.a:.2f}
+    REFLECTIVE_LINES = {grid.height}
+    REFLECTIVE_SAMPLES = {grid.width}
+    CORNER_UL_PROJECTION_X_PRODUCT = {left:.3f}
+    CORNER_UL_PROJECTION_Y_PRODUCT = {top:.3f}
+    CORNER_LR_PROJECTION_X_PRODUCT = {right:.3f}
+    CORNER_LR_PROJECTION_Y_PRODUCT = {bottom:.3f}
+  END_GROUP = PROJECTION_ATTRIBUTES
+  GROUP = LEVEL1_RADIOMETRIC_RESCALING
+    {scale}
+  END_GROUP = LEVEL1_RADIOMETRIC_RESCALING
+END_GROUP = LANDSAT_METADATA_FILE
+END
+"""

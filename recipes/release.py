@@ -27,6 +27,7 @@ from geocloud.models.runtime import OnnxRuntime
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.samples import Group, Samples
 from recipes.material import AUGMENT, SHARES, SOURCES, Fold, training_groups, validation_chips
+from recipes.quantise import quantise
 
 SAMPLES = 100
 """Number of training samples for calibrating 8-bit ranges."""
@@ -68,7 +69,7 @@ def release(
     images = [samples[i][0].numpy() for i in range(SAMPLES)]
     path.with_suffix(".onnx").write_bytes(exact)
     for floats in FLOATS:
-        quantised = to_onnx(network, images, floats)
+        quantised = quantise(exact, images, floats)
         same = agreement(exact, quantised, data, fold)
         click.echo(
             f"{network.metadata.name}: 8-bit integers after {floats} convolutions in floating point "

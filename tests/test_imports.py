@@ -92,7 +92,7 @@ def test_libraries_stay_in_their_rooms():
         ("models.network", "rasterio geopandas matplotlib openvino onnx"),
         ("models.runtime", "torch onnx onnxruntime geopandas"),
         ("grid", "torch geopandas"),
-        ("tiling.blend", "torch geopandas"),
+        ("tiling.mosaic", "torch geopandas"),
         ("io.remote", "torch geopandas"),
         ("readers", "torch geopandas matplotlib PIL"),
         ("writers.cog", "torch geopandas"),

@@ -20,7 +20,7 @@ from geocloud.masks.codes import Thresholds, to_mask
 from geocloud.models.predictor import Precision, load_model
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.readers import ReadOptions, find_recipe, open_scene
-from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.mosaic import blend, tile_rows
 from geocloud.tiling.resample import average
 from geocloud.tiling.tiles import TileGrid
 

@@ -7,8 +7,7 @@ from geocloud.readers import open_scene, read_filled
 from geocloud.simulate import (
     CLOUD_KINDS,
     SURFACES,
-    Clouds,
-    draw_clouds,
+    add_clouds,
     fractal_noise,
     simulate_scene,
     simulate_surface,
@@ -25,17 +24,11 @@ def test_a_seed_is_a_scene():
     assert one.reflectance.dtype == np.float32
 
 
-def test_the_truth_is_where_transmission_falls_below_its_limit():
-    transmission = np.array([[1.0, 0.79, 0.77, 0.0]], "float32")
-    clouds = Clouds(transmission, np.full((4, 1, 4), 0.8, "float32"), np.zeros((1, 4), "float32"))
-    assert clouds.truth.tolist() == [[False, False, True, True]]
-    over = clouds.over(np.full((4, 1, 4), 0.1, "float32"))
-    np.testing.assert_allclose(over[0, 0], [0.1, 0.1 * 0.79 + 0.8 * 0.21, 0.1 * 0.77 + 0.8 * 0.23, 0.8], rtol=1e-6)
-
-
-def test_shadows_darken_the_ground_only():
-    dark = Clouds(np.ones((2, 3), "float32"), np.ones((4, 2, 3), "float32"), np.ones((2, 3), "float32"))
-    np.testing.assert_allclose(dark.over(np.full((4, 2, 3), 0.5, "float32")), 0.15, rtol=1e-5)
+def test_clouds_hide_the_ground_and_their_shadows_darken_it():
+    ground = np.full((4, 128, 128), 0.3, "float32")
+    seen, cloud = add_clouds(ground, np.random.default_rng(2), "cumulus", 0.3)
+    assert 0.15 < cloud.mean() < 0.45 and seen[0, cloud].mean() > 0.4
+    assert 0.05 < seen[:, ~cloud].min() < 0.25
 
 
 @pytest.mark.parametrize("slope", [2.5, 3.2, 4.0])
@@ -56,7 +49,10 @@ def test_noise_has_the_spectrum_it_is_asked_for(slope):
 
 @pytest.mark.parametrize("kind", CLOUD_KINDS)
 def test_every_kind_covers_about_what_is_asked(kind):
-    shares = [draw_clouds((128, 128), np.random.default_rng(seed), kind, 0.4).truth.mean() for seed in range(30)]
+    shares = [
+        add_clouds(np.full((4, 128, 128), 0.1, "float32"), np.random.default_rng(seed), kind, 0.4)[1].mean()
+        for seed in range(30)
+    ]
     assert np.mean(shares) == pytest.approx(0.4, abs=0.12)
 
 

@@ -9,20 +9,17 @@ from typing import Any
 
 import click
 
-from geocloud.errors import DeviceError, ModelError, OptionError
+from geocloud.errors import BandError, DeviceError, ModelError, OptionError
 from geocloud_cli.messages import show_notices
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-FOLDED = "Computing"
-"""Heading of the options that seldom matter: `--help` only names them, if they are many."""
 
 OTHER = "Other"
 """Heading of the options that belong under no other."""
 
 
 class Option(click.Option):
-    """An option that stands under a heading in the help of its command."""
+    """An option under a heading in the help of its command."""
 
     def __init__(self, *args: Any, heading: str = OTHER, **how: Any) -> None:
         super().__init__(*args, **how)
@@ -45,38 +42,13 @@ def _silence(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
         show_notices(quiet=True)
 
 
-def _show_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    if asked:
-        ctx.meta[FOLDED] = True
-        click.echo(ctx.get_help())
-        ctx.exit()
-
-
 class Command(click.Command):
     """Groups its options by heading, has ``-q``, and blames a wrong value on the variable that it came from."""
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
-        self.params.append(
-            Option(
-                ["-q", "--quiet"],
-                is_flag=True,
-                expose_value=False,
-                callback=_silence,
-                help="No progress and no notes on stderr.",
-            )
-        )
-        if sum(getattr(parameter, "heading", "") == FOLDED for parameter in self.params) > 3:
-            self.params.append(
-                Option(
-                    ["--help-computing"],
-                    is_flag=True,
-                    is_eager=True,
-                    expose_value=False,
-                    callback=_show_all,
-                    help="This message, with all options of computing.",
-                )
-            )
+        text, names = "No progress and no notes on stderr.", ["-q", "--quiet"]
+        self.params.append(Option(names, is_flag=True, expose_value=False, callback=_silence, help=text))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -86,11 +58,7 @@ class Command(click.Command):
                 sections.setdefault(getattr(parameter, "heading", OTHER), []).append(record)
         for heading, records in sorted(sections.items(), key=lambda section: section[0] == OTHER):
             with formatter.section(heading if len(sections) > 1 else "Options"):
-                if heading == FOLDED and len(records) > 3 and not ctx.meta.get(FOLDED):
-                    names = ", ".join(record[0].split(" ")[0].rstrip(",") for record in records)
-                    formatter.write_text(f"{names}; --help-computing tells of them.")
-                else:
-                    formatter.write_dl(records)
+                formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -103,7 +71,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (DeviceError, ModelError, OptionError) as error:
+        except (BandError, DeviceError, ModelError, OptionError) as error:
             for parameter in self.params:
                 variable = _variable(ctx, parameter)
                 if variable and re.search(rf"\b{re.escape(os.environ[variable])}\b", str(error)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from geocloud_cli import options
-from geocloud_cli.command import Command, option, output
+from geocloud_cli.command import Command, output
 
 
 @click.command(cls=Command, short_help="Write a model for other programs (ONNX).")
@@ -16,8 +16,7 @@ from geocloud_cli.command import Command, option, output
 @output("FILE.onnx", "The file to write.", type=click.Path(path_type=Path), required=True)
 @options.overwrite
 @options.as_json
-@option("Output", "--format", "form", type=click.Choice(["onnx"]), default="onnx", help="Format of the file.")
-def export(model: str, output: Path, overwrite: bool, as_json: bool, form: str) -> None:
+def export(model: str, output: Path, overwrite: bool, as_json: bool) -> None:
     """Write MODEL, a bundled one or a .safetensors file, as ONNX in floating point, with its metadata inside. Its
     input is reflectance, its output probability. It is kept only if it gives the same probabilities as torch.
 

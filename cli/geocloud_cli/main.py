@@ -7,27 +7,16 @@ import gc
 import io
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
 
-from geocloud_cli.apply import apply
-from geocloud_cli.batch import batch
-from geocloud_cli.compare import compare
-from geocloud_cli.completion import completion
-from geocloud_cli.dataset import dataset
-from geocloud_cli.doctor import doctor
-from geocloud_cli.evaluate import evaluate
-from geocloud_cli.export import export
-from geocloud_cli.info import info
-from geocloud_cli.mask import mask
 from geocloud_cli.messages import errors_in_one_line, show_notices
-from geocloud_cli.models import models
-from geocloud_cli.preview import preview
-from geocloud_cli.qgis import qgis
-from geocloud_cli.tile import tile
-from geocloud_cli.train import train
+
+COMMANDS = "mask apply compare batch preview qgis info tile models dataset train evaluate export doctor"
+"""Each in a file of its name."""
 
 
 class Commands(click.Group):
@@ -36,7 +25,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(50_000)  # imports make many objects that stay: searching them for garbage takes long,
         atexit.register(gc.freeze)  # and so it does at the end
-        signal.signal(signal.SIGTERM, _interrupt)  # stopped by another program or a cluster: as by Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: as by Ctrl-C
         with errors_in_one_line(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
@@ -59,25 +48,5 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     show_notices(quiet)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-for command in (
-    mask,
-    apply,
-    compare,
-    batch,
-    preview,
-    qgis,
-    info,
-    tile,
-    models,
-    dataset,
-    train,
-    evaluate,
-    export,
-    doctor,
-    completion,
-):
-    cli.add_command(command)
+for name in COMMANDS.split():
+    cli.add_command(getattr(import_module(f"geocloud_cli.{name}"), name))

@@ -162,9 +162,8 @@ def _destination(said: str | None, many: bool, name: str, ending: str) -> Path |
 def _line(result: MaskResult) -> str:
     cloud = "cloud none (no valid pixels)"
     if result.cloud_percent is not None:
-        shares = {"shadow": result.shadow_percent, "snow": result.snow_percent, "cirrus": result.cirrus_percent}
-        more = "".join(f", {name} {value:.1f} %" for name, value in shares.items() if value is not None)
-        cloud = f"cloud {result.cloud_percent:.1f} %{more} of valid pixels, valid {result.valid_percent:.1f} %"
+        shares = ", ".join(f"{name} {value:.1f} %" for name, value in result.shares.items())
+        cloud = f"{shares} of valid pixels, valid {result.valid_percent:.1f} %"
     parts = [f"{result.mask}: {cloud}"]
     if result.polygon_count is not None:
         parts.append(f"{counted(result.polygon_count, 'polygon')} in {result.polygons}")
@@ -174,12 +173,6 @@ def _line(result: MaskResult) -> str:
 
 
 def _reporter(kind: str, name: str) -> Progress | None:
-    if kind == "none":
-        return None
     if kind == "json":
-
-        def report(done: int, total: int) -> None:
-            click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
-
-        return report
-    return progress_bar(name, "rows of tiles")
+        return lambda done, total: click.echo(json.dumps({"scene": name, "done": done, "total": total}), err=True)
+    return None if kind == "none" else progress_bar(name, "rows of tiles")

@@ -104,20 +104,13 @@ def progress_bar(description: str, units: str, quiet: bool = False, stays: bool 
 
 
 def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
-    """The same for a training run, with its loss and validation Jaccard; lines now and then if stderr is no terminal.
+    """The same for a training run, with its scores; if stderr is no terminal, a line now and then, and one at the end.
 
-    Of several processes that torchrun starts, only the first one shows it.
+    A thread prints the lines, whatever the run is busy with. Of torchrun's processes only the first one shows anything.
     """
     if quiet or os.environ.get("RANK", "0") != "0":
         return lambda progress: None
-    if not sys.stderr.isatty():
-        return _training_lines()
-    bar = progress_bar("training", "steps", stays=True)
-    return lambda progress: bar(progress.step, progress.steps, _scores(progress), bool(progress.stage))
-
-
-def _training_lines() -> Callable[[Progress], None]:
-    """Lines of a thread, which says something whatever the run is busy with, and one at the end."""
+    bar = progress_bar("training", "steps", stays=True) if sys.stderr.isatty() else None
     text, ended = "preparing the data", threading.Event()
 
     def speak() -> None:
@@ -126,18 +119,19 @@ def _training_lines() -> Callable[[Progress], None]:
 
     def show(progress: Progress) -> None:
         nonlocal text
-        text = f"step {progress.step} of {progress.steps}: {_scores(progress)}"
-        if progress.step == progress.steps and not progress.stage:
+        jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
+        stage = f", {progress.stage}" if progress.stage else ""
+        scores = f"loss {progress.loss:.3f}, validation Jaccard {jaccard}{stage}"
+        if bar:
+            bar(progress.step, progress.steps, scores, bool(stage))
+            return
+        text = f"step {progress.step} of {progress.steps}: {scores}"
+        if progress.step == progress.steps and not stage:
             ended.set()
             click.echo(text, err=True)
 
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(ended.set)  # also when the run fails
-    threading.Thread(target=speak, daemon=True).start()
+    if bar is None:
+        if context := click.get_current_context(silent=True):
+            context.call_on_close(ended.set)  # also when the run fails
+        threading.Thread(target=speak, daemon=True).start()
     return show
-
-
-def _scores(progress: Progress) -> str:
-    jaccard = "–" if progress.jaccard is None else f"{progress.jaccard:.3f}"
-    stage = f", {progress.stage}" if progress.stage else ""
-    return f"loss {progress.loss:.3f}, validation Jaccard {jaccard}{stage}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,44 +20,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _numbers(text: str, kind: type[Any]) -> tuple[Any, ...]:
-    """Numbers between commas; none if it is anything else."""
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        return ()
+class Numbers(click.ParamType[tuple[Any, ...] | str]):
+    """Numbers between commas, such as ``4,3,2,5``; anything else stays a word, unless so many numbers are wanted."""
 
+    def __init__(self, kind: type[Any], name: str, wanted: int | None = None) -> None:
+        self.kind, self.name, self.wanted = kind, name, wanted
 
-class Bands(click.ParamType[tuple[int, ...] | str]):
-    """``4,3,2,5``: band numbers of red, green, blue and, if there is one, near-infrared; or ``bgrn``, their order."""
-
-    name = "R,G,B[,NIR]|rgbn|bgrn"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
-        from geocloud.readers.source import ORDER
-
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...] | str:
         word = str(value).strip().lower()
-        if re.fullmatch("[rgbnx]+", word):
-            if ORDER.fullmatch(word):
-                return word
-            self.fail(f"{value!r}: wanted a letter per band, such as rgbn or bgrn (x: not used)", param, ctx)
-        numbers = _numbers(word, int)
-        if len(numbers) not in (3, 4) or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-            wanted = "three or four different band numbers from 1, such as 4,3,2,5, or rgbn or bgrn"
-            self.fail(f"{value!r}: wanted {wanted}", param, ctx)
-        return numbers
-
-
-class Extent(click.ParamType[tuple[float, ...]]):
-    """``500000,5400000,510000,5410000``: left, bottom, right, top."""
-
-    name = "LEFT,BOTTOM,RIGHT,TOP"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        numbers = _numbers(str(value), float)
-        if len(numbers) != 4:
-            self.fail(f"{value!r}: wanted four numbers: left, bottom, right, top", param, ctx)
-        return numbers
+        try:
+            numbers = tuple(self.kind(part) for part in word.split(","))
+        except ValueError:
+            numbers = ()
+        if self.wanted not in (None, len(numbers)):
+            self.fail(f"{value!r}: wanted {self.name}", param, ctx)
+        return numbers or word
 
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
@@ -87,13 +64,7 @@ def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -
 
 def adding(added: Sequence[Decorator]) -> Decorator:
     """A decorator that adds several options, in their order."""
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(added):
-            command = decorator(command)
-        return command
-
-    return add
+    return lambda command: reduce(lambda made, decorator: decorator(made), reversed(added), command)
 
 
 def _rows(heading: str, *rows: tuple[str, str, dict[str, Any]]) -> dict[str, Decorator]:
@@ -101,7 +72,7 @@ def _rows(heading: str, *rows: tuple[str, str, dict[str, Any]]) -> dict[str, Dec
     made = {}
     for names, text, how in rows:
         name, _, metavar = names.partition(" ")
-        made[name] = option(heading, name, help=text, **({"metavar": metavar} if metavar else {}), **how)
+        made[name] = option(heading, name, help=text, metavar=metavar or None, **how)
     return made
 
 
@@ -122,7 +93,7 @@ _VALUES = _rows(
         "Band numbers of red, green, blue and, unless it is missing, near-infrared: in a raster, counted from 1; "
         "in a folder of Landsat, Sentinel-2 or HLS bands, those of the file names. Or a letter for each band (rgbn, "
         "bgrn), for rasters whose bands have no names.",
-        {"type": Bands(), "envvar": "GEOCLOUD_BANDS"},
+        {"type": Numbers(int, "R,G,B[,NIR]|rgbn|bgrn"), "envvar": "GEOCLOUD_BANDS"},
     ),
     ("--pixel-size METRES", "Side of a pixel, for rasters without a CRS that tells it.", FLOAT),
 )
@@ -130,7 +101,11 @@ _VALUES = _rows(
 _SCENE = _rows(
     "Input",
     ("--sun-elevation DEGREES", "For Level-1 values without metadata.", FLOAT),
-    ("--extent", "Only this part: left, bottom, right, top in the scene's CRS.", {"type": Extent()}),
+    (
+        "--extent",
+        "Only this part: left, bottom, right, top in the scene's CRS.",
+        {"type": Numbers(float, "LEFT,BOTTOM,RIGHT,TOP", 4)},
+    ),
     ("--scene-id ID", "The scene to mosaic from a folder of 38-Cloud patches.", {}),
 )
 

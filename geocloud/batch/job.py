@@ -25,7 +25,7 @@ from geocloud.io.remote import upload
 from geocloud.pipeline import mask_scene
 
 if TYPE_CHECKING:
-    from geocloud.tiling.blend import Predict
+    from geocloud.tiling.tiles import Predict
 
 log = logging.getLogger("geocloud")
 

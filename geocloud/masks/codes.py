@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,6 @@ DARKEST_SNOW = 0.2
 THIN_CIRRUS = 0.012
 """Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
-
 ROWS = 16
 """Rows at a time: what is computed between stays in a CPU's cache."""
 
@@ -57,14 +55,11 @@ def percent(counts: Counter[int], code: int) -> float | None:
     return 100 * counts[code] / valid if valid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Thresholds of probability. Pixels above both are cloud."""
+class Thresholds(NamedTuple):
+    """Pixels with a higher probability of cloud are cloud, others with a higher one of shadow are shadow."""
 
     cloud: float
-    """Pixels with a higher probability of cloud are cloud."""
-    shadow: float | None = None
-    """Pixels with a higher probability of shadow are shadow; None: shadow is not masked."""
+    shadow: float | None = None  # None: shadow is not masked
 
     @property
     def classes(self) -> int:
@@ -73,12 +68,7 @@ class Thresholds:
 
 
 def snow_limit(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
-    """Per cent of the probability of cloud below which pixels are snow; 0: no snow, or no data.
-
-    Args:
-        reflectance: ``(4, h, w)``.
-        swir1: The band at 1.6 µm, ``(h, w)``.
-    """
+    """Per cent of the probability of cloud below which pixels are snow by the band at 1.6 µm ``(h, w)``; 0: no snow."""
     green = reflectance[1]
     limit = np.zeros(green.shape, "uint8")
     bright = (green > DARKEST_SNOW) & (swir1 < green * (1 - LOWEST_INDEX) / (1 + LOWEST_INDEX))  # NDSI above the lowest

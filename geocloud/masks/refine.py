@@ -25,16 +25,7 @@ Step = Callable[[ReadMask], Rows]
 
 
 def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Step]:
-    """The steps that clean a mask, in order.
-
-    Args:
-        options: The requested refinement.
-        grid: Grid of the mask.
-        sun: Position of the sun; None: unknown, and no shadow is removed.
-
-    Raises:
-        OptionError: Sizes in metres are requested, and the pixel size is unknown.
-    """
+    """The steps that clean a mask, in order. Raises OptionError for sizes in metres if the pixel size is unknown."""
     steps: list[Step] = []
     if grid.pixel_size is None:
         if any((options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)):

@@ -31,7 +31,8 @@ def drop_impossible(read: ReadMask, *, grid: GeoBox, sun: Sun, strip: int = STRI
     A shadow lies away from the sun, height / tan(elevation) from its cloud (flat ground). Clouds outside the scene are
     not known, so that their shadows on its edge are dropped, too.
     """
-    cell = _cell(grid)
+    assert grid.pixel_size is not None
+    cell = max(1, round(CELL / grid.pixel_size[0])), max(1, round(CELL / grid.pixel_size[1]))
     rows = max(strip // cell[0], 1) * cell[0]
     edges = [(first, min(first + rows, grid.height)) for first in range(0, grid.height, rows)]
     possible = reach(np.concatenate([_any(read(*edge) == CLOUD, cell) for edge in edges]), grid, sun, cell)
@@ -89,12 +90,6 @@ def _step(grid: GeoBox, sun: Sun) -> tuple[float, float]:
     along_rows = (east * t.b + north * t.e) / math.hypot(t.b, t.e)
     along_cols = (east * t.a + north * t.d) / math.hypot(t.a, t.d)
     return along_rows / grid.pixel_size[0], along_cols / grid.pixel_size[1]
-
-
-def _cell(grid: GeoBox) -> tuple[int, int]:
-    assert grid.pixel_size is not None
-    rows, cols = (max(1, round(CELL / size)) for size in grid.pixel_size)
-    return rows, cols
 
 
 def _any(cloud: NDArray[np.bool_], cell: tuple[int, int]) -> NDArray[np.bool_]:

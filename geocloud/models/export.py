@@ -1,17 +1,11 @@
-"""ONNX files, made from trained networks by torch's exporter and ONNX Runtime's quantiser."""
+"""ONNX files, made from trained networks by torch's exporter."""
 
 from __future__ import annotations
 
 import io
-import sys
-import tempfile
 import warnings
-from collections.abc import Iterable
-from contextlib import redirect_stdout
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DependencyError
@@ -28,8 +22,6 @@ from geocloud.models.devices import Precision
 from geocloud.models.metadata import KEY, ModelMetadata
 from geocloud.models.runtime import DIGEST, OnnxRuntime, file_digest
 
-Floats = NDArray[np.float32]
-
 OPSET = 17
 """Version of the ONNX operators; onnxruntime-web knows it, too."""
 
@@ -38,18 +30,13 @@ INPUT, OUTPUT = "reflectance", "probability"
 AGREEMENT = 1e-3
 """Largest accepted difference in probability between torch and an exported file in floating point."""
 
-PERCENTILE = 99.99
-"""Percentile of the values of a layer that its 8-bit integers reach to; higher values are clipped."""
 
-
-def to_onnx(network: Network, calibration: Iterable[Floats] | None = None, floats: int = 2) -> bytes:
+def to_onnx(network: Network) -> bytes:
     """An ONNX file that takes reflectance and gives probability, with the network's metadata inside.
 
     Its input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data, its output ``probability``,
     ``(N, classes, H, W)``; N, H and W are dynamic, H and W multiples of the network's stride.
-
-    With ``calibration``, images ``(4, h, w)`` like those that the network was trained on, it computes in 8-bit integers
-    after the first ``floats`` convolutions. Raises CheckpointError if it gives other probabilities than torch.
+    Raises CheckpointError if it gives other probabilities than torch.
     """
     file, axes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     with warnings.catch_warnings():
@@ -67,9 +54,7 @@ def to_onnx(network: Network, calibration: Iterable[Floats] | None = None, float
         )
     exported = with_metadata(file.getvalue(), network.metadata)
     _compare(network, exported)
-    if calibration is None:
-        return exported
-    return with_metadata(_quantise(exported, calibration, floats), network.metadata)
+    return exported
 
 
 def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
@@ -95,44 +80,3 @@ def _compare(network: Network, exported: bytes) -> None:
             f"model {network.metadata.name!r}: exported, it differs by {difference:.3g} in probability from what torch "
             "computes; nothing was written: please report it"
         )
-
-
-def _quantise(data: bytes, calibration: Iterable[Floats], floats: int) -> bytes:
-    """An ONNX file whose convolutions, and what passes between them, are 8-bit integers.
-
-    Reflectance needs more than 8 bits, and so do logits: the first ``floats`` convolutions and the last stay in
-    floating point, and so do transposed ones, which OpenVINO computes so anyway. CPUs without VNNI clip sums of two
-    products to 16 bits: compare masks on such a CPU. With weights of 7 bits, which cannot be clipped, masks agree less.
-    """
-    try:
-        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
-    except ImportError as error:
-        raise DependencyError("8-bit integers need onnxruntime; run pip install 'geocloud[export]'") from error
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc] # it has no types
-        images = ({INPUT: np.ascontiguousarray(image)[None]} for image in calibration)
-
-        def get_next(self) -> dict[str, Floats] | None:
-            return next(self.images, None)
-
-    model = onnx.load_model_from_string(data)
-    nodes = list(model.graph.node)
-    convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
-    kept = [*nodes[: convolutions[min(floats, len(convolutions) - 1)] - 1], nodes[convolutions[-1]]]
-    with tempfile.TemporaryDirectory(prefix="geocloud-export-") as folder:
-        path = Path(folder) / "model.onnx"
-        with redirect_stdout(sys.stderr):  # it prints its progress
-            quantize_static(
-                model,
-                path,
-                Reader(),
-                op_types_to_quantize=["Conv", "Relu"],
-                nodes_to_exclude=[node.name for node in kept],
-                per_channel=True,
-                reduce_range=False,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"], "CalibPercentile": PERCENTILE},
-            )
-        return path.read_bytes()

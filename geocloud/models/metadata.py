@@ -23,8 +23,7 @@ FORMAT = 2
 ARCHITECTURES = ("fast", "unet", "attention-unet")
 """Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
 
-CHOICES = {"input": ("reflectance", "normalised"), "activation": ("sigmoid", "softmax", "none")}
-"""Values of metadata that are one of a few."""
+INPUTS, ACTIVATIONS = ("reflectance", "normalised"), ("sigmoid", "softmax", "none")
 
 
 @explained
@@ -71,22 +70,28 @@ class ModelMetadata:
     """SHA-256 of the trained weights, by `geocloud.models.network.digest`."""
 
     def __post_init__(self) -> None:
-        bands = set(self.bands)
-        if not set(BANDS[:3]) <= bands <= set(BANDS) or len(bands) < len(self.bands):
-            raise CheckpointError(f"bands {list(self.bands)}: wanted each of red, green, blue once, and perhaps nir")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise CheckpointError(f"{name} {getattr(self, name)!r}: wanted {', '.join(choices)}")
-        sizes, needed = {len(self.mean), len(self.std)}, self.input == "normalised"
-        if (sizes != {len(self.bands)} and (needed or sizes != {0})) or not all(std > 0 for std in self.std):
-            raise CheckpointError(f"wanted a mean and a positive std for each of {', '.join(self.bands)}")
-        if not self.cloud or min((*self.cloud, *self.shadow)) < 0:
-            raise CheckpointError("cloud and shadow: wanted numbers of output channels from 0, of cloud at least one")
-        limits = {"threshold": 1, "shadow_threshold": 1, "pixel_size": math.inf, "clip": math.inf}
-        for name, limit in limits.items():
-            if (value := getattr(self, name)) is not None and not 0 < value < limit:
-                wanted = "more than 0" + " and less than 1" * (limit == 1)
-                raise CheckpointError(f"{name.replace('shadow_', '')} {value}: wanted {wanted}")
+        sizes = {len(self.mean), len(self.std)}
+        is_normalised = sizes == {len(self.bands)} or (sizes == {0} and self.input == "reflectance")
+        share, positive = "more than 0 and less than 1", "more than 0"
+        for name, is_valid, wanted in (
+            (
+                "bands",
+                sorted(self.bands) in (sorted(BANDS), sorted(BANDS[:3])),
+                "red, green, blue once, and perhaps nir",
+            ),
+            ("input", self.input in INPUTS, ", ".join(INPUTS)),
+            ("activation", self.activation in ACTIVATIONS, ", ".join(ACTIVATIONS)),
+            ("mean", is_normalised, f"a mean for each of {', '.join(self.bands)}, and a std"),
+            ("std", all(std > 0 for std in self.std), "positive numbers"),
+            ("cloud", self.cloud and min(self.cloud) >= 0, "numbers of output channels from 0, at least one"),
+            ("shadow", min(self.shadow, default=0) >= 0, "numbers of output channels from 0"),
+            ("threshold", 0 < self.threshold < 1, share),
+            ("shadow_threshold", 0 < self.shadow_threshold < 1, share),
+            ("pixel_size", self.pixel_size is None or 0 < self.pixel_size < math.inf, positive),
+            ("clip", self.clip is None or 0 < self.clip < math.inf, positive),
+        ):
+            if not is_valid:
+                raise CheckpointError(f"{name} {getattr(self, name)!r}: wanted {wanted}")
 
     @property
     def classes(self) -> int:

@@ -34,12 +34,9 @@ NETWORKS: dict[str, Any] = {
 }
 """Each of `geocloud.models.metadata.ARCHITECTURES`: call it with its options to get a network with random weights."""
 
-
-BATCH = {"cuda": 8, "mps": 2}
-"""Tiles per batch, by type of device; 1 on others."""
-
-WORKERS = {"cuda": 2}
-"""Threads that call the model, by type of device; 1 on others. On a GPU one transfers data while the other computes."""
+BATCH, WORKERS = {"cuda": 8, "mps": 2}, {"cuda": 2}
+"""Tiles per batch, and threads that call the model, by type of device; 1 on others. On a GPU one thread transfers data
+while the other computes."""
 
 
 class Network(nn.Module):

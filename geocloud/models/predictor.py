@@ -15,6 +15,7 @@ from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.models import DEFAULT, ONNX, SAFETENSORS, find_model
 from geocloud.models.devices import DEVICES, Precision, cores, has_torch, may_have_gpu, nvidia_gpus
 from geocloud.models.metadata import ModelMetadata
+from geocloud.options import MaskOptions
 from geocloud.raster import Raster
 from geocloud.tiling.mosaic import fill_gaps, predict_raster
 
@@ -29,16 +30,14 @@ Function = Callable[[Floats], Floats]
 classes ``(N, classes, H, W)``."""
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|bad_alloc")
-
-OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")
-"""Attributes of a `Predictor` that come from the metadata of its model."""
+OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")  # attributes told by metadata
 
 
 class Predictor:
     """A network with the metadata of its model.
 
     Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
-    `geocloud.tiling.blend.Predict`. ``batch`` is halved when the device runs out of memory.
+    `geocloud.tiling.tiles.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
         runtime: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud
@@ -123,7 +122,7 @@ class Predictor:
                 model needs.
         """
         raster = Raster.from_array(reflectance, valid, pixel_size)
-        return predict_raster(self, raster, tile_size=tile_size, overlap=overlap)
+        return predict_raster(self, raster, MaskOptions(tile_size=tile_size, overlap=overlap))
 
 
 def load_model(

@@ -49,8 +49,8 @@ class OnnxRuntime:
     device, batch = "cpu", 1
 
     def __init__(self, source: Path | bytes, precision: Precision, threads: int) -> None:
-        model, self.metadata = read_onnx(source)
-        label, beside = _names(source)
+        model, self.metadata, told_by = read_onnx(source)
+        label = source if isinstance(source, Path) else "the exported file"
         self.workers = min(threads, MAX_WORKERS)
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
@@ -76,7 +76,7 @@ class OnnxRuntime:
             if not self.metadata.architecture:  # another program's network
                 self(np.zeros((1, len(BANDS), *PROBE), "float32"))
         except GeocloudError as error:
-            raise CheckpointError(f"{beside if beside and beside.is_file() else label}: {error}") from error
+            raise CheckpointError(f"{told_by}: {error}") from error
         except RuntimeError as error:
             raise CheckpointError(f"{label}: OpenVINO cannot run it ({_last_line(error)})") from error
 
@@ -102,8 +102,14 @@ class OnnxRuntime:
 
     def _probability(self, x: Floats) -> Floats:
         """Input ``(1, channels, H, W)`` of a size that the network takes → probability. Raises CheckpointError."""
-        output: NDArray[Any] = self._infer(x)
-        metadata = self.metadata
+        request, metadata = self._idle.get(), self.metadata
+        try:
+            request.infer([np.ascontiguousarray(x)], share_inputs=True)
+            output: NDArray[Any] = request.get_output_tensor().data.astype("float32")
+        except RuntimeError as error:
+            raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({_last_line(error)})") from error
+        finally:
+            self._idle.put(request)
         needed = max((*metadata.cloud, *metadata.shadow)) + 1
         if output.ndim != 4 or output.shape[2:] != x.shape[2:] or output.shape[1] < needed:
             raise CheckpointError(
@@ -119,24 +125,12 @@ class OnnxRuntime:
             return output
         return np.stack([output[:, list(group)].sum(1) for group in groups], 1)
 
-    def _infer(self, x: Floats) -> Floats:
-        request = self._idle.get()
-        try:
-            request.infer([np.ascontiguousarray(x)], share_inputs=True)
-            output: Floats = request.get_output_tensor().data.astype("float32")
-        except RuntimeError as error:
-            raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({_last_line(error)})") from error
-        finally:
-            self._idle.put(request)
-        return output
 
-
-def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
-    """The graph (``openvino.Model``) of an ONNX file, and its metadata: those of the TOML file beside it, or inside it.
-
-    Raises CheckpointError.
+def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata, Path | str]:
+    """The graph (``openvino.Model``) of an ONNX file, its metadata, and the file that holds these: a TOML file beside
+    it, or itself. Raises CheckpointError.
     """
-    label, beside = _names(source)
+    label, beside = (source, source.with_suffix(".toml")) if isinstance(source, Path) else ("the exported file", None)
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
         model = _core().read_model(data)
@@ -146,14 +140,14 @@ def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata]:
     if digest and file_digest(data, digest) != digest:
         raise CheckpointError(f"{label}: damaged or changed, its bytes are not those that were written; fetch it again")
     if beside and beside.is_file():
-        return model, from_toml(beside)
+        return model, from_toml(beside), beside
     if not entry:
         raise CheckpointError(
             f"{label}: no metadata; put {beside and beside.name} beside it, with bands, mean, std and activation "
             "(docs/exchange.md)"
         )
     try:
-        return model, from_json(entry)
+        return model, from_json(entry), label
     except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{label}: {error}") from error
 
@@ -167,11 +161,6 @@ def _entry(model: Any, name: str) -> str:
     """An entry of an ONNX file's ``metadata_props``, where OpenVINO keeps them; empty if there is none."""
     place = ["framework", name]
     return str(model.get_rt_info(place).value) if model.has_rt_info(place) else ""
-
-
-def _names(source: Path | bytes) -> tuple[str, Path | None]:
-    """An ONNX file's name in messages, and the TOML file that may tell its metadata."""
-    return (str(source), source.with_suffix(".toml")) if isinstance(source, Path) else ("the exported file", None)
 
 
 def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:

@@ -48,7 +48,7 @@ def mask_raster(
     thresholds = find_thresholds(predict, options)
     if missing := set(options.further) - set(raster.further):
         raise OptionError(f"snow and cirrus need further bands, and the image has no {', '.join(sorted(missing))}")
-    probability = predict_raster(predict, raster, classes=thresholds.classes, **tiling(options))
+    probability = predict_raster(predict, raster, options, thresholds.classes)
     layers = {name: LAYERS[name](raster.data, raster.further[name]) for name in options.further}
     return refine(to_mask(probability, thresholds, layers, options.snow), steps)
 
@@ -93,8 +93,3 @@ def in_memory(options: MaskOptions | None, changes: dict[str, Any]) -> MaskOptio
     if options.polygon_min_area is not None or options.overwrite:
         raise OptionError("polygon_min_area and overwrite are for masks written to files")
     return options
-
-
-def tiling(options: MaskOptions) -> dict[str, Any]:
-    """The options of tiles, as `predict_raster` takes them."""
-    return {name: getattr(options, name) for name in ("working_resolution", "tile_size", "overlap")}

@@ -10,20 +10,10 @@ from geocloud.writers.staging import Staging
 
 
 def export_model(model: str | Path, output: str | Path, overwrite: bool = False) -> int:
-    """Writes the trained weights of a model as an ONNX file in floating point; see `geocloud.models.export`.
+    """Writes the weights of a model, by name or path, as an ONNX file in floating point, and returns its size in bytes.
 
     The file appears only if OpenVINO gives the same probabilities for it as torch does for the weights.
-
-    Args:
-        model: A bundled model's name, or the path of a safetensors file.
-        output: The file to write, ``.onnx``.
-        overwrite: True replaces an existing file.
-
-    Returns:
-        Its size in bytes.
-
-    Raises:
-        GeocloudError: OptionError, ModelError, DependencyError or OutputError.
+    Raises OptionError, ModelError, DependencyError or OutputError.
     """
     output = Path(output)
     if output.suffix.lower() != ONNX:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast, overload
@@ -25,9 +25,9 @@ from geocloud.options import ComputeOptions, MaskOptions
 from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.run import MaskRun, further_layers
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
-from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import Progress, mosaic
 from geocloud.tiling.resample import find_factors
+from geocloud.tiling.tiles import Predict
 from geocloud.writers.staging import OutputPlan, Staging
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def mask_scene(
         if output is None and (polygons or probability or masked):
             raise OptionError("polygons, probability and masked are written beside a mask; name an output for it")
         place = Path(stack.enter_context(TemporaryDirectory()), "mask.tif") if output is None else output
-        plan = OutputPlan.of(place, polygons, probability, masked)
+        plan = OutputPlan(place, polygons, probability, masked)
         if isinstance(source, RasterScene):
             scene = source
         else:
@@ -127,20 +127,29 @@ def mask_scene(
             from geocloud.writers.vector import check_place  # imports geopandas
 
             check_place(plan.polygons, scene.grid.has_place)
-        options, further = stack.enter_context(further_layers(scene, options))
+        options, take, layers = stack.enter_context(further_layers(scene, options))
         steps = refinements(options, scene.grid, scene.sun)
-        _check_pixels(scene, options)
-        factors = find_factors(scene.grid.pixel_size, trained_at(model), options.working_resolution)
+        label, size = scene.recipe.source, scene.grid.pixel_size
+        if size and max(size) > COARSEST and options.working_resolution != "native":
+            raise GridError(
+                f"{label}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take at most "
+                f"{COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
+            )
+        factors = find_factors(size, trained_at(model), options.working_resolution)
         staging = stack.enter_context(Staging([*plan.results, *plan.styles.values()], options.overwrite))
         level = scene.coarsest(int(min(factors)))
         with reading_down(scene, READ_AHEAD, level) as rows:  # continues while the model is loaded
             predict = load(model, compute)
-            _check_bands(scene, predict)
-            run = MaskRun(scene, predict.name, find_thresholds(predict, options), options, plan, staging)
+            if scene.bands == 3 and not predict.optional_nir:
+                raise BandError(
+                    f"{label}: no near-infrared band, and model {predict.name!r} was not trained without it; "
+                    "name a band for it with ReadOptions(bands=…), or take the model 'fast'"
+                )
+            run = MaskRun(scene, read, predict.name, find_thresholds(predict, options), options, plan, staging)
 
             def read_rows(first: int, out: NDArray[np.float32]) -> None:
                 rows(first, out)
-                further.take(first, out)
+                take(first, out)
                 if watch:
                     watch(first, out)
 
@@ -148,21 +157,20 @@ def mask_scene(
                 read_rows,
                 scene.grid.shape,
                 predict,
+                options,
                 classes=run.thresholds.classes,
                 factors=factors,
-                tile_size=options.tile_size,
-                overlap=options.overlap,
                 progress=progress,
             )
-            run.stage(strips, further)
+            run.stage(strips, layers)
         run.refine(steps)
         if output is None:
             return run.read()
-        run.write()
+        result = run.write()
         staging.publish()
         for path in plan.outdated:
             log.warning("%s: these polygons are of an earlier mask; delete them, or have them written anew", path)
-        return run.result(read, time.monotonic() - started)
+        return replace(result, seconds=round(time.monotonic() - started, 3))
 
 
 def trained_at(model: Model) -> float | None:
@@ -193,22 +201,3 @@ def find_thresholds(predict: Predict, options: MaskOptions) -> Thresholds:
     if predict.classes < 2:
         raise OptionError(f"model {predict.name!r} detects no shadow; leave MaskOptions(shadows=True) out")
     return Thresholds(cloud, options.shadow_threshold or predict.shadow_threshold)
-
-
-def _check_pixels(scene: RasterScene, options: MaskOptions) -> None:
-    """Raises GridError for pixels larger than clouds, unless the user insists."""
-    size = scene.grid.pixel_size
-    if size and max(size) > COARSEST and options.working_resolution != "native":
-        raise GridError(
-            f"{scene.recipe.source}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take "
-            f"pixels of at most {COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
-        )
-
-
-def _check_bands(scene: RasterScene, predict: Predict) -> None:
-    """Refuses a scene without near-infrared if the model needs that band."""
-    if scene.bands == 3 and not predict.optional_nir:
-        raise BandError(
-            f"{scene.recipe.source}: no near-infrared band, and model {predict.name!r} was not trained without it; "
-            "name a band for it with ReadOptions(bands=…), or take the model 'fast'"
-        )

@@ -54,7 +54,7 @@ def apply_mask(
     Raises:
         GeocloudError: SceneReadError, GridError where one has a CRS and the other has none, or OutputError.
     """
-    plan = OutputPlan.of(output)
+    plan = OutputPlan(output)
     with rasterio.Env(**gdal.OPTIONS), open_raster(str(raster), str(raster)) as dataset:
         bands = [BandSource(str(raster), str(raster), index) for index in dataset.indexes]
         plan.refuse([raster, mask])
@@ -88,17 +88,9 @@ def copy_bands(
     tags: dict[str, str],
     nodata: float | None,
 ) -> None:
-    """Copies a window of some bands, which share a grid, without the pixels that a mask marks.
+    """Copies a window of bands that share a grid, ``grid`` that of the window, without the pixels that a mask marks.
 
-    Args:
-        bands: The bands, in order.
-        grid: Grid of the window that is copied.
-        window: The window.
-        mask: A mask, of that window or on another grid.
-        destination: The COG to write.
-        codes: Values of the mask that become nodata.
-        tags: Further tags.
-        nodata: Nodata value of rasters that name none; None: by data type.
+    ``nodata`` is the nodata value of rasters that name none; None: by data type.
     """
     with ExitStack() as stack:
         sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}
@@ -107,7 +99,7 @@ def copy_bands(
         dtype = np.result_type(*(d.dtypes[i - 1] for d, i in readers))
         declared = next((d.nodatavals[i - 1] for d, i in readers if d.nodatavals[i - 1] is not None), nodata)
         value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared
-        marks = _on_grid(stack.enter_context(open_raster(str(mask), str(mask))), grid, str(mask), stack)
+        marks = stack.enter_context(on_grid(stack.enter_context(open_raster(str(mask), str(mask))), grid, NO_DATA))
         copy = destination.with_name(destination.name + ".scratch")
         profile = {**TILED, "count": len(bands), "dtype": dtype, "nodata": value, **grid.profile}
         with writing(copy), gdal.open_quietly(copy, "w", **profile) as out:
@@ -133,17 +125,17 @@ def copy_bands(
         copy.unlink()
 
 
-def _on_grid(mask: Any, grid: GeoBox, label: str, stack: ExitStack) -> Any:
-    """A mask on a grid: as it is, or resampled to it."""
+def on_grid(mask: Any, grid: GeoBox, nodata: int) -> Any:
+    """An open mask on a grid: as it is, or resampled to it, nearest neighbour. Raises GridError."""
     own = GeoBox.of(mask)
     if own.agrees_with(grid):
         return mask
     if own.crs is None or grid.crs is None:
         raise GridError(
-            f"{label}: {own.height}×{own.width} pixels, CRS {own.crs or 'none'}; the raster has "
+            f"{mask.name}: {own.height}×{own.width} pixels, CRS {own.crs or 'none'}; the raster has "
             f"{grid.height}×{grid.width}, CRS {grid.crs or 'none'}; wanted the same grid, or a CRS in both"
         )
-    return stack.enter_context(WarpedVRT(mask, nodata=NO_DATA, **grid.profile))
+    return WarpedVRT(mask, src_nodata=nodata, nodata=nodata, **grid.profile)
 
 
 def _read(source: Any, index: int, window: Window) -> NDArray[Any]:

@@ -47,8 +47,6 @@ class MaskResult:
     """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
     valid_percent: float
     """Per cent of all pixels that hold data."""
-    polygon_count: int | None
-    """Number of polygons; None: not requested."""
     height: int
     """Pixel rows of the mask."""
     width: int
@@ -61,8 +59,10 @@ class MaskResult:
     """Name of the model."""
     threshold: float
     """Threshold of cloud that was applied."""
-    seconds: float
+    seconds: float = 0
     """Wall-clock time."""
+    polygon_count: int | None = None
+    """Number of polygons; None: not requested."""
     masked: Path | None = None
     """The scene without its clouds that was written; None: not requested."""
     shadow_percent: float | None = None
@@ -77,6 +77,11 @@ class MaskResult:
     """Values that the mask may hold besides no data."""
     read: ReadOptions = field(default_factory=ReadOptions, repr=False)
     """Options for reading the source, to open it again for a picture."""
+
+    @property
+    def shares(self) -> dict[str, float | None]:
+        """Per cent of the valid pixels by class that was asked for; None if there are no valid pixels."""
+        return {CLASSES[code]: getattr(self, f"{CLASSES[code]}_percent") for code in self.codes[1:]}
 
     def to_json(self) -> str:
         """One line of JSON: paths and CRS as text, the time as ISO 8601."""
@@ -145,35 +150,31 @@ class MaskResult:
         """The scene with its clouds outlined, beside a table of facts, for a notebook."""
         from geocloud import picture
 
-        shares = {"cloud": self.cloud_percent, "shadow": self.shadow_percent, "snow": self.snow_percent}
-        shares["thin cirrus"] = self.cirrus_percent
-        facts = {name: f"{value:.1f} % of valid pixels" for name, value in shares.items() if value is not None}
-        facts = (
-            {"cloud": "no valid pixels"}
-            | facts
-            | {
-                "valid": f"{self.valid_percent:.1f} % of all pixels",
-                "size": f"{self.height} rows, {self.width} columns",
-                "CRS": self.crs.to_string() if self.crs else "none",
-                "acquired": self.acquired.isoformat() if self.acquired else "unknown",
-                "model": f"{self.model}, threshold {self.threshold:g}",
-                "mask": str(self.mask),
-            }
-        )
-        polygons = self.polygons and f"{self.polygon_count} in {self.polygons}"
-        files = {"polygons": polygons, "scene without clouds": self.masked, "probability": self.probability}
-        facts |= {name: str(file) for name, file in files.items() if file} | {"time": f"{self.seconds:.1f} s"}
-        return picture.as_html(self.scene, facts, _picture(self, picture.SIDE))
+        shares = {k: "no valid pixels" if v is None else f"{v:.1f} % of valid pixels" for k, v in self.shares.items()}
+        facts = shares | {
+            "valid": f"{self.valid_percent:.1f} % of all pixels",
+            "size": f"{self.height} rows, {self.width} columns",
+            "CRS": self.crs.to_string() if self.crs else "none",
+            "acquired": self.acquired.isoformat() if self.acquired else "unknown",
+            "model": f"{self.model}, threshold {self.threshold:g}",
+            "mask": str(self.mask),
+            "polygons": self.polygons and f"{self.polygon_count} in {self.polygons}",
+            "scene without clouds": self.masked,
+            "probability": self.probability,
+            "time": f"{self.seconds:.1f} s",
+        }
+        shown = {name: str(fact) for name, fact in facts.items() if fact}
+        return picture.as_html(self.scene, shown, _picture(self, picture.SIDE))
 
 
 def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:
     """The scene with its clouds outlined ``(h, w, 4)``; the mask in its colours if the scene cannot be read again."""
-    from geocloud.preview.draw import PreviewOptions, draw_picture
+    from geocloud.preview.draw import draw_picture
     from geocloud.preview.render import colour_mask
 
     try:
         with open_scene(result.source, result.read) as scene:
-            return draw_picture(scene, result.mask, PreviewOptions(size=side, caption=False))[0]
+            return draw_picture(scene, result.mask, size=side, caption=False)
     except GeocloudError:
         with open_quietly(result.mask) as dataset:
             share = min(1, side / max(dataset.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -11,33 +11,20 @@ from functools import partial
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from geocloud.masks.codes import (
-    CIRRUS,
-    CLOUD,
-    LAYERS,
-    NO_DATA,
-    ROWS,
-    SHADOW,
-    SNOW,
-    Mask,
-    Thresholds,
-    count,
-    percent,
-    to_mask,
-    to_percent,
-)
+from geocloud.masks.codes import LAYERS, NO_DATA, ROWS, Mask, Thresholds, count, percent, to_mask, to_percent
 from geocloud.masks.refine import Step, count_pixels, remove_small
 from geocloud.options import MaskOptions
 from geocloud.pipeline.masked import write_masked
 from geocloud.pipeline.result import MaskResult
 from geocloud.readers import RasterScene, ReadOptions
 from geocloud.readers.further import ReadBand, further_band
-from geocloud.tiling.blend import RowQueue, Strip
+from geocloud.tiling.tiles import RowQueue, Strip
 from geocloud.writers import styles
 from geocloud.writers.cog import StripWriter, flip_rows, rewrite, rows_of, write_cog
 from geocloud.writers.staging import OutputPlan, Staging
@@ -53,40 +40,35 @@ WITHOUT = {
 }
 """Further bands that a scene may lack: title, class that needs the band, options without that class."""
 
+Take = Callable[[int, NDArray[np.float32]], None]
+"""Takes the next rows of the scene, ``(4, rows, width)``, from a row on."""
 
-class FurtherLayers:
-    """Layers of the snow index and of thin cirrus, for rows that have been read and are not masked yet."""
-
-    def __init__(self, readers: dict[str, ReadBand]) -> None:
-        self._readers, self._rows = readers, {name: RowQueue() for name in readers}
-
-    def take(self, first: int, reflectance: NDArray[np.float32]) -> None:
-        """Takes the next rows of the scene, ``(4, rows, width)``, from row ``first`` on."""
-        for name, read in self._readers.items():
-            band = read(first, first + reflectance.shape[1])
-            for top in range(0, len(band), ROWS):
-                rows = slice(top, top + ROWS)
-                self._rows[name].put(LAYERS[name](reflectance[:, rows], band[rows]))
-
-    def next(self, rows: int) -> dict[str, Mask]:
-        """The layers of the next rows."""
-        return {name: queue.take(rows) for name, queue in self._rows.items()}
+Layers = Callable[[int], dict[str, Mask]]
+"""Gives the layers of the next rows for `to_mask`."""
 
 
 @contextmanager
-def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[MaskOptions, FurtherLayers]]:
-    """Opens the further bands of a scene. Yields the options without classes whose band is missing, with a note."""
+def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[MaskOptions, Take, Layers]]:
+    """The snow index and thin cirrus of rows between reading and masking; options lose classes that lack their band."""
+    readers: dict[str, ReadBand] = {}
     with ExitStack() as stack:
-        readers = {}
         for name in options.further:
-            band = stack.enter_context(further_band(scene, name))
-            if band is None:
+            if band := stack.enter_context(further_band(scene, name)):
+                readers[name] = band
+            else:
                 title, kind, without = WITHOUT[name]
                 log.warning("%s: no band %s with a known scale; %s is not told", scene.recipe.source, title, kind)
                 options = replace(options, **without)
-            else:
-                readers[name] = band
-        yield options, FurtherLayers(readers)
+        queues = {name: RowQueue() for name in readers}
+
+        def take(first: int, reflectance: NDArray[np.float32]) -> None:
+            for name, read in readers.items():
+                band = read(first, first + reflectance.shape[1])
+                for top in range(0, len(band), ROWS):
+                    rows = slice(top, top + ROWS)
+                    queues[name].put(LAYERS[name](reflectance[:, rows], band[rows]))
+
+        yield options, take, lambda rows: {name: queue.take(rows) for name, queue in queues.items()}
 
 
 class MaskRun:
@@ -95,18 +77,18 @@ class MaskRun:
     def __init__(
         self,
         scene: RasterScene,
+        read: ReadOptions,
         model: str,
         thresholds: Thresholds,
         options: MaskOptions,
         plan: OutputPlan,
         staging: Staging,
     ) -> None:
-        self._scene, self._model, self.thresholds, self._options = scene, model, thresholds, options
-        self._plan, self._staging, self._counts = plan, staging, Counter[int]()
+        self._scene, self._read, self._model, self.thresholds = scene, read, model, thresholds
+        self._options, self._plan, self._staging, self._counts = options, plan, staging, Counter[int]()
         self._mask, self._percent = self._scratch("mask.tif"), self._scratch("percent.tif")
-        self._polygon_count: int | None = None
 
-    def stage(self, strips: Iterable[Strip], layers: FurtherLayers) -> None:
+    def stage(self, strips: Iterable[Strip], layers: Layers) -> None:
         """Writes strips of probability as temporary rasters, each while the next is predicted."""
         scene, plan, classes = self._scene, self._plan, self.thresholds.classes
         with ExitStack() as stack:
@@ -117,7 +99,7 @@ class MaskRun:
             writer = stack.enter_context(ThreadPoolExecutor(1))
 
             def write(strip: Strip) -> Counter[int]:
-                further = layers.next(strip.probability.shape[1])
+                further = layers(strip.probability.shape[1])
                 mask = to_mask(strip.probability, self.thresholds, further, self._options.snow)
                 masks.write(strip.first_row, mask)
                 if percents:
@@ -142,11 +124,12 @@ class MaskRun:
         """The mask ``(h, w)``, north up."""
         return rows_of(self._mask)(0, self._scene.grid.height)
 
-    def write(self) -> None:
-        """Writes all results, the mask last but for what is made from it."""
-        plan, codes, place = self._plan, self._options.codes, self._staging.place
+    def write(self) -> MaskResult:
+        """Writes all results, the mask last but for what is made from it, and returns the summary."""
+        plan, codes, place, result = self._plan, self._options.codes, self._staging.place, self._result()
+        tags = _tags(result)
         if plan.polygons:
-            self._polygon_count = self._write_polygons(plan.polygons)
+            result = replace(result, polygon_count=self._write_polygons(plan.polygons, result))
         if plan.probability:
             names = ("cloud", "cloud shadow")[: self.thresholds.classes]
             self._staging.place_text(plan.styles[plan.probability], styles.probability_qml())
@@ -154,24 +137,21 @@ class MaskRun:
                 self._as_stored(self._percent),
                 place(plan.probability),
                 descriptions=[f"{name} probability, per cent" for name in names],
-                tags=self._tags(),
+                tags=tags,
                 resampling=Resampling.average,
             )
         self._staging.place_text(plan.styles[plan.mask], styles.mask_qml(codes))
         self._staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml(codes))
-        write_cog(
-            self._as_stored(self._mask),
-            place(plan.mask),
-            descriptions=["cloud mask"],
-            tags=self._tags(),
-            colours=styles.colours(codes),
-        )
+        mask, colours = self._as_stored(self._mask), styles.colours(codes)
+        write_cog(mask, place(plan.mask), descriptions=["cloud mask"], tags=tags, colours=colours)
         if plan.masked:
-            write_masked(self._scene, place(plan.mask), place(plan.masked), self._tags())
+            write_masked(self._scene, place(plan.mask), place(plan.masked), tags)
+        return result
 
-    def result(self, read: ReadOptions, seconds: float) -> MaskResult:
-        """The summary, of a scene read with these options."""
-        scene, plan = self._scene, self._plan
+    def _result(self) -> MaskResult:
+        """The summary, without polygons and time."""
+        scene, plan, counts, codes = self._scene, self._plan, self._counts, self._options.codes
+        shares: Any = {f"{styles.CLASSES[code]}_percent": percent(counts, code) for code in codes[1:]}
         return MaskResult(
             source=scene.recipe.source,
             scene=scene.name,
@@ -179,70 +159,31 @@ class MaskRun:
             polygons=plan.polygons,
             probability=plan.probability,
             masked=plan.masked,
-            cloud_percent=self._share(CLOUD),
-            valid_percent=self._valid_percent,
-            polygon_count=self._polygon_count,
+            **shares,
+            valid_percent=100 * (counts.total() - counts[NO_DATA]) / counts.total(),
             height=scene.grid.height,
             width=scene.grid.width,
             crs=scene.grid.crs,
             acquired=scene.acquired,
             model=self._model,
             threshold=self.thresholds.cloud,
-            seconds=round(seconds, 3),
-            shadow_percent=self._share(SHADOW),
             shadow_threshold=self.thresholds.shadow,
-            snow_percent=self._share(SNOW),
-            cirrus_percent=self._share(CIRRUS),
-            codes=self._options.codes,
-            read=read,
+            codes=codes,
+            read=self._read,
         )
 
-    def _share(self, code: int) -> float | None:
-        """Per cent of the valid pixels that are of a class; None if not requested, or if there are no valid pixels."""
-        return percent(self._counts, code) if code in self._options.codes else None
-
-    @property
-    def _valid_percent(self) -> float:
-        total = self._counts.total()
-        return 100 * (total - self._counts[NO_DATA]) / total
-
-    def _tags(self) -> dict[str, str]:
-        """Metadata tags of the output rasters."""
-        scene, thresholds = self._scene, self.thresholds
-        shares = {styles.CLASSES[code]: self._share(code) for code in self._options.codes[1:]}
-        shadow = {} if thresholds.shadow is None else {"GEOCLOUD_SHADOW_THRESHOLD": f"{thresholds.shadow:g}"}
-        return {
-            "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
-            "GEOCLOUD_MODEL": self._model,
-            "GEOCLOUD_THRESHOLD": f"{thresholds.cloud:g}",
-            "GEOCLOUD_SOURCE": scene.name,
-            "GEOCLOUD_ACQUIRED": scene.acquired.isoformat() if scene.acquired else "unknown",
-            "GEOCLOUD_VALID_PERCENT": f"{self._valid_percent:.2f}",
-            **{f"GEOCLOUD_{k.upper()}_PERCENT": "none" if v is None else f"{v:.2f}" for k, v in shares.items()},
-            **shadow,
-        }
-
-    def _abstract(self) -> str:
-        """The same as text, for the GeoPackage."""
-        scene, names = self._scene, {CLOUD: "cloud", SHADOW: "cloud shadow", SNOW: "snow", CIRRUS: "thin cirrus"}
-        shares = {names[code]: self._share(code) for code in self._options.codes[1:]}
-        share = ", ".join(f"{v:.1f} % {name}" for name, v in shares.items() if v is not None) or "no valid pixels"
-        when = f", acquired {scene.acquired:%Y-%m-%d %H:%M} UTC" if scene.acquired else ""
-        how = f"geocloud {version('geocloud')}, model {self._model}, threshold {self.thresholds.cloud:g}"
-        return f"{scene.name}{when}: {share}. {how}."
-
-    def _write_polygons(self, path: Path) -> int:
+    def _write_polygons(self, path: Path, result: MaskResult) -> int:
         """Writes polygons of the mask, without small clouds and holes, and returns their number."""
         from geocloud.writers import polygons, vector  # importing geopandas takes longer than masking a small scene
 
-        scene, mask, codes, least = self._scene, self._mask, self._options.codes, self._options.polygon_min_area
-        pixels = POLYGON_PIXELS if least is None else count_pixels(least, scene.grid)
+        grid, mask, codes, least = self._scene.grid, self._mask, result.codes, self._options.polygon_min_area
+        pixels = POLYGON_PIXELS if least is None else count_pixels(least, grid)
         if pixels > 1:
             mask = self._scratch("simpler.tif")
-            rewrite(self._mask, mask, partial(remove_small, grid=scene.grid, pixels=pixels), scene.grid, None)
-        frame = polygons.trace_clouds(mask, self._percent, scene=scene.name, acquired=scene.acquired, codes=codes)
+            rewrite(self._mask, mask, partial(remove_small, grid=grid, pixels=pixels), grid, None)
+        frame = polygons.trace_clouds(mask, self._percent, scene=result.scene, acquired=result.acquired, codes=codes)
         qml = styles.polygons_qml(codes)
-        metadata = {"layer": polygons.LAYER, "title": f"Clouds of {scene.name}", "abstract": self._abstract()}
+        metadata = {"layer": polygons.LAYER, "title": f"Clouds of {result.scene}", "abstract": _abstract(result)}
         vector.write_layer([frame], self._staging.place(path), **metadata, qml=qml)
         if path in self._plan.styles:
             self._staging.place_text(self._plan.styles[path], qml)
@@ -259,3 +200,26 @@ class MaskRun:
 
     def _scratch(self, name: str) -> Path:
         return self._staging.scratch(self._plan.mask, name)
+
+
+def _tags(result: MaskResult) -> dict[str, str]:
+    """Metadata tags of the output rasters."""
+    shadow = result.shadow_threshold
+    return {
+        "TIFFTAG_SOFTWARE": f"geocloud {version('geocloud')}",
+        "GEOCLOUD_MODEL": result.model,
+        "GEOCLOUD_THRESHOLD": f"{result.threshold:g}",
+        "GEOCLOUD_SOURCE": result.scene,
+        "GEOCLOUD_ACQUIRED": result.acquired.isoformat() if result.acquired else "unknown",
+        "GEOCLOUD_VALID_PERCENT": f"{result.valid_percent:.2f}",
+        **{f"GEOCLOUD_{k.upper()}_PERCENT": "none" if v is None else f"{v:.2f}" for k, v in result.shares.items()},
+        **({} if shadow is None else {"GEOCLOUD_SHADOW_THRESHOLD": f"{shadow:g}"}),
+    }
+
+
+def _abstract(result: MaskResult) -> str:
+    """The same as text, for the GeoPackage."""
+    shares = ", ".join(f"{v:.1f} % {name}" for name, v in result.shares.items() if v is not None) or "no valid pixels"
+    when = f", acquired {result.acquired:%Y-%m-%d %H:%M} UTC" if result.acquired else ""
+    how = f"geocloud {version('geocloud')}, model {result.model}, threshold {result.threshold:g}"
+    return f"{result.scene}{when}: {shares}. {how}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,14 @@ from geocloud.masks.codes import LAYERS, Thresholds, to_mask
 from geocloud.masks.refine import Step, refine, refinements
 from geocloud.models import DEFAULT
 from geocloud.options import MaskOptions
-from geocloud.pipeline.arrays import in_memory, tiling
+from geocloud.pipeline.arrays import in_memory
 from geocloud.pipeline.mask import Model, find_thresholds, load
 from geocloud.raster import Raster, Sun
 from geocloud.readers import bands_by_name
 from geocloud.readers.further import match
-from geocloud.tiling.blend import Predict
 from geocloud.tiling.mosaic import predict_raster
 from geocloud.tiling.resample import find_factors
+from geocloud.tiling.tiles import Predict
 from geocloud.writers import styles
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _predict(
     for place in np.ndindex(*out.shape[1:-2]):
         image = block[:, *place]
         raster = Raster.from_array(image[:4], pixel_size=size)
-        out[:classes, *place] = predict_raster(_of(model), raster, classes=classes, **tiling(options))
+        out[:classes, *place] = predict_raster(_of(model), raster, options, classes)
         for index, name in enumerate(options.further):
             out[classes + index, *place] = LAYERS[name](image[:4], image[4 + index])
     return out
@@ -158,15 +159,13 @@ def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
 
 def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
     """Red, green, blue, nir (NaN if the image has none) and further bands as a DataArray ``(band, …, y, x)``."""
-    if isinstance(image, xarray.Dataset):
-        names = [str(name) for name in image.data_vars]
-    elif isinstance(image, xarray.DataArray):
+    if isinstance(image, xarray.DataArray):
         if "band" not in image.dims or "band" not in image.coords:
             raise BandError(f"dimensions {image.dims}: wanted one named band, with a coordinate that names the bands")
-        names = [str(name) for name in image["band"].values]
         image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # of bands
-    else:
+    elif not isinstance(image, xarray.Dataset):
         raise OptionError(f"{type(image).__name__}: wanted a DataArray or a Dataset of xarray")
+    names = [str(name) for name in (image.data_vars if isinstance(image, xarray.Dataset) else image["band"].values)]
     chosen = [names[index - 1] for index in bands_by_name(names, "image") or ()]
     if not chosen and set(BANDS[:3]) <= set(names):
         chosen = list(BANDS[:3])
@@ -220,8 +219,9 @@ def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
     if placed and (crs or stated):
         y, x = image[rows].values, image[cols].values
         given = str(image["spatial_ref"].attrs.get("GeoTransform", "")).split() if "spatial_ref" in image.coords else []
-        right = x[1] - x[0] if width > 1 else float(given[1]) if len(given) == 6 else None
-        down = y[1] - y[0] if height > 1 else float(given[5]) if len(given) == 6 else None
+        given = given if len(given) == 6 else [""] * 6
+        right = x[1] - x[0] if width > 1 else float(given[1] or 0)
+        down = y[1] - y[0] if height > 1 else float(given[5] or 0)
         if right and down:
             return GeoBox(height, width, Affine(right, 0, x[0], 0, down, y[0]), crs, stated)
     if not stated:
@@ -231,24 +231,17 @@ def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
 
 
 def _crs(image: Any) -> CRS | None:
-    for name in CRS_COORDINATES:
-        if name not in image.coords:
-            continue
-        held = image[name]
+    for held in (image[name] for name in CRS_COORDINATES if name in image.coords):
         value = "" if held.ndim else held.values.item()
         text = held.attrs.get("crs_wkt") or held.attrs.get("spatial_ref") or value
-        try:
+        with suppress(CRSError, TypeError, ValueError):
             return CRS.from_user_input(text if isinstance(text, str) else int(text))
-        except (CRSError, TypeError, ValueError):
-            continue
     return None
 
 
-@lru_cache(maxsize=2)
-def _loaded(model: str) -> Predict:
-    """The model, loaded once per process."""
-    return load(model)
+_loaded = lru_cache(maxsize=2)(load)
 
 
 def _of(model: Model) -> Predict:
-    return _loaded(str(model)) if isinstance(model, (str, Path)) else load(model)
+    """The model; one given by name is loaded once per process."""
+    return _loaded(model) if isinstance(model, (str, Path)) else load(model)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,47 +13,17 @@ from rasterio.enums import Resampling
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, count, percent
-from geocloud.preview.render import FALSE_COLOUR, NATURAL, Pixels, encode, outline, overlay, render, side_by_side
+from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
+from geocloud.preview.render import outline, overlay, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster
 from geocloud.writers.staging import Staging
 from geocloud.writers.styles import CLASSES
 
 FORMS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-WORLD = {".png": ".pgw", ".jpg": ".jgw", ".jpeg": ".jgw", ".webp": ".wld"}
 COLOURS = {"natural": (NATURAL,), "nir": (FALSE_COLOUR,), "both": (NATURAL, FALSE_COLOUR)}
 SHOWN = {NATURAL: "natural colour", FALSE_COLOUR: "near-infrared, red, green"}
 CLOUDS = {"outline": outline, "overlay": overlay}
-LARGEST = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewOptions:
-    """Options of a preview. Raises OptionError."""
-
-    size: int = 1200
-    """Longest side of each picture of the scene, in pixels."""
-    colour: str = "natural"
-    """natural, nir (near-infrared shown as red) or both."""
-    cloud: str | None = None
-    """outline or overlay; None: overlay where the scene is shown ``beside``, else outline."""
-    beside: bool = False
-    """True also shows the scene without its clouds, beside the picture with them."""
-    caption: bool = True
-    """True shows a scale bar, the scene's name and its date below."""
-    world_file: bool = False
-    """True writes georeferencing beside a single picture (a world file and .aux.xml)."""
-    overwrite: bool = False
-    """True replaces existing files."""
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.size <= LARGEST:
-            raise OptionError(f"size {self.size}: wanted 16 to {LARGEST} pixels")
-        for name, known in (("colour", COLOURS), ("cloud", (None, *CLOUDS))):
-            if getattr(self, name) not in known:
-                raise OptionError(f"{name} {getattr(self, name)!r}: wanted {', '.join(filter(None, known))}")
-        if self.world_file and (self.beside or self.colour == "both"):
-            raise OptionError("a world file georeferences a single picture: take one colour, and nothing beside it")
 
 
 def preview_scene(
@@ -63,76 +32,68 @@ def preview_scene(
     *,
     mask: str | Path | None = None,
     read: ReadOptions | None = None,
-    options: PreviewOptions | None = None,
+    overwrite: bool = False,
+    **look: Any,
 ) -> tuple[int, int]:
-    """Draws a picture of a scene. Large scenes are read at reduced resolution, from overviews where they have any.
+    """Draws a picture, .png, .jpg or .webp, of whatever `geocloud.open_scene` takes, see `draw_picture`.
 
-    Args:
-        source: Whatever `geocloud.open_scene` takes.
-        output: The picture to write: .png, .jpg or .webp.
-        mask: Mask of the scene, whose clouds are drawn; None: none.
-        read: What is known of the source.
-        options: How the picture looks.
-
-    Returns:
-        (height, width) of the picture in pixels.
-
-    Raises:
-        GeocloudError: One of its subclasses, see `geocloud.errors`.
+    Returns its (height, width) in pixels. Raises GeocloudError.
     """
-    options, output = options or PreviewOptions(), Path(output)
+    output = Path(output)
     if output.suffix.lower() not in FORMS:
         raise OptionError(f"{output}: wanted a name that ends in {', '.join(FORMS)}")
     with open_scene(source, read) as scene:
-        picture, place = draw_picture(scene, mask, options)
-    world = [output.with_suffix(WORLD[output.suffix.lower()]), output.with_name(output.name + ".aux.xml")]
-    with Staging([output, *(world if options.world_file else [])], options.overwrite) as staging:
-        if options.world_file:
-            t = place.transform
-            centre = t @ (0.5, 0.5)
-            lines = (t.a, t.d, t.b, t.e, *centre)
-            staging.place(world[0]).write_text("".join(f"{value:.12g}\n" for value in lines))
-            wkt = escape(place.crs.to_wkt()) if place.crs else ""
-            staging.place(world[1]).write_text(f"<PAMDataset><SRS>{wkt}</SRS></PAMDataset>\n", encoding="utf-8")
+        picture = draw_picture(scene, mask, **look)
+    with Staging([output], overwrite) as staging:
         try:
             staging.place(output).write_bytes(encode(picture, FORMS[output.suffix.lower()]))
         except OSError as error:
             raise OutputError(f"{output}: cannot be written ({error})") from error
         staging.publish()
-    if not options.world_file:
-        world[0].unlink(missing_ok=True)  # left by an earlier picture of another size
     return picture.shape[0], picture.shape[1]
 
 
 def draw_picture(
-    scene: RasterScene, mask: str | Path | None = None, options: PreviewOptions | None = None
-) -> tuple[Pixels, GeoBox]:
-    """Draws a picture of an open scene, as `preview_scene` writes it: ``(h, w, 4)``, and the grid of a single picture.
+    scene: RasterScene,
+    mask: str | Path | None = None,
+    *,
+    size: int = 1200,
+    colour: str = "natural",
+    cloud: str | None = None,
+    beside: bool = False,
+    caption: bool = True,
+) -> Pixels:
+    """Draws an open scene, read at reduced resolution: ``(h, w, 4)``. Raises GeocloudError.
 
-    Raises GeocloudError.
+    Args:
+        scene: The scene.
+        mask: Its mask, whose clouds are drawn; None: none.
+        size: Longest side of each picture of the scene, in pixels.
+        colour: natural, nir (near-infrared shown as red) or both.
+        cloud: outline or overlay; None: overlay where the scene is shown ``beside``, else outline.
+        beside: True also shows the scene without its clouds, beside the picture with them.
+        caption: True shows a scale bar, the scene's name and its date below.
     """
-    options = options or PreviewOptions()
-    if options.beside and mask is None:
+    if beside and mask is None:
         raise OptionError("nothing to show beside the scene: name a mask")
-    if scene.bands == 3 and options.colour != "natural":
-        raise OptionError(f"{scene.recipe.source}: no near-infrared band; wanted --colour natural")
-    seen = scene.shrink(options.size)
+    if scene.bands == 3 and colour != "natural":
+        raise OptionError(f"{scene.recipe.source}: no near-infrared band; wanted the colour natural")
+    seen = scene.shrink(size)
     clouds = None if mask is None else _read_mask(Path(mask), scene, (seen.shape[1], seen.shape[2]))
     pictures = []
-    for bands in COLOURS[options.colour]:
+    for bands in COLOURS[colour]:
         plain = render(seen, bands, None if clouds is None else clouds == CLEAR)
-        if clouds is None or options.beside:
+        if clouds is None or beside:
             pictures.append(plain)
         if clouds is not None:
-            draw = CLOUDS[options.cloud or ("overlay" if options.beside else "outline")]
-            pictures.append(draw(plain, clouds))
+            pictures.append(CLOUDS[cloud or ("overlay" if beside else "outline")](plain, clouds))
     picture = side_by_side(pictures)
-    place = scene.grid.resize(seen.shape[1], seen.shape[2])
-    if options.caption:
-        shown = " | ".join(SHOWN[bands] for bands in COLOURS[options.colour])
+    if caption:
+        place = scene.grid.resize(seen.shape[1], seen.shape[2])
+        shown = " | ".join(SHOWN[bands] for bands in COLOURS[colour])
         date = f", {scene.acquired:%Y-%m-%d}" if scene.acquired else ""
         picture = _caption(picture, place, f"{scene.name}{date}{_share(clouds)}", shown)
-    return picture, place
+    return picture
 
 
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:

@@ -8,21 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.masks.codes import CIRRUS, CLOUD, SHADOW, SNOW
-from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
+from geocloud.picture import Pixels as Pixels
+from geocloud.picture import encode as encode
+from geocloud.picture import render as render
 from geocloud.writers import styles
-
-__all__ = [
-    "FALSE_COLOUR",
-    "NATURAL",
-    "Overview",
-    "Pixels",
-    "colour_mask",
-    "encode",
-    "outline",
-    "overlay",
-    "render",
-    "side_by_side",
-]
 
 GAP = 8
 """Pixels between pictures side by side."""

@@ -1,18 +1,24 @@
-"""Probabilities of whole images: resampled to the model's pixel size, cut into tiles, predicted, blended, and back."""
+"""Probabilities of whole images: resampled to the model's pixel size, cut into tiles, predicted, blended, and back.
+
+Memory does not grow with the scene's height.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
+from geocloud.options import MaskOptions
 from geocloud.raster import Raster
-from geocloud.tiling.blend import Predict, ReadRows, Strip, blend, tile_rows
 from geocloud.tiling.resample import NATIVE, Coarse, Factors, find_factors
-from geocloud.tiling.tiles import TileGrid
+from geocloud.tiling.tiles import Predict, ReadRows, Strip, TileGrid
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished rows of tiles, and their total."""
@@ -26,41 +32,24 @@ def mosaic(
     read: ReadRows,
     shape: tuple[int, int],
     predict: Predict,
+    options: MaskOptions,
     *,
     classes: int,
     factors: Factors = NATIVE,
-    tile_size: int | None = None,
-    overlap: int = 128,
     progress: Progress | None = None,
 ) -> Iterator[Strip]:
-    """Predicts an image from top to bottom, in strips of its own pixels.
+    """Predicts an image of ``shape`` (height, width) from top to bottom, in strips of its own pixels.
 
-    Args:
-        read: Reads rows of the image.
-        shape: (height, width) of the image.
-        predict: The model.
-        classes: Number of probabilities that are kept.
-        factors: Ratios of the pixels that the model sees to those of the image, see `find_factors`.
-        tile_size: Largest side of a tile in pixels that the model sees; None: the fastest.
-        overlap: Pixels by which tiles overlap.
-        progress: Called after each row of tiles.
+    The first ``classes`` probabilities are kept. For ``factors`` see `find_factors`.
     """
     coarse = None if factors == NATIVE else Coarse(read, *shape, factors)
-    grid = TileGrid.fitted(*(coarse.shape if coarse else shape), tile_size, overlap)
-    strips = blend(grid, tile_rows(grid, coarse.read if coarse else read), predict, classes)
-    if progress:
-        strips = _reported(strips, progress, grid.rows)
+    grid = TileGrid.fitted(*(coarse.shape if coarse else shape), options.tile_size, options.overlap)
+    strips = blend(grid, tile_rows(grid, coarse.read if coarse else read), predict, classes, progress)
     return coarse.enlarge(strips) if coarse else strips
 
 
 def predict_raster(
-    predict: Predict,
-    raster: Raster,
-    *,
-    classes: int | None = None,
-    working_resolution: float | str | None = None,
-    tile_size: int | None = None,
-    overlap: int = 128,
+    predict: Predict, raster: Raster, options: MaskOptions, classes: int | None = None
 ) -> NDArray[np.float32]:
     """Probability ``(classes, h, w)`` of an image in memory, NaN where there is no data.
 
@@ -73,24 +62,111 @@ def predict_raster(
     def read(first: int, out: NDArray[np.float32]) -> None:
         out[...] = image[:, first : first + out.shape[1]]
 
-    strips = mosaic(
-        read,
-        raster.geobox.shape,
-        predict,
-        classes=classes or predict.classes,
-        factors=find_factors(raster.geobox.pixel_size, predict.pixel_size, working_resolution),
-        tile_size=tile_size,
-        overlap=overlap,
-    )
+    factors = find_factors(raster.geobox.pixel_size, predict.pixel_size, options.working_resolution)
+    classes = classes or predict.classes
+    strips = mosaic(read, raster.geobox.shape, predict, options, classes=classes, factors=factors)
     return np.concatenate([strip.probability for strip in strips], 1)
 
 
-def _reported(strips: Iterable[Strip], progress: Progress, rows: int) -> Iterator[Strip]:
-    done = itertools.count(1)  # `enumerate` would hold on to strips
-    for strip in strips:
-        progress(next(done), rows)
-        yield strip
-        del strip
+def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[NDArray[np.float32]]:
+    """A scene's rows of tiles, from top to bottom, each ``(4, tile_height, reach)``; each pixel is read once.
+
+    NaN where there is no data; mirrored where tiles extend beyond the scene. The rows share one array: each is valid
+    until the next one is requested.
+    """
+    reflectance = np.empty((4, grid.tile_height, grid.reach), "float32")
+    first = 0
+    for top in range(0, grid.rows * grid.step, grid.step):
+        if top:
+            reflectance[:, : grid.overlap] = reflectance[:, grid.step :]
+        inside = min(grid.tile_height, grid.height - top)
+        fresh = reflectance[:, first - top : inside]
+        read(first, fresh[:, :, : grid.width])
+        fresh[:, :, grid.width :] = fresh[:, :, _mirrored(grid.width, grid.reach)]
+        reflectance[:, inside:] = reflectance[:, _mirrored(inside, grid.tile_height)]
+        yield reflectance
+        first = top + inside
+
+
+def _mirrored(size: int, total: int) -> NDArray[np.integer]:
+    """Positions mirrored to those from ``size`` to ``total``."""
+    return np.pad(np.arange(size), (0, total - size), "symmetric")[size:]
+
+
+def blend(
+    grid: TileGrid,
+    rows: Iterable[NDArray[np.float32]],
+    predict: Predict,
+    classes: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[Strip]:
+    """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
+
+    The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
+    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it.
+    """
+
+    def ask(reflectance: NDArray[np.float32], group: list[_Part]) -> NDArray[np.float32]:
+        tiles = [reflectance[:, rows, cols] for rows, cols, _ in group]
+        return predict(tiles[0][None] if len(tiles) == 1 else np.stack(tiles))  # a single one is not copied
+
+    canvas = np.zeros((classes, grid.tile_height, grid.reach), "float32")  # weighted sums of probabilities
+    with ThreadPoolExecutor(predict.workers) as pool:
+        for row, reflectance in enumerate(rows):
+            top = row * grid.step
+            valid = ~np.isnan(reflectance[0])
+            valid[grid.height - top :] = valid[:, grid.width :] = False  # mirrored rows are not the scene
+            down = grid.row_weights(row)[:, None]
+            groups = list(_groups(_parts_with_data(grid, valid), predict.batch))
+            answers = pool.map(partial(ask, reflectance), groups)
+            for group, answer in zip(groups, answers, strict=True):
+                for (part_rows, part_cols, weights), probability in zip(group, answer, strict=True):
+                    weighted = down[part_rows] * probability[:classes]
+                    weighted *= weights
+                    canvas[:, part_rows, part_cols] += weighted
+            done = np.s_[: grid.height - top if row == grid.rows - 1 else grid.step, : grid.width]
+            strip = canvas[:, *done].copy()
+            np.copyto(strip, np.nan, where=~valid[done])
+            if progress:
+                progress(row + 1, grid.rows)
+            yield Strip(top, strip)
+            del strip  # what is not released lies beside the next row of tiles
+            canvas[:, : grid.overlap] = canvas[:, grid.step :]
+            canvas[:, grid.overlap :] = 0
+
+
+_Part = tuple[slice, slice, NDArray[np.float32]]
+"""Part of a tile that is predicted: its rows and columns in the row of tiles, and its weight in each column."""
+
+
+def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part]:
+    """The parts of a row of tiles that cover its data, given where that is: ``(tile_height, reach)``."""
+    some = np.flatnonzero(valid.any(0))
+    if not some.size:
+        return
+    starts = grid.starts(int(some[0]), int(some[-1]) + 1)
+    for col, start in enumerate(starts):
+        inside = valid[:, start : start + grid.tile_width]
+        if inside.any():
+            rows, cols = (_extent(np.logical_or.reduce(inside, axis)) for axis in (1, 0))
+            yield rows, slice(start + cols.start, start + cols.stop), grid.col_weights(col, len(starts))[cols]
+
+
+def _extent(some: NDArray[np.bool_]) -> slice:
+    """Extent of the True values, extended to whole halves (multiples of 32 pixels).
+
+    No tighter, as every further input shape costs the network time and memory.
+    """
+    where = np.flatnonzero(some)
+    unit = 32 * math.ceil(some.size / 64)
+    return slice(int(where[0]) // unit * unit, min(math.ceil((int(where[-1]) + 1) / unit) * unit, some.size))
+
+
+def _groups(parts: Iterable[_Part], most: int) -> Iterator[list[_Part]]:
+    """Consecutive parts of the same shape, at most ``most`` at a time."""
+    for _, same in itertools.groupby(parts, key=lambda part: [side.stop - side.start for side in part[:2]]):
+        while group := list(itertools.islice(same, most)):
+            yield group
 
 
 def fill_gaps(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geocloud.errors import OptionError
-from geocloud.tiling.blend import ReadRows, RowQueue, Strip
+from geocloud.tiling.tiles import ReadRows, RowQueue, Strip
 
 Floats = NDArray[np.float32]
 
@@ -22,14 +22,9 @@ NATIVE: Factors = (1.0, 1.0)
 ROUNDING = 1e-6
 """Part of a pixel that is the rounding error of a ratio of pixel sizes."""
 
-SIMILAR = 1.1
-"""Ratio of pixel sizes below which a scene is not resampled."""
-
-FINEST = 1e-3
-"""Smallest accepted pixel size in metres."""
-
-ROWS = 64
-"""Coarse rows that are averaged at once."""
+SIMILAR = 1.1  # ratio of pixel sizes below which a scene is not resampled
+FINEST = 1e-3  # smallest accepted pixel size in metres
+ROWS = 64  # coarse rows that are averaged at once
 
 
 def find_factors(
@@ -37,13 +32,8 @@ def find_factors(
 ) -> Factors:
     """Find by how much a scene is downsampled for a model: to exactly its pixel size, if the scene is finer.
 
-    Args:
-        pixel_size: (height, width) of the scene's pixels in metres; None: unknown.
-        trained: Pixel size in metres that the model was trained on; None: any.
-        wanted: Pixel size in metres that the user asks for, or "native" for no resampling; None: ``trained``.
-
-    Raises:
-        OptionError: ``wanted`` is not a length, or the scene's pixel size is unknown or too small to be one.
+    Sizes are in metres, ``pixel_size`` (height, width) of the scene's pixels, None: unknown; ``trained`` of the model,
+    None: any; ``wanted`` by the user instead, or "native". Raises OptionError if one is no size, or unknown and needed.
     """
     if wanted == "native":
         return NATIVE
@@ -161,15 +151,10 @@ def _spread(coarse: Floats) -> Floats:
 
 
 def average(fine: Floats, factor: float) -> Floats:
-    """Average an image to pixels ``factor`` times as large, each pixel weighted by the area that it shares with them.
+    """Average an image to pixels ``factor`` ≥ 1 times as large, weighted by the area that they share.
 
-    Args:
-        fine: ``(bands, h, w)``; NaN where there is no data.
-        factor: Ratio of the pixel sizes, at least 1; it need not be an integer.
-
-    Returns:
-        ``(bands, ceil(h / factor), ceil(w / factor))``: means over the valid part of each pixel, NaN where nothing is
-        valid. The last row and column may extend beyond the image.
+    ``(bands, h, w)``, NaN where there is no data → ``(bands, ceil(h / factor), ceil(w / factor))``: means over the
+    valid part of each pixel, NaN where nothing is valid. The last row and column may extend beyond the image.
     """
     rows, cols = (coarse_size(size, factor) for size in fine.shape[1:])
     return average_rows(fine, (factor, factor), (0, rows), cols)

@@ -1,10 +1,14 @@
-"""The overlapping tiles that a raster is cut into; their blending weights sum to one at every pixel."""
+"""The overlapping tiles that a raster is cut into, whose blending weights sum to one at every pixel, and what passes
+between the steps: rows, tiles, strips.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +26,64 @@ ROW_PIXELS = 8 * 2**20
 FLATTEST = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One tile of a `TileGrid`."""
+ReadRows = Callable[[int, NDArray[np.float32]], None]
+"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
+requested from top to bottom, each once."""
+
+
+class Predict(Protocol):
+    """A model: a function on batches of tiles, with those of `geocloud.ModelMetadata` that its callers need.
+
+    Tiles are ``(N, 4, H, W)``, H and W multiples of 32, NaN: no data; the probability is ``(N, classes, H, W)``.
+    """
+
+    name: str
+    threshold: float
+    shadow_threshold: float
+    pixel_size: float | None
+    optional_nir: bool
+    classes: int
+    batch: int  # tiles per call
+    workers: int  # threads that may call it at the same time
+
+    def __call__(self, reflectance: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+
+
+class RowQueue:
+    """Rows of an image ``(rows, width)``, put in and taken out in order, by other numbers."""
+
+    def __init__(self) -> None:
+        self._parts: deque[NDArray[Any]] = deque()
+
+    def put(self, rows: NDArray[Any]) -> None:
+        """Adds the next rows."""
+        self._parts.append(rows)
+
+    def take(self, count: int) -> NDArray[Any]:
+        """Takes out the next ``count`` rows."""
+        parts = []
+        while count:
+            part = self._parts.popleft()
+            if len(part) > count:
+                self._parts.appendleft(part[count:])
+            parts.append(part[:count])
+            count -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class Strip(NamedTuple):
+    """Finished rows of the scene."""
+
+    first_row: int
+    probability: NDArray[np.float32]  # (class, rows, width) in [0, 1], NaN where there is no data
+
+
+class Tile(NamedTuple):
+    """One tile of a `TileGrid`: its row and column, and the window that the model sees, which may exceed the scene."""
 
     row: int
-    """Row of the tile in the grid."""
     col: int
-    """Column of the tile in the grid."""
     read: Window
-    """The window that the model sees; it may extend beyond the scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +118,10 @@ class TileGrid:
 
     @property
     def tile_height(self) -> int:
-        """Pixel rows of a tile."""
         return self.tile_size if isinstance(self.tile_size, int) else self.tile_size[0]
 
     @property
     def tile_width(self) -> int:
-        """Pixel columns of a tile."""
         return self.tile_size if isinstance(self.tile_size, int) else self.tile_size[1]
 
     @property
@@ -81,12 +131,10 @@ class TileGrid:
 
     @property
     def rows(self) -> int:
-        """Number of tile rows."""
         return max(1, math.ceil((self.height - self.overlap) / self.step))
 
     @property
     def cols(self) -> int:
-        """Number of tile columns."""
         return max(1, math.ceil((self.width - self.overlap) / (self.tile_width - self.overlap)))
 
     @property
@@ -117,9 +165,7 @@ class TileGrid:
         return self._weights(row, self.rows, self.tile_height)
 
     def col_weights(self, col: int, cols: int | None = None) -> NDArray[np.float32]:
-        """``(tile_width,)``: weight of a tile of this column in each of its pixel columns; ``cols``: columns of tiles,
-        where they are fewer than the grid's, see `starts`.
-        """
+        """``(tile_width,)``: the same in each of its columns; ``cols``: columns of tiles, if fewer, see `starts`."""
         return self._weights(col, self.cols if cols is None else cols, self.tile_width)
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:

@@ -121,15 +121,10 @@ def write_cog(
     colours: Mapping[int, tuple[int, int, int, int]] | None = None,
     resampling: Resampling = Resampling.nearest,
 ) -> None:
-    """Copies a raster to a Cloud Optimized GeoTIFF.
+    """Copies a raster, whose metadata are changed, to a Cloud Optimized GeoTIFF.
 
-    Args:
-        source: The raster; its metadata are changed.
-        destination: The file to write.
-        descriptions: One for each band.
-        tags: Metadata of the dataset.
-        colours: Colour table of the first band; None: none.
-        resampling: For overviews; nearest preserves the cloud cover, mode reduces it.
+    ``descriptions`` are of the bands, ``colours`` the colour table of the first one. ``resampling`` is that of the
+    overviews; nearest preserves the cloud cover, mode reduces it.
     """
     with writing(destination):
         with rasterio.open(source, "r+") as dataset:

@@ -26,20 +26,11 @@ LAYER = "clouds"
 def trace_clouds(
     mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, codes: tuple[int, ...] = (0, 1)
 ) -> geopandas.GeoDataFrame:
-    """Polygons of cloud and of the further classes of a mask: 4-connected pixels, outlined along pixel edges.
+    """Polygons of all classes of a mask but clear: 4-connected pixels, outlined along pixel edges, in the mask's CRS.
 
-    Args:
-        mask: Mask raster.
-        probability: Probability raster in whole per cent, a band per class; None: no column ``mean_probability``.
-        scene: Value of the column ``scene``.
-        acquired: Value of the column ``acquired`` (UTC).
-        codes: Values of the mask; all but clear get polygons.
-
-    Returns:
-        Columns: ``id`` from 1; with further classes, ``class`` (cloud, shadow, snow, cirrus); ``area_m2`` (on the
-            ellipsoid where the CRS is geographic; missing without a CRS); ``mean_probability`` of its class in [0, 1];
-            ``scene``; ``acquired``. The geometries are valid Polygons in the mask's CRS that do not overlap and
-            together cover the mask's classes.
+    Columns are ``id`` from 1; with further classes, ``class`` (cloud, shadow, snow, cirrus); ``area_m2`` (on the
+    ellipsoid where the CRS is geographic; missing without a CRS); with a raster of ``probability`` in whole per cent, a
+    band per class, ``mean_probability`` in [0, 1]; ``scene``; ``acquired``, UTC. Polygons are valid and do not overlap.
     """
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -151,40 +150,30 @@ class Staging:
         return self._folders[parent]
 
 
-@dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """The output files of one scene, with their style files.
+    """The output files of one scene: mask, polygons, probability and the scene without its clouds, with their styles.
 
     Raises OutputError for rasters whose names do not end in .tif, OptionError for polygons in an unknown format.
     """
 
-    mask: Path
-    """Cloud Optimized GeoTIFF, always written, and published last."""
-    polygons: Path | None = None
-    """GeoPackage, GeoJSON, FlatGeobuf or GeoParquet, by its suffix; None: not requested."""
-    probability: Path | None = None
-    """Cloud Optimized GeoTIFF; None: not requested."""
-    masked: Path | None = None
-    """Cloud Optimized GeoTIFF; None: not requested."""
-
-    def __post_init__(self) -> None:
-        for path in (self.mask, self.probability, self.masked):
-            if path is not None and path.suffix.lower() not in (".tif", ".tiff"):
+    def __init__(self, mask: str | Path, *others: str | Path | None) -> None:
+        self.mask = Path(mask)
+        self.polygons, self.probability, self.masked = (
+            None if path is None else Path(path) for path in [*others, None, None, None][:3]
+        )
+        self.results = [path for path in (self.mask, self.polygons, self.probability, self.masked) if path]
+        for path in self.results:
+            if path != self.polygons and path.suffix.lower() not in (".tif", ".tiff"):
                 raise OutputError(
                     f"{path}: rasters are written as GeoTIFFs; wanted a name that ends in .tif, or, for a folder, in /"
                 )
-        if self.polygons is not None:
+        self.styles = {path: path.with_suffix(".qml") for path in (self.mask, self.probability) if path}
+        if self.polygons:
             check_suffix(self.polygons)
-
-    @classmethod
-    def of(cls, mask: str | Path, *others: str | Path | None) -> OutputPlan:
-        """The plan for paths given as text."""
-        return cls(Path(mask), *(None if path is None else Path(path) for path in others))
-
-    @property
-    def results(self) -> list[Path]:
-        """The requested files, without styles."""
-        return [path for path in (self.mask, self.polygons, self.probability, self.masked) if path is not None]
+            own = self.polygons.with_suffix(".qml")
+            # A GeoPackage holds its style, and the style of a raster of the same name takes precedence.
+            if self.polygons.suffix.lower() != GEOPACKAGE and own not in self.styles.values():
+                self.styles[self.polygons] = own
 
     @property
     def outdated(self) -> list[Path]:
@@ -193,18 +182,6 @@ class OutputPlan:
         bases = {base, base.with_name(base.name.removesuffix("_cloudmask") + "_clouds")}
         paths = (base.with_name(base.name + suffix) for base in bases for suffix in VECTORS)
         return [path for path in paths if path != self.polygons and path.exists()]
-
-    @property
-    def styles(self) -> dict[Path, Path]:
-        """The QGIS style of each result, NAME.qml; a GeoPackage holds its own.
-
-        Polygons get none where a raster's style has the same name.
-        """
-        styles = {path: path.with_suffix(".qml") for path in (self.mask, self.probability) if path is not None}
-        if self.polygons is not None and self.polygons.suffix.lower() != ".gpkg":
-            own = self.polygons.with_suffix(".qml")
-            return styles if own in styles.values() else styles | {self.polygons: own}
-        return styles
 
     def refuse(self, sources: Iterable[str | Path]) -> None:
         """Raises OutputError if a result would overwrite one of the scene's own files."""

@@ -49,21 +49,11 @@ def write_layer(
     qml: str,
     kind: str = "Polygon",
 ) -> None:
-    """Writes features in the format that the path's suffix stands for.
+    """Writes features, in one table or several of the same columns, in the format that the path's suffix stands for.
 
-    Args:
-        frames: The features, in one table or several of the same columns. GeoPackage and GeoParquet are written table
-            by table, so that only one has to be in memory, GeoParquet with a row group each; the others all at once.
-            GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS.
-        path: The file to write.
-        layer: Name of the layer. Use it when reading a GeoPackage, where the style is a further table.
-        title: Of a GeoPackage's layer.
-        abstract: Of a GeoPackage's layer.
-        qml: Style of a GeoPackage's layer, which QGIS applies by itself.
-        kind: Geometry type of the layer.
-
-    Raises:
-        GeocloudError: OptionError, OutputError or DependencyError.
+    GeoPackage and GeoParquet are written table by table, so that only one has to be in memory, GeoParquet with a row
+    group each; the others all at once. GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS. A GeoPackage
+    also holds the title, the abstract, and the style, which QGIS applies by itself. Raises GeocloudError.
     """
     check_suffix(path)
     form = path.suffix.lower()

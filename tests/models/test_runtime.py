@@ -18,6 +18,7 @@ from geocloud.models.network import TorchRuntime
 from geocloud.models.predictor import Predictor, load_model
 from geocloud.models.runtime import OnnxRuntime
 from geocloud.simulate import simulate_scene
+from recipes.quantise import quantise
 
 CPU = torch.device("cpu")
 
@@ -76,7 +77,7 @@ def test_integers_compute_nearly_what_floating_point_does():
     network = used("fast", **BOTH)
     samples = np.random.default_rng(1).uniform(0, 1.2, (9, 4, 64, 64)).astype("float32")
     samples[0, 3] = samples[1, :, :, :20] = np.nan
-    data = to_onnx(network, iter(samples))
+    data = quantise(to_onnx(network), iter(samples))
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     by_openvino = OnnxRuntime(data, Precision.AUTO, 1)
     assert by_openvino.precision is Precision.INT8 and by_openvino.metadata.name == "small"

@@ -102,7 +102,7 @@ def test_any_model_masks_an_array():
 def test_degrees_are_measured_in_metres(image, monkeypatch):
     seen = []
 
-    def predict(model, raster, **_):
+    def predict(model, raster, *_):
         seen.append(raster.geobox.pixel_size[0])
         return raster.data[:1]
 

@@ -44,7 +44,7 @@ from geocloud.models.predictor import Predictor
 from geocloud.readers import open_scene, reading_down
 from geocloud.readers.landsat import parse_mtl
 from geocloud.readers.sentinel2 import LEVELS, parse_mtd
-from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.mosaic import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
 
 SECONDS, MEGABYTES = 10, 1024

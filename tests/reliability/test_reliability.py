@@ -22,7 +22,7 @@ from geocloud.models import bundled_models, find_weights
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.tiling import blend
+from geocloud.tiling import mosaic
 from geocloud.writers.staging import STAGING_PREFIX, sweep
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
@@ -110,8 +110,8 @@ def test_the_order_of_tiles_does_not_change_the_mask(tmp_path, monkeypatch):
     model = load_model()
     options = MaskOptions(tile_size=256)
     mask_scene(SCENE, tmp_path / "a.tif", model=model, options=options)
-    parts = blend._parts_with_data
-    monkeypatch.setattr(blend, "_parts_with_data", lambda *given: list(parts(*given))[::-1])
+    parts = mosaic._parts_with_data
+    monkeypatch.setattr(mosaic, "_parts_with_data", lambda *given: list(parts(*given))[::-1])
     mask_scene(SCENE, tmp_path / "b.tif", model=model, options=options)
     assert (read_tif(tmp_path / "a.tif") == read_tif(tmp_path / "b.tif")).mean() >= 0.9999
 

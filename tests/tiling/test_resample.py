@@ -11,8 +11,8 @@ from geocloud.errors import OptionError
 from geocloud.models.metadata import ModelMetadata
 from geocloud.models.predictor import Predictor
 from geocloud.pipeline import MaskOptions, mask_scene
-from geocloud.tiling.blend import Strip
 from geocloud.tiling.resample import Coarse, average, find_factors
+from geocloud.tiling.tiles import Strip
 
 
 def image_with_gaps(height, width, bands=4):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_grid import grids
 
-from geocloud.tiling.blend import blend, tile_rows
+from geocloud.tiling.mosaic import blend, tile_rows
 from geocloud.tiling.tiles import TileGrid
 
 
