@@ -14,6 +14,9 @@ from geocloud_cli.messages import show_notices
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+FOLDED = "Computing"
+"""Heading of rarely needed options; if there are more than three, ``--help`` lists only their names."""
+
 OTHER = "Other"
 """Heading of the options that belong under no other."""
 
@@ -42,6 +45,13 @@ def _silence(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
         show_notices(quiet=True)
 
 
+def _show_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        ctx.meta[FOLDED] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
 class Command(click.Command):
     """Groups its options by heading, has ``-q``, and blames a wrong value on the variable that it came from."""
 
@@ -49,6 +59,10 @@ class Command(click.Command):
         super().__init__(*args, **how)
         text, names = "No progress and no notes on stderr.", ["-q", "--quiet"]
         self.params.append(Option(names, is_flag=True, expose_value=False, callback=_silence, help=text))
+        if sum(getattr(parameter, "heading", "") == FOLDED for parameter in self.params) > 3:
+            text, names = "This message, with all options of computing.", ["--help-computing"]
+            how = {"is_flag": True, "is_eager": True, "expose_value": False}
+            self.params.append(Option(names, callback=_show_all, help=text, **how))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -58,7 +72,11 @@ class Command(click.Command):
                 sections.setdefault(getattr(parameter, "heading", OTHER), []).append(record)
         for heading, records in sorted(sections.items(), key=lambda section: section[0] == OTHER):
             with formatter.section(heading if len(sections) > 1 else "Options"):
-                formatter.write_dl(records)
+                if heading == FOLDED and len(records) > 3 and not ctx.meta.get(FOLDED):
+                    names = ", ".join(record[0].split(" ")[0].rstrip(",") for record in records)
+                    formatter.write_text(f"{names}; described by --help-computing.")
+                else:
+                    formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from geocloud_cli import options
-from geocloud_cli.command import Command
+from geocloud_cli.command import Command, option
 
 ADVICE = {
     "fast": "for all scenes, the default",
@@ -19,10 +19,10 @@ ADVICE = {
 
 
 @click.command(cls=Command, short_help="List the bundled models.")
+@option("Output", "--all", "everything", is_flag=True, help="Also models that are not recommended, and all scores.")
 @options.as_json
-def models(as_json: bool) -> None:
-    """List the bundled models, with their Jaccard indices on held-out scenes; 'geocloud mask --model' takes
-    their names.
+def models(everything: bool, as_json: bool) -> None:
+    """List the bundled models; 'geocloud mask --model' takes their names.
 
     Example: geocloud models
     """
@@ -31,7 +31,7 @@ def models(as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for name, path in bundled_models().items():
         metadata = read_metadata(path)
-        scores = {data: scores["jaccard"] for data, scores in metadata.training.get("scores", {}).items()}
+        scores = metadata.training.get("scores", {})
         found.append(
             {
                 "name": name,
@@ -39,12 +39,30 @@ def models(as_json: bool) -> None:
                 "architecture": metadata.architecture,
                 "bytes": path.stat().st_size,
                 "threshold": metadata.threshold,
-                "jaccard": scores,
+                "jaccard": {name: found["jaccard"] for name, found in scores.items()},
                 "path": str(path),
             }
         )
-        if not as_json:
-            shown = ", ".join(f"{data} {jaccard:.3f}" for data, jaccard in scores.items())
-            click.echo(f"{name}: {ADVICE[name]}; {path.stat().st_size / 1e6:.1f} MB; Jaccard {shown}")
     if as_json:
         click.echo(json.dumps(found))
+        return
+    if not everything:
+        best = next(model for model in found if model["default"])
+        click.echo(f"{best['name']}: {ADVICE[best['name']]} ({best['bytes'] / 1e6:.1f} MB); --all shows the others")
+        return
+    click.echo("\n".join(f"{model['name']}: {ADVICE[model['name']]}" for model in found) + "\n")
+    sets = sorted({name for model in found for name in model["jaccard"]})
+    rows = [
+        ["", *(model["name"] + " (default)" * model["default"] for model in found)],
+        ["size", *(f"{model['bytes'] / 1e6:.1f} MB" for model in found)],
+        ["threshold", *(f"{model['threshold']:g}" for model in found)],
+        ["Jaccard on held-out scenes"],
+        *([f"  {name}", *(_score(model["jaccard"].get(name)) for model in found)] for name in sets),
+    ]
+    wide = max(len(row[0]) for row in rows)
+    for title, *values in rows:
+        click.echo("  ".join([title.ljust(wide), *(value.rjust(16) for value in values)]).rstrip())
+
+
+def _score(jaccard: float | None) -> str:
+    return "–" if jaccard is None else f"{jaccard:.3f}"

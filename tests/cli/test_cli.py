@@ -170,8 +170,9 @@ def test_info_shows_what_mask_refuses(tmp_path):
 def test_models_lists_the_default():
     models = json.loads(run("models", "--json").stdout)
     assert [m["name"] for m in models if m["default"]] == ["fast"]
-    shown = run("models").stdout
-    assert "fast: for all scenes, the default" in shown and all(f"{m['name']}: " in shown for m in models)
+    assert lines(run("models").stdout)[0].startswith("fast: for all scenes, the default")
+    everything = run("models", "--all").stdout
+    assert "fast (default)" in everything and all(f"{m['name']}: " in everything for m in models)
 
 
 @pytest.mark.slow
