@@ -44,6 +44,7 @@ def error_map(predicted: Mask, truth: Mask, known: Mask) -> NDArray[np.uint8]:
 def draw_chips(chips: Sequence[Chip], masks: Sequence[Mask], path: Path, columns: int = 8) -> None:
     """Plots each chip in a column above its labels and, if predicted ``masks`` are given, its error map."""
     height = 3 if masks else 2
+    columns = min(columns, len(chips))
     rows = height * -(-len(chips) // columns)
     figure = Figure((2 * columns, 2.2 * rows))
     axes = figure.subplots(rows, columns, squeeze=False)
