@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from geocloud.batch.find import Found, find_scenes
-from geocloud.batch.folder import describe_folder
 from geocloud.batch.options import BatchOptions, Shard
+from geocloud.batch.report import describe_folder
 from geocloud.batch.run import Status, plan_batch, run_batch
 from geocloud.batch.state import Entries, Entry, read_entries
 

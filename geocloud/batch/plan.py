@@ -8,19 +8,17 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from geocloud.batch.find import Found, fingerprint
 from geocloud.batch.job import BAD_INPUT
 from geocloud.batch.options import BatchOptions
-from geocloud.batch.state import DONE, FAILED, MAX_KEYS, STATE, Entries, manifests_in, select
-from geocloud.errors import OutputError
+from geocloud.batch.state import DONE, FAILED, OTHER, Entries, Manifest, manifests_in
 from geocloud.io.remote import is_remote
 from geocloud.readers.registry import RASTER
 
@@ -28,21 +26,20 @@ RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names of the files that describe the folder, which no scene may take."""
 REMOTE, LOCAL = 16, 4
 """Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
-COLUMNS = (*STATE, "failure", "fingerprint", "settings", "files", "uploaded")
+PART = 512
+"""Scenes that are looked up together: SQLite takes 999 values in a query."""
+COLUMNS = ("key", "name", "state", "failure", "fingerprint", "settings", "files", "uploaded")
 
-Rows = dict[str, sqlite3.Row]
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The plan of a run."""
 
     jobs: list[tuple[Found, str, str]]
     """Scenes to be masked, with their names and fingerprints."""
     scenes: list[Found]
     """All scenes of the run."""
-    others: list[tuple[str, str]]
-    """Rasters that turned out to be no scenes: key and fingerprint."""
+    others: list[tuple[Found, str]]
+    """Rasters that turned out to be no scenes, with their fingerprints."""
     before: int
     """Number of scenes finished in earlier runs."""
     refused: int
@@ -53,65 +50,58 @@ class Plan:
 
 def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
     """The plan for the candidates of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
-    whole, manifest, settings = options.shard.count == 1, folder / options.shard.manifest, options.fingerprint()
-    mine = candidates if whole else [found for found in candidates if options.shard.holds(found.key)]
-    threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
-    jobs, scenes, passed = list[tuple[Found, str | None, str]](), list[Found](), list[tuple[str, str]]()
+    shard, settings = options.shard, options.fingerprint()
+    mine = candidates if shard.count == 1 else [found for found in candidates if shard.holds(found.key)]
+    jobs, scenes, others = list[tuple[Found, str, str]](), list[Found](), list[tuple[Found, str]]()
     counts = Counter[str]()
+    threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
     with ThreadPoolExecutor(threads) as pool:
-        for some in _parts(mine, MAX_KEYS):
-            keys = [found.key for found in some]
-            rows, others = _known(manifest, keys, COLUMNS), _known(manifest, keys, ("key", "fingerprint"), "others")
-            looks = pool.map(partial(_look, rows=rows, others=others), _parts(some, MAX_KEYS // threads))
-            for found, (print_, is_scene) in zip(some, chain.from_iterable(looks), strict=True):
+        for part in _parts(mine, PART):
+            rows = _known(folder / shard.manifest, [found.key for found in part])
+            looks = pool.map(partial(_look, rows=rows), _parts(part, PART // threads))
+            for found, (print_, is_scene) in zip(part, chain.from_iterable(looks), strict=True):
                 row = rows.get(found.key)
                 if not is_scene:
-                    if not _is_same(others.get(found.key), print_):
-                        passed.append((found.key, print_))
+                    if not (row and row["state"] == OTHER and row["fingerprint"] == print_):
+                        others.append((found, print_))
                     continue
                 scenes.append(found)
                 answer = _compare(row, print_, settings, folder, options)
                 counts[answer] += 1
                 if answer in ("new", "outdated"):
-                    jobs.append((found, row["name"] if row else None, print_))
-    new = [found for found, name, _ in jobs if name is None]
-    names = make_names(new, scenes if whole else candidates, _taken(folder, new)) if new else {}
-    named = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
-    return Plan(named, scenes, passed, counts["before"], counts["refused"], counts["outdated"])
+                    jobs.append((found, row["name"] if row and row["state"] != OTHER else "", print_))
+    new = [found for found, name, _ in jobs if not name]
+    names = make_names(new, scenes if shard.count == 1 else candidates, _taken(folder, new)) if new else {}
+    jobs = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
+    return Plan(jobs, scenes, others, counts["before"], counts["refused"], counts["outdated"])
 
 
 def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _known(manifest: Path, keys: list[str], columns: Sequence[str], table: str = "scenes") -> Rows:
+def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
     """The rows of a manifest with one of these keys."""
-    if not manifest.exists():
+    if not path.exists():
         return {}
-    try:
-        rows = select(manifest, columns, f"WHERE key IN ({', '.join('?' * len(keys))})", keys, table)
-    except sqlite3.Error as error:
-        raise OutputError(f"{manifest}: cannot be used as a manifest ({error})") from error
+    with Manifest(path, "rw") as manifest:
+        rows = manifest.select(COLUMNS, f"WHERE key IN ({', '.join('?' * len(keys))})", keys)
     return {row["key"]: row for row in rows}
 
 
-def _look(some: list[Found], rows: Rows, others: Rows) -> list[tuple[str, bool]]:
+def _look(part: list[Found], rows: Mapping[str, sqlite3.Row]) -> list[tuple[str, bool]]:
     """The fingerprint of each, and True for scenes. Rasters that are known and unchanged are not opened."""
     looks = []
-    for found in some:
-        row, is_scene = rows.get(found.key), True
-        done = row if row and row["state"] == DONE else None
-        print_ = fingerprint(found.source, RASTER if done and not is_remote(found.source) else found.reader)
-        if found.reader and not _is_same(done, print_):
-            is_scene = not _is_same(others.get(found.key), print_) and found.is_scene
-        elif done and not _is_same(done, print_):  # it is more than a raster, or has changed
+    for found in part:
+        row = rows.get(found.key)
+        known = row["fingerprint"] if row and row["state"] in (DONE, OTHER) else None
+        is_quick = known is not None and not is_remote(found.source)
+        print_ = fingerprint(found.source, RASTER if is_quick else found.reader)
+        if is_quick and found.reader is None and print_ != known:  # it is more than a raster, or has changed
             print_ = fingerprint(found.source)
+        is_scene = row["state"] == DONE if row and print_ == known else found.is_scene
         looks.append((print_, is_scene))
     return looks
-
-
-def _is_same(row: sqlite3.Row | None, print_: str) -> bool:
-    return row is not None and row["fingerprint"] == print_
 
 
 def _compare(row: sqlite3.Row | None, print_: str, settings: str, folder: Path, options: BatchOptions) -> str:
@@ -161,9 +151,5 @@ def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str,
 def _taken(folder: Path, new: list[Found]) -> dict[str, str]:
     """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
     wanted = {plain_name(found).lower() for found in new}
-    taken: dict[str, str] = {}
-    for path in manifests_in(folder):
-        with suppress(sqlite3.Error):  # of another shard
-            rows = ((row["name"].lower(), row["key"]) for row in Entries([path]).rows(STATE))
-            taken |= {name: key for name, key in rows if name in wanted}
-    return taken
+    rows = ((row["name"].lower(), row["key"]) for row in Entries(manifests_in(folder)).rows(("key", "name")))
+    return {name: key for name, key in rows if name in wanted}

@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from geocloud.batch.find import Found, find_candidates
-from geocloud.batch.folder import describe_folder, is_described
 from geocloud.batch.job import Job
-from geocloud.batch.options import BatchOptions, Shard
+from geocloud.batch.options import BatchOptions
 from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.state import Entries, Entry, Manifest
-from geocloud.batch.workers import Executor, LocalExecutor, run_jobs
+from geocloud.batch.report import describe_folder, is_described
+from geocloud.batch.state import OTHER, Entries, Manifest, manifests_in
+from geocloud.batch.workers import PROCESSES, Executor, LocalExecutor, count_devices, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
-from geocloud.io.gdal import is_gdal_name
-from geocloud.io.remote import is_remote
 from geocloud.models import bundled_models, find_model
 from geocloud.writers.staging import sweep
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Status:
     """Progress of a run."""
 
-    total: int
-    """Number of scenes."""
-    done: int
-    """Scenes finished in this run."""
-    before: int
-    """Scenes finished in earlier runs."""
-    failed: int
-    """Scenes that failed, including those that failed before and are not tried again."""
-    megapixels: float
-    """Pixels masked in this run, in millions."""
-    seconds: float
-    """Wall-clock time of this run."""
-    scene: str | None = None
-    """Name of the scene just finished or failed."""
-    error: str | None = None
-    """Why that scene failed; None: it did not."""
-
-    def after(self, entry: Entry, seconds: float) -> Status:
-        """The progress after another scene."""
-        done, seen = self.done + (entry.error is None), self.megapixels + (entry.megapixels or 0)
-        failed = self.failed + (entry.error is not None)
-        return Status(self.total, done, self.before, failed, seen, seconds, entry.name, entry.error)
+    total: int  # number of scenes
+    before: int  # scenes finished in earlier runs
+    failed: int  # scenes that failed, including those that failed before and are not tried again
+    done: int = 0  # scenes finished in this run
+    megapixels: float = 0.0  # pixels masked in this run, in millions
+    seconds: float = 0.0  # wall-clock time of this run
+    scene: str | None = None  # name of the scene just finished or failed
+    error: str | None = None  # why that scene failed; None: it did not
 
     @property
     def rate(self) -> float:
@@ -68,7 +52,7 @@ class Status:
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
-    return _plan(sources, _wanted(sources, find_candidates(sources, folder)), folder, options)
+    return _plan(sources, _search(sources, folder, options), folder, options)
 
 
 def run_batch(
@@ -93,46 +77,40 @@ def run_batch(
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
             example if another run is using the folder. A scene that fails raises nothing.
     """
-    candidates = _wanted(sources, find_candidates(sources, folder))
+    candidates = _search(sources, folder, options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: the folder cannot be created ({error.strerror})") from error
-    with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
+    path, settings = folder / options.shard.manifest, options.fingerprint()
+    with _alone(path), Manifest(path) as manifest:
         sweep(folder)
         manifest.stop()
         plan = _plan(sources, candidates, folder, options)
-        manifest.pass_over(plan.others)
-        rows = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in plan.jobs)
-        manifest.plan(rows, options.fingerprint())
+        rows = [(found.key, name, without_secrets(found.source), print_) for found, name, print_ in plan.jobs]
+        manifest.plan(rows, settings)
+        others = [(found.key, found.key, without_secrets(found.source), print_) for found, print_ in plan.others]
+        manifest.plan(others, settings, OTHER)
         jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
-        is_needed = options.shard.count == 1 and (bool(jobs) or not is_described(folder, options))
-
-        def tidy() -> None:
-            """Leaves no scene running and nothing half-written, and describes the folder."""
-            manifest.stop()
-            sweep(folder)
-            if is_needed:
-                describe_folder(folder, options.footprints, options.upload)
-
         try:
-            status, began = Status(len(plan.scenes), 0, plan.before, plan.refused, 0.0, 0.0), time.monotonic()
-            report(status)
-            with closing(_run(jobs, options, manifest)) as running:  # an interrupt ends the workers before we tidy up
-                for entry in running:
-                    manifest.finish(entry)
-                    status = status.after(entry, time.monotonic() - began)
-                    report(status)
+            _run(jobs, manifest, options, Status(len(plan.scenes), plan.before, plan.refused), report)
         except BaseException:
             try:
-                tidy()
+                _tidy(manifest, folder, options)
             except Exception as error:  # does not hide why the run ended
                 log.warning("%s: cannot be described (%s)", folder, error)
             raise
-        tidy()
-        every = Entries([manifest.path])
-        keys = None if len(every) == len(plan.scenes) else frozenset(found.key for found in plan.scenes)
-        return Entries([manifest.path], keys)
+        _tidy(manifest, folder, options, is_needed=bool(jobs))
+    every = Entries([path])
+    return every if len(every) == len(plan.scenes) else Entries([path], frozenset(found.key for found in plan.scenes))
+
+
+def _search(sources: Sequence[str], folder: Path, options: BatchOptions) -> list[Found]:
+    divided = options.shard.manifest.rpartition("-of-")[2]
+    if other := next((path.name for path in manifests_in(folder) if not path.name.endswith(divided)), None):
+        how = "go on with as many shards (--shard I/N), or take another folder"
+        raise OutputError(f"{folder}: was divided otherwise, as {other} tells; {how}")
+    return _wanted(sources, find_candidates(sources, folder))
 
 
 def _wanted(sources: Sequence[str], scenes: list[Found]) -> list[Found]:
@@ -149,45 +127,55 @@ def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options
     return plan
 
 
-def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Entry]:
+def _run(
+    jobs: list[Job], manifest: Manifest, options: BatchOptions, status: Status, report: Callable[[Status], None]
+) -> None:
+    began = time.monotonic()
+    report(status)
     if not jobs:
         return
-    executor: Executor
-    if options.scheduler:
-        from geocloud.batch.cluster import ClusterExecutor
-
-        jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers have another working directory
-        is_file = options.model not in bundled_models()
-        model = str(find_model(options.model).resolve()) if is_file else options.model
-        executor = ClusterExecutor(options.scheduler, model, options, log.warning)
-    else:
-        workers = min(options.workers, len(jobs)) if options.workers else None
-        executor = LocalExecutor(options.model, options.compute, workers)
-    with closing(executor):
-        yield from run_jobs(jobs, executor, lambda job: manifest.start(job.name))
+    with closing(_executor(len(jobs), options, manifest)) as executor:
+        for entry in run_jobs(jobs, executor):
+            manifest.finish(entry)
+            status.done += entry.error is None
+            status.failed += entry.error is not None
+            status.megapixels += entry.megapixels or 0
+            status.seconds, status.scene, status.error = time.monotonic() - began, entry.name, entry.error
+            report(status)
 
 
-def _absolute(source: str) -> str:
-    if is_remote(source) or is_gdal_name(source):
-        return source
-    place, mark, item = source.partition("#") if not Path(source).exists() else (source, "", "")
-    return f"{Path(place).absolute()}{mark}{item}"
+def _executor(jobs: int, options: BatchOptions, manifest: Manifest) -> Executor:
+    if not options.scheduler:
+        workers = options.workers or PROCESSES * max(1, count_devices(options.compute))
+        return LocalExecutor(options.model, options.compute, min(workers, jobs), manifest.start)
+    from geocloud.batch.cluster import ClusterExecutor
+
+    is_bundled = options.model in bundled_models()
+    model = options.model if is_bundled else str(find_model(options.model).resolve())
+    return ClusterExecutor(model, options, manifest.start)
+
+
+def _tidy(manifest: Manifest, folder: Path, options: BatchOptions, is_needed: bool = True) -> None:
+    """Leaves no scene running and nothing half-written, and describes the folder, unless it is one of several parts."""
+    manifest.stop()
+    sweep(folder)
+    if options.shard.count == 1 and (is_needed or not is_described(folder, options)):
+        describe_folder(folder, options.footprints, options.upload)
 
 
 @contextmanager
-def _alone(folder: Path, shard: Shard) -> Iterator[None]:
-    """Allows one run at a time per folder and shard. The lock ends with its process; its file is removed at the end.
+def _alone(manifest: Path) -> Iterator[None]:
+    """Allows one run at a time per manifest. The lock ends with its process.
 
-    It is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
+    Its file is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
     there, which filelock notices and tries again until the timeout.
     """
-    lock = FileLock(folder / f".{shard.manifest}.lock", timeout=1)
+    folder, lock = manifest.parent, FileLock(manifest.with_name(f".{manifest.name}.lock"), timeout=1)
     try:
         lock.acquire()
     except Timeout as error:
-        raise OutputError(
-            f"{folder}: another 'geocloud batch' is using this folder; wait for it, or take another folder"
-        ) from error
+        hint = "wait for it, or take another folder"
+        raise OutputError(f"{folder}: another 'geocloud batch' is using this folder; {hint}") from error
     except (OSError, NotImplementedError) as error:
         raise OutputError(f"{folder}: cannot be locked ({error})") from error
     try:

@@ -10,38 +10,38 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Protocol
 
-from geocloud.batch.job import PASSING, Job, failed, run_job
+from geocloud.batch.job import LATER, PASSING, Job, failed, run_job
 from geocloud.batch.state import Entry
 from geocloud.errors import GeocloudError
 from geocloud.pipeline import ComputeOptions
 
-LANES = 2
-"""Scenes at a time in a process: while one is opened or written, the other keeps the processor busy."""
+PROCESSES = 2
+"""Processes of a machine or CUDA device: while one reads or writes a scene, the other computes."""
 MAX_TRIES = 3
 """Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
 TICK = 2
 """Seconds after which an executor is looked at again: is it there, and how many workers has it?"""
 START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a forked process
-
-
-class WorkerDiedError(Exception):
-    """A worker died with a job."""
+LOST = "lost, or it cancelled this run; start the run again to continue"
 
 
 class Executor(Protocol):
-    """Runs jobs on workers, by the interface of `concurrent.futures`."""
-
-    begun: Callable[[str], object]
-    """Is called with a job's name when a worker begins with it, in any thread."""
+    """Runs jobs on workers, as `concurrent.futures.Executor` does."""
 
     def submit(self, job: Job) -> Future[Entry]:
-        """Hands a job over. The future raises WorkerDiedError if that kills its worker."""
+        """Hands a job over. The future raises BrokenExecutor if that kills its worker."""
 
     def room(self) -> int:
         """Number of jobs to be submitted at a time. Raises GeocloudError if the executor is lost."""
@@ -50,41 +50,39 @@ class Executor(Protocol):
         """Ends all work, at once."""
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, started: Callable[[Job], object]) -> Iterator[Entry]:
-    """Runs jobs; yields their entries as they finish. ``started`` is called when a worker begins with a job.
+def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
+    """Runs jobs; yields their entries as they finish.
 
-    Jobs that may succeed on another try are tried again, and those that were lost with a worker one at a time, so that
-    only the one that kills workers fails. Raises GeocloudError if the executor is lost.
+    Jobs that may succeed on another try are tried again, and those that were lost with a worker after all others, one
+    at a time: they may need all memory. Raises GeocloudError if the executor is lost.
     """
-    waiting, suspects, tries, alone = deque(jobs), deque[Job](), Counter[str](), False
+    waiting, lost, tries = deque(jobs), deque[Job](), Counter[str]()
     running: dict[Future[Entry], Job] = {}
-    news: SimpleQueue[str | Future[Entry]] = SimpleQueue()  # names of jobs begun, and finished futures
-    executor.begun = news.put
     room, looked = executor.room(), time.monotonic()
-    while waiting or suspects or running:
-        while not running or not (alone or suspects or len(running) >= room):
-            alone = bool(suspects)
-            if not (queue := suspects or waiting):
-                break
-            job = queue.popleft()
+    while waiting or lost or running:
+        if not (waiting or running):
+            waiting.append(lost.popleft())
+        while waiting and len(running) < max(room, 1):
+            job = waiting.popleft()
             tries[job.name] += 1
-            future = executor.submit(job)
-            running[future] = job
-            future.add_done_callback(news.put)
-        with suppress(Empty):
-            told = news.get(timeout=TICK)
-            if isinstance(told, str):
-                for job in [job for job in running.values() if job.name == told]:
-                    started(job)
+            running[executor.submit(job)] = job
+        for future in wait(running, TICK, FIRST_COMPLETED).done:
+            job, again = running.pop(future), waiting
+            try:
+                entry = future.result()
+            except BrokenExecutor:
+                entry, again = (
+                    failed(job, f"{job.source}: its worker died {MAX_TRIES} times; out of memory?", PASSING),
+                    lost,
+                )
+            except CancelledError as error:
+                raise GeocloudError(f"the cluster is {LOST}") from error
+            except Exception as error:  # of the executor: jobs raise nothing
+                entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
+            if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
+                again.append(job)
             else:
-                job, death = running.pop(told), told.exception()
-                if death and not isinstance(death, WorkerDiedError):
-                    raise death
-                entry = failed(job, f"{job.source}: {death}", PASSING) if death else told.result()
-                if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
-                    (suspects if death else waiting).append(job)
-                else:
-                    yield entry
+                yield entry
         if time.monotonic() > looked + TICK:
             room, looked = executor.room(), time.monotonic()
 
@@ -114,109 +112,65 @@ def count_devices(compute: ComputeOptions) -> int:
 
 
 class LocalExecutor:
-    """Processes on this machine, one or one per CUDA device, with two scenes at a time in each.
+    """Processes on this machine, with a scene at a time in each; one that dies is replaced.
 
-    A process that dies is replaced. Raises GeocloudError if one cannot start.
+    ``begun`` is called with the name of each job that starts. Raises GeocloudError if a process cannot start.
     """
 
-    begun: Callable[[str], object]
-
-    def __init__(self, model: str, compute: ComputeOptions, workers: int | None, load: Any = load_worker) -> None:
-        count = workers or max(1, count_devices(compute))
-        self._workers: list[_Worker] = []
-        self._pool = ThreadPoolExecutor(LANES * count)
-        self._lanes: SimpleQueue[tuple[_Worker, int]] = SimpleQueue()  # those that are free
+    def __init__(
+        self, model: str, compute: ComputeOptions, count: int, begun: Callable[[str], object], load: Any = load_worker
+    ) -> None:
+        self._arguments, self._begun = (load, model, compute), begun
+        self._pools = dict[int, ProcessPoolExecutor]()
+        self._pids = dict[int, Future[int]]()
+        self._idle: SimpleQueue[int] = SimpleQueue()
         try:
-            self._workers += [_Worker(load, model, compute, place, workers or 1) for place in range(count)]
-            for worker in self._workers:
-                worker.wait()
+            for place in range(count):
+                self._start(place, count)
+                self._idle.put(place)
+            for pid in self._pids.values():
+                pid.result()
+        except BrokenExecutor as error:
+            self.close()
+            raise GeocloudError("a worker died while starting; is there enough memory for the model?") from error
         except BaseException:
             self.close()
             raise
-        for lane in range(LANES):
-            for worker in self._workers:
-                self._lanes.put((worker, lane))
+
+    def _start(self, place: int, of: int) -> None:
+        self._pools[place] = ProcessPoolExecutor(1, START, _settle, (self._arguments, place, of))
+        self._pids[place] = self._pools[place].submit(_load)
 
     def close(self) -> None:
         """Ends the processes, at once if they are still working."""
-        for worker in self._workers:
-            worker.stop()
-        self._pool.shutdown(cancel_futures=True)
+        for place, pool in self._pools.items():
+            with suppress(Exception):  # it has died, or could not start
+                os.kill(self._pids[place].result(), signal.SIGTERM)
+            pool.shutdown(cancel_futures=True)
 
     def room(self) -> int:
         """See `Executor`."""
-        return LANES * len(self._workers)
+        return len(self._pools)
 
     def submit(self, job: Job) -> Future[Entry]:
         """See `Executor`."""
-        return self._pool.submit(self._ask, job)
-
-    def _ask(self, job: Job) -> Entry:
-        worker, lane = self._lanes.get()
+        place = self._idle.get()
         try:
-            self.begun(job.name)
-            return worker.ask(lane, job)
-        finally:
-            self._lanes.put((worker, lane))
+            future = self._pools[place].submit(_run, job)
+        except BrokenExecutor:  # it died, with its last job or since
+            self._start(place, len(self._pools))
+            future = self._pools[place].submit(_run, job)
+        self._begun(job.name)
+        future.add_done_callback(lambda _: self._idle.put(place))
+        return future
 
 
-class _Worker:
-    """A process, with a pipe for each of its lanes. If it dies, another one takes its place."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self._arguments = arguments
-        self._lock, self._stopped = threading.Lock(), False
-        self._start()
-
-    def _start(self) -> None:
-        pairs = [START.Pipe() for _ in range(LANES)]
-        self._pipes = [ours for ours, _ in pairs]
-        self._process = START.Process(target=_serve, args=([t for _, t in pairs], *self._arguments), daemon=True)
-        self._process.start()
-        for _, theirs in pairs:
-            theirs.close()
-
-    def wait(self) -> None:
-        """Waits until the model is loaded. Raises GeocloudError."""
-        for deaths in range(1, MAX_TRIES + 1):
-            with suppress(EOFError, OSError):
-                if (problem := self._pipes[0].recv()) is None:
-                    return
-                raise GeocloudError(problem)
-            self._process.join()
-            if deaths < MAX_TRIES and not self._stopped:
-                self._start()
-        how = f"(exit code {self._process.exitcode}); is there enough memory for the model?"
-        raise GeocloudError(f"a worker died {MAX_TRIES} times while starting {how}")
-
-    def ask(self, lane: int, job: Job) -> Entry:
-        """Has a job done. Raises WorkerDiedError, with another process in the place of the one that died."""
-        process, pipe = self._process, self._pipes[lane]
-        try:
-            pipe.send(job)
-            entry: Entry = pipe.recv()
-            return entry
-        except (EOFError, OSError) as error:
-            with self._lock:
-                if self._process is process and not self._stopped:
-                    process.join()
-                    self._start()
-                    self.wait()
-            raise WorkerDiedError(f"its worker died {MAX_TRIES} times; out of memory?") from error
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._stopped = True
-        self._process.terminate()
-        self._process.join(10)
-        self._process.kill()
-        self._process.join()
-        for pipe in self._pipes:
-            pipe.close()
+_worker: dict[str, Any] = {}
+"""What a worker process was started with, and its predictor."""
 
 
-def _serve(pipes: list[Connection], load: Any, *arguments: Any) -> None:
-    """The main function of a worker: loads the model, then masks scenes until the pipes close."""
+def _settle(arguments: tuple[Any, ...], place: int, of: int) -> None:
+    """Prepares a worker process. Its first call loads the model, so that errors reach the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("geocloud").propagate = False  # warnings are part of entries
@@ -224,20 +178,18 @@ def _serve(pipes: list[Connection], load: Any, *arguments: Any) -> None:
     from geocloud.io.allocator import keep_freed_memory
 
     keep_freed_memory()
-    try:
-        predict = load(*arguments)
-        pipes[0].send(None)
-    except Exception as error:
-        pipes[0].send(" ".join(str(error).split()))
-        return
+    _worker["arguments"] = *arguments, place, of
 
-    def lane(pipe: Connection) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                pipe.send(run_job(pipe.recv(), predict))
 
-    with ThreadPoolExecutor(len(pipes)) as lanes:
-        lanes.map(lane, pipes)
+def _load() -> int:
+    """Loads the model. Returns the ID of the process."""
+    load, *arguments = _worker["arguments"]
+    _worker["predict"] = load(*arguments)
+    return os.getpid()
+
+
+def _run(job: Job) -> Entry:
+    return run_job(job, _worker["predict"])
 
 
 def _end_with_parent() -> None:

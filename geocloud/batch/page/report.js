@@ -1,14 +1,14 @@
 // The table of scenes and the details of one. All text comes from strangers' files: it is only ever set as text.
 "use strict";
-const ROWS = 100;  // of a page of the list
-const COLUMNS = {
-  name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %",
-  valid: "Valid, %", seconds: "Time, s", state: "State",
+const ROWS = 100;  // that are shown at a time
+const NUMBERS = {
+  cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %", valid: "Valid, %", seconds: "Time, s",
 };
+const COLUMNS = { name: "Scene", day: "Acquired", ...NUMBERS, state: "State" };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
 const all = {};  // column → its values, by the place of a scene; null: not known
 const details = {};  // portion → details of its scenes
-let about, found = [], order = { key: "name", down: false }, page = 0;
+let about, found = [], order = { key: "name", down: false };
 
 const $ = id => document.getElementById(id);
 const make = (tag, properties, ...children) => {
@@ -16,8 +16,7 @@ const make = (tag, properties, ...children) => {
   made.append(...children.filter(child => child != null));
   return made;
 };
-const number = (value, unit = "") => value == null ? null : value.toFixed(1) + unit;
-const whole = value => value.toLocaleString("en").replaceAll(",", "\u202f");
+const number = (key, place) => all[key]?.[place]?.toFixed(1);
 const picture = (place, ending) => `thumbnails/${all.shelf[place]}/${encodeURIComponent(all.name[place])}${ending}`;
 const load = src => new Promise((resolve, reject) => {
   const script = make("script", { src, onload: resolve, onerror: () => reject(new Error(`${src} is missing`)) });
@@ -55,10 +54,9 @@ function head() {
   $("overview").hidden = !about.overview;
   if (about.overview) $("overview").querySelector("img").src = "report/overview.svg";
   const states = Object.entries(about.states).sort();
-  const cloud = about.cloud == null ? [] : [`${number(about.cloud)} % cloud on average`];
-  const totals = [`${whole(about.scenes)} scenes`, ...states.map(([state, count]) => `${whole(count)} ${state}`),
-    `${whole(Math.round(about.megapixels))} megapixels`, ...cloud, `geocloud ${about.version}`];
-  $("totals").replaceChildren(...totals.map(text => make("span", {}, text)));
+  const totals = [`${about.scenes} scenes`, ...states.map(([state, count]) => `${count} ${state}`)];
+  if (about.cloud != null) totals.push(`${about.cloud.toFixed(1)} % cloud on average`);
+  $("totals").textContent = [...totals, `geocloud ${about.version}`].join(" · ");
   $("state").append(...states.map(([state]) => new Option(state, state)));
 }
 
@@ -91,32 +89,29 @@ function show() {
     const ariaSort = order.key !== key ? "none" : order.down ? "descending" : "ascending";
     return make("th", { className: key, role: "columnheader", ariaSort }, make("button", { onclick }, COLUMNS[key]));
   }));
-  turn(0);
+  $("count").textContent = `${found.length === about.scenes ? "" : `${found.length} of `}${about.scenes} scenes`;
+  $("rows").replaceChildren();
+  more();
 }
 
-function turn(to) {
-  const pages = Math.max(1, Math.ceil(found.length / ROWS));
-  page = Math.min(Math.max(0, to || 0), pages - 1);
-  $("rows").replaceChildren(...found.slice(page * ROWS, (page + 1) * ROWS).map(row));
-  $("count").textContent = `${found.length === about.scenes ? "" : `${whole(found.length)} of `}${whole(about.scenes)} scenes`;
-  $("page").value = page + 1;
-  $("pages").textContent = `of ${whole(pages)}`;
-  $("back").disabled = page === 0;
-  $("next").disabled = page === pages - 1;
+function more() {
+  const first = $("rows").childElementCount;
+  $("rows").append(...found.slice(first, first + ROWS).map(row));
+  $("more").hidden = first + ROWS >= found.length;
 }
 
 function row(place) {
-  const { name, error, state, shelf, day, cloud } = Object.fromEntries(Object.keys(all).map(key => [key, all[key][place]]));
+  const [name, error, state, day] = ["name", "error", "state", "day"].map(key => all[key]?.[place]);
   const link = make("a", { href: `#${encodeURIComponent(name)}` }, name);
+  const image = { loading: "lazy", alt: "", src: picture(place, ".jpg"), onerror() { this.remove(); } };
   const contents = {
     name: [link, error && make("p", { className: "reason failed" }, error)],
     day: [day != null ? new Date(day * 864e5).toISOString().slice(0, 10) : null],
     state: [make("span", { className: state }, `${MARKS[state]} ${state}`)],
-    picture: [shelf && make("img", { loading: "lazy", alt: "", src: picture(place, ".jpg"), onerror() { this.remove(); } })],
+    picture: [all.shelf[place] && make("img", image)],
   };
   const cells = ["picture", ...shown()].map(key =>
-    make("td", { className: key, role: "cell" }, ...contents[key] ?? [number(all[key][place])]));
-  for (const cell of cells) if (cell.className === "cloud") cell.style.setProperty("--cloudy", cloud ?? 0);
+    make("td", { className: key, role: "cell" }, ...contents[key] ?? [number(key, place)]));
   const onclick = event => { if (event.target !== link && !getSelection().toString()) link.click(); };
   return make("tr", { role: "row", onclick }, ...cells);
 }
@@ -126,24 +121,17 @@ async function follow() {  // the address names the scene that is shown
   if (place < 0) return $("detail").close();
   const portion = Math.floor(place / about.portion), pictured = all.shelf[place] != null;
   if (!details[portion]) await load(`report/details/${portion}.js`).catch(() => { details[portion] = []; });
-  const more = details[portion][place % about.portion] || {};
+  const { files = {}, uploaded, facts = {} } = details[portion][place % about.portion] ?? {};
   $("name").textContent = all.name[place];
   $("reason").textContent = all.error[place];
   $("pictures").hidden = !pictured;
   for (const [id, ending] of pictured ? [["scene", ".jpg"], ["mask", ".png"]] : []) $(id).src = picture(place, ending);
   if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // what is clear
-  $("files").replaceChildren(...Object.entries(more.files || {}).map(([kind, name]) => make("li", {}, more.uploaded
-    ? `${kind}: ${more.uploaded.replace(/\/$/, "")}/${name}`  // no browser opens s3://
+  $("files").replaceChildren(...Object.entries(files).map(([kind, name]) => make("li", {}, uploaded
+    ? `${kind}: ${uploaded.replace(/\/$/, "")}/${name}`  // no browser opens s3://
     : make("a", { href: `./${encodeURIComponent(name)}` }, kind === "item" ? "STAC item" : kind))));
-  const percent = key => number(all[key]?.[place], " % of valid pixels");
-  const facts = {
-    State: all.state[place], Acquired: more.acquired?.slice(0, 16).replace("T", " "),
-    Cloud: percent("cloud"), Shadow: percent("shadow"), Snow: percent("snow"), Cirrus: percent("cirrus"),
-    Valid: number(all.valid?.[place], " % of all pixels"),
-    Size: more.width && `${whole(more.width)} × ${whole(more.height)} pixels`, CRS: more.crs, Model: more.model,
-    Time: number(all.seconds?.[place], " s"), Source: more.source, Notes: more.notes,
-  };
-  $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
+  const numbers = Object.keys(NUMBERS).map(key => [NUMBERS[key], number(key, place)]).filter(([, value]) => value);
+  $("facts").replaceChildren(...[["state", all.state[place]], ...numbers, ...Object.entries(facts)]
     .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   if (!$("detail").open) $("detail").showModal();
 }
@@ -151,8 +139,7 @@ async function follow() {  // the address names the scene that is shown
 let later;
 $("filters").onsubmit = event => event.preventDefault();
 $("filters").oninput = () => { clearTimeout(later); later = setTimeout(show, 120); };
-for (const [id, step] of [["back", -1], ["next", 1]]) $(id).onclick = () => { turn(page + step); $("filters").scrollIntoView(); };
-$("page").onchange = () => turn($("page").value - 1);
+$("more").onclick = more;
 $("close").onclick = () => $("detail").close();
 $("detail").onclick = event => { if (event.target === $("detail")) $("detail").close(); };  // beside it
 $("detail").onclose = () => { if (location.hash) location.hash = ""; };  // or a second click on a row would change nothing
