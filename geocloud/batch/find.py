@@ -93,11 +93,8 @@ def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
 def fingerprint(source: str, reader: Reader | None = None) -> str:
     """A hash of the names, sizes and times of a source's files, or of the ETags of remote ones: contents are not read.
 
-    A source that cannot be read has another fingerprint once it can.
-
-    Args:
-        source: Path, URL or name that GDAL knows.
-        reader: Its reader, if known: to find it, rasters may have to be opened.
+    A source that cannot be read has another fingerprint once it can. ``reader`` is its reader, if known: to find it,
+    rasters may have to be opened.
     """
     digest = hashlib.sha256()
     try:
@@ -175,19 +172,16 @@ def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) ->
 
     In a bucket the folder stands for all products; several in one are an error, which masking reports.
     """
-    remote = is_remote(listing.source)
-    products = sum(candidate.is_scene and candidate.is_product for _, candidate in candidates)
-    alone = remote or products == 1
-    for reader, candidate in candidates:
-        if not candidate.is_scene or (candidate.is_product and products == 0):
+    remote, scenes = is_remote(listing.source), [(reader, scene) for reader, scene in candidates if scene.is_scene]
+    products = [scene for _, scene in scenes if scene.is_product]
+    for reader, scene in scenes:
+        by_folder = scene.is_product and (remote or len(products) == 1)
+        if by_folder and scene is not products[0]:
             continue
-        by_folder = candidate.is_product and alone
-        if by_folder:
-            products = 0
-        source = listing.source if by_folder or not candidate.member else listing.path_of(candidate.member)
-        name = candidate.name if not by_folder or PRODUCT_IDS.fullmatch(candidate.name) else listing.stem
-        raster = reader is RASTER and not remote and candidate.member.lower().endswith(RASTER_SUFFIXES)
-        yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
+        source = listing.source if by_folder or not scene.member else listing.path_of(scene.member)
+        name = scene.name if not by_folder or PRODUCT_IDS.fullmatch(scene.name) else listing.stem
+        raster = reader is RASTER and not remote and scene.member.lower().endswith(RASTER_SUFFIXES)
+        yield Found.of(source, name or listing.stem, scene.rank, RASTER if raster else None)
 
 
 def _single(source: str, path: PurePosixPath | Path) -> Found:

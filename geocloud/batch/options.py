@@ -18,10 +18,8 @@ from geocloud.readers import ReadOptions
 class Shard:
     """The part of all scenes that a run masks."""
 
-    number: int = 1
-    """Number of the part, from 1 to ``count``."""
+    number: int = 1  # from 1 to ``count``
     count: int = 1
-    """Number of parts."""
 
     @classmethod
     def parse(cls, text: str) -> Shard:

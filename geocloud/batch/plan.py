@@ -34,46 +34,38 @@ COLUMNS = ("key", "name", "state", "failure", "fingerprint", "settings", "files"
 class Plan(NamedTuple):
     """The plan of a run."""
 
-    jobs: list[tuple[Found, str, str]]
-    """Scenes to be masked, with their names and fingerprints."""
-    scenes: list[Found]
-    """All scenes of the run."""
-    others: list[tuple[Found, str]]
-    """Rasters that turned out to be no scenes, with their fingerprints."""
-    before: int
-    """Number of scenes finished in earlier runs."""
-    refused: int
-    """Number of scenes that failed for bad input, and are not tried again."""
-    outdated: int
-    """Number of scenes among the jobs that are done, but with another model or other options."""
+    jobs: list[tuple[Found, str, str]]  # scenes to be masked, with their names and fingerprints
+    scenes: list[Found]  # all scenes of the run
+    others: list[tuple[Found, str]]  # rasters that turned out to be no scenes, with their fingerprints
+    before: int = 0  # scenes finished in earlier runs
+    refused: int = 0  # scenes that failed for bad input, and are not tried again
+    outdated: int = 0  # scenes among the jobs that are done, but with another model or other options
 
 
 def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
     """The plan for the candidates of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
     shard, settings = options.shard, options.fingerprint()
     mine = candidates if shard.count == 1 else [found for found in candidates if shard.holds(found.key)]
-    jobs, scenes, others = list[tuple[Found, str, str]](), list[Found](), list[tuple[Found, str]]()
-    counts = Counter[str]()
+    plan, counts = Plan([], [], []), Counter[str]()
     threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
     with ThreadPoolExecutor(threads) as pool:
         for part in _parts(mine, PART):
             rows = _known(folder / shard.manifest, [found.key for found in part])
-            looks = pool.map(partial(_look, rows=rows), _parts(part, PART // threads))
-            for found, (print_, is_scene) in zip(part, chain.from_iterable(looks), strict=True):
-                row = rows.get(found.key)
-                if not is_scene:
-                    if not (row and row["state"] == OTHER and row["fingerprint"] == print_):
-                        others.append((found, print_))
-                    continue
-                scenes.append(found)
-                answer = _compare(row, print_, settings, folder, options)
+            look = partial(_look, rows=rows, settings=settings, folder=folder, options=options)
+            looks = chain.from_iterable(pool.map(look, _parts(part, PART // threads)))
+            for found, (print_, answer) in zip(part, looks, strict=True):
                 counts[answer] += 1
+                if answer == "other":
+                    plan.others.append((found, print_))
+                elif answer != "ignored":
+                    plan.scenes.append(found)
                 if answer in ("new", "outdated"):
-                    jobs.append((found, row["name"] if row and row["state"] != OTHER else "", print_))
-    new = [found for found, name, _ in jobs if not name]
-    names = make_names(new, scenes if shard.count == 1 else candidates, _taken(folder, new)) if new else {}
-    jobs = [(found, name or names[found.key], print_) for found, name, print_ in jobs]
-    return Plan(jobs, scenes, others, counts["before"], counts["refused"], counts["outdated"])
+                    row = rows.get(found.key)
+                    plan.jobs.append((found, row["name"] if row and row["state"] != OTHER else "", print_))
+    new = [found for found, name, _ in plan.jobs if not name]
+    names = make_names(new, plan.scenes if shard.count == 1 else candidates, _taken(folder, new)) if new else {}
+    plan.jobs[:] = [(found, name or names[found.key], print_) for found, name, print_ in plan.jobs]
+    return plan._replace(before=counts["before"], refused=counts["refused"], outdated=counts["outdated"])
 
 
 def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
@@ -89,8 +81,13 @@ def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
     return {row["key"]: row for row in rows}
 
 
-def _look(part: list[Found], rows: Mapping[str, sqlite3.Row]) -> list[tuple[str, bool]]:
-    """The fingerprint of each, and True for scenes. Rasters that are known and unchanged are not opened."""
+def _look(
+    part: list[Found], rows: Mapping[str, sqlite3.Row], settings: str, folder: Path, options: BatchOptions
+) -> list[tuple[str, str]]:
+    """The fingerprint of each and how it stands. Rasters that are known and unchanged are not opened.
+
+    before: done; outdated: done with other options; refused: bad input; other: no scene; ignored: known to be none; new
+    """
     looks = []
     for found in part:
         row = rows.get(found.key)
@@ -99,20 +96,20 @@ def _look(part: list[Found], rows: Mapping[str, sqlite3.Row]) -> list[tuple[str,
         print_ = fingerprint(found.source, RASTER if is_quick else found.reader)
         if is_quick and found.reader is None and print_ != known:  # it is more than a raster, or has changed
             print_ = fingerprint(found.source)
-        is_scene = row["state"] == DONE if row and print_ == known else found.is_scene
-        looks.append((print_, is_scene))
+        if row and print_ == known and row["state"] == OTHER:
+            answer = "ignored"
+        elif print_ != known and not found.is_scene:
+            answer = "other"
+        elif row is None or not options.resume or row["fingerprint"] != print_:
+            answer = "new"
+        elif row["settings"] != settings:
+            answer = "outdated" if row["state"] == DONE else "new"
+        elif row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed:
+            answer = "refused"
+        else:
+            answer = "before" if row["state"] == DONE and _is_there(row, folder, options) else "new"
+        looks.append((print_, answer))
     return looks
-
-
-def _compare(row: sqlite3.Row | None, print_: str, settings: str, folder: Path, options: BatchOptions) -> str:
-    """The state of a scene: before (done), refused (bad input), outdated (done with other options), or new."""
-    if row is None or not options.resume or row["fingerprint"] != print_:
-        return "new"
-    if row["settings"] != settings:
-        return "outdated" if row["state"] == DONE else "new"
-    if row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed:
-        return "refused"
-    return "before" if row["state"] == DONE and _is_there(row, folder, options) else "new"
 
 
 def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
@@ -132,10 +129,7 @@ def plain_name(found: Found) -> str:
 def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str, str]) -> dict[str, str]:
     """The base name of each new scene's files, by key: its plain name, with a hash if that is not its alone.
 
-    Args:
-        new: Scenes without a name yet.
-        every: All that may take a name, of all shards.
-        taken: The names in use by all shards, in lower case → their keys.
+    ``every`` are all that may take a name, of all shards, ``taken`` the names in use, in lower case → their keys.
     """
     count = Counter(hash(plain_name(found).lower()) for found in every)  # smaller; a collision only lengthens a name
     names = {}

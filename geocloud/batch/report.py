@@ -241,10 +241,9 @@ def _overview(entries: Entries) -> str | None:
     for (x, y), mean in zip(places, means, strict=True):
         shade = SHADES[-1 if np.isnan(mean) else min(4, int(mean // 20))]
         paths[shade] += f"M{x:.1f} {y:.1f}h{size[0]:.1f}v{size[1]:.1f}h-{size[0]:.1f}z"
+    ends = (left, top), (right, bottom)
     filled = "".join(f'<path fill="{shade}" d="{path}"/>' for shade, path in paths.items() if path)
-    first, last = (
-        f"{abs(x):.2f}°{'WE'[x >= 0]} {abs(y):.2f}°{'SN'[y >= 0]}" for x, y in ((left, top), (right, bottom))
-    )
+    first, last = (f"{abs(x):.2f}°{'WE'[int(x >= 0)]} {abs(y):.2f}°{'SN'[int(y >= 0)]}" for x, y in ends)
     corners = f'<text x="3" y="14">{first}</text><text x="{width - 3}" y="{height - 6}" text-anchor="end">{last}</text>'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
     return f"{svg}<style>{STYLE}</style>{filled}{corners}</svg>\n"

@@ -10,14 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent import futures
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -40,7 +33,7 @@ LOST = "lost, or it cancelled this run; start the run again to continue"
 class Executor(Protocol):
     """Runs jobs on workers, as `concurrent.futures.Executor` does."""
 
-    def submit(self, job: Job) -> Future[Entry]:
+    def submit(self, job: Job) -> futures.Future[Entry]:
         """Hands a job over. The future raises BrokenExecutor if that kills its worker."""
 
     def room(self) -> int:
@@ -57,7 +50,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
     at a time: they may need all memory. Raises GeocloudError if the executor is lost.
     """
     waiting, lost, tries = deque(jobs), deque[Job](), Counter[str]()
-    running: dict[Future[Entry], Job] = {}
+    running: dict[futures.Future[Entry], Job] = {}
     room, looked = executor.room(), time.monotonic()
     while waiting or lost or running:
         if not (waiting or running):
@@ -66,16 +59,14 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
             job = waiting.popleft()
             tries[job.name] += 1
             running[executor.submit(job)] = job
-        for future in wait(running, TICK, FIRST_COMPLETED).done:
+        for future in futures.wait(running, TICK, futures.FIRST_COMPLETED).done:
             job, again = running.pop(future), waiting
             try:
                 entry = future.result()
-            except BrokenExecutor:
-                entry, again = (
-                    failed(job, f"{job.source}: its worker died {MAX_TRIES} times; out of memory?", PASSING),
-                    lost,
-                )
-            except CancelledError as error:
+            except futures.BrokenExecutor:
+                died = f"{job.source}: its worker died {MAX_TRIES} times; out of memory?"
+                entry, again = failed(job, died, PASSING), lost
+            except futures.CancelledError as error:
                 raise GeocloudError(f"the cluster is {LOST}") from error
             except Exception as error:  # of the executor: jobs raise nothing
                 entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
@@ -88,13 +79,9 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
 
 
 def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1) -> Any:
-    """The predictor of a worker. Raises ModelError, DeviceError.
+    """The predictor of worker number ``place``, from 0, ``of`` so many on its machine. Raises ModelError, DeviceError.
 
-    Args:
-        model: A bundled model's name or a file's path.
-        compute: Where and how it computes.
-        place: Index of this worker on its machine, from 0; it selects the CUDA device.
-        of: Number of workers on the machine, which share its cores.
+    They share its cores, and take its CUDA devices in turn.
     """
     from geocloud.models.devices import cores
     from geocloud.models.predictor import load_model
@@ -121,8 +108,8 @@ class LocalExecutor:
         self, model: str, compute: ComputeOptions, count: int, begun: Callable[[str], object], load: Any = load_worker
     ) -> None:
         self._arguments, self._begun = (load, model, compute), begun
-        self._pools = dict[int, ProcessPoolExecutor]()
-        self._pids = dict[int, Future[int]]()
+        self._pools = dict[int, futures.ProcessPoolExecutor]()
+        self._pids = dict[int, futures.Future[int]]()
         self._idle: SimpleQueue[int] = SimpleQueue()
         try:
             for place in range(count):
@@ -130,15 +117,14 @@ class LocalExecutor:
                 self._idle.put(place)
             for pid in self._pids.values():
                 pid.result()
-        except BrokenExecutor as error:
+        except BaseException as error:
             self.close()
-            raise GeocloudError("a worker died while starting; is there enough memory for the model?") from error
-        except BaseException:
-            self.close()
+            if isinstance(error, futures.BrokenExecutor):
+                raise GeocloudError("a worker died while starting; is there enough memory for the model?") from error
             raise
 
     def _start(self, place: int, of: int) -> None:
-        self._pools[place] = ProcessPoolExecutor(1, START, _settle, (self._arguments, place, of))
+        self._pools[place] = futures.ProcessPoolExecutor(1, START, _settle, (self._arguments, place, of))
         self._pids[place] = self._pools[place].submit(_load)
 
     def close(self) -> None:
@@ -152,12 +138,12 @@ class LocalExecutor:
         """See `Executor`."""
         return len(self._pools)
 
-    def submit(self, job: Job) -> Future[Entry]:
+    def submit(self, job: Job) -> futures.Future[Entry]:
         """See `Executor`."""
         place = self._idle.get()
         try:
             future = self._pools[place].submit(_run, job)
-        except BrokenExecutor:  # it died, with its last job or since
+        except futures.BrokenExecutor:  # it died, with its last job or since
             self._start(place, len(self._pools))
             future = self._pools[place].submit(_run, job)
         self._begun(job.name)

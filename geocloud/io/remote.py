@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -175,8 +176,8 @@ class _Parts(io.RawIOBase):
         return len(data)
 
 
-def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
-    """The answer of a URL's store."""
+def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
+    """The answer of a store. Repeats what obstore does not: lists that are cut off, and bodies without an ETag."""
     try:
         return ask(*_place(url))
     except errors.GeocloudError:
@@ -186,6 +187,9 @@ def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
     except obstore.exceptions.NotSupportedError as error:
         raise errors.SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
     except Exception as error:
+        if "response body" in str(error) and attempt < RETRIES:
+            time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
+            return _asked(url, ask, attempt + 1)
         hint = "is it reachable, and may you read it?"
         raise errors.SceneReadError(f"{url}: cannot be read ({_reason(error)}); {hint}") from error
 

@@ -170,7 +170,7 @@ def test_snow_and_cirrus_are_told_wherever_cloud_is(tmp_path):
         assert read(tmp_path / name)[columns].values.tolist() == [pytest.approx(percents)]
     footprints = geopandas.read_file(out / "footprints.gpkg", layer="footprints")
     assert footprints[columns].values.tolist() == [pytest.approx(percents)] and footprints.shadow_percent.isna().all()
-    rows = (out / "report" / "scenes" / "0.js").read_text().replace("\\", "")
+    rows = (out / "report" / "scenes-0.js").read_text().replace("\\", "")
     found = [float(re.search(rf'"{name}":\[([\d.]+)', rows)[1]) for name in ("snow", "cirrus")]
     assert found == pytest.approx(percents, abs=0.06) and '"shadow"' not in rows
 

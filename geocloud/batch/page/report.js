@@ -1,14 +1,13 @@
-// The table of scenes and the details of one. All text comes from strangers' files: it is only ever set as text.
+// The table of scenes. All text comes from strangers' files: it is only ever set as text.
 "use strict";
 const ROWS = 100;  // that are shown at a time
-const NUMBERS = {
-  cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %", valid: "Valid, %", seconds: "Time, s",
+const COLUMNS = {
+  name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %",
+  valid: "Valid, %", seconds: "Time, s", state: "State",
 };
-const COLUMNS = { name: "Scene", day: "Acquired", ...NUMBERS, state: "State" };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
 const all = {};  // column → its values, by the place of a scene; null: not known
-const details = {};  // portion → details of its scenes
-let about, found = [], order = { key: "name", down: false };
+let about, count, found = [], order = { key: "name", down: false };
 
 const $ = id => document.getElementById(id);
 const make = (tag, properties, ...children) => {
@@ -16,8 +15,6 @@ const make = (tag, properties, ...children) => {
   made.append(...children.filter(child => child != null));
   return made;
 };
-const number = (key, place) => all[key]?.[place]?.toFixed(1);
-const picture = (place, ending) => `thumbnails/${all.shelf[place]}/${encodeURIComponent(all.name[place])}${ending}`;
 const load = src => new Promise((resolve, reject) => {
   const script = make("script", { src, onload: resolve, onerror: () => reject(new Error(`${src} is missing`)) });
   document.head.append(script);
@@ -26,39 +23,29 @@ const load = src => new Promise((resolve, reject) => {
 const report = {  // called by the scripts of the folder "report"
   async about(text) {
     about = JSON.parse(text);
-    head();
-    const portions = [...Array(Math.ceil(about.scenes / about.portion)).keys()];
-    for (const key of ["name", "state", "error", "shelf"]) all[key] = Array(about.scenes).fill(null);
-    await Promise.all(portions.map(portion => load(`report/scenes/${portion}.js`))).catch(error => {
+    const states = Object.entries(about.states).sort();
+    count = states.reduce((sum, [, scenes]) => sum + scenes, 0);
+    document.title = $("title").textContent = about.title;
+    const totals = [`${count} scenes`, ...states.map(([state, scenes]) => `${scenes} ${state}`), `geocloud ${about.version}`];
+    $("totals").textContent = totals.join(" · ");
+    $("state").append(...states.map(([state]) => new Option(state, state)));
+    $("overview").hidden = !about.overview;
+    if (about.overview) $("overview").querySelector("img").src = "report/overview.svg";
+    for (const key of ["name", "state", "error"]) all[key] = Array(count).fill(null);
+    await Promise.all([...Array(about.portions).keys()].map(portion => load(`report/scenes-${portion}.js`))).catch(error => {
       $("totals").textContent = `Incomplete: ${error.message}. Write it again: geocloud batch report.`;
     });
     show();
     document.body.dataset.ready = "all";
-    follow();
   },
   scenes(text) {
     const { portion, ...columns } = JSON.parse(text);
     for (const [key, values] of Object.entries(columns)) {
-      all[key] ??= Array(about.scenes).fill(null);
+      all[key] ??= Array(count).fill(null);
       values.forEach((value, at) => { all[key][portion * about.portion + at] = value; });
     }
   },
-  details(text) {
-    const { portion, scenes } = JSON.parse(text);
-    details[portion] = scenes;
-  },
 };
-
-function head() {
-  document.title = $("title").textContent = about.title;
-  $("overview").hidden = !about.overview;
-  if (about.overview) $("overview").querySelector("img").src = "report/overview.svg";
-  const states = Object.entries(about.states).sort();
-  const totals = [`${about.scenes} scenes`, ...states.map(([state, count]) => `${count} ${state}`)];
-  if (about.cloud != null) totals.push(`${about.cloud.toFixed(1)} % cloud on average`);
-  $("totals").textContent = [...totals, `geocloud ${about.version}`].join(" · ");
-  $("state").append(...states.map(([state]) => new Option(state, state)));
-}
 
 function search() {  // the places of the scenes that pass the filters, in order
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
@@ -68,8 +55,9 @@ function search() {  // the places of the scenes that pass the filters, in order
       (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
   };
   const cloudy = within("cloud", "low", "high"), dated = within("day", "from", "to", 864e5);
-  const places = [...all.name.keys()].filter(at => (!state || all.state[at] === state) && cloudy(at) && dated(at) &&
-    (!text || all.name[at].toLowerCase().includes(text) || all.error[at]?.toLowerCase().includes(text)));
+  const has = at => ["name", "error", "notes"].some(key => all[key]?.[at]?.toLowerCase().includes(text));
+  const places = [...all.name.keys()].filter(at =>
+    (!state || all.state[at] === state) && cloudy(at) && dated(at) && (!text || has(at)));
   if (order.key === "name") return order.down ? places.reverse() : places;  // they come by name
   const column = all[order.key], missing = at => column[at] == null;  // comes last, either way
   const compare = (a, b) => (order.down ? -1 : 1) * ((column[a] > column[b]) - (column[a] < column[b]));
@@ -89,7 +77,7 @@ function show() {
     const ariaSort = order.key !== key ? "none" : order.down ? "descending" : "ascending";
     return make("th", { className: key, role: "columnheader", ariaSort }, make("button", { onclick }, COLUMNS[key]));
   }));
-  $("count").textContent = `${found.length === about.scenes ? "" : `${found.length} of `}${about.scenes} scenes`;
+  $("count").textContent = `${found.length === count ? "" : `${found.length} of `}${count} scenes`;
   $("rows").replaceChildren();
   more();
 }
@@ -101,51 +89,26 @@ function more() {
 }
 
 function row(place) {
-  const [name, error, state, day] = ["name", "error", "state", "day"].map(key => all[key]?.[place]);
-  const link = make("a", { href: `#${encodeURIComponent(name)}` }, name);
-  const image = { loading: "lazy", alt: "", src: picture(place, ".jpg"), onerror() { this.remove(); } };
+  const of = key => all[key]?.[place], name = encodeURIComponent(of("name"));
+  const picture = ending => make("img", {
+    loading: "lazy", alt: "", src: `thumbnails/${of("shelf")}/${name}${ending}`, onerror() { this.remove(); },
+  });
+  const link = (ending, text) => make("a", { href: `./${name}${ending}` }, text);
   const contents = {
-    name: [link, error && make("p", { className: "reason failed" }, error)],
-    day: [day != null ? new Date(day * 864e5).toISOString().slice(0, 10) : null],
-    state: [make("span", { className: state }, `${MARKS[state]} ${state}`)],
-    picture: [all.shelf[place] && make("img", image)],
+    picture: of("shelf") == null ? [] : [picture(".jpg"), make("span", {}, picture(".jpg"), picture(".png"))],
+    name: [
+      make("b", {}, of("name")),
+      ...of("is_here") ? [" ", link("_cloudmask.tif", "mask"), " ", link(".json", "STAC item")] : [],
+      of("error") && make("p", { className: "failed" }, of("error")), of("notes") && make("p", {}, of("notes")),
+    ],
+    day: [of("day") != null ? new Date(of("day") * 864e5).toISOString().slice(0, 10) : null],
+    state: [make("span", { className: of("state") }, `${MARKS[of("state")]} ${of("state")}`)],
   };
-  const cells = ["picture", ...shown()].map(key =>
-    make("td", { className: key, role: "cell" }, ...contents[key] ?? [number(key, place)]));
-  const onclick = event => { if (event.target !== link && !getSelection().toString()) link.click(); };
-  return make("tr", { role: "row", onclick }, ...cells);
-}
-
-async function follow() {  // the address names the scene that is shown
-  const place = all.name.indexOf(decodeURIComponent(location.hash.slice(1)));
-  if (place < 0) return $("detail").close();
-  const portion = Math.floor(place / about.portion), pictured = all.shelf[place] != null;
-  if (!details[portion]) await load(`report/details/${portion}.js`).catch(() => { details[portion] = []; });
-  const { files = {}, uploaded, facts = {} } = details[portion][place % about.portion] ?? {};
-  $("name").textContent = all.name[place];
-  $("reason").textContent = all.error[place];
-  $("pictures").hidden = !pictured;
-  for (const [id, ending] of pictured ? [["scene", ".jpg"], ["mask", ".png"]] : []) $(id).src = picture(place, ending);
-  if (pictured) $("mask").style.background = `url("${picture(place, ".jpg")}") center / contain no-repeat`;  // what is clear
-  $("files").replaceChildren(...Object.entries(files).map(([kind, name]) => make("li", {}, uploaded
-    ? `${kind}: ${uploaded.replace(/\/$/, "")}/${name}`  // no browser opens s3://
-    : make("a", { href: `./${encodeURIComponent(name)}` }, kind === "item" ? "STAC item" : kind))));
-  const numbers = Object.keys(NUMBERS).map(key => [NUMBERS[key], number(key, place)]).filter(([, value]) => value);
-  $("facts").replaceChildren(...[["state", all.state[place]], ...numbers, ...Object.entries(facts)]
-    .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
-  if (!$("detail").open) $("detail").showModal();
+  return make("tr", { role: "row" }, ...["picture", ...shown()].map(key =>
+    make("td", { className: key, role: "cell" }, ...contents[key] ?? [of(key)?.toFixed(1)])));
 }
 
 let later;
 $("filters").onsubmit = event => event.preventDefault();
 $("filters").oninput = () => { clearTimeout(later); later = setTimeout(show, 120); };
 $("more").onclick = more;
-$("close").onclick = () => $("detail").close();
-$("detail").onclick = event => { if (event.target === $("detail")) $("detail").close(); };  // beside it
-$("detail").onclose = () => { if (location.hash) location.hash = ""; };  // or a second click on a row would change nothing
-window.onhashchange = follow;
-document.onkeydown = event => {
-  const row = event.target.closest?.("#rows tr");
-  const next = row && { ArrowDown: row.nextSibling, ArrowUp: row.previousSibling }[event.key];
-  if (next) { next.querySelector("a").focus(); event.preventDefault(); }
-};
