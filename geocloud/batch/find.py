@@ -97,13 +97,15 @@ def fingerprint(source: str, reader: Reader | None = None) -> str:
     rasters may have to be opened.
     """
     digest = hashlib.sha256()
+    files: tuple[str, ...] = (source,)
     try:
-        place = Source(source)
-        reader = reader or find_reader(place)
-        if reader.virtual:  # of an item collection only this item counts
-            digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
-        is_file = reader is RASTER and os.path.isfile(source)  # noqa: PTH113 - `files` would ask pathlib ten times
-        for file in (source,) if is_file else reader.files(place):
+        if reader is not RASTER or not os.path.isfile(source):  # noqa: PTH113 - pathlib takes ten times as long
+            place = Source(source)
+            reader = reader or find_reader(place)
+            if reader.virtual:  # of an item collection only this item counts
+                digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
+            files = reader.files(place)
+        for file in files:
             if is_remote(file):
                 part = f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
             else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -110,21 +111,19 @@ def _search(sources: Sequence[str], folder: Path, options: BatchOptions) -> list
     if other := next((path.name for path in manifests_in(folder) if not path.name.endswith(divided)), None):
         how = "go on with as many shards (--shard I/N), or take another folder"
         raise OutputError(f"{folder}: was divided otherwise, as {other} tells; {how}")
-    return _wanted(sources, find_candidates(sources, folder))
-
-
-def _wanted(sources: Sequence[str], scenes: list[Found]) -> list[Found]:
-    if not scenes:
-        wanted = "wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
-        raise SceneNotFoundError(f"{', '.join(sources)}: no scenes; {wanted}")
-    return scenes
+    return find_candidates(sources, folder) or _refuse(sources)
 
 
 def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
     plan = make_plan(candidates, folder, options)
-    if options.shard.count == 1:  # or the scenes may be in others
-        _wanted(sources, plan.scenes)
+    if options.shard.count == 1 and not plan.scenes:  # or they may be in others
+        _refuse(sources)
     return plan
+
+
+def _refuse(sources: Sequence[str]) -> NoReturn:
+    wanted = "wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
+    raise SceneNotFoundError(f"{', '.join(sources)}: no scenes; {wanted}")
 
 
 def _run(
