@@ -46,16 +46,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("geocloud")
 
-QUICKLOOK = 1024
-"""Longest side of a quick-look's pictures in pixels."""
+QUICKLOOK, THUMBNAIL = 1024, 192
+"""Longest sides of a quick-look's pictures and of a thumbnail, in pixels."""
 SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
 """Fields that a `MaskResult` and an `Entry` have in common."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
 COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
-THUMBNAIL = 192
-"""Longest side of a thumbnail in pixels."""
-
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     import geopandas
 
 REPORT, PARTS, FOOTPRINTS = "report.html", "report", "footprints"
-ROWS = 10_000
-"""Scenes in memory at a time, and in a row group of GeoParquet."""
-PORTION = 1000
-"""Scenes that are in memory at a time, and in each script."""
+ROWS, PORTION = 10_000, 1000
+"""Scenes in memory at a time: in a row group of GeoParquet, and in a script of the page."""
 NUMBERS = {name.removesuffix("_percent"): name for name in (*PERCENTS, "seconds")}
 """Column of the page → of the manifest, shown with one decimal."""
 EPOCH = date(1970, 1, 1).toordinal()

@@ -83,8 +83,8 @@ KINDS = {f.name: str(f.type).partition(" ")[0] for f in fields(Entry)}
 """Column → str, int or float; what else there is, is JSON."""
 NAMES = tuple(KINDS)
 PERCENTS = ("cloud_percent", "shadow_percent", "snow_percent", "cirrus_percent", "valid_percent")
-PLANNED = {"key", "name", "source", "fingerprint", "settings", "tries", "started", "finished"}
-"""Columns that are not a job's to tell."""
+TOLD = [n for n in NAMES if n not in ("key", "name", "source", "fingerprint", "settings", "tries", "started")]
+"""Columns that a finished job tells."""
 
 _TYPES = {name: {"int": "INTEGER", "float": "REAL"}.get(kind, "TEXT") for name, kind in KINDS.items()}
 _TYPES |= {"key": "TEXT PRIMARY KEY", "name": "TEXT NOT NULL UNIQUE", "tries": "INTEGER NOT NULL DEFAULT 0"}
@@ -158,10 +158,9 @@ class Manifest:
 
     def finish(self, entry: Entry) -> None:
         """Records what came of a scene."""
-        values = {name: getattr(entry, name) for name in NAMES if name not in PLANNED}
-        values |= {"transform": entry.transform and json.dumps(entry.transform), "files": json.dumps(entry.files)}
-        values["finished"] = _now()
-        changes = ", ".join(f"{name} = :{name}" for name in values)
+        values = {name: getattr(entry, name) for name in TOLD} | {"finished": _now(), "files": json.dumps(entry.files)}
+        values["transform"] = entry.transform and json.dumps(entry.transform)
+        changes = ", ".join(f"{name} = :{name}" for name in TOLD)
         self._write(f"UPDATE scenes SET {changes} WHERE name = :name", [values | {"name": entry.name}])  # noqa: S608
 
     def stop(self) -> None:
