@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -32,24 +31,22 @@ PROCESSES = 2
 """Processes of a machine or CUDA device: while one reads or writes a scene, the other computes."""
 MAX_TRIES = 3
 """Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
-TICK = 2
-"""Seconds after which an executor is looked at again: is it there, and how many workers has it?"""
 START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a forked process
-LOST = "lost, or it cancelled this run; start the run again to continue"
+LOST = "the cluster is lost, or it cancelled this run; start the run again to continue"
 TIMEOUT, GPU = 30, "GPU"
 """Seconds that a scheduler may take to respond, and the resource of a worker that has a GPU."""
-AHEAD = 3
-"""Scenes submitted per thread of the cluster: enough that no worker waits, however many scenes there are in all."""
+AHEAD = 1000
+"""Scenes submitted to a cluster at a time: enough that no worker waits, however many scenes there are in all."""
 
 
 class Executor(Protocol):
     """Runs jobs on workers, as `concurrent.futures.Executor` does."""
 
-    def submit(self, job: Job) -> futures.Future[Entry]:
-        """Hands a job over. The future raises BrokenExecutor if that kills its worker."""
+    room: int
+    """Number of jobs to be submitted at a time."""
 
-    def room(self) -> int:
-        """Number of jobs to be submitted at a time. Raises GeocloudError if the executor is lost."""
+    def submit(self, job: Job) -> futures.Future[Entry]:
+        """Hands a job over. Its future raises BrokenExecutor if the worker dies, and is cancelled if all is lost."""
 
     def close(self) -> None:
         """Ends all work, at once."""
@@ -63,15 +60,14 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
     """
     waiting, lost, tries = deque(jobs), deque[Job](), Counter[str]()
     running: dict[futures.Future[Entry], Job] = {}
-    room, looked = executor.room(), time.monotonic()
     while waiting or lost or running:
         if not (waiting or running):
             waiting.append(lost.popleft())
-        while waiting and len(running) < max(room, 1):
+        while waiting and len(running) < executor.room:
             job = waiting.popleft()
             tries[job.name] += 1
             running[executor.submit(job)] = job
-        for future in futures.wait(running, TICK, futures.FIRST_COMPLETED).done:
+        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # Windows sees no Ctrl-C for so long
             job, again = running.pop(future), waiting
             try:
                 entry = future.result()
@@ -79,15 +75,13 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
                 died = f"{job.source}: its worker died {MAX_TRIES} times; out of memory?"
                 entry, again = failed(job, died, PASSING), lost
             except futures.CancelledError as error:
-                raise GeocloudError(f"the cluster is {LOST}") from error
+                raise GeocloudError(LOST) from error
             except Exception as error:  # of the executor: jobs raise nothing
                 entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
             if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
                 again.append(job)
             else:
                 yield entry
-        if time.monotonic() > looked + TICK:
-            room, looked = executor.room(), time.monotonic()
 
 
 def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1) -> Any:
@@ -119,13 +113,13 @@ class LocalExecutor:
     def __init__(
         self, model: str, compute: ComputeOptions, count: int, begun: Callable[[str], object], load: Any = load_worker
     ) -> None:
-        self._arguments, self._begun = (load, model, compute), begun
+        self.room, self._arguments, self._begun = count, (load, model, compute), begun
         self._pools = dict[int, futures.ProcessPoolExecutor]()
         self._pids = dict[int, futures.Future[int]]()
         self._idle: SimpleQueue[int] = SimpleQueue()
         try:
             for place in range(count):
-                self._start(place, count)
+                self._start(place)
                 self._idle.put(place)
             for pid in self._pids.values():
                 pid.result()
@@ -135,8 +129,8 @@ class LocalExecutor:
                 raise GeocloudError("a worker died while starting; is there enough memory for the model?") from error
             raise
 
-    def _start(self, place: int, of: int) -> None:
-        self._pools[place] = futures.ProcessPoolExecutor(1, START, _settle, (self._arguments, place, of))
+    def _start(self, place: int) -> None:
+        self._pools[place] = futures.ProcessPoolExecutor(1, START, _settle, (self._arguments, place, self.room))
         self._pids[place] = self._pools[place].submit(_load)
 
     def close(self) -> None:
@@ -146,17 +140,13 @@ class LocalExecutor:
                 os.kill(self._pids[place].result(), signal.SIGTERM)
             pool.shutdown(cancel_futures=True)
 
-    def room(self) -> int:
-        """See `Executor`."""
-        return len(self._pools)
-
     def submit(self, job: Job) -> futures.Future[Entry]:
         """See `Executor`."""
         place = self._idle.get()
         try:
             future = self._pools[place].submit(_run, job)
         except futures.BrokenExecutor:  # it died, with its last job or since
-            self._start(place, len(self._pools))
+            self._start(place)
             future = self._pools[place].submit(_run, job)
         self._begun(job.name)
         future.add_done_callback(lambda _: self._idle.put(place))
@@ -206,43 +196,38 @@ class ClusterExecutor:
     with, in any thread. Raises GeocloudError, DependencyError.
     """
 
+    room = AHEAD
+
     def __init__(self, model: str, options: BatchOptions, begun: Callable[[str], object]) -> None:
         try:
             from distributed import Client
             from distributed.utils import silence_logging_cmgr
         except ImportError as error:
             raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
-        self._scheduler, self._topic = str(options.scheduler), f"geocloud-{uuid4().hex}"
+        self._topic = f"geocloud-{uuid4().hex}"
         with ExitStack() as stack:
             stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # its tracebacks are told in entries
             try:
-                self._client: Any = Client(self._scheduler, timeout=TIMEOUT, set_as_default=False)
+                self._client: Any = Client(options.scheduler, timeout=TIMEOUT, set_as_default=False)
             except Exception as error:
-                raise GeocloudError(f"{self._scheduler}: no dask scheduler responds there ({error})") from error
+                raise GeocloudError(f"{options.scheduler}: no dask scheduler responds there ({error})") from error
             stack.callback(self._client.close)
-            resources = _resources(self._scheduler, self._workers(), options.compute)
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+            resources = _resources(str(options.scheduler), workers, options.compute)
             self._mark = f"geocloud {model} {options.compute} {options.fingerprint()}"
             self._client.register_plugin(_plugin(model, options.compute, self._mark), name=self._mark)
             self._client.subscribe_topic(self._topic, lambda event: begun(event[1]))
             self._executor = self._client.get_executor(pure=False, resources=resources)
             self.close = stack.pop_all().close
 
-    def room(self) -> int:
-        """See `Executor`. Where there is no worker now, scenes wait for new ones."""
-        if self._client.status != "running":
-            raise GeocloudError(f"{self._scheduler}: {LOST}")
-        return AHEAD * sum(worker["nthreads"] for worker in self._workers().values())
-
     def submit(self, job: Job) -> futures.Future[Entry]:
-        """See `Executor`. dask itself tries a job again whose worker has died."""
+        """See `Executor`. dask itself tries a job again whose worker has died. Raises GeocloudError if it is lost."""
+        if self._client.status != "running":
+            raise GeocloudError(LOST)
         if not (is_remote(job.source) or is_gdal_name(job.source)):  # workers have another working directory
             job = replace(job, source=os.path.abspath(job.source))  # noqa: PTH100 - it may end in #ITEM
         future: futures.Future[Entry] = self._executor.submit(_run_there, job, self._mark, self._topic)
         return future
-
-    def _workers(self) -> dict[str, Any]:
-        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return workers
 
 
 def _resources(scheduler: str, workers: dict[str, Any], compute: ComputeOptions) -> dict[str, float] | None:

@@ -29,6 +29,7 @@ def cluster(tmp_path):
 def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, monkeypatch):
     """One worker; after three scenes a second, and the first is killed; after ten, all. A new cluster does the rest."""
     monkeypatch.setattr("geocloud.batch.workers.TIMEOUT", 2)
+    monkeypatch.setattr("geocloud.batch.workers.ClusterExecutor.room", 4)
     archive, out = make_archive(tmp_path / "archive", COUNT + 10), tmp_path / "cluster"
     alone = run_batch([str(archive)], tmp_path / "alone", BatchOptions())
     victim, running = cluster.add_worker(), []
