@@ -115,14 +115,14 @@ class LocalExecutor:
     ) -> None:
         self.room, self._arguments, self._begun = count, (load, model, compute), begun
         self._pools = dict[int, futures.ProcessPoolExecutor]()
-        self._pids = dict[int, futures.Future[int]]()
+        self._pids, self._loads = dict[int, futures.Future[int]](), list[futures.Future[None]]()
         self._idle: SimpleQueue[int] = SimpleQueue()
         try:
             for place in range(count):
                 self._start(place)
                 self._idle.put(place)
-            for pid in self._pids.values():
-                pid.result()
+            for load in self._loads:
+                load.result()
         except BaseException as error:
             self.close()
             if isinstance(error, futures.BrokenExecutor):
@@ -131,7 +131,8 @@ class LocalExecutor:
 
     def _start(self, place: int) -> None:
         self._pools[place] = futures.ProcessPoolExecutor(1, START, _settle, (self._arguments, place, self.room))
-        self._pids[place] = self._pools[place].submit(_load)
+        self._pids[place] = self._pools[place].submit(os.getpid)
+        self._loads.append(self._pools[place].submit(_load))
 
     def close(self) -> None:
         """Ends the processes, at once if they are still working."""
@@ -169,11 +170,9 @@ def _settle(arguments: tuple[Any, ...], place: int, of: int) -> None:
     _worker["arguments"] = *arguments, place, of
 
 
-def _load() -> int:
-    """Loads the model. Returns the ID of the process."""
+def _load() -> None:
     load, *arguments = _worker["arguments"]
     _worker["predict"] = load(*arguments)
-    return os.getpid()
 
 
 def _run(job: Job) -> Entry:

@@ -58,6 +58,19 @@ def test_an_earlier_version_is_converted_with_a_note(old, caplog):
     assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no log, no index of a log
 
 
+def test_the_version_before_is_read_as_it_is(tmp_path):
+    """Its table is the same; rasters that are no scenes were in another one, and are looked at once more."""
+    path = fill(tmp_path / "manifest.sqlite", "ab")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)")
+        database.execute("INSERT INTO others VALUES ('/in/dem.tif', 'print')")
+        database.commit()
+    before = path.read_bytes()
+    with Manifest(path):
+        assert [e.name for e in read_entries(tmp_path)] == ["a", "b"] and read_entries(tmp_path).counts() == {"done": 2}
+    assert path.read_bytes() == before
+
+
 def test_a_later_version_is_refused_in_a_line(tmp_path):
     fill(tmp_path / "manifest.sqlite", "a")
     with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as database:
