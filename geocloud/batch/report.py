@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain, islice
@@ -35,8 +35,6 @@ ROWS, PORTION = 10_000, 1000
 """Scenes in memory at a time: in a row group of GeoParquet, and in a script of the page."""
 NUMBERS = {name.removesuffix("_percent"): name for name in (*PERCENTS, "seconds")}
 """Column of the page → of the manifest, shown with one decimal."""
-EPOCH = date(1970, 1, 1).toordinal()
-
 SHADES = ("#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00", "#8a929b")
 """Colours of 0-20 %, 20-40 % … cloud; the last one: not known."""
 WIDTH, HEIGHT, MARGIN, SMALLEST = 880, 500, 24, 3
@@ -164,7 +162,7 @@ def write_report(entries: Entries, folder: Path) -> Path:
     path, parts = folder / REPORT, folder / PARTS
     page = files("geocloud.batch").joinpath("page")
     with Staging([path], overwrite=True) as staging:
-        made, old = staging.scratch(path, PARTS), staging.scratch(path, f"{PARTS}-old")
+        made = staging.scratch(path, PARTS)
         try:
             made.mkdir()
             for name in ("report.css", "report.js"):
@@ -179,8 +177,7 @@ def write_report(entries: Entries, folder: Path) -> Path:
             about |= {"states": entries.counts(), "portion": PORTION, "overview": bool(picture)}
             _script(made / "about.js", "about", about)
             staging.place(path).write_bytes(page.joinpath(REPORT).read_bytes())
-            with suppress(FileNotFoundError):
-                parts.rename(old)
+            shutil.rmtree(parts, ignore_errors=True)
             made.rename(parts)
         except OSError as error:
             raise OutputError(f"{parts}: cannot be written ({error})") from error
@@ -190,8 +187,10 @@ def write_report(entries: Entries, folder: Path) -> Path:
 
 def _columns(rows: list[sqlite3.Row], folder: Path) -> dict[str, list[Any]]:
     """Columns of the page, which holds them in memory, in short form; numbers and notes only where there are any."""
-    columns = {k: [None if row[n] is None else round(row[n], 1) for row in rows] for k, n in NUMBERS.items()}
-    columns["day"] = [row["acquired"] and date.fromisoformat(row["acquired"][:10]).toordinal() - EPOCH for row in rows]
+    columns: dict[str, list[Any]] = {
+        key: [None if row[name] is None else round(row[name], 1) for row in rows] for key, name in NUMBERS.items()
+    }
+    columns["day"] = [row["acquired"] and row["acquired"][:10] for row in rows]
     columns["notes"] = [row["notes"] for row in rows]
     start = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
     return {

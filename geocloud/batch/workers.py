@@ -21,6 +21,7 @@ from geocloud.batch.job import LATER, PASSING, Job, failed, run_job
 from geocloud.batch.options import BatchOptions
 from geocloud.batch.state import Entry
 from geocloud.errors import DependencyError, GeocloudError
+from geocloud.io.allocator import keep_freed_memory
 from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote
 from geocloud.pipeline import ComputeOptions
@@ -164,8 +165,6 @@ def _settle(arguments: tuple[Any, ...], place: int, of: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("geocloud").propagate = False  # warnings are part of entries
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
-    from geocloud.io.allocator import keep_freed_memory
-
     keep_freed_memory()
     _worker["arguments"] = *arguments, place, of
 

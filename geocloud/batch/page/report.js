@@ -49,12 +49,12 @@ const report = {  // called by the scripts of the folder "report"
 
 function search() {  // the places of the scenes that pass the filters, in order
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
-  const within = (key, low, high, unit = 1) => {
-    const [least, most] = [low, high].map(id => $(id).value && $(id).valueAsNumber / unit);
+  const within = (key, low, high, parse) => {
+    const [least, most] = [low, high].map(id => $(id).value && parse($(id).value));
     return at => least === "" && most === "" || all[key]?.[at] != null &&
       (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
   };
-  const cloudy = within("cloud", "low", "high"), dated = within("day", "from", "to", 864e5);
+  const cloudy = within("cloud", "low", "high", Number), dated = within("day", "from", "to", String);
   const has = at => ["name", "error", "notes"].some(key => all[key]?.[at]?.toLowerCase().includes(text));
   const places = [...all.name.keys()].filter(at =>
     (!state || all.state[at] === state) && cloudy(at) && dated(at) && (!text || has(at)));
@@ -101,7 +101,7 @@ function row(place) {
       ...of("is_here") ? [" ", link("_cloudmask.tif", "mask"), " ", link(".json", "STAC item")] : [],
       of("error") && make("p", { className: "failed" }, of("error")), of("notes") && make("p", {}, of("notes")),
     ],
-    day: [of("day") != null ? new Date(of("day") * 864e5).toISOString().slice(0, 10) : null],
+    day: [of("day")],
     state: [make("span", { className: of("state") }, `${MARKS[of("state")]} ${of("state")}`)],
   };
   return make("tr", { role: "row" }, ...["picture", ...shown()].map(key =>
