@@ -7,7 +7,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -163,18 +163,18 @@ def _below(path: Path, aside: Path | None) -> Iterator[Found]:
     for folder, folders, files in os.walk(path):
         visible = (tuple(sorted(n for n in names if not n.startswith("."))) for names in (files, folders))
         listing = on_disk(Path(folder), *visible)
-        candidates = list(scenes_in(listing))
-        yield from _in_listing(listing, candidates)
-        whole = any(candidate.is_tree for _, candidate in candidates)
+        whole = yield from _in_listing(listing)
         folders[:] = [f for f in listing.folders if not whole and (Path(folder) / f).resolve() != aside]
 
 
-def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) -> Iterator[Found]:
-    """The scenes of a folder or bucket. One product of band files is named by its folder, several by a file of each.
+def _in_listing(listing: Listing) -> Generator[Found, None, bool]:
+    """The scenes of a folder or bucket. Returns True if all that is below belongs to one of them.
 
-    In a bucket the folder stands for all products; several in one are an error, which masking reports.
+    One product of band files is named by its folder, several by a file of each. In a bucket the folder stands for all
+    products; several in one are an error, which masking reports.
     """
-    remote, scenes = is_remote(listing.source), [(reader, scene) for reader, scene in candidates if scene.is_scene]
+    candidates, remote = list(scenes_in(listing)), is_remote(listing.source)
+    scenes = [(reader, scene) for reader, scene in candidates if scene.is_scene]
     products = [scene for _, scene in scenes if scene.is_product]
     for reader, scene in scenes:
         by_folder = scene.is_product and (remote or len(products) == 1)
@@ -184,6 +184,7 @@ def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) ->
         name = scene.name if not by_folder or PRODUCT_IDS.fullmatch(scene.name) else listing.stem
         raster = reader is RASTER and not remote and scene.member.lower().endswith(RASTER_SUFFIXES)
         yield Found.of(source, name or listing.stem, scene.rank, RASTER if raster else None)
+    return any(candidate.is_tree for _, candidate in candidates)
 
 
 def _single(source: str, path: PurePosixPath | Path) -> Found:
@@ -228,8 +229,7 @@ def _at_url(url: str) -> Iterator[Found]:
         if not folders:
             raise SceneNotFoundError(f"{url}: no files there")
         for folder, names in sorted(folders.items()):
-            listing = in_bucket(folder, tuple(sorted(names)))
-            yield from _in_listing(listing, list(scenes_in(listing)))
+            yield from _in_listing(in_bucket(folder, tuple(sorted(names))))
 
 
 def _in_catalog(source: str) -> Iterator[Found]:

@@ -62,7 +62,7 @@ class BatchOptions:
     keep: bool = True
     """True keeps uploaded results in the output folder, too."""
     workers: int | None = None
-    """Processes on this machine; None: one, or one per CUDA device."""
+    """Processes on this machine; None: two, or two per CUDA device."""
     scheduler: str | None = None
     """Address of a dask scheduler to use instead of processes on this machine."""
     shard: Shard = field(default_factory=Shard)

@@ -106,7 +106,11 @@ class Manifest:
             address = f"{path.resolve().as_uri()}?mode={mode}"
             self._database = sqlite3.connect(address, uri=True, timeout=TIMEOUT, check_same_thread=False)
             self._database.row_factory = sqlite3.Row
-            self._complete()
+            try:
+                self._complete()
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
 
