@@ -1,12 +1,12 @@
 """Scores models on scenes held out from training: ``python benchmarks/accuracy.py DATA [--model NAME] [--out DIR]``.
 
-DATA is the folder that ``recipes/bundled.py`` trains from. Half of the held-out places serve to choose thresholds (the
-columns "chosen at"), the other half is published (the columns before); ``--folds RUN`` scores the models of a
-cross-validation instead, on all scenes. Sets are shown as they are, without near-infrared, and clipped where Landsat 5
-and 7 saturate. Further tables: false alarms by surface, cloud shadow, and how much masks change when a scene is turned
-or mirrored, when its red and blue are swapped, and when it is given at 10, 20 or 30 m. ``--peer ukis-csmask`` scores
-that program too, if it is installed. DIR receives accuracy.md and pictures of the ten worst scenes of each set:
-scene, truth, probability, error map.
+DATA is the training data folder of ``recipes/bundled.py``. Half of the held-out places are for choosing thresholds
+(the columns "chosen at"), the other half for published scores (the columns before them). ``--folds RUN`` scores the
+models of a cross-validation instead, on all scenes. Each set is scored unchanged, without near-infrared, and clipped
+where Landsat 5 and 7 saturate. Further tables: false alarms by surface, cloud shadow, and the change of masks when a
+scene is rotated or mirrored, when red and blue are swapped, and at pixel sizes of 10, 20 and 30 m. ``--peer
+ukis-csmask`` also scores that program, if installed. Writes accuracy.md and pictures of the ten worst scenes of each
+set (scene, truth, probability, error map) to DIR.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from recipes.material import SOURCES, Fold, bright_ground, has_nir, read_codes, 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Predict = Callable[[Chip], Array]
-"""A chip → the probability of cloud and, if the model has that class, of shadow, ``(classes, h, w)``."""
+"""Predicts the probability of cloud and, if the model has that class, shadow in a chip, ``(classes, h, w)``."""
 
 PUBLISH, CHOOSE = 0, 1
-"""Halves of the held-out places: thresholds are chosen on the one, scores published of the other."""
+"""Halves of the held-out places: one for published scores, one for choosing thresholds."""
 
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-SHADOW_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+SHADOW_THRESHOLDS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
 SURFACES = {0: "shadow", 1: "shadow over water", 2: "water", 3: "snow", 4: "land", 6: "flooded"}
-"""SPARCS codes that are not cloud."""
+"""Surfaces by SPARCS code, without cloud."""
 
 SUN = 50.0
-"""Elevation of the sun in degrees, for sensors that saturate."""
+"""Sun elevation in degrees for clipping at saturation."""
 
 PARTLY = (0.05, 0.95)
-"""Cloud cover of a partly cloudy scene."""
+"""Range of cloud cover in partly cloudy scenes, 0 to 1."""
 
 ICE = {"catalogue": 0.1, "sparcs": 0.8}
-"""Share of bright clear ground (saturated, in the catalogue) from which a scene is an ice sheet, scored apart."""
+"""Minimum share of bright clear ground (in the catalogue: saturated ground) in scenes scored as ice sheets."""
 
 SCORES = ("jaccard", "accuracy", "precision", "recall")
 WORST = 10
@@ -68,7 +68,7 @@ VIEWS: dict[str, Callable[[Array], Array]] = {
     "as Landsat 5": partial(saturate, limits=LANDSAT_5, elevation=SUN),
     "as Landsat 7": partial(saturate, limits=LANDSAT_7, elevation=SUN),
 }
-"""Views of each set that models are shown, by label."""
+"""Changes of reflectance for each row of a set, by label."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,24 @@ class Candidate:
     """A model or program to be scored."""
 
     name: str
-    """As in tables."""
+    """Name in tables."""
     threshold: float
-    """Its threshold of cloud."""
+    """Threshold of cloud."""
     shadow_threshold: float
-    """Its threshold of shadow."""
+    """Threshold of shadow."""
     predict: Predict
-    """Predicts a chip."""
+    """Function that predicts a chip."""
 
 
 def by_model(model: str) -> Candidate:
-    """A geocloud model."""
+    """A model of geocloud as candidate."""
     predictor = load_model(model)
     predict = partial(probabilities, predictor)
     return Candidate(predictor.name, predictor.threshold, predictor.shadow_threshold, predict)
 
 
 def by_ukis_csmask() -> Candidate:
-    """ukis-csmask as its documentation shows; finer pixels are averaged to 30 m, as for geocloud."""
+    """ukis-csmask as candidate, used as documented; finer chips are averaged to 30 m, as for geocloud."""
     from ukis_csmask.mask import CSmask
 
     def predict(chip: Chip) -> Array:
@@ -111,19 +111,19 @@ def by_ukis_csmask() -> Candidate:
 
 @dataclass
 class Scores:
-    """Counts over the chips of one set and half."""
+    """Counts over the chips of one set, view and half."""
 
     cloud: dict[float, Confusion] = field(default_factory=dict)
-    """Cloud, by threshold."""
+    """Counts of cloud by threshold."""
     shadow: dict[float, Confusion] = field(default_factory=dict)
-    """Shadow, by threshold."""
+    """Counts of shadow by threshold."""
     alarms: dict[str, Confusion] = field(default_factory=dict)
-    """False alarms of cloud on clear ground, by surface or scene."""
+    """Counts of false alarms on clear ground, by surface or scene."""
     chips: list[tuple[int, Chip, Array]] = field(default_factory=list)
-    """Number of wrong pixels, chip, its probability of cloud."""
+    """Number of misclassified pixels, chip, and probability of cloud, for each chip."""
 
     def add(self, candidate: Candidate, chip: Chip, probability: Array, surfaces: dict[str, Mask]) -> None:
-        """Count one chip."""
+        """Adds the counts of a chip."""
         for threshold in {*THRESHOLDS, candidate.threshold}:
             _add(self.cloud, threshold, probability[0] > threshold, chip.cloud, chip.known)
         cloud = probability[0] > candidate.threshold
@@ -141,7 +141,7 @@ def _add(counts: dict[float, Confusion] | dict[str, Confusion], key: float | str
 
 
 def surfaces(name: str, chip: Chip, data: Path) -> dict[str, Mask]:
-    """Parts of a chip whose false alarms are counted separately: name → ``(h, w)``, True inside."""
+    """Surfaces of a chip for which false alarms are counted separately: masks ``(h, w)`` by name."""
     if name == "sparcs":
         codes = read_codes(data / "sparcs" / "masks" / f"{chip.name}.png")
         return {surface: codes == code for code, surface in SURFACES.items()}
@@ -151,7 +151,7 @@ def surfaces(name: str, chip: Chip, data: Path) -> dict[str, Mask]:
 
 
 def sets_of(name: str, chip: Chip) -> list[str]:
-    """The rows of the table that a chip counts in."""
+    """Table rows in which a chip is counted."""
     if name not in ("catalogue", "sparcs"):
         return [name]
     if (saturated_ground(chip) if name == "catalogue" else bright_ground(chip)).mean() > ICE[name]:
@@ -161,7 +161,7 @@ def sets_of(name: str, chip: Chip) -> list[str]:
 
 
 def score(data: Path, candidate: Candidate, half: int | None, fold: Fold | None, views: list[str]) -> dict[str, Scores]:
-    """Scores by set and view, of one half of the held-out places or of a fold."""
+    """Scores by set and view, on one half of the held-out places or on a fold."""
     results: dict[str, Scores] = {}
     for name, source in SOURCES.items():
         for chip in validation_chips(source, data, half, fold) if name != "glaciers" else []:
@@ -175,7 +175,7 @@ def score(data: Path, candidate: Candidate, half: int | None, fold: Fold | None,
 
 
 def agreement(data: Path, candidate: Candidate) -> Iterator[str]:
-    """Rows of a table: how much masks change with the orientation, order of bands and pixel size of a scene."""
+    """Table rows with the change of masks by orientation, band order and pixel size."""
     rows: dict[str, list[tuple[float, str]]] = {}
     for name, source in SOURCES.items():
         for chip in validation_chips(source, data, None) if name not in ("glaciers", "catalogue") else []:
@@ -217,12 +217,12 @@ SHADOW_HEAD = (
 
 
 def has_cloud(counts: dict[float, Confusion]) -> bool:
-    """True if there is anything to find."""
+    """True if the truth contains any positive pixels."""
     return any(c.tp + c.fn for c in counts.values())
 
 
 def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str, Scores], out: Path) -> list[str]:
-    """Write pictures; return the scores as lines of Markdown."""
+    """Scores as lines of Markdown. Also writes the pictures."""
     rows, shadow, alarms = [HEAD], [SHADOW_HEAD], ["| clear ground | called cloud |", "|---|---|"]
     for label in sorted({*chosen, *published}):
         one, other = chosen.get(label, Scores()), published.get(label, Scores())
@@ -253,7 +253,7 @@ def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str,
 
 
 def draw(chip: Chip, probability: Array, threshold: float, path: Path) -> None:
-    """Write a picture: scene in natural colour, truth, probability, errors."""
+    """Writes a picture: scene in natural colour, truth, probability, error map."""
     grey = [np.where(chip.known, chip.cloud, 0.5), np.nan_to_num(probability)]
     parts = [
         render(chip.pixels())[..., :3],
@@ -266,7 +266,7 @@ def draw(chip: Chip, probability: Array, threshold: float, path: Path) -> None:
 
 
 def record(path: Path, published: dict[str, Scores], threshold: float) -> None:
-    """Write the published scores into the files of a model, where `geocloud models` reads them."""
+    """Writes the published scores into the metadata of a model's files, for `geocloud models`."""
     network = Network.load(find_weights(path))
     scores = {
         label: {
@@ -282,12 +282,12 @@ def record(path: Path, published: dict[str, Scores], threshold: float) -> None:
 
 
 def main() -> None:
-    """Score the models given on the command line."""
+    """Scores the models given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", action="append", default=[], help="NAME or PATH, repeatable [default: fast]")
-    parser.add_argument("--record", action="store_true", help="write the scores into the files that --model names")
-    parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation, RUN/fold0 and so on")
+    parser.add_argument("--record", metavar="MODEL", help="write the scores into the files of this model")
+    parser.add_argument("--folds", type=Path, metavar="RUN", help="models of a cross-validation: RUN/fold0 and so on")
     parser.add_argument("--peer", choices=["ukis-csmask"])
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     options = parser.parse_args()
@@ -309,8 +309,7 @@ def main() -> None:
             head = ["| change of masks | mean | worst |", "|---|---|---|"]
             lines += [*head, *agreement(options.data, candidate), ""]
             if options.record:
-                named = options.model[candidates.index(candidate)]
-                record(find_model(named), published, candidate.threshold)
+                record(find_model(options.record), published, candidate.threshold)
     (options.out / "accuracy.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 

@@ -1,9 +1,9 @@
-"""An archive's manifest at any size: ``python benchmarks/archive.py [--scenes 550000] [--folder DIR] [--browser]``.
+"""Cost of a large manifest and report: ``python benchmarks/archive.py [--scenes 550000] [--folder DIR] [--browser]``.
 
-Makes a folder as a batch of so many scenes leaves it (manifest, thumbnails, empty results, empty archives as
-sources), simulated, and prints a Markdown table of the seconds and the peak memory of the commands that read it. With
-``--browser`` it opens the report in Chromium instead. Without ``--folder`` all of it is deleted again. Half a million
-scenes take some 1 GB and three million names of files.
+Simulates the output folder of a batch (manifest, thumbnails, empty results, empty archives as sources) and prints a
+Markdown table of the time and peak memory of the commands that read it. With ``--browser`` it opens the report in
+Chromium instead. Without ``--folder`` a temporary folder is used. Half a million scenes take about 1 GB and three
+million file names.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pathlib import Path
 import measure
 
 FAILED = 50
-"""Every so manieth scene has failed."""
+"""Every Nth scene has failed."""
 
 LINKS = 50_000
-"""Names of one empty file: file systems have a limit."""
+"""Maximum number of hard links to one file; file systems limit it."""
 
 GEOCLOUD = [sys.executable, "-m", "geocloud_cli", "-q"]
 
 
 def make(folder: Path, count: int) -> None:
-    """Makes ``folder/in`` and ``folder/masks``."""
+    """Creates the sources, ``folder/in``, and the results, ``folder/masks``."""
     from geocloud.batch import BatchOptions
     from geocloud.batch.job import shelf_of
     from geocloud.batch.state import Manifest
@@ -62,7 +62,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def weather(number: int, corners: list[list[float]], count: int) -> int:
-    """Which of so many scenes, from clear to overcast: cloudy at the equator and in the west wind, clear between."""
+    """Index of a picture by cloud cover: cloudy at the equator and in mid-latitudes, clear in between."""
     import numpy as np
 
     lon, lat = np.deg2rad(corners[0])
@@ -71,8 +71,8 @@ def weather(number: int, corners: list[list[float]], count: int) -> int:
 
 
 def link(path: Path, empty: Path) -> None:
-    """Gives a file another name."""
-    if not empty.exists():  # not touch, which would change the time of all its names
+    """Creates a hard link to a file; a missing file is created empty."""
+    if not empty.exists():  # touching it again would change the time of all links
         empty.touch()
     try:
         os.link(empty, path)
@@ -84,7 +84,7 @@ def link(path: Path, empty: Path) -> None:
 def entry(
     number: int, name: str, source: Path, corners: list[list[float]], look: tuple[float, bytes, bytes]
 ) -> tuple[dict[str, object], tuple[bytes, bytes]]:
-    """The row of a scene, and its thumbnails."""
+    """Manifest row of a scene, and its thumbnails."""
     from geocloud.batch.find import fingerprint
     from geocloud.readers.registry import RASTER
 
@@ -96,7 +96,7 @@ def entry(
         "name": name,
         "source": str(source),
         "state": "done",
-        "fingerprint": fingerprint(str(source), None if bad else RASTER),  # as of an archive that can be read, or not
+        "fingerprint": fingerprint(str(source), None if bad else RASTER),  # None: unreadable archive
         "tries": 1,
         "started": "2024-08-01T10:00:00.000+00:00",
         "finished": "2024-08-01T10:00:12.000+00:00",
@@ -125,10 +125,10 @@ def entry(
 
 
 def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
-    """Product IDs, with the corners of their footprints: every 16 days the same ones."""
+    """Product IDs with the corners of their footprints, which repeat every 16 days."""
     import numpy as np
 
-    found = []
+    orbit = []
     for row in range(1, 125):
         across = np.arcsin(np.sin(np.deg2rad(98.2)) * np.cos(np.deg2rad(row * 360 / 248)))  # latitude on a circle
         turned = np.arctan2(np.cos(np.deg2rad(98.2)), 1 / np.tan(np.deg2rad(row * 360 / 248)))
@@ -139,18 +139,19 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
                 east, north = 0.83 / max(np.cos(across), 0.2), 0.83
                 lean = 0.22 * east
                 corners = [(-east + lean, north), (east + lean, north), (east - lean, -north), (-east - lean, -north)]
-                found.append((path, row, [[lon + x, lat + y] for x, y in (*corners, corners[0])]))
-    found.sort(key=lambda place: np.hypot(*np.subtract(np.mean(place[2][:4], 0), (10.0, 47.0))))  # the Alps first
+                orbit.append((path, row, [[lon + x, lat + y] for x, y in (*corners, corners[0])]))
+    orbit.sort(key=lambda place: np.hypot(*np.subtract(np.mean(place[2][:4], 0), (10.0, 47.0))))  # the Alps first
     for number in range(count):
-        path, row, corners = found[number % len(found)]
-        day = date(2024, 1, 1) + timedelta(days=8 * (number // len(found)) + path % 8)
-        satellite = "LC08" if number // len(found) % 2 else "LC09"
+        path, row, corners = orbit[number % len(orbit)]
+        day = date(2024, 1, 1) + timedelta(days=8 * (number // len(orbit)) + path % 8)
+        satellite = "LC08" if number // len(orbit) % 2 else "LC09"
         yield f"{satellite}_L1TP_{path:03}{row:03}_{day:%Y%m%d}_{day:%Y%m%d}_02_T1", corners
 
 
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:
-    """Some simulated scenes: cloud percentage, thumbnail of the scene, thumbnail of the mask."""
-    from geocloud.batch.job import shelf_of, write_thumbnails
+    """Simulated scenes: cloud percentage, JPEG thumbnail of the scene, PNG thumbnail of the mask."""
+    from geocloud.batch.job import write_thumbnails
+    from geocloud.batch.job import shelf_of
     from geocloud.preview.render import render
     from geocloud.simulate import CLOUD_KINDS, simulate_scene
 
@@ -169,7 +170,7 @@ def pictures() -> Iterator[tuple[float, bytes, bytes]]:
 
 
 def measured(folder: Path) -> list[tuple[str, measure.Took]]:
-    """What each command took."""
+    """Time and memory of each command."""
     masks = folder / "masks"
     resume = [*GEOCLOUD, "batch", str(folder / "in"), "-o", str(masks), "--dry-run"]
     status = [*GEOCLOUD, "batch", "status", str(masks)]
@@ -186,16 +187,16 @@ def measured(folder: Path) -> list[tuple[str, measure.Took]]:
         "`report.html` alone": [sys.executable, "-c", page, str(masks)],
         "`geocloud batch report DIR`: with STAC collection and footprints": [*GEOCLOUD, "batch", "report", str(masks)],
     }
-    found = []
+    results = []
     for name, command in commands.items():
         took = measure.run(command)
-        found.append((name, took))
+        results.append((name, took))
         print(f"{name}: {took}", file=sys.stderr)
-    return found
+    return results
 
 
 def browse(folder: Path, pictures: Path | None) -> str:
-    """Opens the report, and tells how long it takes until all scenes can be searched."""
+    """Opens the report in Chromium; returns the time until all scenes can be searched, and the memory."""
     import psutil
     from selenium import webdriver
     from selenium.webdriver.support.ui import WebDriverWait
@@ -230,9 +231,9 @@ def browse(folder: Path, pictures: Path | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=550_000)
-    parser.add_argument("--folder", type=Path, help="Where to make it, and leave it; it is used if it is there.")
+    parser.add_argument("--folder", type=Path, help="Folder to create and keep; an existing one is used.")
     parser.add_argument("--browser", action="store_true", help="Only open the report in Chromium.")
-    parser.add_argument("--pictures", type=Path, help="Where to put screenshots of it.")
+    parser.add_argument("--pictures", type=Path, help="Folder for screenshots of the report.")
     parser.add_argument("--make", action="store_true", help="Only make the folder.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
@@ -240,7 +241,7 @@ def main() -> None:
         if options.make:
             make(folder, options.scenes)
             return
-        if not folder.exists():  # in a process of its own, whose memory does not count
+        if not folder.exists():  # in another process, so that its memory does not count
             again = [sys.executable, __file__, "--make", "--folder", str(folder), "--scenes", str(options.scenes)]
             subprocess.run(again, check=True)
         if options.browser:

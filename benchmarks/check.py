@@ -1,7 +1,7 @@
-"""Regression check: ``python benchmarks/check.py`` measures the full scene again and compares it with results.json.
+"""Regression check: ``python benchmarks/check.py`` measures the full scene and compares it with results.json.
 
-It compares peak memory, and times relative to the floor of the same run, which depend little on the machine. Exit code
-1 if any has grown by more than a quarter. It takes a few minutes.
+It compares peak memory, and times relative to the floor of the same run, which depend little on the machine. The exit
+code is 1 if any of them has grown by more than a quarter. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MORE = 1.25
 
 
 def ratios(folder: Path) -> dict[str, float]:
-    """The figures to compare, from the results in a folder."""
+    """Figures to compare, from the results.json in a folder."""
     floor, mask, collar, shadows = _rows(folder, "full")
     return {
         "wall of mask over floor": mask["wall"] / floor["wall"],
@@ -38,10 +38,10 @@ def main() -> None:
     recorded = ratios(HERE)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(HERE / "run.py"), "full", "--turns", "3", "--out", folder], check=True)
-        found = ratios(Path(folder))
-    worse = [name for name in recorded if found[name] > MORE * recorded[name]]
+        measured = ratios(Path(folder))
+    worse = [name for name in recorded if measured[name] > MORE * recorded[name]]
     for name, value in recorded.items():
-        print(f"{name}: {found[name]:.2f}, recorded {value:.2f}{'  WORSE' if name in worse else ''}")
+        print(f"{name}: {measured[name]:.2f}, recorded {value:.2f}{'  WORSE' if name in worse else ''}")
     sys.exit(1 if worse else 0)
 
 

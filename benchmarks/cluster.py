@@ -1,9 +1,9 @@
-"""Runners under stress: ``python benchmarks/cluster.py --scenes 5000 --runner cluster --disturb``.
+"""Stress test of batch runners: ``python benchmarks/cluster.py --scenes 5000 --runner cluster --disturb``.
 
-Masks many tiny scenes with the local runner or on a dask cluster of processes on this machine. With --disturb a worker
-of the cluster is killed after a fifth of the scenes, another joins, and half-way the whole cluster is killed: the
-command ends with an error, and is started again on a new cluster. Prints, as JSON, seconds, seconds per scene, the peak
-memory of all processes, scenes masked more than once, and how long a scene was marked as running beyond its own time.
+Masks many tiny scenes with the local runner, or on a dask cluster on this machine. With --disturb, a worker is killed
+after a fifth of the scenes and another joins; after half of them the whole cluster is killed, and the failed command is
+repeated on a new cluster. Prints JSON: seconds, milliseconds per scene, the peak memory of all processes,
+scenes masked more than once, and the median time for which a scene was marked as running beyond its own duration.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIZE = 64
 
 
 def write_scenes(folder: Path, count: int) -> None:
-    """So many GeoTIFFs of 64×64 pixels, of seven kinds."""
+    """Writes GeoTIFFs of 64×64 pixels, copies of seven simulated scenes."""
     seen = [simulate_scene(seed, (SIZE, SIZE), ("forest", "water"), ("cumulus",), 0.4).reflectance for seed in range(7)]
     folder.mkdir()
     for number in range(count):
@@ -50,7 +50,7 @@ def write_scenes(folder: Path, count: int) -> None:
 
 
 class Cluster:
-    """A scheduler and workers, each a process."""
+    """A dask scheduler and its workers, each in a process."""
 
     def __init__(self, work: Path) -> None:
         with socket.socket() as found:
@@ -67,14 +67,14 @@ class Cluster:
         return self._start("worker", self.address, "--nthreads", "1", *own, *options)
 
     def wait_for(self, workers: int) -> None:
-        """Waits until so many workers are there."""
+        """Waits until the cluster has this number of workers."""
         from distributed import Client
 
         with Client(self.address, set_as_default=False, timeout=60) as client:
             client.wait_for_workers(workers, timeout=120)
 
     def kill(self) -> None:
-        """Kills all at once."""
+        """Kills all processes of the cluster."""
         for process in self.processes:
             process.kill()
             process.wait()
@@ -87,7 +87,7 @@ class Cluster:
 
 
 def run_disturbed(scenes: Path, folder: Path, work: Path, count: int) -> None:
-    """A run on a cluster that loses a worker, gains one, is lost, and comes back elsewhere."""
+    """A run on a cluster that loses a worker, gains one, is killed, and is replaced by a new cluster."""
     first = Cluster(work)
     victim, _ = first.add_worker(), first.add_worker()
     first.wait_for(2)
@@ -104,7 +104,7 @@ def run_disturbed(scenes: Path, folder: Path, work: Path, count: int) -> None:
     except GeocloudError as error:
         print(error, file=sys.stderr)
     else:
-        sys.exit("the cluster was lost, and nobody noticed")
+        sys.exit("the run succeeded although its cluster was killed")
     second = Cluster(work)
     try:
         second.add_worker(), second.add_worker()
@@ -115,7 +115,7 @@ def run_disturbed(scenes: Path, folder: Path, work: Path, count: int) -> None:
 
 
 def run_plain(scenes: Path, folder: Path, work: Path, runner: str, workers: int) -> float:
-    """A run that nothing disturbs. Returns its seconds, without those in which workers start."""
+    """An undisturbed run. Returns its seconds from the first finished scene to the last."""
     at: list[float] = []
 
     def report(status: Status) -> None:
@@ -138,14 +138,14 @@ def run_plain(scenes: Path, folder: Path, work: Path, runner: str, workers: int)
 
 @contextmanager
 def measured_memory() -> Iterator[list[float]]:
-    """The peak memory in MB of this process and all that it has started (Linux), once at the end."""
+    """Measures the peak memory in MB of this process and its children; the yielded list holds it at the end."""
     peak, over = [0.0], threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         while not over.wait(0.5):
             peak[0] = max(peak[0], _memory_of_all())
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
         yield peak
@@ -155,7 +155,7 @@ def measured_memory() -> Iterator[list[float]]:
 
 
 def _memory_of_all() -> float:
-    import psutil  # distributed brings it
+    import psutil  # a dependency of distributed
 
     me = psutil.Process()
     total = 0
@@ -193,7 +193,7 @@ def main() -> None:
         for e in done
         if e.finished and e.started
     ]
-    found = {
+    results = {
         "scenes": len(done),
         "seconds": round(seconds, 1),
         "milliseconds per scene, once started": steady and round(1e3 * steady / (given.scenes - 1), 1),
@@ -201,7 +201,7 @@ def main() -> None:
         "masked more than once": sum(entry.tries > 1 for entry in done),
         "seconds marked as running beyond its own time, median": round(statistics.median(marked), 3),
     }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

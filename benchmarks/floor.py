@@ -1,5 +1,5 @@
-"""The minimum work of any masking program: ``python benchmarks/floor.py SCENE MASK.tif`` reads the four bands, two at a
-time, and writes a mask of that size as a Cloud Optimized GeoTIFF, with all cores.
+"""Minimum work of a masking program: ``python benchmarks/floor.py SCENE MASK.tif`` reads four bands, two at a time, and
+writes a mask of their size as Cloud Optimized GeoTIFF on all cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 
 def read(path: Path, index: int) -> np.ndarray:
-    """Reads a band by whole blocks; returns its bright pixels as a mask to write."""
+    """Reads a band block by block; returns its bright pixels as a mask."""
     with rasterio.open(path) as dataset:
         rows = max(dataset.block_shapes[0][0], 256)
         bright = np.zeros(dataset.shape, "uint8")

@@ -1,7 +1,7 @@
-"""What gaps as of Landsat 7 since 2003 do to what is around them: ``python benchmarks/gaps.py DATA``.
+"""Effect of stripes without data (Landsat 7 since 2003) on the pixels around them: ``python benchmarks/gaps.py DATA``.
 
-Real Landsat 8 scenes (`biome` of `recipes/material.py`, both sides of the split) are masked whole, and with stripes cut
-out, with and without `geocloud.tiling.mosaic.fill_gaps`. Printed: how many of the pixels that are left have the same
+Real Landsat 8 scenes (`biome` of `recipes/material.py`, both sides of the split) are masked whole and with stripes cut
+out, with and without `geocloud.tiling.mosaic.fill_gaps`. Prints the percentage of the remaining pixels that keep their
 class.
 """
 
@@ -20,11 +20,11 @@ from geocloud.tiling.mosaic import fill_gaps
 from recipes.material import SOURCES
 
 WIDTHS = (3, 8, 14)
-"""Rows of a stripe: none in the middle of a scene, 14 at its edges; stripes are 33 rows apart."""
+"""Stripe widths in rows. In a scene the width grows from 0 at the centre to 14 at the edges, 33 rows apart."""
 
 
 def main(data: Path) -> None:
-    """Prints a table."""
+    """Prints a Markdown table."""
     predictor = load_model()
     same, seen = np.zeros((len(WIDTHS), 2)), np.zeros((len(WIDTHS), 1))
     for chip in map(SOURCES["biome"].read, SOURCES["biome"].paths(data)):
@@ -37,8 +37,8 @@ def main(data: Path) -> None:
             seen[row] += left.sum()
             for col, fill in enumerate((lambda tiles: tiles, fill_gaps)):
                 with patch("geocloud.models.predictor.fill_gaps", fill):
-                    found = predictor.predict_array(np.where(gaps, np.nan, image), pixel_size=30)[0]
-                same[row, col] += ((found > predictor.threshold) == whole)[left].sum()
+                    probability = predictor.predict_array(np.where(gaps, np.nan, image), pixel_size=30)[0]
+                same[row, col] += ((probability > predictor.threshold) == whole)[left].sum()
     print("| stripes, rows | not filled | filled |\n|---|---|---|")
     for width, (without, filled) in zip(WIDTHS, 100 * same / seen, strict=True):
         print(f"| {width} | {without:.2f} % | {filled:.2f} % |")

@@ -1,8 +1,8 @@
-"""What decoding JPEG 2000 at half its resolution does to masks: ``python benchmarks/levels.py DATA``.
+"""Effect of decoding JPEG 2000 at half its resolution on masks: ``python benchmarks/levels.py DATA``.
 
-Real Sentinel-2 chips of 10 m with labels (`weak` of `recipes/material.py`, never trained on) are written as JPEG 2000
-without loss, and masked from all of their pixels and from half the resolution. Printed: Jaccard of both, pixels pooled,
-and how many pixels have the same class.
+Real labelled Sentinel-2 chips of 10 m (`weak` of `recipes/material.py`, not used in training) are written as lossless
+JPEG 2000, and masked at full and at half resolution. Prints the Jaccard index of both over all pixels, and the
+percentage of pixels with the same class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs a command in its own process and measures it by the system's accounting (Linux, macOS)."""
+"""Time and memory of commands, from the operating system's process accounting (Linux, macOS)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a whole process took."""
+    """Time and memory used by a process."""
 
     wall: float
     """Wall-clock seconds."""
@@ -24,9 +24,9 @@ class Took:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Took:
-    """Runs a command once; exits if it fails.
+    """Runs a command once and measures it. Exits if the command fails.
 
-    The calling process should be small: until the new process has started its program, the caller's memory counts.
+    The calling process should be small: its memory is counted until the new process starts the command.
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
@@ -40,7 +40,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
 
 
 def in_turn(commands: Mapping[str, tuple[Sequence[str], Mapping[str, str]]], turns: int) -> dict[str, Took]:
-    """Runs all commands in turn, ``turns`` times, so that a slow minute affects all alike. Returns medians."""
+    """Runs all commands in turn, ``turns`` times, so that slow periods affect all of them. Returns the medians."""
     taken: dict[str, list[Took]] = {name: [] for name in commands}
     for turn in range(turns):
         for name, (command, environment) in commands.items():

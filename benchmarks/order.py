@@ -1,7 +1,7 @@
-"""How well pixels tell red from blue in four bands without names: ``python benchmarks/order.py DATA``.
+"""Accuracy of detecting red and blue in four unnamed bands: ``python benchmarks/order.py DATA``.
 
-Real scenes with near-infrared (`recipes/material.py`, both sides of the split), whole and in crops, through
-`geocloud.readers.geotiff`. The order in the recipe's data is known: red first.
+Applies `geocloud.readers.geotiff` to real scenes with near-infrared (`recipes/material.py`, both sides of the split),
+whole and in crops. In these scenes red is the first band.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from recipes.material import SOURCES
 
 SETS = ("biome", "taught", "chips", "clear", "weak")
 CROPS = (256, 128)
-"""Sides of crops, which overlap by half."""
+"""Heights and widths of crops in pixels. Crops overlap by half."""
 
 
 def parts(image: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """An image ``(4, h, w)``, whole and in crops."""
+    """An image ``(4, h, w)`` and its crops, each with its kind."""
     yield "whole", image
     height, width = image.shape[1:]
     for side in CROPS:
@@ -35,21 +35,21 @@ def parts(image: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]
 
 
 def main(data: Path) -> None:
-    """Prints how many are told right, refused and told wrong."""
+    """Prints how many images are detected right, refused and detected wrong."""
     worst = 0.0
     print("| set | | right | refused | wrong |\n|---|---|---|---|---|")
     for name in SETS:
-        found: dict[str, list[int]] = {"whole": [0, 0, 0], "crops": [0, 0, 0]}
+        counts: dict[str, list[int]] = {"whole": [0, 0, 0], "crops": [0, 0, 0]}
         for chip in map(SOURCES[name].read, SOURCES[name].paths(data)):
             for kind, image in parts(chip.pixels()):
                 pixels = image[:, np.isfinite(image).all(0)]
                 rise = compare_rises(pixels) if pixels.size else None
-                told = 1 if rise is None or 1 / NO_DOUBT < rise < NO_DOUBT else 0 if rise > 1 else 2
-                found[kind][told] += 1
+                outcome = 1 if rise is None or 1 / NO_DOUBT < rise < NO_DOUBT else 0 if rise > 1 else 2
+                counts[kind][outcome] += 1
                 worst = max(worst, 1 / rise if rise else 0)
-        for kind, counts in found.items():
-            print(f"| {name} | {kind} | " + " | ".join(map(str, counts)) + " |")
-    print(f"\nThe wrong band rises at most {worst:.2f} times as much as the right one; {NO_DOUBT} is needed.")
+        for kind, numbers in counts.items():
+            print(f"| {name} | {kind} | " + " | ".join(map(str, numbers)) + " |")
+    print(f"\nMaximum ratio of the wrong band's rise to the right one's: {worst:.2f}; accepted from {NO_DOUBT}.")
 
 
 if __name__ == "__main__":

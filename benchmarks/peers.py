@@ -1,8 +1,8 @@
 """Other programs on the same scene: ``python benchmarks/peers.py omnicloudmask|ukis-csmask SCENE MASK.tif``.
 
-Each is used as its documentation shows, from four band files in a folder to a mask GeoTIFF. They are not installed with
-geocloud. OmniCloudMask downloads its weights; here its two networks of version 4 have random ones, which cost as much
-to run, so that its mask means nothing.
+Each program is used as documented, to make a mask GeoTIFF from four band files in a folder. The programs must be
+installed separately. OmniCloudMask downloads its weights; here its two networks of version 4 have random weights, which
+cost the same to run, so its mask is meaningless.
 """
 
 from __future__ import annotations

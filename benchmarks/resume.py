@@ -1,8 +1,8 @@
-"""A whole archive of small scenes, masked and killed again and again: ``python benchmarks/resume.py WORK``.
+"""Interrupted batch over an archive of small scenes: ``python benchmarks/resume.py WORK``.
 
-Makes simulated scenes in WORK and masks them all with ``geocloud batch``, which is killed with all its processes at
-even intervals and started again each time. Prints seconds, memory and sizes as JSON; exits with 1 where a scene is
-missing or was done twice. Linux and macOS.
+Simulates scenes in WORK and masks them with ``geocloud batch``, which is killed with all its processes at even
+intervals and restarted each time. Prints time, memory and sizes as JSON. The exit code is 1 if a scene is missing or
+was masked twice. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GROUNDS = ("forest", "water", "crops", "sand", "soil")
 
 
 def make(folder: Path, scenes: int, size: int) -> None:
-    """Writes GeoTIFFs of four bands side by side, parts of a few simulated scenes; those that are there stay."""
+    """Writes adjacent GeoTIFFs of four bands, cut from a few simulated scenes. Existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     wholes = [
         np.rint(simulate_scene(seed, (2 * size, 2 * size), (ground,), ("cumulus",), 0.4).reflectance * 1e4)
@@ -51,7 +51,7 @@ def make(folder: Path, scenes: int, size: int) -> None:
 
 
 def done(output: Path) -> dict[str, str]:
-    """When each scene was finished, by name."""
+    """Finishing time of each scene, by name."""
     if not (output / "manifest.sqlite").exists():
         return {}
     with closing(sqlite3.connect(output / "manifest.sqlite", timeout=60)) as database:
@@ -59,9 +59,9 @@ def done(output: Path) -> dict[str, str]:
 
 
 def mask(command: Sequence[str], output: Path, scenes: int, kills: int) -> tuple[float, list[str]]:
-    """Runs the command, killed each time that another part of the scenes is done, until it ends by itself.
+    """Runs the command, killing it ``kills`` times at even intervals, until it ends by itself.
 
-    Returns its seconds, and the names of scenes that were done twice.
+    Returns the time in seconds, and the names of scenes that were masked twice.
     """
     started, twice, before = time.monotonic(), [], {}
     for kill in range(1, kills + 2):
@@ -80,7 +80,7 @@ def mask(command: Sequence[str], output: Path, scenes: int, kills: int) -> tuple
 
 
 def timed(command: Sequence[str]) -> dict[str, float]:
-    """Wall seconds and peak memory in MB of a command that must succeed."""
+    """Wall-clock seconds and peak memory in MB of a command. Exits if the command fails."""
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

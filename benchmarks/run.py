@@ -1,9 +1,9 @@
-"""Measures geocloud on scenes of Landsat's size and writes results.json, results.md and results.png.
+"""Measures geocloud on scenes as large as Landsat's and writes results.json, results.md and results.png.
 
     python benchmarks/run.py [GROUP ...] [--turns 5] [--out benchmarks]
 
-Without a GROUP all groups are measured, which takes long; otherwise results.json keeps the figures of the others.
-See benchmarks/README.md.
+Without GROUP, all groups are measured, which takes long. Results of other groups stay in results.json. See
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from geocloud.models.devices import cuda_devices
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
 TYPES = ("float32", "bfloat16")
-OPENVINO = "from geocloud.models.runtime import import_openvino; import_openvino()"  # without its telemetry
+OPENVINO = "from geocloud.models.runtime import import_openvino; import_openvino()"  # without telemetry
 Row = dict[str, Any]
 Commands = dict[str, tuple[list[str], float]]
 
 
 class Bench:
-    """Scenes in a scratch folder, and commands on them."""
+    """Scenes in a temporary folder, and the commands to measure on them."""
 
     def __init__(self, folder: Path, turns: int) -> None:
         self.folder, self.turns = folder, turns
 
     def scene(self, name: str, rows: int, cols: int, *options: str) -> Path:
-        """The path of a scene, which is created on first use."""
+        """Path of a scene. The scene is created on first use."""
         path = self.folder / name
         if not path.exists():
             size = ["--rows", str(rows), "--cols", str(cols)]
@@ -47,20 +47,20 @@ class Bench:
         return path
 
     def full(self) -> Path:
-        """The scene of most benchmarks: 7600×7700, four tiled files, deflate."""
+        """Path of the scene of most benchmarks: 7600×7700 pixels, four tiled files, deflate."""
         return self.scene("full", *FULL)
 
     def mask(self, scene: Path, *options: str) -> list[str]:
-        """The command that masks a scene."""
+        """Command that masks a scene."""
         output = str(self.folder / "mask.tif")
         return [sys.executable, "-m", "geocloud_cli", "-q", "mask", str(scene), "-o", output, "--overwrite", *options]
 
     def floor(self, scene: Path) -> list[str]:
-        """The command that only reads the bands and writes a mask."""
+        """Command that only reads the bands and writes a mask."""
         return [sys.executable, str(HERE / "floor.py"), str(scene), str(self.folder / "floor.tif")]
 
     def rows(self, commands: Commands, threads: int | None = None) -> list[Row]:
-        """Measures commands in turn. Each comes with its megapixels. ``threads`` None: the default number."""
+        """Measures commands, given with their megapixels, in turn. ``threads`` None: the default number."""
         environment = dict.fromkeys(("OMP_NUM_THREADS", "GDAL_NUM_THREADS"), str(threads)) if threads else {}
         took = in_turn({name: (command, environment) for name, (command, _) in commands.items()}, self.turns)
         return [
@@ -77,7 +77,7 @@ class Bench:
 
 
 def full_scene(bench: Bench) -> list[Row]:
-    """The floor, the whole scene, and the scene with a collar."""
+    """The floor, the full scene, a scene with a collar, and the full scene with shadows."""
     collar = bench.scene("collar", *FULL, "--collar")
     megapixels = FULL[0] * FULL[1] / 1e6
     return bench.rows(
@@ -107,7 +107,7 @@ def sentinel2(bench: Bench) -> list[Row]:
 
 
 def stages(bench: Bench) -> list[Row]:
-    """CPU seconds by stage, of the median run."""
+    """CPU seconds by stage, from the median run."""
     command = [sys.executable, str(HERE / "stages.py"), str(bench.full()), str(bench.folder / "mask.tif")]
     runs = [
         json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -141,7 +141,7 @@ def start(bench: Bench) -> list[Row]:
 
 
 def runtimes(bench: Bench) -> list[Row]:
-    """The default network alone, in torch and in other runtimes that are installed."""
+    """The default network alone, in all installed runtimes."""
     wanted = [("openvino", precision) for precision in ("auto", *TYPES)]
     wanted += [(runtime, precision) for runtime in ("torch", "compile") for precision in TYPES]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
@@ -169,7 +169,7 @@ def gpu(bench: Bench) -> list[Row]:
 
 
 def peers(bench: Bench) -> list[Row]:
-    """geocloud and other programs that are installed, on 5 megapixels."""
+    """geocloud and other installed programs, on 5 megapixels."""
     scene = bench.scene("size-2200", 2200, 2273)
     output = str(bench.folder / "peer.tif")
     commands = {"geocloud": (bench.mask(scene), 5.0)}
@@ -192,7 +192,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
 
 
 def machine() -> str:
-    """The machine on which it is measured."""
+    """Description of this machine."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         text = Path("/proc/cpuinfo").read_text()

@@ -1,8 +1,8 @@
 """The default network alone, one tile at a time, on one thread: ``python benchmarks/runtimes.py RUNTIME PRECISION``.
 
-RUNTIME is openvino (as geocloud runs it on CPUs; auto: the bundled file), torch (as on GPUs), compile (torch.compile)
-or onnxruntime, if installed. Prints JSON: CPU seconds per megapixel, seconds until the first tile is done, and the
-percentage of pixels masked as by torch in float32.
+RUNTIME is openvino (geocloud's on CPUs), torch (geocloud's on GPUs), compile (torch.compile) or onnxruntime, if
+installed. PRECISION auto runs the bundled file. Prints JSON: CPU seconds per megapixel, seconds until the first tile is
+done, and the percentage of pixels with the same class as by torch in float32.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Tile = NDArray[np.float32]
 
 
 def prepare(runtime: str, precision: str, network: Network) -> Callable[[Tile], Any]:
-    """The network in a runtime: a function from reflectance to probability."""
+    """A function that runs the network in a runtime, from reflectance to probability."""
     if runtime == "openvino" and precision == Precision.AUTO:
         return load_model(device="cpu", threads=1)
     if runtime == "openvino":
@@ -57,7 +57,7 @@ def main(runtime: str, precision: str) -> None:
     with torch.inference_mode():
         started = time.perf_counter()
         run = prepare(runtime, precision, network)
-        found = run(tile)
+        probability = run(tile)
         first = time.perf_counter() - started
         taken = []
         for _ in range(10):
@@ -66,7 +66,7 @@ def main(runtime: str, precision: str) -> None:
             taken.append(time.process_time() - before)
         exact = prepare("torch", "float32", network)(tile)
     megapixels = SHAPE[0] * SHAPE[1] / 1e6
-    cloud = (found > network.metadata.threshold) == (exact > network.metadata.threshold)
+    cloud = (probability > network.metadata.threshold) == (exact > network.metadata.threshold)
     print(
         json.dumps(
             {

@@ -1,7 +1,7 @@
-"""Makes a scene of any size and layout: ``python benchmarks/scenes.py FOLDER --rows 7600 --cols 7700 …``.
+"""Writes a scene of any size and layout: ``python benchmarks/scenes.py FOLDER --rows 7600 --cols 7700 …``.
 
-A simulated Landsat Level-1 scene is repeated, mirrored at the joints, so that clouds, ground and noise compress as in a
-whole scene. It runs in its own process, as the measuring process must stay small.
+A simulated Landsat Level-1 scene is repeated and mirrored at the joints, so that clouds, ground and noise compress as
+in a whole scene. It runs in its own process, because the measuring process must stay small.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from rasterio.windows import Window
 
 SAMPLE = Path(__file__).parent.parent / "sample_scenes" / "LC08_L1TP_999001_20240701_20240708_02_T1"
 BANDS = (4, 3, 2, 5)
-EDGE = 70  # columns at the sample's sides that are partly without data
+EDGE = 70  # columns at the sample's sides that contain nodata
 
 
 SENTINEL = {4: "B04", 3: "B03", 2: "B02", 5: "B08"}
-"""Sentinel-2's names of Landsat's bands."""
+"""Sentinel-2 band names by Landsat band number."""
 
 
 def make(folder: Path, rows: int, cols: int, layout: str, compress: str, files: str, collar: bool) -> None:
-    """Writes the bands, as ``four`` files or as ``one``, and the metadata.
+    """Writes the bands, in ``four`` files or ``one``, and the metadata.
 
-    With a ``collar`` the scene is a tilted square, as in Landsat products: a third of the pixels hold no data. The
-    layout ``jp2`` is Sentinel-2's: JPEG 2000 without loss, 10 m, reflectance × 10 000.
+    With ``collar`` the scene is a tilted square, as in Landsat products: a third of the pixels are nodata. The layout
+    ``jp2`` is Sentinel-2's: lossless JPEG 2000, 10 m, reflectance × 10 000.
     """
     folder.mkdir(parents=True)
     if layout == "jp2":

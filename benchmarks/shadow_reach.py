@@ -1,7 +1,7 @@
-"""What dropping impossible shadow is worth: ``python benchmarks/shadow_reach.py DATA [MODEL]``.
+"""Gain from dropping geometrically impossible shadow: ``python benchmarks/shadow_reach.py DATA [MODEL]``.
 
-Scores cloud shadow on the validation scenes of SPARCS, as predicted, and after `geocloud.masks.shadow.reach`. The
-position of the sun, which the set does not tell, is computed from each scene's path, row and day, at 10:12 local time.
+Scores cloud shadow on the validation scenes of SPARCS, as predicted and after `geocloud.masks.shadow.reach`. SPARCS
+lacks the sun's position, which is computed from the path, row and day of each scene, at 10:12 local time.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from recipes.material import SOURCES, validation_chips
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 HEIGHTS = (HIGHEST, 12_000.0)
-"""Metres up to which clouds throw shadow: as `geocloud mask` takes it, and as high as cirrus is."""
+"""Maximum heights in metres of clouds that cast shadow: that of `geocloud mask`, and that of cirrus."""
 
 LOCAL_TIME = 10.2
 CELL = 2
-"""Pixels of 30 m across a cell."""
+"""Side of a cell in pixels of 30 m."""
 
 
 def sun_of(name: str) -> Sun:
-    """Where the sun stands over a scene, by its id LC8ppprrryyyyddd.
+    """Position of the sun over a scene, from its ID LC8ppprrryyyyddd.
 
-    Latitude: WRS-2 has 248 rows an orbit, row 60 on the equator, inclination 98.2°. Sun: Spencer 1971.
+    Latitude: WRS-2 has 248 rows per orbit, row 60 at the equator, inclination 98.2°. Declination: Spencer 1971.
     """
-    found = re.match(r"LC8\d{3}(\d{3})\d{4}(\d{3})", name)
-    assert found
-    row, day = int(found[1]), int(found[2])
+    match = re.match(r"LC8\d{3}(\d{3})\d{4}(\d{3})", name)
+    assert match
+    row, day = int(match[1]), int(match[2])
     latitude = -math.asin(math.sin(math.radians((row - 60) * 360 / 248)) * math.sin(math.radians(98.2)))
     g = 2 * math.pi * (day - 1 + (LOCAL_TIME - 12) / 24) / 365
     declination = (
@@ -59,14 +59,14 @@ def sun_of(name: str) -> Sun:
 
 
 def possible(cloud: NDArray[np.bool_], sun: Sun, highest: float) -> NDArray[np.bool_]:
-    """Where cloud ``(h, w)`` may throw shadow."""
+    """Mask ``(h, w)``, True where the cloud ``(h, w)`` can cast shadow."""
     height, width = cloud.shape
     whole = np.pad(cloud, ((0, -height % CELL), (0, -width % CELL)))
     cells = whole.reshape(len(whole) // CELL, CELL, -1, CELL).any((1, 3))
     grid = GeoBox(*cloud.shape, Affine(30, 0, 5e5, 0, -30, 5e6), CRS.from_epsg(32631))
     with patch.object(geometry, "HIGHEST", highest):
-        found: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
-    return found[:height, :width]
+        within: NDArray[np.bool_] = np.kron(reach(cells, grid, sun, (CELL, CELL)), np.ones((CELL, CELL), bool))
+    return within[:height, :width]
 
 
 def main(data: Path, model: str = "fast") -> None:
@@ -75,15 +75,15 @@ def main(data: Path, model: str = "fast") -> None:
     ways = (None, *HEIGHTS)
     scores = {(threshold, way): Confusion() for threshold in THRESHOLDS for way in ways}
     for chip in validation_chips(SOURCES["sparcs"], data):
-        found = probabilities(predictor, chip)
-        cloud = found[0] > predictor.threshold
+        probability = probabilities(predictor, chip)
+        cloud = probability[0] > predictor.threshold
         sun = sun_of(chip.name)
         within = {way: np.ones_like(cloud) if way is None else possible(cloud, sun, way) for way in ways}
         for threshold in THRESHOLDS:
-            shadow = (found[1] > threshold) & ~cloud
+            shadow = (probability[1] > threshold) & ~cloud
             for way in ways:
                 scores[threshold, way] += Confusion.of(shadow & within[way], chip.shadow, chip.shadow_known)
-    print("| threshold | precision, recall | of clouds up to 5 km | up to 12 km |\n|---|---|---|---|")
+    print("| threshold | precision, recall | with clouds up to 5 km | up to 12 km |\n|---|---|---|---|")
     for threshold in THRESHOLDS:
         pairs = (scores[threshold, way] for way in ways)
         print(

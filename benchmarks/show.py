@@ -32,7 +32,7 @@ HEADS = {
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table, without empty columns."""
+    """A Markdown table of the rows, without empty columns."""
     heads = [key for key in HEADS if any(row.get(key) for row in rows)]
     lines = [[HEADS[key] for key in heads], ["---", *["---:"] * (len(heads) - 1)]]
     lines += [["" if row.get(key) is None else str(row[key]) for key in heads] for row in rows]

@@ -1,8 +1,8 @@
-"""Scores snow, and cloud without it, on SPARCS with its band at 1.6 µm: python benchmarks/snow.py DATA [--model fast].
+"""Scores the snow rule on SPARCS, which has a band at 1.6 µm: python benchmarks/snow.py DATA [--model fast].
 
-The limits of `geocloud.masks.codes` were chosen on every other scene ("chosen on"); the rest is published. SPARCS
-scenes are Level-1 values without the sun's elevation, near-infrared is imputed, and four fifths of them trained the
-model: of cloud the table shows what the rule changes, not how good the model is.
+The limits in `geocloud.masks.codes` were chosen on every other scene ("chosen on"); scores of the rest are published.
+SPARCS values are not corrected for sun elevation, near-infrared is imputed, and the model was trained on four fifths of
+the scenes. Scores of cloud therefore show the change by the rule, not the quality of the model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SNOW_LABEL, CLOUD_LABEL = 3, 5
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--model", default="fast", show_default=True)
 def main(data: Path, model: str) -> None:
-    """Prints Jaccard indices of cloud and snow, and the share of labelled snow that is called cloud."""
+    """Prints the Jaccard indices of cloud and snow, and the percentage of labelled snow called cloud."""
     predictor = geocloud.load_model(model, device="cpu")
     counts: dict[tuple[str, str], np.ndarray] = {}
     for number, path in enumerate(SOURCES["sparcs"].paths(data)):
@@ -45,13 +45,13 @@ def main(data: Path, model: str) -> None:
             counts[key] = counts.get(key, np.zeros(6, "int64")) + _count(mask, codes)
     click.echo("half       rule     cloud J  snow J  snow called cloud")
     for (half, name), (both, cloud, snow_both, snow, missed, labelled) in sorted(counts.items()):
-        found = snow_both / max(snow, 1)
-        click.echo(f"{half:<10} {name:<8} {both / cloud:>7.3f} {found:>7.3f} {100 * missed / labelled:>16.1f} %")
+        jaccard = snow_both / max(snow, 1)
+        click.echo(f"{half:<10} {name:<8} {both / cloud:>7.3f} {jaccard:>7.3f} {100 * missed / labelled:>16.1f} %")
 
 
 def _count(mask: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Pixels of cloud in both and in either, of snow in both and in either, labelled snow called cloud, and all of
-    it."""
+    """Counts: intersection and union of cloud, intersection and union of snow, labelled snow called cloud, labelled
+    snow."""
     valid = mask != NO_DATA
     cloud, snow = (mask == CLOUD) & valid, (mask == SNOW) & valid
     true, white = (codes == CLOUD_LABEL) & valid, (codes == SNOW_LABEL) & valid

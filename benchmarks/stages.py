@@ -1,5 +1,5 @@
-"""Profile by stage: ``python benchmarks/stages.py SCENE MASK.tif`` masks a scene as the command does, and prints the
-CPU seconds of each stage as JSON. The network has one thread, OpenVINO's own: its time is what it takes a tile.
+"""Profile by stage: ``python benchmarks/stages.py SCENE MASK.tif`` masks a scene like the command and prints the CPU
+seconds of each stage as JSON. The network runs in one thread of OpenVINO; its stage is measured in wall-clock time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOCK = threading.Lock()
 
 
 def watch(owner: Any, name: str, stage: str, clock: Callable[[], float] = time.thread_time) -> None:
-    """Adds the CPU time of each call to a stage: that of the calling thread, as stages run concurrently."""
+    """Adds the CPU time of each call to a stage. The calling thread alone is measured, as stages run concurrently."""
     call: Callable[..., Any] = getattr(owner, name)
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -51,7 +51,7 @@ def main(scene: str, output: str) -> None:
     watch(cog.StripWriter, "write", "write")
     watch(run, "write_cog", "write", time.process_time)  # only GDAL's own threads run then
     pipeline.mask_scene(scene, output, options=pipeline.MaskOptions(overwrite=True))
-    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network is wall time
+    SPENT["convert, blend"] = max(0.0, time.process_time() - sum(SPENT.values()))  # the network is wall-clock time
     print(json.dumps({stage: round(seconds, 3) for stage, seconds in SPENT.items()}))
 
 

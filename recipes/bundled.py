@@ -1,4 +1,4 @@
-"""Trains a bundled model in one run: python recipes/bundled.py DATA --out RUN [--arch fast] [--seed 1] [--resume]."""
+"""Trains a bundled model: python recipes/bundled.py DATA --out RUN [--arch fast] [--seed 1] [--resume]."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from recipes.material import AUGMENT, SHARES, Fold, training_groups
 from recipes.release import release
 
 START = {"fast": Path(__file__).with_name("fast-start.safetensors")}
-"""Weights that a model's run starts from.
-
-Those of an earlier `fast` of 24 channels, cut to the 16 that count most for the layers after them, and trained on these
-sets for 7 500 steps.
+"""Initial weights by architecture: an earlier `fast` of 24 channels, pruned to the 16 that contribute most to later
+layers, and trained on these sets for 7 500 steps.
 """
 
 RUN = TrainConfig(
@@ -35,7 +33,7 @@ RUN = TrainConfig(
     validate_every=2_500,
     workers=0,
     threshold=0.3,
-    shadow_threshold=0.07,
+    shadow_threshold=0.04,
     augment=AUGMENT,
 )
 RECIPES = {
@@ -43,20 +41,20 @@ RECIPES = {
     "unet": replace(RUN, architecture="unet", options={"width": 16}, steps=5_000),
     "attention-unet": replace(RUN, architecture="attention-unet", options={"width": 16}, steps=5_000),
 }
-"""Configuration of each bundled model's run."""
+"""Training configuration of each bundled model."""
 
 
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--arch", type=click.Choice(list(RECIPES)), default="fast", show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of weights and samples.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the weights and samples.")
 @click.option("--from-scratch", is_flag=True, help="Start from random weights.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting (TOML).")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads [default: one a core].")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads [default: one per core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--folds", type=click.IntRange(2), help="Cross-validate: one model a fold, into OUT/fold0 and so on.")
-@click.option("--resume", is_flag=True, help="Continue the run in OUT; its number of steps may be changed.")
+@click.option("--folds", type=click.IntRange(2), help="Cross-validate: one model per fold, in OUT/fold0 and so on.")
+@click.option("--resume", is_flag=True, help="Continue the run in OUT; the number of steps may differ.")
 def main(
     data: Path,
     out: Path,
@@ -69,7 +67,7 @@ def main(
     folds: int | None,
     resume: bool,
 ) -> None:
-    """Trains on all data not held out for validation; writes ARCH.safetensors and .onnx to OUT, or to each fold's."""
+    """Trains on all data not held out; writes ARCH.safetensors and ARCH.onnx to OUT, or to the folder of each fold."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:
         torch.set_num_threads(threads)
@@ -89,7 +87,7 @@ def train_model(
     device: str,
     resume: bool,
 ) -> None:
-    """Trains one model into a folder."""
+    """Trains one model and writes it to a folder."""
     groups = training_groups(data, SHARES, fold)
     model = train(groups, [], config, run, start=start, name=arch, device=device, resume=resume, report=_report)
     release(model, groups, config.augment, data, run, fold)

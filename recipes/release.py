@@ -1,7 +1,7 @@
 """Bundles a trained model: python recipes/release.py MODEL.safetensors DATA [--out geocloud/weights].
 
-Writes NAME.safetensors, the weights, and NAME.onnx, in 8-bit integers if it then masks the validation scenes as in
-floating point, else in floating point. Run it on a CPU without VNNI: sums may be clipped there.
+Writes the weights, NAME.safetensors, and NAME.onnx, which is quantised to 8 bits if its masks of the validation scenes
+agree with those in floating point. Run it on a CPU without VNNI, where sums of 8-bit products may saturate.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from geocloud.training.data.samples import Group, Samples
 from recipes.material import AUGMENT, SHARES, SOURCES, Fold, training_groups, validation_chips
 
 SAMPLES = 100
-"""Number of training samples in which the ranges for 8-bit integers are measured."""
+"""Number of training samples for calibrating 8-bit ranges."""
 
 SCENES = 12
-"""Maximum number of validation scenes of each set on which 8-bit integers are compared with floating point."""
+"""Maximum number of validation scenes per set for comparing 8 bits with floating point."""
 
 SETS = ("biome", "sparcs", "catalogue", "taught")
 
 AGREEMENT = 0.999
-"""Minimum share of pixels that both call cloud, or both do not, for 8-bit integers to be taken."""
+"""Minimum share of pixels of the same class for accepting the quantised model."""
 
 FLOATS = (2, 3, 4)
-"""Numbers of convolutions at the beginning that stay in floating point; the first at which masks agree is taken."""
+"""Numbers of initial convolutions kept in floating point, tried in order until the masks agree."""
 
 LICENCE = "MIT"
 
@@ -50,7 +50,7 @@ LICENCE = "MIT"
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("geocloud/weights"), show_default=True)
 def main(model: Path, data: Path, out: Path) -> None:
-    """Bundles one model."""
+    """Bundles a trained model."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     release(Network.load(model), training_groups(data, SHARES), AUGMENT, data, out)
 
@@ -58,11 +58,11 @@ def main(model: Path, data: Path, out: Path) -> None:
 def release(
     network: Network, groups: Sequence[Group], augment: Augment, data: Path, out: Path, fold: Fold | None = None
 ) -> None:
-    """Writes both files of a model into a folder."""
+    """Writes NAME.safetensors and NAME.onnx into a folder."""
     network = Network(replace(network.metadata, licence=LICENCE), network.body)
     path = out / f"{network.metadata.name}.safetensors"
     network.save(path)
-    network = Network.load(path)  # with the SHA-256 of the weights in its metadata
+    network = Network.load(path)  # the metadata then has the SHA-256 of the weights
     samples = Samples(groups, augment, seed=0)
     exact = to_onnx(network)
     images = [samples[i][0].numpy() for i in range(SAMPLES)]
@@ -80,7 +80,7 @@ def release(
 
 
 def agreement(one: bytes, other: bytes, data: Path, fold: Fold | None = None) -> float:
-    """Share of the validation scenes' pixels in which two ONNX files agree on cloud."""
+    """Share of pixels in the validation scenes to which two ONNX files give the same class."""
     masks = [_clouds(Predictor(OnnxRuntime(file, Precision.AUTO, cores())), data, fold) for file in (one, other)]
     return float(np.mean(np.concatenate([a == b for a, b in zip(*masks, strict=True)])))
 

@@ -1,4 +1,4 @@
-"""What tests share: rasters made in code, small and without symmetry, so that a flip or a shift cannot pass."""
+"""Shared fixtures: small asymmetric rasters, made in code, in which flips and shifts are detected."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from geocloud.simulate import SimulatedScene, simulate_scene, write_level1
 from geocloud.training.data.chips import CLOUD, UNKNOWN, Chip
 from geocloud.training.data.synthetic import write_38cloud
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: torch and GDAL, there and below, would each take all cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several workers: torch and GDAL in each would use all cores
     os.environ |= {"OMP_NUM_THREADS": "1", "GDAL_NUM_THREADS": "1"}
 
-# A busy machine is no failure, and the suite is the same each time: `HYPOTHESIS_PROFILE=fuzz` draws other cases.
+# No deadlines, for busy machines, and the same cases in every run; `HYPOTHESIS_PROFILE=fuzz` draws others.
 settings.register_profile("geocloud", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("fuzz", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "geocloud"))
@@ -36,21 +36,21 @@ SAMPLES = ROOT / "sample_scenes"
 
 
 def geobox(height: int = 90, width: int = 110, crs: CRS | None = UTM, size: float = 30) -> GeoBox:
-    """A grid away from the origin, of pixels of so many metres."""
+    """A grid that does not start at the origin, with a pixel size in metres."""
     return GeoBox(height, width, Affine(size, 0, 499_980, 0, -size, 5_400_040), crs)
 
 
 def ramp(height: int = 90, width: int = 110) -> NDArray[np.float32]:
-    """Reflectance (4, h, w) in which every pixel and band differs from every other."""
+    """Reflectance (4, h, w) with different values in all pixels and bands."""
     rows, cols = np.mgrid[:height, :width]
     base = 0.05 + 0.6 * (rows * width + cols) / (height * width)
     return np.stack([base + 0.05 * band for band in range(4)]).astype("float32")
 
 
 def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **options: Any) -> Path:
-    """Writes (band, row, col) values; ``descriptions``, ``tags`` and creation options by name.
+    """Writes values (band, row, col) with ``descriptions``, ``tags`` and creation options.
 
-    Four bands are red, green, blue and nir, and say so, unless ``descriptions`` say otherwise.
+    By default, four bands are described as red, green, blue and nir.
     """
     grid = grid or geobox(*values.shape[1:])
     descriptions = options.pop("descriptions", BANDS if values.shape[0] == len(BANDS) else None)
@@ -78,24 +78,24 @@ def write_tif(path: Path, values: NDArray[Any], grid: GeoBox | None = None, **op
 
 
 def level1_numbers(reflectance: NDArray[np.float32], sun: float = 90.0) -> NDArray[np.uint16]:
-    """Landsat Level-1 DN, by the handbook's formula, written out here a second time as an oracle."""
+    """Landsat Level-1 DN by the handbook's formula, an independent oracle."""
     return np.rint((reflectance * np.sin(np.radians(sun)) + 0.1) / 2e-5).astype("uint16")
 
 
 def read_tif(path: Path) -> NDArray[Any]:
-    """All bands, (band, row, col)."""
+    """All bands of a file, (band, row, col)."""
     with open_quietly(path) as dataset:
         return dataset.read()
 
 
 def bright(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A model for tests: what is bright in red is cloud."""
+    """A test model: pixels bright in red are cloud."""
     return (batch[:, 0] > 0.3501).astype("float32")
 
 
 @pytest.fixture(autouse=True)
 def logger() -> Iterator[None]:
-    """Undoes what a command run in this process sets for geocloud's messages."""
+    """The logger of geocloud, restored after commands run in this process."""
     found = logging.getLogger("geocloud")
     before = list(found.handlers), found.propagate, found.level
     yield
@@ -105,7 +105,7 @@ def logger() -> Iterator[None]:
 
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
-    """A Landsat 8 Level-1 folder of the ramp, sun at 50 degrees."""
+    """A Landsat 8 Level-1 folder of `ramp`, with a sun elevation of 50 degrees."""
     name = "LC08_L1TP_190026_20240701_20240708_02_T1"
     folder = tmp_path / name
     scene = SimulatedScene(ramp(), np.zeros((90, 110), bool))
@@ -115,7 +115,7 @@ def product(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real scenes; tests that need it are skipped where GEOCLOUD_DATA does not name it."""
+    """Folder of real scenes. Tests that need it are skipped if GEOCLOUD_DATA is not set."""
     folder = os.environ.get("GEOCLOUD_DATA")
     if not folder or not Path(folder, "scenes").is_dir():
         pytest.skip("needs real scenes: set GEOCLOUD_DATA to their folder")
@@ -131,7 +131,7 @@ def simulated_chip(seed: int = 0, size: int = 96) -> Chip:
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A simulated 38-Cloud: three training scenes and two test scenes, each of 1×2 patches. Not to be changed."""
+    """A simulated 38-Cloud: three training and two test scenes, each of 1×2 patches. Tests must not modify it."""
     root = tmp_path_factory.mktemp("toy") / "38-Cloud"
     write_38cloud(root, training=3, testing=2, size=(1, 2))
     return root

@@ -1,4 +1,4 @@
-"""The command line, run in this process: what is typed, what it prints where, and how it ends."""
+"""Runs the command line in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from geocloud_cli.main import cli
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended; named like `subprocess.CompletedProcess`."""
+    """Result of a command, with the fields of `subprocess.CompletedProcess`."""
 
     returncode: int
     stdout: str
@@ -29,7 +29,7 @@ class Done:
 
 
 def run(*words: object, cwd: Path | None = None, command: click.Command = cli, **environment: str) -> Done:
-    """Runs ``geocloud WORDS`` in a folder, with more environment variables; nothing of it stays behind."""
+    """Runs ``geocloud WORDS`` in a folder, with further environment variables, and restores the process afterwards."""
     with _restored(), contextlib.chdir(cwd or Path.cwd()):
         name = "geocloud" if command is cli else command.name
         found = CliRunner().invoke(command, [str(word) for word in words], prog_name=name, env=environment)
@@ -53,9 +53,9 @@ sys.exit(code)
 
 
 def play(script: str, folder: Path, bin: Path) -> Done:
-    """Runs a shell script in a folder, in which the commands geocloud and rio are run by this process.
+    """Runs a shell script in a folder; this process runs its commands geocloud and rio.
 
-    So torch is loaded once, not once a command. They are put into ``bin``, first on the PATH.
+    So torch is loaded once, not per command. The commands are placed in ``bin``, first in PATH.
     """
     address = str(folder / "door")
     bin.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def play(script: str, folder: Path, bin: Path) -> Done:
 
 
 def _rio() -> click.Command:
-    """rasterio's ``rio`` with this package's plugin, as if both were installed together."""
+    """Rasterio's ``rio`` with geocloud's plugin."""
     from geocloud_cli.rio import cloudmask
     from rasterio.rio.main import main_group
 
@@ -100,7 +100,7 @@ COMMANDS = {"geocloud": lambda: cli, "rio": _rio}
 
 @contextlib.contextmanager
 def _restored() -> Iterator[None]:
-    """Undoes what the command line sets for a process of its own: loggers, hooks, signals and the environment."""
+    """Restores what the command line changes in its process: loggers, hooks, signals and environment."""
     loggers = [logging.getLogger(name) for name in ("geocloud", "rasterio")]
     before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
     hook, environment, stop = sys.unraisablehook, dict(os.environ), signal.getsignal(signal.SIGTERM)

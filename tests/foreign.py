@@ -1,11 +1,11 @@
-"""Other people's networks, tiny, as ONNX files."""
+"""Small ONNX networks that stand for those of other programs."""
 
 import numpy as np
 import pytest
 
 
 def foreign(path, channels, weights, sides=("h", "w"), count="n"):
-    """Somebody's network: each output is a sum of input channels, by weights ``(outputs, channels)``."""
+    """Writes a network whose outputs are sums of input channels, with weights ``(outputs, channels)``."""
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     values = np.asarray(weights, "float32")[:, :, None, None]

@@ -1,4 +1,4 @@
-"""Sentinel-2 products as ESA lays them out, small: JPEG 2000 without loss, and metadata with their real elements."""
+"""Small Sentinel-2 products in ESA's layout: lossless JPEG 2000, and metadata with real elements."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ TILE = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 
 
 def product_text(level: str = "1C", offsets: Any = -1000, quantification: Any = 10000, baseline: str = "05.09") -> str:
-    """The product's metadata; ``offsets``: one of all bands, one a ``band_id``, or None."""
+    """Product metadata; ``offsets``: one for all bands, one per ``band_id``, or None."""
     offsets = dict.fromkeys(range(13), offsets) if isinstance(offsets, int) else offsets
     outer, inner = OFFSETS[level.removeprefix("old ")]
     listed = "".join(f'<{inner} band_id="{band}">{value}</{inner}>' for band, value in (offsets or {}).items())
@@ -96,7 +96,7 @@ def product_text(level: str = "1C", offsets: Any = -1000, quantification: Any = 
 
 
 def write_jp2(path: Path, values: NDArray[Any], size: float = 10) -> Path:
-    """Writes values ``(row, col)`` without loss."""
+    """Writes values ``(row, col)`` as lossless JPEG 2000."""
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {"driver": "JP2OpenJPEG", "count": 1, "dtype": values.dtype, "QUALITY": 100, "REVERSIBLE": "YES"}
     with open_quietly(path, "w", **profile, **geobox(*values.shape, size=size).profile) as dataset:
@@ -107,7 +107,7 @@ def write_jp2(path: Path, values: NDArray[Any], size: float = 10) -> Path:
 def write_safe(
     folder: Path, values: NDArray[Any], name: str = L1C, text: str | None = None, tiles: tuple[str, ...] = ("T33UXP",)
 ) -> Path:
-    """A product of values ``(4, row, col)`` as on disk, red, green, blue, nir; its level and layout follow its name."""
+    """Writes a product of stored values ``(4, row, col)``: red, green, blue, nir. Its name sets level and layout."""
     level = "2A" if "MSIL2A" in name else "1C"
     root = folder / f"{name}.SAFE"
     old = "_PRD_" in name
@@ -133,7 +133,7 @@ def write_safe(
 
 
 def pack(root: Path, path: Path, inside: str | None = None, how: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip of a folder, below a folder of its name or ``inside``."""
+    """A zip of a folder, in a top-level folder of its name or ``inside``."""
     inside = root.name if inside is None else inside
     with zipfile.ZipFile(path, "w", how) as archive:
         for file in sorted(root.rglob("*")):
@@ -145,5 +145,5 @@ def pack(root: Path, path: Path, inside: str | None = None, how: int = zipfile.Z
 def numbers(
     reflectance: NDArray[np.float32], quantification: float = 10000, offset: float = -1000
 ) -> NDArray[np.uint16]:
-    """Values on disk, by the formula of the product specification, written out here a second time as an oracle."""
+    """Stored values by the formula of the product specification, an independent oracle."""
     return np.rint(reflectance * quantification - offset).astype("uint16")

@@ -1,7 +1,7 @@
-"""Servers on loopback that speak as object stores do, and fail when they are told to.
+"""Object store servers on loopback, with simulated failures.
 
-Amazon's is moto. Google's XML interface is close enough to Amazon's that moto answers it as well. Azure's is written
-out here: it holds blobs, and neither checks signatures nor knows anything else.
+moto serves Amazon's API, and Google's XML API, which is similar. The Azure server below stores blobs, and does not
+check signatures.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Faults:
-    """A server in front of another, in which ``fault(environ)`` names what goes wrong with a request.
+    """A proxy in which ``fault(environ)`` names the failure of a request.
 
-    That is "reset", "throttled" (429), "busy" (503), "cut" (half of the body), "slow", or None.
+    Failures are "reset", "throttled" (429), "busy" (503), "cut" (half of the body) and "slow"; None: no failure.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -40,7 +40,7 @@ class Faults:
         self.fault, self.seen = lambda environ: None, Counter()
 
     def first(self, faults: Iterable[str], path: str = "") -> None:
-        """Lets the first requests of each method whose path contains ``path`` fail, one fault after the other."""
+        """Makes the first requests of each method whose path contains ``path`` fail, with one fault after the other."""
         left = {method: list(faults) for method in ("GET", "HEAD", "PUT")}
 
         def fault(environ: dict[str, Any]) -> str | None:
@@ -69,7 +69,7 @@ class Faults:
         connection = environ["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with open(os.devnull) as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), connection.fileno())  # closes the socket, which the server still holds
+            os.dup2(nothing.fileno(), connection.fileno())  # closes the socket, to which the server still refers
         raise ConnectionResetError
 
     @staticmethod
@@ -81,7 +81,7 @@ class Faults:
 
 
 def let_in(inner: Application) -> Application:
-    """A server that takes everyone for its owner, as moto does only with those who sign as for Amazon."""
+    """A server that treats every request as its owner's, like moto with Amazon's signatures."""
 
     def application(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS"):
@@ -92,7 +92,7 @@ def let_in(inner: Application) -> Application:
 
 
 class Blobs:
-    """Azure Blob Storage, as far as it is used: GET and HEAD with ranges, PUT, and lists in pages of three."""
+    """The required subset of Azure Blob Storage: GET and HEAD with ranges, PUT, and lists in pages of three."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -162,7 +162,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(application: Application) -> Iterator[int]:
-    """Runs a server in a thread; gives its port."""
+    """Runs a server in a thread; yields its port."""
 
     class Quiet(WSGIRequestHandler):
         def log(self, *_: Any) -> None:

@@ -36,7 +36,7 @@ def small(architecture="fast", **changes):
 
 
 def used(architecture="fast", **options):
-    """A small network with batch norms as after training, not as at birth."""
+    """A small network with batch-norm statistics as after training."""
     network = small(architecture, options=options, clip=1.1)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""The benchmarks run: on a tiny scene, for what they tell of it is not looked at here."""
+"""The benchmarks run on a tiny scene; their figures are not checked."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A mask beside the cloud flags of a product."""
+"""Comparison of masks with a product's cloud flags."""
 
 import json
 
@@ -113,7 +113,7 @@ def test_flags_from_before_the_collections(tmp_path):
 def test_a_reference_on_another_grid_is_resampled(tmp_path):
     path, _ = own_mask(tmp_path)
     coarse = np.kron(np.random.default_rng(1).choice([0, 1], (15, 20)), np.ones((3, 3))).astype("uint8")
-    small = encode("qa_pixel", tmp_path, coarse, geobox(45, 60))  # covers a part of the mask
+    small = encode("qa_pixel", tmp_path, coarse, geobox(45, 60))  # covers part of the mask
     result = compare_masks(path, small)
     valid = (read_tif(path)[0][:45, :60] != 255).sum()
     assert np.sum(result.counts) == valid

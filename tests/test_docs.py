@@ -1,4 +1,4 @@
-"""What the README and the model card show is run, and what they say is true."""
+"""The examples of the README and the docs run, and their figures are those of the model and the benchmarks."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def place(tmp_path):
 
 
 def script_of(text):
-    """All that a page shows, from top to bottom, as one script: commands and Python."""
+    """Commands and Python code of a page, as one script."""
     parts = []
     for kind, block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL):
         parts.append(block if kind == "sh" else f"{sys.executable} - <<'END'\n{block}END\n")
@@ -38,7 +38,7 @@ def script_of(text):
 
 
 def play_page(text, place):
-    """Runs a page in a clone whose environment is this one: to install and to test is done before, so does nothing."""
+    """Runs a page in a clone with this environment; its commands to install and test do nothing."""
     bin = place / ".venv" / "bin"
     bin.mkdir(parents=True)
     for name in ("pip", "pytest", "python3"):
@@ -93,7 +93,7 @@ def test_what_is_needed_is_installed_before():
 
 
 def blocks_of(page):
-    """The Python of a page, as one program."""
+    """Python code of a page, as one program."""
     return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL))
 
 
@@ -125,7 +125,7 @@ def test_the_year_of_landsat_is_worked_out():
 
 
 def test_batch_commands_in_the_scaling_guide_are_understood(place):
-    """They need clusters; that their options exist, and mean what they say, can be told without."""
+    """They need clusters, so only their options are checked."""
     lines = re.findall(r"^geocloud (batch .*)$", SCALING, re.MULTILINE)
     assert len(lines) > 3
     for line in lines:
@@ -137,7 +137,7 @@ def test_batch_commands_in_the_scaling_guide_are_understood(place):
 
 def test_the_speed_that_the_readme_tells_was_measured():
     floor, mask, *_ = json.loads((ROOT / "benchmarks" / "results.json").read_text())["groups"]["full"]["rows"]
-    said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds a megapixel and {mask['peak']} MB"
+    said = f"{mask['wall']:.1f} s, {mask['cpu_per_mp']:.2f} CPU seconds per megapixel and {mask['peak']} MB"
     assert said in README
     assert f"{mask['wall'] / floor['wall']:.1f} times what it takes" in README
 

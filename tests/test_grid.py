@@ -72,7 +72,7 @@ def test_fitted_tiles_are_no_larger_than_they_need_be(height, width, tile_size, 
         assert len(grid) == 1 or len(grid) * grid.tile_height * grid.tile_width <= 1.01 * len(plain) * np.prod(largest)
     beyond = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
     for over, size, count in zip(beyond, (grid.tile_height, grid.tile_width), (grid.rows, grid.cols), strict=True):
-        assert 0 <= over < 32 * count or size - 2 * overlap < 32  # half of a tile is overlap: no smaller ones
+        assert 0 <= over < 32 * count or size - 2 * overlap < 32  # smaller tiles would be half overlap
 
 
 @given(grids(), st.data())

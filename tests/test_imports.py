@@ -1,4 +1,4 @@
-"""Imports point down, never up or across: the order is the program's structure."""
+"""Imports point down, never up or across."""
 
 import ast
 import subprocess
@@ -104,7 +104,7 @@ def test_libraries_stay_in_their_rooms():
     ],
 )
 def test_what_a_room_loads_in_a_fresh_process(room, never):
-    """Through all that it imports, not only by its own lines."""
+    """Includes indirect imports."""
     code = f"import sys, geocloud.{room}; print([m for m in {never.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Plain runs stay plain: how much of the program masks one GeoTIFF."""
+"""Number of source files used to mask one GeoTIFF."""
 
 import subprocess
 import sys
@@ -7,11 +7,11 @@ import pytest
 from conftest import ROOT
 
 FILES = 37
-"""Files of which functions run; the goal is 34."""
+"""Maximum number of files whose functions run; the goal is 34."""
 
 TRACE = """
 import sys, threading
-from inspect import CO_OPTIMIZED  # a function's code, not that of a module's or class's body
+from inspect import CO_OPTIMIZED  # code of a function, not of a module or class body
 
 files = set()
 

@@ -1,4 +1,4 @@
-"""What stands in several packaging files is the same in all of them."""
+"""Consistency of the packaging files."""
 
 import re
 import tomllib
@@ -25,7 +25,7 @@ def test_versions_agree():
 
 
 def test_every_extra_of_the_project_is_pinned():
-    """All but 'dev', whose tools pyproject.toml pins itself."""
+    """All extras except 'dev', whose tools are pinned in pyproject.toml."""
     normal = re.compile(r"[-_.]+")
     pins = {
         normal.sub("-", line.split("==")[0]).lower()

@@ -1,4 +1,4 @@
-"""What geocloud uses of others that is not public, each in one place: these fail first when it goes.
+"""Private names of dependencies that geocloud uses; these tests fail first if they are removed.
 
 `openvino_telemetry` (geocloud/models/runtime.py): is hidden, so that importing OpenVINO sends nothing.
 `rasterio._err.CPLE_BaseError` (geocloud/io/gdal.py): without it a damaged file may end in a traceback.
@@ -29,7 +29,7 @@ def test_private_names_have_one_home(pattern, home):
 
 @pytest.mark.slow
 def test_importing_openvino_sends_and_leaves_nothing(tmp_path):
-    """Its telemetry would ask for no permission, write a number of this user to the home folder, and call Google."""
+    """Its telemetry would, without permission, write a user ID to the home folder and contact Google."""
     code = (
         "import socket, sys\n"
         "def refuse(*_, **__): raise AssertionError('a connection')\n"

@@ -1,4 +1,4 @@
-"""PROJ's database: the one of rasterio, whatever other programs set."""
+"""PROJ's database is rasterio's, regardless of other programs' settings."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ from geocloud.simulate import simulate_scene
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """The environment of a program with an older PROJ."""
+    """Environment of a program with an older PROJ."""
     folder = tmp_path / "proj"
     folder.mkdir()
     with sqlite3.connect(folder / "proj.db") as database:

@@ -1,4 +1,4 @@
-"""Real scenes, where they are at hand: the whole program with the bundled model."""
+"""The whole program with the bundled model on real scenes, if available."""
 
 import shutil
 import subprocess
@@ -69,7 +69,7 @@ def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_pat
             refused[path.name[:22]] = str(error)
             continue
         assert result.crs.to_string().startswith("EPSG:326")
-        assert result.cloud_percent < 10  # all of them are nearly clear, as a look at them shows
+        assert result.cloud_percent < 10  # all of them are nearly clear by visual inspection
     assert set(refused) == {"LC08_L1TP_204023_20200", "LC08_L2SP_232056_20151"}
     assert "no red (B4)" in refused["LC08_L1TP_204023_20200"]
     assert "no nir (SR_B5)" in refused["LC08_L2SP_232056_20151"]
@@ -81,9 +81,9 @@ def test_archives_with_all_bands_are_masked_and_the_others_refused(data, tmp_pat
     [("100301", 50, 75), ("100909", 97, 100), ("101429", 45, 75), ("101657", 0, 2), ("102871", 25, 60)],
 )
 def test_sentinel_2_scenes(data, tmp_path, predictor, name, low, high):
-    """Bounds from looking at the scenes, whose bands are blue, green, red, nir.
+    """Bounds from visual inspection. The bands are blue, green, red, nir.
 
-    101657, an opencast mine, is clear, and a little of it is called cloud.
+    101657, an opencast mine, is clear, but small parts are classified as cloud.
     """
     path = data / "scenes" / "sentinel2_4band" / f"{name}.tif"
     result = mask_scene(path, tmp_path / "a.tif", model=predictor, read=SENTINEL)
@@ -92,7 +92,7 @@ def test_sentinel_2_scenes(data, tmp_path, predictor, name, low, high):
 
 
 def test_a_town_and_its_bright_fields_are_clear(data, tmp_path, predictor):
-    """Held out from training. At one look 0.9 % of it is called cloud."""
+    """Held out from training. At the time of writing, 0.9 % is classified as cloud."""
     path = data / "backgrounds" / "s2l2a_varilhes.tif"
     result = mask_scene(path, tmp_path / "a.tif", model=predictor, read=ReadOptions(bands=(1, 2, 3, 4)))
     assert result.cloud_percent < 0.3
@@ -109,7 +109,7 @@ def test_floats_and_38_cloud_patches(data, tmp_path, predictor):
 
 
 def seams(source, options):
-    """A mask, the mask of the same grid moved by half a tile, and how far each pixel is from an edge of the first."""
+    """A mask, the mask with tiles shifted by half a tile, and each pixel's distance from the first's tile edges."""
     predictor = load_model()
     with open_scene(source, options) as scene:
         fitted = TileGrid.fitted(*scene.grid.shape)
@@ -132,15 +132,15 @@ def seams(source, options):
     across = fitted.tile_width - overlap
     for start in (t * across + o for t in range(1, fitted.cols) for o in (0, overlap // 2, overlap)):
         near[:, max(start - 4, 0) : start + 4] = True
-    inside = np.s_[overlap:, overlap:]  # away from what differs beyond the edge
+    inside = np.s_[overlap:, overlap:]  # excludes the margin, which differs beyond the edge
     return masks[0][inside], masks[1][inside], near[inside]
 
 
 @pytest.mark.parametrize("name", ["landsat8", "101429", "100301", "102871"])
 def test_no_seam_shows(data, tmp_path, name):
-    """Large cloudy scenes: real crops, repeated and mirrored at their joints, so that they take several tiles.
+    """Large cloudy scenes of several tiles: real crops, repeated and mirrored at their joints.
 
-    Sentinel-2's in pixels of 30 m, as models see them.
+    Sentinel-2 crops are at 30 m, the pixel size of the models.
     """
     if name == "landsat8":
         folder = data / "scenes" / "landsat8_bands_cloudy"
@@ -206,7 +206,7 @@ def test_level_1_read_without_its_sun_gives_nearly_the_same(data, tmp_path, pred
 
 
 def test_memory_stays_bounded_on_a_full_size_scene(data, tmp_path):
-    """Real crops, repeated to 7700×7600: under 800 MB, and hardly more than a quarter of the rows takes."""
+    """Real crops, repeated to 7700×7600, need under 800 MB, hardly more than a quarter of the rows."""
     source = data / "scenes" / "landsat8_bands_cloudy"
     peaks = []
     for rows in (1900, 7600):

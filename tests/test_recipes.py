@@ -1,7 +1,5 @@
-"""The bundled models' recipe: its split, how it reads each set, and a run of a few steps, on made-up data."""
+"""The recipe of the bundled models: split, reading of each set, and a short run, on synthetic data."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +8,20 @@ import rasterio
 from conftest import geobox, write_tif
 from PIL import Image
 
+from benchmarks import accuracy
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from recipes.bundled import SHARES
-from recipes.material import HELD_OUT, SOURCES, catalogue, training_groups, validation_chips
+from recipes import bundled
+from recipes.material import HELD_OUT, SHARES, SOURCES, catalogue, training_groups, validation_chips
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[1]
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """All sets, each of a few images of 140×150 pixels; those of 20 and 10 m shrink to 30 m."""
+    """All sets, with a few images of 140×150 pixels each; images at 20 and 10 m are averaged to 30 m."""
     root = tmp_path_factory.mktemp("data")
     grid = geobox(140, 150)
 
@@ -87,7 +84,7 @@ def test_no_scene_or_place_is_on_both_sides(data):
     assert counts == {
         "biome": 4, "sparcs": 4, "catalogue": 4, "taught": 1, "chips": 1, "clear": 1, "glaciers": 1, "fields": 1,
     }  # fmt: skip
-    assert set(SOURCES) - set(SHARES) == {"weak", "winter"}, "share-alike labels; the only winter, to validate on"
+    assert set(SOURCES) - set(SHARES) == {"weak", "winter"}, "share-alike labels; the only winter, for validation"
     assert not validation_chips(SOURCES["glaciers"], data), "two of their bands are imputed"
 
 
@@ -148,27 +145,31 @@ def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
         training_groups(tmp_path, SHARES)
 
 
-def test_a_short_run_and_its_scores(data, tmp_path):
-    """The two scripts as their help tells, as programs of their own."""
-
-    def run(*words):
-        command = [sys.executable, "-W", "ignore", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+def test_a_short_run_and_its_scores(data, tmp_path, monkeypatch, capsys):
+    """Runs both scripts as described in their help."""
+    monkeypatch.chdir(tmp_path)
     settings = ("steps=3", "batch=2", "options={width=4,levels=2}", "augment={size=64}")
-    small = [word for setting in settings for word in ("--set", setting)]
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "run", "--from-scratch", *small)
-    model = tmp_path / "run" / "fast.safetensors"
-    table = run(ROOT / "benchmarks" / "accuracy.py", data, "--model", model, "--out", "scores")
+    small = ["--from-scratch", *(word for setting in settings for word in ("--set", setting))]
+
+    def trained(*words):
+        bundled.main.main([str(data), "--out", "run", *words, *small], standalone_mode=False)
+
+    def scores(*words):
+        monkeypatch.setattr("sys.argv", ["accuracy.py", str(data), *words, "--out", "scores"])
+        accuracy.main()
+        return capsys.readouterr().out
+
+    trained()
+    capsys.readouterr()
+    table = scores("--model", "run/fast.safetensors")
     rows = ("| biome |", "| catalogue, red green blue alone |", "| chips, as Landsat 5 |", "| sparcs: land |")
     for word in (*rows, "clear: s2l2a_varilhes", "| red and blue swapped |", "| cloud cover at 10, 20, 30 m |"):
         assert word in table, table
     assert "| catalogue |" not in table, "without near-infrared there is nothing to hide"
     assert table == (tmp_path / "scores" / "accuracy.md").read_text(encoding="utf-8") + "\n"
     assert list((tmp_path / "scores" / "fast").glob("biome_*.png"))
-    run(ROOT / "recipes" / "bundled.py", data, "--out", "cv", "--folds", 2, "--from-scratch", *small)
-    table = run(ROOT / "benchmarks" / "accuracy.py", data, "--folds", "cv", "--out", "scores")
+    trained("--folds", "2")
+    capsys.readouterr()
+    table = scores("--folds", "run")
     counts = [int(row.split("|")[2]) for row in table.splitlines() if row.startswith("| biome |") and "**" in row]
     assert sum(counts) == 5, "each scene once"

@@ -1,4 +1,4 @@
-"""The simulator: the same seed gives the same scene, the truth is exact, and products read back as they were made."""
+"""The simulator: reproducible scenes, exact truth, and products that are read back unchanged."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_a_product_reads_back_as_it_was_made(product):
 
 
 def test_brightness_alone_does_not_give_the_truth_away():
-    """A sample scene that a threshold could mask would be no test of a model."""
+    """Sample scenes must not be maskable with a threshold, or they could not test a model."""
     scene = simulate_scene(23, (256, 256), ("snow", "forest", "soil"), ("cumulus", "stratus"), cover=0.25)
     best = max(Confusion.of(scene.reflectance[0] > t, scene.truth).jaccard for t in np.arange(0.1, 1, 0.05))
     assert best < 0.8

@@ -1,4 +1,4 @@
-"""The site's tutorial and how-tos run as they are printed, and its references leave nothing out."""
+"""The tutorial and how-tos of the site run as printed, and its references are complete."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
 
 
 def run_line(line):
-    """A line of a shell, in this process where it is geocloud's: another would take seconds to load torch."""
+    """Runs a shell command; geocloud's in this process, as loading torch takes seconds."""
     if line.startswith("geocloud "):
         done = CliRunner().invoke(cli, shlex.split(line)[1:])
         assert done.exit_code == 0, (line, done.stderr, done.exception)
@@ -41,7 +41,7 @@ class CSmask:
 
 @pytest.fixture
 def ukis_csmask(tmp_path, monkeypatch):
-    """A package in the place of ukis-csmask, with files of the same names and shapes, and networks that see red."""
+    """A substitute for the package ukis-csmask, with files of the same names and networks of red."""
     pytest.importorskip("onnxruntime")
     from foreign import foreign
 

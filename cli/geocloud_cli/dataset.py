@@ -1,4 +1,4 @@
-"""``geocloud dataset``: checking training data, and simulating some."""
+"""``geocloud dataset``: check or simulate training data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PATH = click.Path(path_type=Path)
 AT_LEAST_0, AT_LEAST_1 = click.IntRange(0), click.IntRange(1)
 
 
-@click.group(cls=Group, short_help="Check training data, or simulate some.")
+@click.group(cls=Group, short_help="Check or simulate training data.")
 def dataset() -> None:
-    """Check a data set before training on it, or write a small simulated one.
+    """Check a data set before training, or write a small simulated one.
 
     Example: geocloud dataset check 38-Cloud
     """
@@ -29,23 +29,23 @@ def dataset() -> None:
 @click.argument("root", type=PATH)
 @options.classes
 @options.values
-@option("Data", "--limit", type=AT_LEAST_1, metavar="N", help="Read only N patches, evenly spread.  [default: all]")
-@option("Output", "--pictures", type=PATH, metavar="FILE.png", help="Also draw some patches beside their labels.")
+@option("Data", "--limit", type=AT_LEAST_1, metavar="N", help="Read N patches, evenly spread.  [default: all]")
+@option("Output", "--pictures", type=PATH, metavar="FILE.png", help="Draw some patches with their labels.")
 @options.as_json
 @click.pass_context
 def check(ctx: click.Context, /, root: Path, pictures: Path | None, as_json: bool, **given: Any) -> None:
-    """Report what ROOT holds: counts, missing files, empty patches, class balance, statistics of each band.
+    """Report on the data set ROOT: counts, missing files, empty patches, class balance, statistics of each band.
 
-    ROOT is 38-Cloud or 95-Cloud as their authors distribute them, or a folder with images/ and masks/ of the same
-    names. Exit code 1 if something is missing or cannot be read.
+    ROOT is 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/ whose files have the same names.
+    The exit code is 1 if something is missing or cannot be read.
 
     Example: geocloud dataset check 38-Cloud --pictures look.png
     """
-    from geocloud.training.data.check import check as look
+    from geocloud.training.data.check import check as check_dataset
     from geocloud.training.data.layout import open_dataset
 
-    found = open_dataset(root, options.label_map(given), options.read_options(given))
-    report = look(found, given["limit"], pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
+    opened = open_dataset(root, options.label_map(given), options.read_options(given))
+    report = check_dataset(opened, given["limit"], pictures, progress_bar("reading", "patches", ctx.obj["quiet"]))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -78,14 +78,14 @@ def _show(report: dict[str, Any]) -> None:
 
 @dataset.command()
 @click.argument("root", type=PATH)
-@click.option("--training", type=AT_LEAST_0, default=4, metavar="N", help="Training scenes.")
-@click.option("--test", "testing", type=AT_LEAST_0, default=2, metavar="N", help="Test scenes.")
-@click.option("--rows", type=AT_LEAST_1, default=2, metavar="N", help="Rows of patches in a scene.")
-@click.option("--cols", type=AT_LEAST_1, default=3, metavar="N", help="Columns of patches in a scene.")
-@click.option("--seed", type=AT_LEAST_0, default=0, help="The same seed gives the same data set.")
+@click.option("--training", type=AT_LEAST_0, default=4, metavar="N", help="Number of training scenes.")
+@click.option("--test", "testing", type=AT_LEAST_0, default=2, metavar="N", help="Number of test scenes.")
+@click.option("--rows", type=AT_LEAST_1, default=2, metavar="N", help="Rows of patches per scene.")
+@click.option("--cols", type=AT_LEAST_1, default=3, metavar="N", help="Columns of patches per scene.")
+@click.option("--seed", type=AT_LEAST_0, default=0, help="Random seed: the same seed gives the same data set.")
 @options.as_json
 def simulate(root: Path, training: int, testing: int, rows: int, cols: int, seed: int, as_json: bool) -> None:
-    """Write a small simulated data set to ROOT in 38-Cloud's exact layout, to try training and evaluation in minutes.
+    """Write a small simulated data set to ROOT in 38-Cloud's exact layout, for short trials of training and evaluation.
 
     Example: geocloud dataset simulate toy-38-Cloud
     """

@@ -14,35 +14,35 @@ from geocloud_cli.messages import counted, progress_bar
 
 PATH = click.Path(path_type=Path)
 PREDICTIONS = (
-    "Score predicted patches in this folder instead of a model, by the official protocol: files named like 38-Cloud's "
-    "patches."
+    "Score the predicted patches in this folder instead of a model, by the official protocol. Files are named like "
+    "38-Cloud's patches."
 )
 PROTOCOL = (
-    "whole: the masks that 'geocloud mask' writes, with the model's own threshold; pixels without data are ignored. "
-    "official: as 38-Cloud's authors do, patch by patch, threshold 12/255, black margins counted.  [default: whole]"
+    "whole: masks as written by 'geocloud mask', with the model's own threshold; pixels without data are ignored. "
+    "official: 38-Cloud's protocol, patch by patch, threshold 12/255, black margins counted.  [default: whole]"
 )
 
 
-@click.command(cls=Command, short_help="Score a model, or predictions of another program.")
+@click.command(cls=Command, short_help="Score a model, or another program's predictions.")
 @click.argument("root", type=PATH)
-@output("DIR", "Write error maps, scores by threshold, precision by recall and calibration.", type=PATH)
-@option("Output", "--csv", "table", type=PATH, metavar="FILE.csv", help="Write the table as CSV.")
+@output("DIR", "Write error maps, scores by threshold, precision-recall and calibration curves.", type=PATH)
+@option("Output", "--csv", "table", type=PATH, metavar="FILE.csv", help="Write the table of scores as CSV.")
 @options.as_json
 @options.classes
 @options.values
 @options.model
 @option("Model", "--predictions", type=PATH, metavar="DIR", help=PREDICTIONS)
 @option("Scores", "--protocol", type=click.Choice(["whole", "official"]), help=PROTOCOL)
-@option("Scores", "--threshold", type=float, metavar="P", help="Threshold of the probability.  [default: see above]")
-@option("Scores", "--shadows", is_flag=True, help="Score cloud shadow instead, if the masks have such a class.")
+@option("Scores", "--threshold", type=float, metavar="P", help="Probability threshold.  [default: by --protocol]")
+@option("Scores", "--shadows", is_flag=True, help="Score cloud shadow instead of cloud, if the masks have that class.")
 @options.device
 @options.threads
 @click.pass_context
 def evaluate(ctx: click.Context, /, root: Path, output: Path | None, as_json: bool, **given: Any) -> None:
     """Score a model on ROOT: 38-Cloud's test scenes, or a folder with images/ and masks/.
 
-    Scores are summarised in ways that can differ widely: the mean over scenes (38-Cloud's official figure), all pixels
-    pooled, the median over scenes, and each scene.
+    Prints scores as the mean over scenes (38-Cloud's official figure), pooled over pixels, as the median over scenes,
+    and for each scene. The summaries can differ widely.
 
     Example: geocloud evaluate 38-Cloud --model run1/best.safetensors -o report
     """
@@ -59,20 +59,20 @@ def evaluate(ctx: click.Context, /, root: Path, output: Path | None, as_json: bo
     predictor = load_model(model, device) if given["predictions"] is None else None
     total = len(dataset.testing) or len(dataset.training)
     bar = progress_bar("scoring", "scenes", ctx.obj["quiet"])
-    for done, (picture, found) in enumerate(score(dataset, predictor, **given), 1):
+    for done, (picture, evaluation) in enumerate(score(dataset, predictor, **given), 1):
         if output is not None:
-            figures.write_map(picture, found.threshold, output)
+            figures.write_map(picture, evaluation.threshold, output)
         bar(done, total)
     if output is not None:
-        figures.write_report(found, output)
+        figures.write_report(evaluation, output)
     if table is not None:
-        figures.write_csv(found, table)
+        figures.write_csv(evaluation, table)
     if as_json:
-        click.echo(json.dumps(found.as_dict()))
+        click.echo(json.dumps(evaluation.as_dict()))
         return
-    scenes = counted(len(found.scenes), "scene")
-    click.echo(f"protocol {found.protocol}, {found.target} above {found.threshold:.3f}, {scenes}; per cent")
-    click.echo((100 * found.table()).to_string(float_format="{:12.2f}".format, na_rep="–"))
-    for name, lost in found.undefined().items():
+    target, scenes = evaluation.target, counted(len(evaluation.scenes), "scene")
+    click.echo(f"protocol {evaluation.protocol}, {target} above {evaluation.threshold:.3f}, {scenes}; per cent")
+    click.echo((100 * evaluation.table()).to_string(float_format="{:12.2f}".format, na_rep="–"))
+    for name, lost in evaluation.undefined().items():
         if lost:
-            click.echo(f"{name}: undefined (0/0) in {counted(lost, 'scene')}, which the mean and the median leave out")
+            click.echo(f"{name}: undefined (0/0) in {counted(lost, 'scene')}, ignored in mean and median")

@@ -1,4 +1,4 @@
-"""``geocloud tile``: a scene cut into training tiles."""
+"""``geocloud tile``: cut a scene into training tiles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from geocloud_cli import options
 from geocloud_cli.command import Command, option, output
 from geocloud_cli.messages import counted
 
-MASK = "Cut this mask too: same grid, values above 0 are cloud, its nodata is kept."
-LAYOUT = "geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data set's folders, names and Level-1 values."
+MASK = "Also cut this mask, on the scene's grid. Values above 0 are cloud; nodata is kept."
+LAYOUT = "geotiff: one file per tile, reflectance × 10 000. 38-cloud: folders, names and Level-1 values of 38-Cloud."
 
 
 @click.command(cls=Command, short_help="Cut a scene into georeferenced tiles.")
@@ -24,14 +24,13 @@ LAYOUT = "geotiff: a file per tile, reflectance × 10 000. 38-cloud: that data s
 @options.as_json
 @option("Tiles", "--mask", metavar="MASK.tif", help=MASK)
 @option("Tiles", "--layout", type=click.Choice(["geotiff", "38-cloud"]), default="geotiff", help=LAYOUT)
-@option("Tiles", "--tile-size", type=int, default=384, metavar="PIXELS", help="Side of a tile.")
-@option("Tiles", "--overlap", type=int, default=0, metavar="PIXELS", help="Overlap of tiles (geotiff only).")
+@option("Tiles", "--tile-size", type=int, default=384, metavar="PIXELS", help="Height and width of a tile.")
+@option("Tiles", "--overlap", type=int, default=0, metavar="PIXELS", help="Overlap between tiles (geotiff only).")
 @options.reading
 def tile(scene: str, output: Path, as_json: bool, **given: Any) -> None:
-    """Cut SCENE into tiles for training, each a georeferenced GeoTIFF; tiles without data are left out.
+    """Cut SCENE into georeferenced GeoTIFF tiles for training. Tiles without data are left out.
 
-    With --layout 38-cloud the scene is centred and padded to whole patches, as in that data set, and no patch is left
-    out.
+    With --layout 38-cloud the scene is centred and padded to whole patches, all of which are written.
 
     Example: geocloud tile scene.tar -o tiles --mask scene_cloudmask.tif --layout 38-cloud
     """

@@ -1,4 +1,4 @@
-"""``geocloud train``: a model from labelled data."""
+"""``geocloud train``: train a model on labelled data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PATH = click.Path(path_type=Path)
 ARCHITECTURES = click.Choice(["fast", "unet", "attention-unet"])
 PRECISIONS = click.Choice(["auto", "float32", "bfloat16"])
 SPLIT = (
-    "Hold out whole scenes, or single patches. The latter makes scores too good, as patches of one scene resemble each "
-    "other.  [default: scenes]"
+    "Hold out whole scenes, or single patches, whose scores are too good because patches of one scene are similar.  "
+    "[default: scenes]"
 )
 START = (
-    "Start from the weights of a model, bundled or a file, instead of random ones; its architecture is kept, and its "
-    "thresholds unless --config has others."
+    "Start from the weights of a model, bundled or a file, instead of random ones. Its architecture is kept, and its "
+    "thresholds unless --config sets others."
 )
-CONFIG = "Settings; RUN/config.toml of an earlier run shows them all. Options given here override them."
-LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]"
+CONFIG = "Read settings from this file, such as config.toml of an earlier run. Other options override it."
+LOSS = "Loss: bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [default: bce+dice]"
 
 
 @click.command(cls=Command, short_help="Train a model.")
@@ -36,21 +36,21 @@ LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [d
 @options.as_json
 @options.classes
 @options.values
-@option("Data", "--val-patches", type=int, metavar="N", help="Number of patches held out, about.  [default: 1000]")
+@option("Data", "--val-patches", type=int, metavar="N", help="Patches to hold out, roughly.  [default: 1000]")
 @option("Data", "--split", type=click.Choice(["scenes", "patches"]), help=SPLIT)
-@option("Data", "--pack", type=PATH, metavar="DIR", help="Keep decoded patches in this folder, to read them faster.")
-@option("Model", "--arch", "architecture", type=ARCHITECTURES, help="Architecture.  [default: fast, or --config's]")
+@option("Data", "--pack", type=PATH, metavar="DIR", help="Cache decoded patches in this folder.")
+@option("Model", "--arch", "architecture", type=ARCHITECTURES, help="Network.  [default: fast, or --config's]")
 @option("Model", "--start-from", "start", metavar="NAME|PATH", help=START)
 @option("Training", "--config", type=PATH, metavar="FILE.toml", help=CONFIG)
 @option("Training", "--steps", type=int, metavar="N", help="Optimizer steps.  [default: 12000]")
 @option("Training", "--batch", type=int, metavar="N", help="Samples per step.  [default: 8]")
 @option("Training", "--loss", metavar="SUM", help=LOSS)
 @option("Training", "--learning-rate", type=float, metavar="RATE", help="Highest learning rate.  [default: 0.003]")
-@option("Training", "--warmup", type=int, metavar="N", help="Steps up to the highest learning rate.  [default: 200]")
+@option("Training", "--warmup", type=int, metavar="N", help="Steps until the highest learning rate.  [default: 200]")
 @option("Training", "--validate-every", type=int, metavar="N", help="Steps between validations.  [default: 500]")
-@option("Training", "--seed", type=int, help="The same seed gives the same run.  [default: 0]")
+@option("Training", "--seed", type=int, help="Random seed: the same seed gives the same run.  [default: 0]")
 @options.device
-@option("Computing", "--precision", type=PRECISIONS, help="Type to compute in.  [default: auto]")
+@option("Computing", "--precision", type=PRECISIONS, help="Data type of computation.  [default: auto]")
 @options.threads
 @option("Computing", "--workers", type=int, metavar="N", help="Processes that prepare samples.  [default: 1]")
 @option("Computing", "--compile", "compile", is_flag=True, default=None, help="Compile the network (torch.compile).")
@@ -58,9 +58,9 @@ LOSS = "bce, focal, jaccard, dice, tversky, focal-tversky, or a sum of them.  [d
 def train(ctx: click.Context, /, root: Path, output: Path, as_json: bool, **given: Any) -> None:
     """Train a model on ROOT: 38-Cloud or 95-Cloud as distributed, or a folder with images/ and masks/.
 
-    RUN receives config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard),
-    last.safetensors, and what --resume needs. 'geocloud mask --model RUN/best.safetensors' uses the result. On several
-    GPUs: torchrun --nproc-per-node 4 -m geocloud_cli train ….
+    Writes config.toml, metrics.csv, curves.png, samples.png, best.safetensors (by validation Jaccard), last.safetensors
+    and the state for --resume to RUN. Use the model with 'geocloud mask --model RUN/best.safetensors'. On several GPUs:
+    torchrun --nproc-per-node 4 -m geocloud_cli train ….
 
     Example: geocloud train 38-Cloud --arch fast -o run1
     """

@@ -1,4 +1,4 @@
-"""Training and evaluation: data sets, augmentation, the training loop, scores."""
+"""Training and evaluation: data sets, augmentation, training loop, scores."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""The configuration of a training run, in one TOML file."""
+"""Configuration of a training run, stored in one TOML file."""
 
 from __future__ import annotations
 
@@ -22,36 +22,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Configuration of a run. It is saved in the checkpoint, and as ``config.toml`` in the run's folder.
-
-    Raises OptionError.
-    """
+    """Configuration of a run, saved in the checkpoint and in the run's ``config.toml``. Raises OptionError."""
 
     architecture: str = "fast"  # one of `geocloud.models.metadata.ARCHITECTURES`
-    options: dict[str, Any] = field(default_factory=dict)  # of the architecture
+    options: dict[str, Any] = field(default_factory=dict)  # options of the architecture
     steps: int = 12_000
-    batch: int = 8  # samples per step, on each process of a distributed run
+    batch: int = 8  # samples per step, in each process of a distributed run
     loss: str = "bce+dice"  # see `geocloud.training.losses`
     learning_rate: float = 3e-3  # after `warmup`; constant until `decay`
-    weight_decay: float = 1e-2  # of AdamW
+    weight_decay: float = 1e-2  # weight decay of AdamW
     warmup: int = 200  # steps over which the learning rate rises linearly
-    decay: float = 0.3  # last part of the run, as a share, over which the learning rate falls linearly to zero
-    average: float = 0.998  # decay per step of the moving average of the weights, which is what is saved
-    clip: float = 1.0  # maximum norm of the gradient
+    decay: float = 0.3  # share of the steps, at the end, over which the learning rate falls linearly to zero
+    average: float = 0.998  # decay per step of the moving average of the weights; the average is saved
+    clip: float = 1.0  # maximum gradient norm
     validate_every: int = 500  # steps between validations
-    precision: str = "auto"  # auto (bfloat16 where the device is fast at it), float32 or bfloat16
-    compile: bool = False  # by `torch.compile`
-    workers: int = 1  # processes that prepare samples; 0: the training process itself
-    seed: int = 0  # of the weights, the samples and the validation split
-    mean: float = 0.25  # mean and standard deviation of reflectance for normalisation, the same for all bands,
-    std: float = 0.25  # so that ratios between bands are kept
-    brightest: float = 1.1  # higher reflectance is set to this
-    pixel_size: float = 30.0  # in metres, that the model is meant for
-    threshold: float = 0.5  # of cloud, for validation and saved in the checkpoint
-    shadow_threshold: float = 0.5  # saved in the checkpoint
-    split: str = "scenes"  # unit by which validation chips are held out: scenes, or patches, which flatters
-    val_patches: int = 1000  # number of chips held out, about, and at most a fifth
-    informative: bool = True  # leaves out chips with little data, see `DataSet.worth_training`
+    precision: str = "auto"  # auto (bfloat16 where it is fast), float32 or bfloat16
+    compile: bool = False  # compile the network with `torch.compile`
+    workers: int = 1  # processes that prepare samples; 0: the training process prepares them
+    seed: int = 0  # seed of the weights, the samples and the validation split
+    mean: float = 0.25  # mean and standard deviation for normalising reflectance, the same for all bands,
+    std: float = 0.25  # which keeps the ratios between bands
+    brightest: float = 1.1  # maximum reflectance; higher values are clipped
+    pixel_size: float = 30.0  # pixel size in metres at which the model works
+    threshold: float = 0.5  # threshold of cloud, used in validation and saved in the checkpoint
+    shadow_threshold: float = 0.5  # threshold of shadow, saved in the checkpoint
+    split: str = "scenes"  # hold out whole scenes for validation, or single patches, whose scores are too good
+    val_patches: int = 1000  # approximate number of chips held out, at most a fifth
+    informative: bool = True  # leave out chips with little data, see `DataSet.worth_training`
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
@@ -70,7 +67,7 @@ class TrainConfig:
 
     @classmethod
     def like(cls, model: ModelMetadata) -> TrainConfig:
-        """The defaults for a run that starts from a model: what the model sees and how it is used stay the same."""
+        """Defaults for a run that starts from a model, with the model's architecture, normalisation and thresholds."""
         return cls(
             architecture=model.architecture,
             options=model.options,
@@ -84,7 +81,7 @@ class TrainConfig:
 
     @classmethod
     def load(cls, path: Path, base: TrainConfig | None = None) -> TrainConfig:
-        """Reads a TOML file; settings that it leaves out are those of ``base``, or the defaults. Raises OptionError."""
+        """Reads a TOML file. Missing settings come from ``base``, or the defaults. Raises OptionError."""
         try:
             changes = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -101,7 +98,7 @@ class TrainConfig:
 
 
 def update(config: T, changes: dict[str, Any], source: str) -> T:
-    """A copy of a configuration with values replaced, also in nested tables. Raises OptionError for wrong ones."""
+    """A copy of a configuration with some values replaced, also in nested tables. Raises OptionError."""
     known: tuple[str, ...] = config.__slots__  # type: ignore[attr-defined]
     values: dict[str, Any] = {}
     for name, value in changes.items():

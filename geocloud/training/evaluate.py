@@ -1,8 +1,8 @@
-"""Scores on test scenes: as `geocloud mask` predicts whole scenes, or by 38-Cloud's official protocol.
+"""Scores on test scenes, predicted whole as by `geocloud mask`, or by 38-Cloud's official protocol.
 
-Official: evaluation.m of https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset. Each 384×384 patch is
-predicted alone and thresholded at 12/255. The patches of a scene are mosaicked, and the padding around them is cut off.
-Every pixel counts, black margins too. Scores are averaged over scenes without weights.
+The official protocol is evaluation.m of https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset. Each
+384×384 patch is predicted alone and thresholded at 12/255. The patches of a scene are mosaicked, and the padding is
+cropped. Every pixel counts, including black margins. Scores are unweighted means over scenes.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from geocloud.training.metrics import Confusion
 Probability = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 PredictPatches = Callable[[Sequence[ChipSource]], Sequence[Probability]]
-"""The patches of one row of a scene → their probabilities of cloud, each ``(384, 384)``."""
+"""Predicts the patches in one row of a scene; returns the probability of cloud in each, ``(384, 384)``."""
 
 PROTOCOLS = ("official", "whole")
 OFFICIAL_THRESHOLD = 12 / 255
 BINS = 200
-"""Bins of probability: a multiple of calibration's 20 bins and of the sweep's 50 steps."""
+"""Number of probability bins, a multiple of the 20 bins of calibration and the 50 steps of the sweep."""
 SUMMARIES = ("mean over scenes", "pooled over pixels", "median over scenes")
 
 
 class Picture(NamedTuple):
-    """One scene as it is evaluated."""
+    """Prediction and truth of one scene."""
 
     name: str
-    probability: Probability  # of cloud (h, w); pixels with NaN are ignored
+    probability: Probability  # probability of cloud (h, w); NaN is ignored
     truth: Mask  # (h, w), True where there is cloud
     known: Mask  # (h, w), True where the truth is known; other pixels are ignored
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """Counts of every scene, and the distribution of predicted probabilities over cloud and over clear pixels."""
+    """Confusion counts of each scene, and histograms of probability over clear and cloudy pixels."""
 
     protocol: str  # one of `PROTOCOLS`
     threshold: float  # pixels with a higher probability count as cloud
-    target: str = "cloud"  # the class that is scored, cloud or shadow
-    scenes: dict[str, Confusion] = field(default_factory=dict)  # by name
+    target: str = "cloud"  # class that is scored: cloud or shadow
+    scenes: dict[str, Confusion] = field(default_factory=dict)  # counts by scene name
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, BINS), "int64"))
-    """``(2, BINS)``: predicted probability over clear pixels and over cloud, in equal bins of [0, 1]."""
+    """Pixels by probability, ``(2, BINS)``: clear pixels, then cloud, in equal bins of [0, 1]."""
 
     def add(self, picture: Picture) -> None:
-        """Counts one more scene."""
+        """Adds the counts of a scene."""
         known = picture.known & np.isfinite(picture.probability)
         self.scenes[picture.name] = Confusion.of(picture.probability > self.threshold, picture.truth, known)
         bins = np.minimum((picture.probability[known] * BINS).astype("int64"), BINS - 1)
@@ -70,21 +70,21 @@ class Evaluation:
 
     @property
     def pooled(self) -> Confusion:
-        """Counts over all pixels of all scenes."""
+        """Counts of all scenes together."""
         return sum(self.scenes.values(), Confusion())
 
     def table(self) -> pd.DataFrame:
-        """Each of `SCORES`, by `SUMMARIES` and by scene. NaN is 0/0: mean and median leave such scenes out."""
+        """Table of `SCORES`: a row for each of `SUMMARIES` and each scene. NaN means 0/0; mean and median ignore it."""
         scenes = pd.DataFrame({name: counts.scores() for name, counts in self.scenes.items()}).T
         views = (scenes.mean(), pd.Series(self.pooled.scores()), scenes.median())
         return pd.concat([pd.DataFrame(dict(zip(SUMMARIES, views, strict=True))).T, scenes])
 
     def undefined(self) -> dict[str, int]:
-        """Number of scenes in which a score is 0/0; a single one would make the authors' mean NaN."""
+        """Number of scenes in which each score is 0/0; one such scene makes the mean of the authors' script NaN."""
         return {str(score): int(n) for score, n in self.table().iloc[len(SUMMARIES) :].isna().sum().items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON takes it: scores in [0, 1], None where undefined."""
+        """The evaluation as a JSON object, with scores in [0, 1] and None where undefined."""
         sweep = pd.DataFrame({f"{t:.2f}": counts.scores() for t, counts in self.sweep().items()}).T
         table, swept = (json.loads(t.to_json(orient="index", double_precision=15)) for t in (self.table(), sweep))
         return {
@@ -103,11 +103,11 @@ class Evaluation:
         return {e / BINS: Confusion(cloud[e], clear[e], cloud[0] - cloud[e], clear[0] - clear[e]) for e in edges}
 
     def calibration(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Predicted probability (centre of each of 20 bins), share that is cloud, and pixels; without empty bins."""
+        """Centres of 20 probability bins, the share of cloud in each, and its pixel count; empty bins are left out."""
         clear, cloud = self.histogram.reshape(2, 20, -1).sum(2)
         pixels = clear + cloud
-        some = pixels > 0
-        return ((np.arange(20) + 0.5) / 20)[some], cloud[some] / pixels[some], pixels[some]
+        filled = pixels > 0
+        return ((np.arange(20) + 0.5) / 20)[filled], cloud[filled] / pixels[filled], pixels[filled]
 
 
 def evaluate(
@@ -118,15 +118,15 @@ def evaluate(
     threshold: float | None = None,
     shadows: bool = False,
 ) -> Iterator[tuple[Picture, Evaluation]]:
-    """Evaluates a model, or a folder of predicted patches: yields each scene, and the evaluation so far.
+    """Evaluates a model or a folder of predicted patches. Yields each scene, with the evaluation so far.
 
     Args:
         dataset: The data set.
-        predictor: The model; None: ``predictions`` are evaluated, a folder of patches predicted by another model.
-        predictions: See ``predictor``.
+        predictor: The model; None to evaluate ``predictions``.
+        predictions: Folder of patches predicted by another model.
         protocol: whole or official; None: whole for a model, official for ``predictions``.
-        threshold: None: 12/255 for the official protocol, otherwise the model's own.
-        shadows: Whether cloud shadow is scored instead of cloud.
+        threshold: Threshold of the probability; None: 12/255 for the official protocol, else the model's own.
+        shadows: True to score cloud shadow instead of cloud.
 
     Raises:
         GeocloudError: DatasetError, OptionError or SceneError.
@@ -139,7 +139,7 @@ def evaluate(
     if threshold is not None and not 0 < threshold < 1:
         raise OptionError(f"threshold {threshold:g}: wanted more than 0 and less than 1")
     if shadows and (protocol == "official" or predictor is None or predictor.classes < 2):
-        raise OptionError("shadow is scored of a model that tells it, by the protocol 'whole'")
+        raise OptionError("shadow can be scored only for a model with that class, by the protocol 'whole'")
     if protocol == "official":
         if not dataset.testing:
             raise DatasetError(
@@ -150,7 +150,7 @@ def evaluate(
         pictures = (_mosaic(scene, predict) for scene in dataset.testing)
         return _evaluated(pictures, Evaluation(protocol, threshold or OFFICIAL_THRESHOLD))
     if predictor is None:
-        raise OptionError("predicted patches are evaluated by the official protocol only")
+        raise OptionError("predicted patches can be evaluated by the official protocol only")
     own = predictor.shadow_threshold if shadows else predictor.threshold
     evaluation = Evaluation(protocol, threshold or own, "shadow" if shadows else "cloud")
     return _evaluated(_whole_scenes(dataset, predictor, shadows), evaluation)
@@ -163,7 +163,7 @@ def _evaluated(pictures: Iterator[Picture], evaluation: Evaluation) -> Iterator[
 
 
 def _whole_scenes(dataset: DataSet, predictor: Predictor, shadows: bool) -> Iterator[Picture]:
-    """Scenes as `geocloud mask` predicts them; cloud takes precedence over shadow, at the model's own threshold."""
+    """Scenes as predicted by `geocloud mask`. Where cloud exceeds the model's threshold, shadow is 0."""
     for source in [scene.as_chip() for scene in dataset.testing] or dataset.training:
         chip = source.read()
         probability = predictor.predict_array(chip.pixels(), pixel_size=chip.metres)
@@ -174,7 +174,7 @@ def _whole_scenes(dataset: DataSet, predictor: Predictor, shadows: bool) -> Iter
 
 
 def _mosaic(scene: TestScene, predict: PredictPatches) -> Picture:
-    """A test scene from patches that are predicted each alone, by the official protocol."""
+    """A test scene mosaicked from patches that are predicted one by one, as in the official protocol."""
     rows, cols = scene.shape
     if missing := scene.missing:
         shown = f"{scene.name}: {len(missing)} of {rows * cols} patches are missing ({shorten(missing)})"
@@ -193,7 +193,7 @@ def _mosaic(scene: TestScene, predict: PredictPatches) -> Picture:
 
 
 def _by_model(predictor: Predictor) -> PredictPatches:
-    """A function that predicts each patch alone; 0, clear, where there is no data."""
+    """A function that predicts each patch alone, with 0 (clear) where there is no data."""
 
     def predict(sources: Sequence[ChipSource]) -> Sequence[Probability]:
         tiles = np.stack([source.read().reflectance for source in sources])
@@ -203,10 +203,10 @@ def _by_model(predictor: Predictor) -> PredictPatches:
 
 
 def _from_folder(folder: Path) -> PredictPatches:
-    """A function that reads patches predicted by another model: files below ``folder`` whose names contain the patch's.
+    """A function that reads patches predicted by another model, from files named after the patches.
 
-    Floats are probabilities. 8-bit values run from 0 to 255, or are 0 and 1 if no patch in the folder holds more. Files
-    of another size than 384×384 are resampled (cubic), as in the official script. Raises DatasetError.
+    Floats are probabilities. 8-bit values range from 0 to 255, or from 0 to 1 if no patch has higher ones. Files of
+    another size than 384×384 are resampled (cubic), as in the official script. Raises DatasetError.
     """
     name = re.compile(r".*(patch_\d+_\d+_by_\d+_[^.]+)\.(tiff?|png|jp2|img|vrt)", re.I)
     files = {m[1].lower(): p for p in sorted(folder.rglob("*")) if (m := name.fullmatch(p.name)) and p.is_file()}
@@ -215,7 +215,7 @@ def _from_folder(folder: Path) -> PredictPatches:
 
     @cache
     def certain() -> int:
-        """The 8-bit value of certain cloud, over all files: a patch without cloud does not tell."""
+        """The 8-bit value for probability 1: 255, or 1 if no patch in the folder has a higher value."""
         codes = (read_codes(path) for path in files.values())
         return 255 if any(values.dtype == np.uint8 and values.max() > 1 for values in codes) else 1
 

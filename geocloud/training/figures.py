@@ -1,4 +1,4 @@
-"""Figures of runs, data sets and evaluations, as PNG, and the files of an evaluation."""
+"""PNG figures of runs, data sets and evaluations, and tables of scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geocloud.training import require_extras
 from geocloud.training.data.chips import Chip
 
 require_extras()
-from matplotlib.figure import Figure  # noqa: E402 - require_extras explains what is missing
+from matplotlib.figure import Figure  # noqa: E402 - require_extras names missing packages first
 
 if TYPE_CHECKING:
     from geocloud.training.evaluate import Evaluation, Picture
@@ -29,20 +29,21 @@ HIT, MISS, FALSE_ALARM, UNKNOWN = (255, 255, 255), (214, 39, 40), (255, 191, 0),
 """Colours of error maps: detected cloud, missed cloud, clear pixels predicted as cloud, unknown truth."""
 
 LARGEST = 2000
-"""Most pixels of an error map's side; larger ones are decimated."""
+"""Maximum side of an error map in pixels; larger maps are decimated."""
 
 
-def error_map(found: Mask, truth: Mask, known: Mask) -> NDArray[np.uint8]:
-    """``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey unknown."""
+def error_map(predicted: Mask, truth: Mask, known: Mask) -> NDArray[np.uint8]:
+    """Error map ``(h, w, 3)``: white hits, red misses, yellow false alarms, black clear, grey unknown."""
     picture = np.zeros((*truth.shape, 3), "uint8")
-    picture[found & truth], picture[~found & truth], picture[found & ~truth] = HIT, MISS, FALSE_ALARM
+    picture[predicted & truth], picture[~predicted & truth] = HIT, MISS
+    picture[predicted & ~truth] = FALSE_ALARM
     picture[~known] = UNKNOWN
     return picture
 
 
-def draw_chips(chips: Sequence[Chip], found: Sequence[Mask], path: Path, columns: int = 8) -> None:
-    """Plots chips above their labels, and if a model ``found`` masks of them above error maps, a column each."""
-    height = 3 if found else 2
+def draw_chips(chips: Sequence[Chip], masks: Sequence[Mask], path: Path, columns: int = 8) -> None:
+    """Plots each chip in a column above its labels and, if predicted ``masks`` are given, its error map."""
+    height = 3 if masks else 2
     rows = height * -(-len(chips) // columns)
     figure = Figure((2 * columns, 2.2 * rows))
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -54,8 +55,8 @@ def draw_chips(chips: Sequence[Chip], found: Sequence[Mask], path: Path, columns
         cells[0].imshow(render(chip.pixels()))
         cells[0].set_title(fill(chip.name, 24), fontsize=6)
         cells[1].imshow(np.where(chip.known, chip.cloud, 0.5), cmap="gray", vmin=0, vmax=1)
-        if found:
-            cells[2].imshow(error_map(found[index], chip.cloud, chip.known))
+        if masks:
+            cells[2].imshow(error_map(masks[index], chip.cloud, chip.known))
     _save(figure, path)
 
 
@@ -73,7 +74,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def write_map(picture: Picture, threshold: float, out: Path) -> None:
-    """Writes ``errors_NAME.png``, an `error_map`, into a folder, which is created. Raises OutputError."""
+    """Writes an `error_map` to ``errors_NAME.png``; the folder is created. Raises OutputError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,7 +85,7 @@ def write_map(picture: Picture, threshold: float, out: Path) -> None:
 
 
 def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Writes ``thresholds.png`` (scores by threshold, precision by recall), ``calibration.png`` and ``scores.csv``."""
+    """Writes ``thresholds.png`` (scores by threshold, precision-recall), ``calibration.png`` and ``scores.csv``."""
     write_csv(evaluation, out / "scores.csv")
     sweep = pd.DataFrame({threshold: counts.scores() for threshold, counts in evaluation.sweep().items()}).T
     figure = Figure((10, 4))
@@ -110,7 +111,7 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
 
 
 def write_csv(evaluation: Evaluation, path: Path) -> None:
-    """Writes the scores as a table, in [0, 1], empty where undefined. Raises OutputError."""
+    """Writes the table of scores in [0, 1] as CSV, with empty cells where undefined. Raises OutputError."""
     try:
         evaluation.table().to_csv(path, index_label="view")
     except OSError as error:

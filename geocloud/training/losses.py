@@ -1,8 +1,8 @@
 """Losses by name, and weighted sums of them: "bce+jaccard", "tversky", "0.5*focal+dice".
 
-All take logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as in `Chip`, and return a scalar.
-Unknown pixels are ignored. For a network with one class only cloud counts. Soft scores are taken over the whole batch,
-as a single patch may hold no cloud at all.
+A loss takes logits ``(N, classes, H, W)`` and targets ``(N, 2, H, W)``, cloud and shadow as in `Chip`, and returns a
+scalar. Unknown pixels are ignored. Networks with one class are trained on cloud alone. Overlaps are computed over the
+whole batch, because a single patch may contain no cloud.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from geocloud.errors import OptionError
 from geocloud.training.data.chips import CLOUD, UNKNOWN
 
 SHADOW_WEIGHT = 0.3
-"""Weight of the shadow loss; cloud's is 1."""
+"""Weight of the shadow loss; the cloud loss has weight 1."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def _entropy(logits: Tensor, target: Tensor, known: Tensor, gamma: float = 0.0) -> Tensor:
-    """Cross-entropy; with γ > 0 the focal loss of Lin et al. 2017, https://arxiv.org/abs/1708.02002, α = ½."""
+    """Cross-entropy; with γ > 0 the focal loss of Lin et al. 2017, https://arxiv.org/abs/1708.02002, with α = ½."""
     each = binary_cross_entropy_with_logits(logits, target, reduction="none")
     if gamma:
         each = (1 - torch.exp(-each)) ** gamma * each
@@ -35,7 +35,7 @@ def _entropy(logits: Tensor, target: Tensor, known: Tensor, gamma: float = 0.0) 
 def _tversky(
     logits: Tensor, target: Tensor, known: Tensor, fp: float, fn: float, smooth: float = 1.0, power: float = 1.0
 ) -> Tensor:
-    """Salehi et al. 2017, https://arxiv.org/abs/1706.05721: soft overlap, with the costs of both kinds of mistakes."""
+    """Tversky loss of Salehi et al. 2017, https://arxiv.org/abs/1706.05721; ``fp`` and ``fn`` weight the errors."""
     probability, target = logits.sigmoid() * known, target * known
     hits = (probability * target).sum()
     mistakes = fp * (probability.sum() - hits) + fn * (target.sum() - hits)
@@ -51,11 +51,11 @@ TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     # Abraham and Khan 2018, https://arxiv.org/abs/1810.07842, with γ = 4/3.
     "focal-tversky": partial(_tversky, fp=0.3, fn=0.7, power=0.75),
 }
-"""Losses by name, of logits, target and known, all ``(N, H, W)``, float32."""
+"""Losses by name. Each takes logits, target and known, all float32 ``(N, H, W)``."""
 
 
 def parse_loss(text: str) -> Loss:
-    """The loss of a name, or of a weighted sum of names. Raises OptionError."""
+    """The loss given by a name or a weighted sum of names. Raises OptionError."""
     terms = []
     for part in text.split("+"):
         found = re.fullmatch(r"\s*(?:(\d+(?:\.\d+)?)\s*\*)?\s*([a-z-]+)\s*", part)

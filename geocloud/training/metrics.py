@@ -1,4 +1,4 @@
-"""Agreement of a mask with a reference: confusion counts that can be added, and scores derived from them."""
+"""Agreement of a mask with a reference: confusion counts, and the scores derived from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCORES = ("precision", "recall", "specificity", "jaccard", "accuracy")
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Pixel counts with cloud as the positive class. Adding two pools their pixels."""
+    """Confusion counts in pixels, with cloud as the positive class. Their sum pools the pixels."""
 
     tp: int = 0  # cloud in both
     fp: int = 0  # cloud in the mask only
@@ -21,7 +21,7 @@ class Confusion:
 
     @classmethod
     def of(cls, predicted: Any, truth: Any, valid: Any = None) -> Confusion:
-        """Counts two arrays of one shape, True for cloud, where ``valid`` is True; None: everywhere."""
+        """Counts of two arrays of one shape, True for cloud, where ``valid`` is True; None: everywhere."""
         predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
         pairs = (2 * truth + predicted).ravel() if valid is None else (2 * truth + predicted)[np.asarray(valid, bool)]
         tn, fp, fn, tp = (int(n) for n in np.bincount(pairs, minlength=4))
@@ -31,7 +31,7 @@ class Confusion:
         return Confusion(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def scores(self) -> dict[str, float]:
-        """Each of `SCORES`, in [0, 1]; NaN where its denominator is zero."""
+        """The `SCORES` by name, in [0, 1]; NaN if the denominator is zero."""
         tp, fp, fn, tn = astuple(self)
         parts = (tp, tp, tn, tp, tp + tn)
         wholes = (tp + fp, tp + fn, tn + fp, tp + fp + fn, tp + fp + fn + tn)
@@ -39,5 +39,5 @@ class Confusion:
 
     @property
     def jaccard(self) -> float:
-        """TP / (TP + FP + FN): intersection over union; NaN where neither holds cloud."""
+        """Intersection over union, TP / (TP + FP + FN); NaN if there is no cloud in either."""
         return self.scores()["jaccard"]

@@ -1,4 +1,4 @@
-"""Everything a run needs to resume exactly, in one safetensors file, which cannot run code."""
+"""State of a training run in one safetensors file, from which the run resumes exactly. The file cannot run code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from geocloud.errors import CheckpointError
 
 @dataclass(slots=True)
 class RunState:
-    """The parts of a run that change as it trains."""
+    """State of a training run."""
 
     network: nn.Module
-    average: nn.Module  # exponential moving average of its weights
+    average: nn.Module  # exponential moving average of the network's weights
     optimizer: torch.optim.Optimizer
     step: int = 0
-    seconds: float = 0.0  # wall-clock time, over all sessions
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.csv, one per validation
+    seconds: float = 0.0  # wall-clock time, including earlier sessions
+    rows: list[dict[str, Any]] = field(default_factory=list)  # rows of metrics.csv, one per validation
 
     def save(self, path: Path, config: dict[str, Any]) -> None:
-        """Writes the state; an existing file is replaced atomically."""
+        """Writes the state, replacing an existing file atomically."""
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {f"network/{key}": value for key, value in self.network.state_dict().items()}
@@ -39,7 +39,7 @@ class RunState:
         staged.replace(path)
 
     def load(self, path: Path, config: dict[str, Any]) -> None:
-        """Restores the state from a file. Raises CheckpointError if it belongs to another configuration."""
+        """Restores the state from a file. Raises CheckpointError if the configuration differs."""
         from safetensors import SafetensorError, safe_open
 
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
@@ -48,17 +48,17 @@ class RunState:
                 facts = json.loads(file.metadata()["run"])
                 for key in file.keys():  # noqa: SIM118 - not a mapping
                     part, _, name = key.partition("/")
-                    parts[part][name] = file.get_tensor(key).clone()  # or Windows could not replace the mapped file
+                    parts[part][name] = file.get_tensor(key).clone()  # Windows cannot replace a mapped file
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: not the state of a training run ({error}); start anew in another folder"
+                f"{path}: not the state of a training run ({error}); start a new run in another folder"
             ) from error
         saved = facts["config"]
         changed = [key for key, value in config.items() if json.dumps(value) != json.dumps(saved.get(key))]
-        if different := sorted({*changed} - {"steps"}):  # a run may be lengthened
+        if different := sorted({*changed} - {"steps"}):  # the number of steps may change
             raise CheckpointError(
                 f"{path}: the run in this folder had another {', '.join(different)}; "
-                "continue with its own config.toml, or start anew in another folder"
+                "continue with its own config.toml, or start a new run in another folder"
             )
         self.network.load_state_dict(parts["network"])
         self.average.load_state_dict(parts["average"])

@@ -1,4 +1,4 @@
-"""Training: from a data set and a configuration to weights, on one device or several."""
+"""Training of a network on a data set, on one device or several."""
 
 from __future__ import annotations
 
@@ -37,35 +37,35 @@ log = logging.getLogger(__name__)
 CONFIG, METRICS, STATE = "config.toml", "metrics.csv", "state.safetensors"
 BEST, LAST = "best.safetensors", "last.safetensors"
 NETWORK = {"classes": 2, "optional_nir": True}
-"""Options of every network that is trained: classes cloud and shadow, near-infrared optional."""
+"""Options of all trained networks: the classes cloud and shadow, near-infrared optional."""
 
 SHOWN = 8
-"""Validation chips in samples.png."""
+"""Number of validation chips in samples.png."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of a run."""
+    """Progress of a training run."""
 
-    step: int  # steps done
-    steps: int  # in total
-    loss: float  # mean since the last validation
-    jaccard: float | None  # of the last validation, in [0, 1]; None: none yet
-    stage: str = ""  # what else the run is busy with at this step, such as validating
+    step: int  # number of steps done
+    steps: int  # total number of steps
+    loss: float  # mean loss since the last validation
+    jaccard: float | None  # Jaccard index of the last validation, in [0, 1]; None before the first
+    stage: str = ""  # work between steps, such as validating; empty while training
 
 
 def train_on(dataset: DataSet, config: TrainConfig, out: Path, pack: Path | None = None, **how: Any) -> dict[str, Any]:
-    """Holds scenes out for validation, at most about a fifth of the patches, trains on the rest, keeps the best model.
+    """Trains on a data set, holding out at most about a fifth of the patches for validation.
 
-    ``out`` is the folder of the run, ``pack`` one that keeps decoded patches, see `LazyChips`, and ``how`` is passed on
-    to `train`, whose errors may be raised, and SceneError. Returns ``model`` (path of the best one), ``trained on`` and
-    ``held out`` (numbers of patches), and ``jaccard`` (of the validation, in [0, 1]).
+    ``out`` is the folder of the run, ``pack`` a folder in which decoded patches are kept (see `LazyChips`); ``how`` is
+    passed to `train`. Returns ``model`` (path of the best model), ``trained on`` and ``held out`` (numbers of patches)
+    and ``jaccard`` (validation, in [0, 1]). Raises SceneError and the errors of `train`.
     """
     sources = dataset.worth_training() if config.informative else dataset.training
     if not sources:
         raise DatasetError(
-            f"{dataset.root}: none of its {len(dataset.training)} training patches is fit to train on "
-            "(informative: data on more than 80 % of the pixels); 'geocloud dataset check' shows what it holds"
+            f"{dataset.root}: none of its {len(dataset.training)} training patches is informative "
+            "(data in more than 80 % of the pixels); 'geocloud dataset check' describes the data set"
         )
     kept, held = hold_out(sources, min(config.val_patches, max(len(sources) // 5, 1)), config.split, config.seed)
     train([(1.0, LazyChips(kept, pack))], LazyChips(held, pack), config, out, name=out.name, **how)
@@ -88,22 +88,22 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Network:
-    """Trains a network, and returns the moving average of its weights after the last step.
+    """Trains a network, and returns it with the moving average of its weights.
 
-    Under torchrun every process calls this, and only the first one writes. On a CPU a resumed run ends with exactly the
-    weights of an uninterrupted one.
+    Under torchrun every process calls this function, and only the first process writes. On a CPU a resumed run ends
+    with exactly the weights of an uninterrupted run.
 
     Args:
-        groups: Chips to train on, each group with its share of the samples.
-        validation: Chips to validate on; without any there is no best model.
+        groups: Groups of training chips, each with its share of the samples.
+        validation: Validation chips; if empty, best.safetensors is not written.
         config: The configuration.
         out: Folder for config.toml, metrics.csv, the state to resume from, last.safetensors, best.safetensors (by
             validation Jaccard), curves.png and samples.png; None: nothing is written.
-        start: Model whose weights the run starts from; None: random weights.
+        start: Model to start from; None: random weights.
         name: Name of the model.
         device: auto, cpu, cuda, cuda:N or mps.
-        resume: Whether to continue a run in ``out``.
-        report: Called with the progress, once a second or as often as steps end.
+        resume: True to continue the run in ``out``.
+        report: Called with the progress, about once a second.
 
     Raises:
         GeocloudError: DatasetError, OptionError, OutputExistsError, CheckpointError or DeviceError.
@@ -121,7 +121,7 @@ def train(
     run = _start(config, start, place)
     begun = out is not None and (out / STATE).exists()
     if begun and not resume:
-        raise OutputExistsError(f"{out}: holds a training run already; --resume continues it, or name another folder")
+        raise OutputExistsError(f"{out}: contains a training run; --resume continues it, or name another folder")
     if out is not None and begun:
         run.load(out / STATE, asdict(config))
     elif out is not None and rank == 0:
@@ -142,7 +142,7 @@ def train(
     started, reported = time.monotonic() - run.seconds, 0.0
     total, count = torch.zeros((), device=place), 0
 
-    def tell(stage: str = "") -> None:
+    def report_progress(stage: str = "") -> None:
         nonlocal reported
         jaccard = run.rows[-1].get("jaccard") if run.rows else None
         report(Progress(run.step, config.steps, float(total) / count, jaccard, stage))
@@ -165,13 +165,13 @@ def train(
         total, count = total + value.detach(), count + 1
         if run.step % config.validate_every and run.step < config.steps:
             if run.step % 20 == 0 or time.monotonic() > reported + 1:
-                tell()
+                report_progress()
             continue
         run.seconds = time.monotonic() - started
         row = {"step": run.step, "learning_rate": _learning_rate(config, run.step), "loss": float(total) / count}
         model = _trained(run, config, name)
         if rank == 0 and len(validation):
-            tell("validating")
+            report_progress("validating")
             counts, chips, masks = validate(by_torch(model, str(place)), validation)
             row |= counts.scores()
             model = _trained(run, config, name, validation=counts.scores())
@@ -179,16 +179,16 @@ def train(
         log.info("%s step %d of %d: %s", name, run.step, config.steps, row)
         if rank == 0 and out is not None:
             if len(validation):
-                tell("drawing pictures")
+                report_progress("drawing pictures")
                 figures.draw_chips(chips, masks, out / "samples.png")
             _save(run, model, out, config)
-        tell()
+        report_progress()
         total, count = torch.zeros((), device=place), 0
     return _trained(run, config, name)
 
 
 def join_processes() -> tuple[int, int]:
-    """This process's rank, and the number of processes: those that torchrun started, or (0, 1)."""
+    """Rank of this process and number of processes under torchrun; otherwise (0, 1)."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return 0, 1
     if not torch.distributed.is_initialized():
@@ -197,7 +197,7 @@ def join_processes() -> tuple[int, int]:
 
 
 def wait_for_processes() -> None:
-    """Waits until every process of the run has arrived here."""
+    """Blocks until all processes of the run have called this function."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
 
@@ -223,14 +223,14 @@ def _start(config: TrainConfig, start: Network | None, place: torch.device) -> R
 
 
 def _learning_rate(config: TrainConfig, step: int) -> float:
-    """Warm up, stay constant, then fall linearly to zero: Hägele et al. 2024, https://arxiv.org/abs/2405.18392."""
+    """Learning rate at a step: warm-up, constant, linear decay (Hägele et al. 2024, https://arxiv.org/abs/2405.18392)."""
     rise, fall = (step + 1) / config.warmup, (config.steps - step) / max(config.decay * config.steps, 1)
     return config.learning_rate * min(rise, 1, fall)
 
 
 @torch.no_grad()
 def _average(run: RunState, keep: float) -> None:
-    """Updates the moving average of weights and batch statistics; early in a run it forgets faster."""
+    """Updates the moving average of weights and batch statistics, with faster decay early in the run."""
     keep = min(keep, run.step / (run.step + 10))
     for slow, fast in zip(run.average.state_dict().values(), run.network.state_dict().values(), strict=True):
         if slow.is_floating_point():
@@ -256,14 +256,14 @@ def _trained(run: RunState, config: TrainConfig, name: str, **scores: Any) -> Ne
 
 
 def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None:
-    """Writes all files of a run, the state last, so that it never refers to files that are missing."""
+    """Writes the files of a run. The state is written last, so that all files exist when a run resumes from it."""
     from geocloud.training import figures
 
     model.save(out / LAST)
     *earlier, jaccard = (row.get("jaccard") for row in run.rows)
     best = max((value for value in earlier if value is not None and not math.isnan(value)), default=-1.0)
     if jaccard is not None and math.isnan(jaccard) and best <= 0:
-        log.warning("the validation scenes hold no cloud, so no model is best: %s is the latest", BEST)
+        log.warning("the validation scenes hold no cloud, so models cannot be ranked: %s is the latest", BEST)
         model.save(out / BEST)
     elif jaccard is not None and jaccard > best:
         model.save(out / BEST)
@@ -273,7 +273,7 @@ def _save(run: RunState, model: Network, out: Path, config: TrainConfig) -> None
 
 
 def validate(predictor: Predictor, chips: Chips) -> tuple[Confusion, list[Chip], list[NDArray[np.bool_]]]:
-    """Counts over whole chips, pooled, at the model's threshold of cloud; some of the chips, and their masks."""
+    """Pooled confusion counts at the model's cloud threshold, and up to `SHOWN` of the chips with their masks."""
     chosen = set(np.linspace(0, len(chips) - 1, min(SHOWN, len(chips))).astype(int).tolist())
     total, shown, masks = Confusion(), list[Chip](), list[NDArray[np.bool_]]()
     for index in range(len(chips)):
@@ -287,5 +287,5 @@ def validate(predictor: Predictor, chips: Chips) -> tuple[Confusion, list[Chip],
 
 
 def probabilities(predictor: Predictor, chip: Chip) -> NDArray[np.float32]:
-    """Probability ``(classes, h, w)`` of a whole chip; NaN where there is no data."""
+    """Probabilities for a chip, ``(classes, h, w)``; NaN where there is no data."""
     return predictor.predict_array(chip.pixels(), pixel_size=chip.metres)

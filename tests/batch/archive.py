@@ -1,4 +1,4 @@
-"""An archive of small simulated scenes, folders, tars and GeoTIFFs mixed, some of them broken in ten different ways."""
+"""A test archive of small simulated scenes (folders, tars and GeoTIFFs), ten of them damaged in different ways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scene(seed: int, size: int) -> SimulatedScene:
 
 
 def make_archive(root: Path, count: int, broken: bool = True, size: int = 64) -> Path:
-    """So many scenes, the last ten of them broken. A product that is there twice counts once."""
+    """Writes an archive of ``count`` scenes, the last ten of them damaged. A product present twice counts once."""
     root.mkdir()
     whole = count - BROKEN * broken
     for number in range(whole):

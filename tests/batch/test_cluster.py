@@ -1,4 +1,4 @@
-"""A dask cluster as a user starts it: a scheduler and workers, which are killed, come late, and vanish altogether."""
+"""Batches on a dask cluster with a scheduler and workers that are killed, join late or are lost."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Files that describe results: STAC by its schemas, footprints by other readers, and both without end."""
+"""STAC items against their schemas, footprints in other readers, and large numbers of both."""
 
 import json
 import tracemalloc
@@ -58,7 +58,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def errors():
-    """A function: all that is wrong with a file, by the schemas of STAC 1.1 and of the extensions that it names."""
+    """A function that lists a file's violations of the schemas of STAC 1.1 and of its extensions."""
     known = get_local_schema_cache()
     for path in SCHEMAS.glob("*.json"):
         schema = json.loads(path.read_text())
@@ -70,7 +70,7 @@ def errors():
         assert found["stac_version"] == "1.1.0"
         names = [f"https://schemas.stacspec.org/v1.1.0/{kind}-spec/json-schema/{kind}.json", *found["stac_extensions"]]
         checked = [(name, found) for name in names]
-        for asset in found.get("assets", {}).values():  # where the schema does not look: it is of STAC 1.0
+        for asset in found.get("assets", {}).values():  # the schema, of STAC 1.0, does not check these
             checked += [(f"{CLASSES}#/definitions/fields", classes_of(band)) for band in asset.get("bands", [])]
         return [
             f"{name}: {error.json_path} {error.message[:200]}"
@@ -167,7 +167,7 @@ def test_footprints_are_written_part_by_part(tmp_path, monkeypatch, form):
 
 
 def write_items(folder, count):
-    """A static catalog of as many items in two levels, an item collection in pages of them, and links in circles."""
+    """Writes a static catalog in two levels, an item collection in pages, and circular links."""
     asset = {"href": "s.tif", "bands": [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue", "nir")]}
     more = {f"extra_{i}": {"href": f"extra_{i}.tif", "title": "not used " * 5} for i in range(20)}
     about = {"type": "Feature", "stac_version": "1.1.0", "geometry": None, "links": [{"rel": "root", "href": "c.json"}]}
@@ -202,7 +202,7 @@ def test_large_catalogs_are_walked_item_by_item(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert [f.name for f in found] == names and len({f.source for f in found}) == 1000
-        # Found scenes take 1 kB each. All items, parsed, would take some 7 times their text.
+        # Found scenes take 1 kB each. All items, parsed, would take about 7 times the size of their text.
         room = 1000 * 1024 + (4 * (tmp_path / start).stat().st_size if start == "all.json" else 1000 * one)
         assert peak < room, (start, peak, room)
 

@@ -1,4 +1,4 @@
-"""What sources hold is found, each product once."""
+"""Scenes found in batch sources, each product once."""
 
 import json
 import os
@@ -40,11 +40,11 @@ def test_a_folder_is_searched_and_a_product_counts_once(archive):
 
 def test_globs_lists_and_tables(archive, tmp_path):
     assert len(names([archive / "stack_*.tif"])) == 3
-    assert len(names([archive / "**" / "*_MTL.txt"])) == 4  # one of a product's files stands for it
+    assert len(names([archive / "**" / "*_MTL.txt"])) == 4  # one of its files identifies a product
     (archive / "list.txt").write_text("# comment\nstack_002.tif\n\nstack_005.tif\nstack_002.tif\n")
     assert names([archive / "list.txt"]) == ["stack_002", "stack_005"]
     (tmp_path / "list.csv").write_text(f"id,source\n1,{archive}/stack_002.tif\n2,gone.tif\n")
-    assert names([tmp_path / "list.csv"]) == ["stack_002", "gone"]  # the run tells what is the matter with it
+    assert names([tmp_path / "list.csv"]) == ["stack_002", "gone"]  # the run reports the error
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SceneReadError, match="no column source"):
         names([tmp_path / "bad.csv"])
@@ -189,7 +189,7 @@ def test_a_level_1_item_reads_its_mtl(tmp_path):
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_offsets_of_sentinel_2(tmp_path, applied):
-    """Earth Search declares an offset even where it has been applied already, and says so elsewhere."""
+    """Earth Search declares an offset even if it is applied already, which another property states."""
     assets = {}
     for band, name in enumerate(("red", "green", "blue", "nir")):
         values = np.rint((ramp()[[band]] + (0 if applied else 0.1)) * 1e4).astype("uint16")
@@ -229,8 +229,8 @@ def test_a_list_that_names_itself_and_names_that_are_no_utf8(tmp_path, monkeypat
     entries = run_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
     assert {e.name: e.state for e in entries} == {"a": "done", "caf_udce9": "failed"}
     plan = plan_batch([str(tmp_path)], tmp_path / "out", BatchOptions())
-    assert plan.before == 1 and not plan.refused  # what is not there may be there next time
-    monkeypatch.setattr("geocloud.io.gdal.open_quietly", None)  # of what is masked nothing is opened to find it
+    assert plan.before == 1 and not plan.refused  # a missing source may exist next time
+    monkeypatch.setattr("geocloud.io.gdal.open_quietly", None)  # scenes that are masked are found without opening files
     for source in ("list.txt", "a.tif", "a*.tif"):
         assert plan_batch([str(tmp_path / source)], tmp_path / "out", BatchOptions()).before == 1
 

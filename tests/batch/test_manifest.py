@@ -1,4 +1,4 @@
-"""Manifests: what earlier versions have left, what readers see, and what is never held in memory."""
+"""Manifests: earlier versions, concurrent readers, and bounded memory."""
 
 import csv
 import logging
@@ -15,7 +15,7 @@ from geocloud.batch import Entry, read_entries
 from geocloud.batch.state import DONE, PAGE, Manifest, export
 from geocloud.errors import OutputError
 
-# As version 0.1.0 made it.
+# As created by version 0.1.0.
 OLD = """
 CREATE TABLE scenes (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, state TEXT NOT NULL,
@@ -31,7 +31,7 @@ INSERT INTO scenes (key, name, source, state, error) VALUES ('B', 'b', '/in/b', 
 
 
 def fill(path, names, state="done"):
-    """A manifest of so many scenes."""
+    """Writes a manifest of scenes with these names."""
     with Manifest(path) as manifest:
         manifest.plan(((name.upper(), name, f"/in/{name}", "print") for name in names), "settings")
         with manifest._database:
@@ -91,7 +91,7 @@ def test_the_journal_works_on_network_file_systems(tmp_path):
 
 
 def test_a_reader_holds_no_writer_up(tmp_path):
-    """It stops between two pages for as long as it likes."""
+    """A reader may pause between two pages for any time."""
     names = [f"scene_{i:05}" for i in range(3 * PAGE)]
     path = fill(tmp_path / "manifest.sqlite", names)
     reading = iter(read_entries(tmp_path))
@@ -106,7 +106,7 @@ def test_a_reader_holds_no_writer_up(tmp_path):
 def test_what_a_killed_writer_left_is_undone(tmp_path):
     path = fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(2000)])
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA cache_size = 5")  # so that half of the change is in the file before its end
+        database.execute("PRAGMA cache_size = 5")  # writes half of the transaction to the file before its end
         database.execute("UPDATE scenes SET state = 'running', notes = hex(randomblob(100))")
         parts = path.read_bytes(), (tmp_path / "manifest.sqlite-journal").read_bytes()
     for name, part in zip(("manifest.sqlite", "manifest.sqlite-journal"), parts, strict=True):

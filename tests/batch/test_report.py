@@ -1,4 +1,4 @@
-"""The report, in a real browser, from a disk."""
+"""The report in a real browser, opened from disk."""
 
 import json
 import re
@@ -22,7 +22,7 @@ EVIL = "</script><img src=x onerror=document.title='evil'>"
 
 
 def written(folder, scenes):
-    """The report of some entries, from a manifest that holds them."""
+    """The report of some entries, written from a manifest."""
     folder.joinpath("manifest.sqlite").unlink(missing_ok=True)
     with Manifest(folder / "manifest.sqlite") as manifest:
         rows = [(asdict(e) | {"files": json.dumps(e.files), "transform": None, "key": e.name}) for e in scenes]
@@ -63,7 +63,7 @@ def wait(browser, condition):
 
 
 def show(browser, path):
-    browser.get("about:blank")  # or an address with another # would not be loaded anew
+    browser.get("about:blank")  # a URL that differs only after # would not be reloaded
     browser.get(path.as_uri())
     wait(browser, lambda: browser.execute_script("return document.body.dataset.ready"))
     return browser
@@ -79,7 +79,7 @@ def find(page, selector):
 
 
 def texts(page, selector):
-    """As the page holds them: what is rendered may be capitalised or broken."""
+    """Texts in the page's DOM; rendered text may be capitalised or wrapped."""
     return page.execute_script(
         "return [...document.querySelectorAll(arguments[0])].map(found => found.textContent)", selector
     )
@@ -94,7 +94,7 @@ def numbers(page, column):
 
 
 def enter(page, element, value):
-    """Fills a filter as a user does, and waits for the list that follows."""
+    """Fills in a filter and waits for the new list."""
     code = "const at = document.getElementById(arguments[0]); at.value = arguments[1]; "
     page.execute_script(f"{code} at.dispatchEvent(new Event('input', {{bubbles: true}}))", element, value)
     time.sleep(0.3)
@@ -116,7 +116,7 @@ def test_sorting(page):
     page.find_element("css selector", "th.cloud button").click()
     assert numbers(page, "cloud") == rising[::-1]
     assert page.find_element("css selector", "th.cloud").get_attribute("aria-sort") == "descending"
-    assert texts(page, "#rows td.cloud")[0]  # what has no number comes last, either way
+    assert texts(page, "#rows td.cloud")[0]  # missing values are sorted last in both directions
 
 
 def test_filters(page):

@@ -1,4 +1,4 @@
-"""Whole batches, as users start them: what is done, what is not, and what is never done twice."""
+"""Whole batches: scenes masked, skipped, failed, and never masked twice."""
 
 import json
 import multiprocessing
@@ -55,7 +55,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(archive, tmp_path_factory):
-    """A folder that a run has filled."""
+    """The output folder of a batch."""
     folder = tmp_path_factory.mktemp("out") / "masks"
     done = command("batch", archive, "-o", folder, "--polygons", "--quicklook", "--progress", "json")
     assert done.returncode == 0, done.stderr
@@ -147,7 +147,7 @@ def test_what_changed_is_done_again(archive, tmp_path):
     assert to_do(mask=MaskOptions(threshold=0.7)) == COUNT
     assert to_do(model="unet") == COUNT
     assert to_do(polygons=True) == COUNT
-    assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # where it is computed is all the same
+    assert to_do(compute=ComputeOptions("cpu", batch=3)) == 0  # the device does not matter
     next(out.glob("stack_002_cloudmask.tif")).unlink()
     assert [name for _, name, _ in plan_batch(sources, out, options).jobs] == ["stack_002"]
     os.utime(archive / "stack_005.tif")
@@ -190,7 +190,7 @@ def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
     assert all(str(archive) in reason for reason in reasons)
     assert len(list((tmp_path / "out").glob("*_cloudmask.tif"))) == 4
     assert len(list((tmp_path / "out").glob("*.tif"))) == 4
-    # Bad input that has not changed is not tried again, unless somebody says so.
+    # Unchanged bad input is retried only on request.
     assert not plan_batch([str(archive)], tmp_path / "out", BatchOptions()).jobs
     assert len(plan_batch([str(archive)], tmp_path / "out", BatchOptions(retry_failed=True)).jobs) == BROKEN
     again = command("batch", archive, "-o", tmp_path / "out")
@@ -201,14 +201,14 @@ def test_broken_scenes_are_told_of_and_the_others_masked(tmp_path):
 
 
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
-    """The same with 200 scenes and twenty kills: python tests/batch/torture.py."""
+    """For 200 scenes and twenty kills, run: python tests/batch/torture.py."""
     found = torture(tmp_path, scenes=30, kills=3)
     assert found["same masks"] and not found["done twice"] and not found["left behind"]
     assert found["exit codes"] == [1, 1] and found["states"] == {"done": 20, "failed": 10}
 
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
-    """Once it is only tried again; a scene that kills every time is given up, and no other."""
+    """A scene that kills a worker once is retried; one that always kills fails, and no other does."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     starts = []
@@ -220,7 +220,7 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
 
 
 def load_deadly(*arguments):
-    """Loads a worker in which the job of that name ends the process."""
+    """Loads a worker in which the job of this name ends the process."""
     import geocloud.batch.job as module
 
     mask = module.mask_scene
@@ -250,7 +250,7 @@ def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=30)
-    if run.returncode != 0:  # it was not done yet
+    if run.returncode != 0:  # it was not finished yet
         assert run.returncode == 130 and "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
@@ -272,7 +272,7 @@ def test_a_second_run_in_the_same_folder_refuses(archive, tmp_path):
 
 
 def test_an_interrupt_ends_the_workers_before_their_leftovers_are_swept(archive, tmp_path):
-    """The interrupt may come while progress is reported: the workers are in the middle of scenes then."""
+    """The interrupt can come while progress is reported and workers are in the middle of scenes."""
 
     def interrupt(status):
         if status.done:
@@ -295,7 +295,7 @@ def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
 
 
 def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
-    """Eight threads take turns for a second, with locks of their own; each removes the file at the end of its turn."""
+    """Eight threads take turns for a second, each with its own lock, and remove the file after each turn."""
     inside, most, turns, until = [], [], [], time.monotonic() + 1
 
     def run():
@@ -318,7 +318,7 @@ def test_shards_share_the_work(archive, tmp_path):
     parts = [run_batch([str(archive)], out, BatchOptions(shard=Shard(i, 3))) for i in (1, 2, 3)]
     assert sorted(e.name for part in parts for e in part) == [e.name for e in read_entries(out)]
     assert len(read_entries(out)) == COUNT and len(list(out.glob("manifest-*.sqlite"))) == 3
-    assert not (out / "report.html").exists()  # or each shard would read what all others have done
+    assert not (out / "report.html").exists()  # or each shard would read the manifests of all others
     done = CliRunner().invoke(cli, ["batch", "report", str(out)])
     assert done.exit_code == 0 and (out / "report.html").exists()
     assert len(geopandas.read_file(out / "footprints.gpkg", layer="footprints")) == COUNT
@@ -402,7 +402,7 @@ def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
 
 
 def test_results_beside_their_scenes_change_nothing(archive, tmp_path):
-    """Masks, styles and sidecars in a product's own folder are no input."""
+    """Masks, styles and sidecar files in a product's folder are not scenes."""
     folder = tmp_path / "in"
     shutil.copytree(next(archive.glob("LC08*_T1")), folder)
     for _ in range(2):

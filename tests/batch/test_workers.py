@@ -1,4 +1,4 @@
-"""Order and repetition of jobs, on an executor that is told what goes wrong."""
+"""Order and retries of jobs, on an executor with simulated failures."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ JOBS = [Job(f"s{number}", f"s{number}.tif", Path(), BatchOptions()) for number i
 
 
 class Fake:
-    """Runs jobs in threads. ``fate(name, tries)`` is what comes of one: "done", "bad", "passing" or "death"."""
+    """An executor that runs jobs in threads. ``fate(name, tries)`` is "done", "bad", "passing" or "death"."""
 
     def __init__(self, fate, room=3):
         self.fate, self.lost = fate, False

@@ -1,7 +1,7 @@
 """Kills a batch at random moments until it is done: ``python tests/batch/torture.py [--scenes 200] [--kills 20]``.
 
-Makes an archive of small scenes, ten of them broken, masks it once in peace and once killed by SIGKILL again and again,
-and compares. Prints what it found as JSON; exits with 1 where the two differ or something was done twice.
+Writes an archive of small scenes, ten of them damaged, masks it once without and once with repeated SIGKILL, and
+compares the results. Prints JSON. The exit code is 1 if they differ or a scene was masked twice.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def command(archive: Path, out: Path) -> list[str]:
 
 
 def states(out: Path) -> dict[str, tuple[str, str]]:
-    """Name → state and when it was finished."""
+    """State and finishing time of each scene, by name."""
     if not (out / "manifest.sqlite").exists():
         return {}
     with closing(sqlite3.connect(out / "manifest.sqlite")) as database:
         try:
             return {n: (s, f) for n, s, f in database.execute("SELECT name, state, finished FROM scenes")}
-        except sqlite3.OperationalError:  # killed before the table was made
+        except sqlite3.OperationalError:  # killed before the table was created
             return {}
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, and how it ends."""
+"""The command line: stdout, stderr and exit codes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def lines(text):
 
 
 def test_masking_a_sample_scene(tmp_path):
-    """In a process of its own, as users have it."""
+    """Runs in a separate process."""
     command = [sys.executable, "-m", "geocloud_cli", "mask", FARMLAND]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -188,7 +188,7 @@ def test_tiles_of_a_scene_with_its_mask(tmp_path):
     assert done.returncode == 0, done.stderr
     run("mask", FARMLAND, "-o", tmp_path / "b.tif")
     with rasterio.open(tmp_path / "a.tif") as patches, rasterio.open(tmp_path / "b.tif") as scene:
-        # As many patches wide as the scene, yet cut from another corner: a few pixels of 100 000 may fall otherwise.
+        # As many patches wide as the scene, but cut from another corner: a few pixels of 100 000 may differ.
         assert (patches.read(1) == scene.read(1)).mean() > 0.999
 
 
@@ -270,7 +270,7 @@ def test_doctor_tells_the_variables_and_fails_where_something_is_bad():
 
 @pytest.mark.slow
 def test_rio_has_the_same_command(tmp_path):
-    """By its entry point, where rasterio and this package are installed together."""
+    """Found by its entry point if rasterio and geocloud are installed together."""
     from geocloud_cli.rio import cloudmask
     from rasterio.rio.main import main_group
 

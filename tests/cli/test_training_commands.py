@@ -1,4 +1,4 @@
-"""dataset, train and evaluate, as users run them, on a small simulated 38-Cloud."""
+"""The commands dataset, train and evaluate on a small simulated 38-Cloud."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ levels = 3
 
 @pytest.fixture(scope="module")
 def trained(toy, tmp_path_factory):
-    """A run of a few steps, of the command itself."""
+    """A run of a few steps with ``geocloud train``."""
     place = tmp_path_factory.mktemp("trained")
     (place / "quick.toml").write_text(QUICK)
     done = run("train", toy, "-o", "run", "--config", "quick.toml", "--loss", "dice+bce", "--json", cwd=place)
@@ -52,7 +52,7 @@ def test_from_simulated_patches_to_a_mask(toy, trained):
     again = run("train", toy, "-o", "run", "--config", "quick.toml", cwd=place)
     assert again.returncode == 1
     assert again.stderr == (
-        "geocloud: error: run: holds a training run already; --resume continues it, or name another folder\n"
+        "geocloud: error: run: contains a training run; --resume continues it, or name another folder\n"
     )
     done = run("train", toy, "-o", "run", "--config", "run/config.toml", "--resume", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -128,7 +128,7 @@ def test_a_run_says_a_line_however_long_a_step_takes_or_whatever_it_draws(monkey
 
 
 def test_other_peoples_predictions(toy, tmp_path):
-    """The truth itself as a prediction scores one hundred."""
+    """The truth as prediction scores one hundred."""
     for part in sorted(toy.glob("38-Cloud_test/Entire_scene_gts/*")):
         scene, truth = part.stem.removeprefix("edited_corrected_gts_"), read_tif(part)[0]
         canvas = np.zeros((384, 768), "uint8")

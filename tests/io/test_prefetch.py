@@ -1,4 +1,4 @@
-"""Work ahead of need: in order, bounded, and with its errors where they belong."""
+"""Prefetching: order, bounds and errors."""
 
 import threading
 import time

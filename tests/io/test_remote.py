@@ -1,4 +1,4 @@
-"""Scenes and results elsewhere: an S3 server and a web server on loopback, each a process of its own."""
+"""Remote scenes and results, on an S3 server and a web server on loopback, each in its own process."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ def serve(command, port):
 
 @pytest.fixture(scope="module")
 def s3():
-    """A client, and the environment in which geocloud finds the same server."""
+    """An S3 client, and the environment variables with which geocloud uses the same server."""
     pytest.importorskip("moto", reason="needs moto: pip install 'geocloud[test]'")
     import boto3
 
@@ -70,7 +70,7 @@ def geocloud(environment, *arguments):
 
 
 def apart(*arguments):
-    """In a process of its own, so that what C libraries print is seen as well."""
+    """Runs in a separate process, so that output of C libraries is captured too."""
     line = [sys.executable, "-m", "geocloud_cli", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
@@ -104,7 +104,7 @@ def test_reading_from_and_writing_to_a_bucket(s3, tmp_path):
     client.download_file(BUCKET, f"masks/{name}_cloudmask.tif", str(tmp_path / "folder.tif"))
     assert (read_tif(tmp_path / "folder.tif") == read_tif(tmp_path / "local.tif")).all()
 
-    # What was done stays done, until its source is another.
+    # Finished scenes stay finished until their source changes.
     assert "0 to do" in geocloud(environment, *where, "--dry-run").stdout
     client.upload_file(str(write_tif(tmp_path / "other.tif", ramp()[:, ::-1].copy())), BUCKET, "in/stack.tif")
     assert "1 to do" in geocloud(environment, *where, "--dry-run").stdout

@@ -1,6 +1,6 @@
-"""Object stores that fail in the middle: nothing is lost, nothing is done twice, and reasons hold no secrets.
+"""Object stores with failing requests: no data are lost or duplicated, and errors contain no secrets.
 
-All run in this process; what a user types stands in `test_remote`.
+All tests run in this process; for the command line see `test_remote`.
 """
 
 import json
@@ -36,7 +36,7 @@ TROUBLE = ("busy", "reset", "throttled", "cut")
 
 @pytest.fixture(scope="module")
 def servers():
-    """An S3 server, which speaks Google's dialect as well, and an Azure one, with their ports; the first's client."""
+    """An S3 server, which also serves Google's API, an Azure server, their ports, and an S3 client."""
     import boto3
     from moto.server import DomainDispatcherApplication, create_backend_app
 
@@ -49,7 +49,7 @@ def servers():
 
 @pytest.fixture(params=["s3", "gs", "az"])
 def store(request, servers, monkeypatch):
-    """The URL of an empty bucket, and the server that holds it."""
+    """URL of an empty bucket, and its server."""
     (amazon, here), (azure, there), client = servers
     server = azure if request.param == "az" else amazon
     server.reset()
@@ -60,11 +60,11 @@ def store(request, servers, monkeypatch):
         "AWS_DEFAULT_REGION": "us-east-1",
         "CPL_GS_ENDPOINT": f"http://127.0.0.1:{here}/",
         "GS_NO_SIGN_REQUEST": "YES",
-        "GOOGLE_BEARER_TOKEN": "any",  # to write
+        "GOOGLE_BEARER_TOKEN": "any",  # for writing
         "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=account;AccountKey={'U0VDUkVU' * 4};"
         f"BlobEndpoint=http://127.0.0.1:{there}/account",
         "GDAL_HTTP_RETRY_DELAY": "0.02",
-        "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",  # what GDAL keeps would hide a fault
+        "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",  # GDAL's cache would hide failures
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.02)
@@ -236,9 +236,7 @@ def test_archives_that_cannot_be_read_in_place(store, tmp_path):
         upload(tmp_path / "a.tar", f"{root}/{name}")
         with pytest.raises(SceneError, match=f"{root}/{name}: {reason}"):
             open_scene(f"{root}/{name}")
-        assert (
-            run_job(Job("a", f"{root}/{name}", tmp_path, BatchOptions()), None).failure == failure
-        )  # tried again, or not
+        assert run_job(Job("a", f"{root}/{name}", tmp_path, BatchOptions()), None).failure == failure  # retried, or not
 
 
 def test_a_web_server_that_cuts_and_one_that_sends_no_parts(servers, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Snow and thin cirrus, where a scene has the bands that tell them."""
+"""Snow and thin cirrus, for scenes with the bands they need."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def stack(path, names=("red", "green", "blue", "nir", "swir1"), **how):
 
 
 def expected(image, band, options):
-    """By the formula, written out here a second time as an oracle."""
+    """Expected mask by the formula, an independent oracle."""
     green, probability = image[1].astype("float64"), np.rint(100 * image[0])
     index = np.rint(100 * (green - band) / (green + band)).clip(0, 100)
     snow = (green > 0.2) & (index > 20 + 0.5 * probability)
@@ -48,7 +48,7 @@ def test_snow_is_told_in_files_and_arrays_alike(tmp_path, options):
     result = geocloud.mask_scene(path, tmp_path / "m.tif", model=MODEL, options=options)
     mask = read_tif(tmp_path / "m.tif")[0]
     truth = expected(ramp(), swir(), options)
-    assert (mask != truth).mean() < 1e-3  # indices that lie on the limit
+    assert (mask != truth).mean() < 1e-3  # indices equal to the limit
     with open_scene(path) as scene:
         raster = scene.read(further=["swir1"])
     np.testing.assert_array_equal(geocloud.mask_raster(raster, model=MODEL, options=options), mask)

@@ -1,4 +1,4 @@
-"""Refining of masks, held against scipy, and what is written, held against rio-cogeo."""
+"""Refined masks, compared with scipy, and written files, validated by rio-cogeo."""
 
 from functools import partial
 
@@ -58,7 +58,7 @@ def test_no_small_cloud_and_no_small_hole_is_left(seed, pixels):
         labels, n = ndimage.label(found == value)
         assert n == 0 or np.bincount(labels.ravel())[1:].min() >= pixels
         old, _ = ndimage.label(mask == value)
-        large = np.bincount(old.ravel()) >= 3 * pixels + 60  # what is large stays, but for what it swallows
+        large = np.bincount(old.ravel()) >= 3 * pixels + 60  # large parts stay, and may grow by removed ones
         large[0] = False
         if large.any():
             assert (found[large[old]] == value).mean() > 0.9

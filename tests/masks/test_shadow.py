@@ -1,4 +1,4 @@
-"""Cloud shadow as a class of its own, in every result; and nothing of it where it is not asked for."""
+"""Cloud shadow as a class in every result, and its absence unless requested."""
 
 import json
 import re
@@ -34,7 +34,7 @@ GRID = geobox(90, 110)
 
 
 def both(batch):
-    """Bright is cloud, dark is shadow."""
+    """A test model: bright pixels are cloud, dark pixels shadow."""
     red = np.nan_to_num(batch[:, 0])
     return np.stack([red, 0.8 - red], 1).astype("float32")
 
@@ -166,7 +166,7 @@ def test_arrays_know_shadow(scene):
 @pytest.mark.slow
 @pytest.mark.parametrize(("azimuth", "turned"), [(0, 0), (45, 30), (150, 0), (270, 30)])
 def test_what_no_cloud_could_throw_is_no_shadow(azimuth, turned):
-    """Against a ray from every shadow towards the sun."""
+    """Compares with rays from every shadow towards the sun."""
     rng, sun = np.random.default_rng(azimuth), Sun(50, azimuth)
     place = GRID.transform @ Affine.rotation(turned)
     grid = GeoBox(600, 500, place @ Affine.scale(2, 2), GRID.crs)  # 60 m
@@ -199,7 +199,7 @@ def test_a_scene_whose_sun_is_known_loses_impossible_shadow(tmp_path):
     name = "LC08_L1TP_190026_20240701_20240708_02_T1"
     image = np.full((4, 200, 200), 0.3, "float32")
     image[:, 100:106, 100:106] = 0.8
-    image[:, 55:75, 65:85] = image[:, 130:160, 120:160] = 0.05  # away from the sun in the south-east, and towards it
+    image[:, 55:75, 65:85] = image[:, 130:160, 120:160] = 0.05  # opposite the sun, and towards it
     scene = SimulatedScene(image, np.zeros((200, 200), bool))
     write_level1(scene, tmp_path / name, name, grid=geobox(200, 200), sun_elevation=30.0)
     result = mask_scene(tmp_path / name, tmp_path / "m.tif", model=model(), options=MaskOptions(shadows=True))

@@ -1,4 +1,4 @@
-"""The networks: blocks as the seed project defines them, shapes, and that they can learn."""
+"""The networks: blocks, shapes, and a learning test."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_logits_have_the_inputs_resolution(name, size):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_flip_of_the_image_is_not_a_flip_of_the_mask_elsewhere(name):
-    """Where a pixel changes, the logits change most around that very pixel: nothing is transposed or mirrored."""
+    """A changed pixel changes the logits most around it: nothing is transposed or mirrored."""
     torch.manual_seed(3)
     network = build_body(name).eval()
     image = torch.rand(1, 4, 64, 96)

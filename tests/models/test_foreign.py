@@ -1,4 +1,4 @@
-"""Other people's ONNX networks, and the command that writes ours."""
+"""ONNX networks of other programs, and ``geocloud export``."""
 
 import json
 
@@ -55,7 +55,7 @@ cloud = [1, 2]
 
 
 def test_a_foreign_rgb_network_is_told_by_a_file_beside_it(tmp_path):
-    """Three classes by red, the third channel: of clear it is minus red, of both kinds of cloud it is red."""
+    """Three classes from red, the third channel: minus red for clear, red for both kinds of cloud."""
     path = foreign(tmp_path / "theirs.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]], count=1)
     with pytest.raises(CheckpointError, match=r"theirs\.toml beside it"):
         load_model(path)
@@ -67,12 +67,12 @@ def test_a_foreign_rgb_network_is_told_by_a_file_beside_it(tmp_path):
     certain = abs(exact - 0.5) > 0.01
     assert ((read_tif(made.mask)[0] == 1) == (exact > 0.5))[certain].all() and made.model == "theirs"
     np.testing.assert_allclose(load_model(path, "cpu").predict_array(ramp())[0], exact, atol=1e-4)
-    assert model_files(path) == (path, path.with_suffix(".toml"))  # so a batch notices when either changes
+    assert model_files(path) == (path, path.with_suffix(".toml"))  # a batch detects changes in both
 
 
 @pytest.mark.parametrize("shape", [(90, 110), (150, 40), (64, 96)])  # larger, narrower, and exactly one window
 def test_a_network_of_one_size_sees_windows(tmp_path, shape):
-    """What each pixel alone decides is the same, whatever windows it is seen in: nothing is shifted, lost or twice."""
+    """A pixelwise network gives the same result in any windows: no pixel is shifted, lost or duplicated."""
     path = foreign(tmp_path / "fixed.onnx", 3, [[0, 0, -1], [0, 0, 1], [0, 0, 1]], sides=(64, 96), count=1)
     path.with_suffix(".toml").write_text(RGB + "shadow = [0]")
     image = ramp(*shape)

@@ -1,4 +1,4 @@
-"""Trained networks rebuild themselves from their files, and other files are refused in one line."""
+"""Trained networks are restored from their files; other files are refused with one line."""
 
 import dataclasses
 import json

@@ -1,6 +1,6 @@
-"""The default model on x86-64 processors of other instructions than this one's: emulated by QEMU.
+"""The default model on an x86-64 processor emulated by QEMU, with other instructions than this one's.
 
-Which kernels OpenVINO runs depends on them. The emulated one, of 2013, has AVX2 and no AVX-512, hence neither bfloat16
+OpenVINO selects its kernels by these. The emulated processor, of 2013, has AVX2 but no AVX-512, so neither bfloat16
 nor VNNI.
 """
 

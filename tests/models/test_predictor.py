@@ -1,4 +1,4 @@
-"""The predictor: same numbers however it is run, and no device that is not there."""
+"""The predictor: equal results in all modes, and errors for missing devices."""
 
 import sys
 
@@ -25,7 +25,7 @@ def tiles(n=5, size=64):
 
 
 def predictor(architecture="fast", batch=None):
-    """A small network, by the code that GPUs run."""
+    """A small network, run by the code for GPUs."""
     return Predictor(TorchRuntime(small(architecture), torch.device("cpu"), Precision.FLOAT32), batch=batch)
 
 
@@ -206,7 +206,7 @@ def test_cuda_agrees_with_the_cpu():
 
 @pytest.mark.slow
 def test_a_margin_without_data_changes_nothing_further_than_the_overlap_from_it():
-    """The bundled network sees no further than that, and what stands in for the margin is only seen near it."""
+    """Pixels beyond the overlap are outside the receptive field of the margin and its fill values."""
     image = simulate_scene(11, (500, 620), ("forest", "snow"), ("cumulus", "cirrus"), 0.3).reflectance
     rows, cols = np.mgrid[:500, :620]
     margin = cols < 150 - 0.2 * rows
@@ -224,13 +224,13 @@ def test_workers_share_the_cores(monkeypatch):
     assert cores() == 3
     assert load_model(device="cpu", threads=2).workers == 2
     assert load_model(device="cpu").workers == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list for nested regions: its affair
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP's list for nested regions
     assert cores() >= 1
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_half_precision_is_close(architecture):
-    """The code that GPUs run, on the CPU."""
+    """Runs the code for GPUs on the CPU."""
     image = simulate_scene(3, (64, 96)).reflectance[None]
     full = predictor(architecture)(image)
     half = by_torch(small(architecture), "cpu", Precision.BFLOAT16)(image)

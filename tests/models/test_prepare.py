@@ -1,4 +1,4 @@
-"""Input of the networks, against the formula in numpy."""
+"""Network input, compared with the formula in numpy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ONNX files: the same probabilities in OpenVINO, in ONNX Runtime and in torch, on a CPU."""
+"""ONNX files: equal probabilities in OpenVINO, ONNX Runtime and torch on a CPU."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ WEB_OPERATORS = {
 
 
 def tiles(size=(64, 96)):
-    """Tiles with a margin, single pixels without data, nothing missing, and no near-infrared."""
+    """Tiles with an empty margin, with single empty pixels, complete, and without near-infrared."""
     images = np.random.default_rng(0).uniform(0, 1.5, (4, 4, *size)).astype("float32")
     images[0, :, :20] = np.nan
     images[1, 2, 30, 40:50] = np.nan
@@ -135,7 +135,7 @@ def test_flipped_views_are_taken():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Linux and macOS")
 def test_a_signal_after_models_are_freed_is_handled():
-    """OpenVINO's plugin, once freed, leaves the thread a stack for signals that is no memory any more."""
+    """OpenVINO's plugin, when freed, leaves the thread with a signal stack in unmapped memory."""
     code = (
         "import os, signal\n"
         "from geocloud import load_model\n"
@@ -151,7 +151,7 @@ def test_a_signal_after_models_are_freed_is_handled():
 
 @pytest.mark.slow
 def test_threads_that_begin_at_once_do_not_wait_for_each_other(tmp_path):
-    """OpenVINO's Python API deadlocks now and then where its first use is by two threads at once."""
+    """OpenVINO's Python API can deadlock if two threads use it first at the same time."""
     (tmp_path / "m.onnx").write_bytes(to_onnx(small()))
     code = (
         "import sys, threading\n"
@@ -175,7 +175,7 @@ def test_threads_that_begin_at_once_do_not_wait_for_each_other(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(may_have_gpu(), reason="torch computes where there is a GPU")
 def test_a_scene_is_masked_without_torch(tmp_path):
-    """Its import takes longer than a small scene does."""
+    """Importing torch takes longer than masking a small scene."""
     scene = simulate_scene(3, (96, 128))
     write_tif(tmp_path / "s.tif", scene.reflectance, descriptions=("red", "green", "blue", "nir"))
     code = (

@@ -1,4 +1,4 @@
-"""Masks of images that are in memory: numpy's and xarray's."""
+"""Masks of images in memory: numpy and xarray."""
 
 import logging
 

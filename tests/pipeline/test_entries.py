@@ -1,4 +1,4 @@
-"""A file, an array and an xarray object of the same pixels give the same mask, whatever is asked for."""
+"""A file, an array and an xarray object with the same pixels give the same mask, with all options."""
 
 import pydoc
 import re
@@ -22,7 +22,7 @@ xarray = pytest.importorskip("xarray")
 
 
 def local(batch):
-    """Cloud where bright, shadow where dark, of the mean of 3×3 pixels."""
+    """A test model: cloud where the mean of 3×3 pixels is bright, shadow where it is dark."""
     red = ndimage.uniform_filter(np.nan_to_num(batch[:, 0]), (0, 3, 3), mode="nearest")
     return np.stack([red, 0.6 - red], 1).clip(0, 1).astype("float32")
 
@@ -34,7 +34,7 @@ MODEL = Predictor(
 
 @st.composite
 def scenes(draw):
-    """An image of blobs with gaps, and its pixel size."""
+    """An image of blobs with gaps, and its pixel size in metres."""
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 110))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), draw(st.floats(0.6, 4)))
@@ -82,7 +82,7 @@ def test_all_entries_agree(tmp_path_factory, scene, options, chunks):
     assert found.chunks is not None
     np.testing.assert_array_equal(found.values, expected)
     geocloud.mask_scene(path, folder / "m.tif", model=MODEL, read=read, options=options)
-    without_sun = geocloud.mask_raster(raster, model=MODEL, options=options)  # nothing tells the file's
+    without_sun = geocloud.mask_raster(raster, model=MODEL, options=options)  # without the sun's position in the file
     np.testing.assert_array_equal(read_tif(folder / "m.tif")[0], without_sun)
 
 
@@ -131,7 +131,7 @@ def test_options_of_files_and_unknown_ones_are_refused():
 
 
 def test_errors_name_options_as_their_caller_does(tmp_path):
-    """From Python as arguments, on the command line as options."""
+    """In Python as arguments, on the command line as options."""
     path = write_tif(tmp_path / "s.tif", np.full((5, 9, 9), 2000, "uint16"), descriptions=["?"] * 5)
     ramps = write_tif(tmp_path / "r.tif", np.full((4, 9, 9), 0.2, "float32"), geobox(9, 9, crs=None))
     image = np.full((4, 9, 9), 0.2, "float32")

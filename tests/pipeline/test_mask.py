@@ -1,4 +1,4 @@
-"""The whole flow, with a model that is one line of numpy: what comes out is what goes in, in its place."""
+"""The whole pipeline with a model of one line of numpy: the output is the input, in the same place."""
 
 import json
 import xml.etree.ElementTree as ElementTree

@@ -1,4 +1,4 @@
-"""Scenes without their clouds."""
+"""Scenes with their clouds set to nodata."""
 
 import logging
 

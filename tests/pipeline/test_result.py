@@ -1,4 +1,4 @@
-"""What a notebook shows of scenes and results."""
+"""Display of scenes and results in notebooks."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def test_a_scene_shows_itself(made):
     seen = picture_in(html)
     assert seen.shape == (90, 110, 4)
     assert (seen[:10, :, 3] == 0).all() and (seen[10:, :, 3] == 255).all()
-    assert "<img" not in scene._repr_html_()  # closed: the facts remain
+    assert "<img" not in scene._repr_html_()  # closed: only the table remains
 
 
 def test_a_result_shows_its_clouds_and_facts(made, tmp_path):

@@ -1,4 +1,4 @@
-"""Stacks as odc-stac, stackstac and rioxarray make them."""
+"""Stacks like those of odc-stac, stackstac and rioxarray."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def raster():
 
 
 def numbers(raster, names, **attributes):
-    """A Dataset of integers × 10 000, as odc-stac loads it, with no data in a corner."""
+    """A Dataset of reflectance × 10 000, like that of odc-stac, with nodata in a corner."""
     stack = raster.to_xarray()
     values = np.rint(stack * 10_000).astype("uint16")
     values[:, :5, :9] = 0
@@ -77,7 +77,7 @@ def test_a_mask_for_each_date_lazily_with_probabilities(raster):
 
 
 def with_further(raster, names, further):
-    """A Dataset in which two further bands follow the four, and the Raster of the same pixels."""
+    """A Dataset with two further bands, and the Raster of the same pixels."""
     rng = np.random.default_rng(2)
     bands = {"swir1": rng.uniform(0.02, 0.6, (90, 110)), "cirrus": rng.uniform(0, 0.02, (90, 110))}
     bands = {name: band.astype("float32") for name, band in bands.items()}

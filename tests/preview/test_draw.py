@@ -1,4 +1,4 @@
-"""Previews show what is there, in its place."""
+"""Previews: content and position."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_side_by_side_caption_and_forms(scene, tmp_path):
     height, width = preview_scene(scene, tmp_path / "p.jpg", mask=tmp_path / "m.tif", options=options)
     assert width == 4 * 110 + 3 * 8 and height > 90
     strip = pixels(tmp_path / "p.jpg")[90:, :, :3]
-    assert (strip < 100).all(-1).sum() > 50  # something is written there
+    assert (strip < 100).all(-1).sum() > 50  # the caption
     assert preview_scene(scene, tmp_path / "p.webp", options=PLAIN) == (90, 110)
 
 
@@ -103,7 +103,7 @@ def test_a_high_scene_has_an_overview_too():
 
 @pytest.mark.parametrize("cover", [0.0, 0.2, 0.6])
 def test_the_land_is_seen_whether_there_are_clouds_or_not(cover):
-    """Forest and fields, whose reflectance is 0.05 to 0.15, under clouds of 0.8."""
+    """Forest and fields with reflectance 0.05 to 0.15, under clouds with 0.8."""
     rng = np.random.default_rng(1)
     land = rng.uniform(0.05, 0.15, (4, 60, 60)).astype("float32")
     mask = (np.arange(60) < 60 * cover)[:, None] * np.ones(60, "uint8")
@@ -111,7 +111,7 @@ def test_the_land_is_seen_whether_there_are_clouds_or_not(cover):
     picture = render(cloudy, clear=mask == 0)[..., :3].mean(-1)
     assert 100 < np.median(picture[mask == 0]) < 180
     assert not cover or picture[mask == 1].min() > 240
-    if cover < 0.5:  # without a mask too, unless most of the scene is cloud
+    if cover < 0.5:  # also without a mask, unless most of the scene is cloud
         assert np.median(render(cloudy)[mask == 0][:, :3]) > 80
 
 

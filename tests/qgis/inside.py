@@ -1,6 +1,6 @@
 """Runs inside QGIS's own Python: ``inside.py JOB.json``.
 
-Loads layers, tells what QGIS makes of them, renders maps, runs an algorithm that is cancelled. Prints JSON.
+Loads layers, reports how QGIS reads them, renders maps, and cancels an algorithm. Prints JSON.
 """
 
 import json
@@ -87,7 +87,7 @@ def draw(layers, path, around):
 
 
 class Impatient(QgsProcessingFeedback):
-    """Cancels at the first sign of progress."""
+    """Feedback that cancels at the first report of progress."""
 
     def setProgress(self, progress):  # noqa: N802 - QGIS's name
         super().setProgress(progress)
@@ -125,7 +125,7 @@ def main(job):
     assert QgsCoordinateReferenceSystem("EPSG:4326").isValid()
     QgsProject.instance().clear()
     print("FOUND " + json.dumps(found), flush=True)
-    os._exit(0)  # leaving QGIS properly crashes now and then
+    os._exit(0)  # a regular exit of QGIS sometimes crashes
 
 
 main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""What a QGIS user sees, asked of a real QGIS: ``GEOCLOUD_QGIS=1`` installs Debian's where there is none."""
+"""Results and plugin in a real QGIS; ``GEOCLOUD_QGIS=1`` installs Debian's if it is missing."""
 
 import json
 import os
@@ -30,7 +30,7 @@ CLOUD = [*styles.CLOUD_RGB]
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """The environment of a user who has never started QGIS."""
+    """Environment of a user who has never started QGIS."""
     if os.environ.get("GEOCLOUD_QGIS") == "1" and not shutil.which(PROCESS):
         packages = ["qgis", "python3-qgis", "qgis-providers", "xvfb"]
         subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", *packages], check=True)
@@ -43,13 +43,13 @@ def home(tmp_path_factory):
         "PATH": "/usr/bin:/bin",  # QGIS must find its own Python
         "QT_QPA_PLATFORM": "offscreen",
         "XDG_RUNTIME_DIR": str(folder / "run"),
-        "PYTHONPATH": "/usr/share/qgis/python",  # what geocloud must not see
+        "PYTHONPATH": "/usr/share/qgis/python",  # must not reach geocloud
     }
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Everything that geocloud writes, of a sample scene."""
+    """All outputs of geocloud for a sample scene."""
     folder = tmp_path_factory.mktemp("made")
     mask_scene(SCENE, folder / "mask.tif", polygons=folder / "clouds.gpkg", probability=folder / "probability.tif")
     both = MaskOptions(shadows=True)
@@ -83,7 +83,7 @@ def ask(home, folder, **job):
 
 @pytest.fixture(scope="module")
 def found(home, made):
-    """What QGIS tells of the layers, and maps of them."""
+    """QGIS's description of the layers, and rendered maps."""
     band = next(SCENE.glob("*_B4.TIF"))
     return ask(
         home,
@@ -162,7 +162,7 @@ def test_footprints_are_coloured_by_cloud(found):
 
 
 def test_maps_show_cloud_and_nothing_where_there_is_none(found, made):
-    """The map is drawn pixel by pixel from the mask: half-transparent cloud, all else as if nothing lay there."""
+    """The expected map is computed from the mask: half-transparent cloud, and all other pixels unchanged."""
     with rasterio.open(made / "mask.tif") as dataset:
         mask = dataset.read(1, out_shape=(480, 480))
     alone = np.asarray(picture(made / "alone.png")).astype(int)
@@ -182,7 +182,7 @@ def test_maps_show_cloud_and_nothing_where_there_is_none(found, made):
 
 @pytest.fixture(scope="module")
 def plugin(home):
-    """The plugin in a fresh profile, installed as a user does."""
+    """The plugin, installed in a new profile."""
     line = [sys.executable, "-m", "geocloud_cli", "qgis", "install"]
     done = subprocess.run(line, env={**os.environ, "HOME": home["HOME"]}, capture_output=True, text=True, check=True)
     assert "installed" in done.stdout
@@ -308,7 +308,7 @@ def test_without_qgis_nothing_is_installed(tmp_path):
 def test_profiles_are_found_where_qgis_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(qgis, "_program", lambda: "/usr/bin/qgis")  # there, and never started
+    monkeypatch.setattr(qgis, "_program", lambda: "/usr/bin/qgis")  # exists, but was never started
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS3" / "profiles" / "work"]
     (tmp_path / "QGIS" / "QGIS4" / "profiles").mkdir(parents=True)
     assert qgis.find_profiles("work") == [tmp_path / "QGIS" / "QGIS4" / "profiles" / "work"]

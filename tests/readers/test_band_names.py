@@ -1,4 +1,4 @@
-"""Band names that fit two satellites, or occur twice, are asked about; orders in letters answer for good."""
+"""Ambiguous and duplicate band names are errors; orders given as letters resolve them."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ from geocloud.readers import ReadOptions, find_recipe, open_scene
 
 
 def stack(path, names, **options):
-    """Bands × 10 000, each different from the others, with the names given."""
+    """Writes different bands × 10 000 with these names."""
     values = np.stack([ramp()[0] + 0.01 * i for i in range(len(names))])
     return write_tif(path, np.rint(values * 1e4).astype("uint16"), descriptions=names, **options)
 
 
 def chosen(path, names, **options):
-    """The names of the bands that are read, red first."""
+    """Names of the bands that are read, red first."""
     return [names[band.index - 1] for band in find_recipe(path, ReadOptions(**options)).bands]
 
 
@@ -100,7 +100,7 @@ def test_an_order_in_letters(tmp_path):
         assert [band.index for band in find_recipe(path, ReadOptions(bands=word)).bands] == expected
     five = write_tif(tmp_path / "five.tif", np.resize(values, (5, 90, 110)), descriptions=None)
     assert [band.index for band in find_recipe(five, ReadOptions(bands="bgrxn")).bands] == [3, 2, 1, 5]
-    with pytest.raises(BandError, match="bands="):  # the word says nothing of five bands
+    with pytest.raises(BandError, match="bands="):  # the letters do not apply to five bands
         find_recipe(five, ReadOptions(bands="bgrn"))
     for word in ("rgb?", "rgbb", "rgn", ""):
         with pytest.raises(BandError, match="letter per band"):

@@ -1,4 +1,4 @@
-"""Units that names, folders, metadata and tags claim are compared with the pixels."""
+"""Units from names, folders, metadata and tags are checked against the pixels."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ L2 = L1.replace("L1TP", "L2SP")
 
 
 def scene_like():
-    """Dark land to bright cloud, with the haze of the air in blue."""
+    """Reflectance from dark land to bright cloud, with haze in blue."""
     image = ramp() * 0.9 - 0.03
     image[2] += 0.04
     return image.astype("float32")
@@ -37,7 +37,7 @@ def bands_in(folder, pattern, values, keys=(4, 3, 2, 5)):
 
 
 def read(source, caplog=None, **options):
-    """Units, reflectance and the notes."""
+    """Units, reflectance and notes of a scene."""
     with open_scene(source, ReadOptions(**options)) as scene:
         return scene.units, scene.read().data
 
@@ -68,7 +68,7 @@ def test_reflectance_with_the_metadata_of_level_1_beside_it(product, caplog):
 
 
 def test_clouds_times_10_000_are_no_level_1(product):
-    """Brighter than zero under Level 1's numbers, but for the darkest pixels."""
+    """As Level 1, all but the darkest pixels would have positive reflectance."""
     clouds = scene_like() * 0.5 + 0.35
     for number, band in zip((4, 3, 2, 5), np.rint(clouds * 1e4).astype("int16"), strict=True):
         write_tif(product / f"{L1}_B{number}.TIF", band[None])
@@ -127,7 +127,7 @@ def test_a_claim_that_fits_nothing_names_the_choices(tmp_path):
 
 
 def test_real_level_2_values_stay_as_they_are(tmp_path, caplog):
-    """Cloud all over, water alone, and surface reflectance below zero are possible."""
+    """Overcast scenes, open water and negative surface reflectance are accepted."""
     water = np.stack([ramp()[0] / 30 + level for level in (0.001, 0.006, 0.004, -0.03)])
     cloud = np.stack([ramp()[0] / 3 + level for level in (0.5, 0.5, 0.5, 0.52)])
     for name, image in (("water", water), ("cloud", cloud)):
@@ -146,7 +146,7 @@ def test_negative_surface_reflectance(tmp_path):
 
 
 def test_sixteen_bits_for_0_to_1(tmp_path, caplog):
-    """The Browser's names tell it; of other files it is among the choices."""
+    """Recognised by the Copernicus Browser's file names; for other files one of the choices."""
     pattern = "2023-05-01-00:00_2023-05-01-23:59_Sentinel-2_L2A_{}_(Raw).tiff"
     folder = bands_in(tmp_path / "raw", pattern, times(65535 * 0.3), ("B04", "B03", "B02", "B08"))
     told, found = read(folder)

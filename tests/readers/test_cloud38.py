@@ -1,4 +1,4 @@
-"""38-Cloud patches, in the authors' own layout."""
+"""38-Cloud patches in the authors' layout."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from geocloud.readers import ReadOptions, open_scene
 
 ID = "LC08_L1TP_002053_20160520_20170324_01_T1"
 BANDS = ("red", "green", "blue", "nir")
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # patches have no place
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # no georeference
 
 
 def nowhere(height, width):
@@ -22,7 +22,7 @@ def nowhere(height, width):
 
 
 def make_scene(root, numbers, side=32, truth=True):
-    """Cuts (4, h, w) numbers into patches as the authors describe: zeros all around, centred."""
+    """Cuts values (4, h, w) into patches like the authors: centred and padded with zeros."""
     _, height, width = numbers.shape
     rows, cols = -(-height // side), -(-width // side)
     top, left = (rows * side - height) // 2, (cols * side - width) // 2

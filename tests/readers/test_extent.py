@@ -1,4 +1,4 @@
-"""Part of a scene is that part of the whole; pixels have a size that the user may state."""
+"""Extents give the same pixels as the whole scene; the pixel size can be given by the user."""
 
 import logging
 

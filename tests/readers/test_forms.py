@@ -1,4 +1,4 @@
-"""The same product in other forms: archives of another kind than their suffix, folders around it, other metadata."""
+"""Products in other forms: archives with the wrong suffix, parent folders, other metadata."""
 
 import codecs
 import json
@@ -169,7 +169,7 @@ def test_netcdf_of_a_variable_per_band(tmp_path):
 
 
 def write_zarr(folder):
-    """A group of an array per band, in version 2, without compression."""
+    """Writes a Zarr group with an array per band, version 2, uncompressed."""
     folder.mkdir()
     (folder / ".zgroup").write_text('{"zarr_format": 2}')
     about = {"zarr_format": 2, "shape": [90, 110], "chunks": [90, 110], "dtype": "<f4", "order": "C"}
@@ -189,7 +189,7 @@ def test_zarr_by_its_folder(tmp_path):
 
 
 def test_resolutions_of_an_item(tmp_path):
-    """Coarser assets come first, and paths hold a space."""
+    """Coarser assets come first, and paths contain a space."""
     (tmp_path / "a b").mkdir()
     assets = {}
     for size in (20, 10):

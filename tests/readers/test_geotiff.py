@@ -1,4 +1,4 @@
-"""Single rasters: the right bands, whatever they are called and in whatever order they lie."""
+"""Single rasters: bands of any names, in any order."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_landsat_numbers_that_could_be_two_satellites_are_refused_unless_the_nam
 
 
 def test_what_is_not_valid(tmp_path):
-    """No data in one band, NaN, infinity, and zero in all bands: each takes its pixel and no other."""
+    """Nodata in one band, NaN, infinity, and zero in all bands each invalidate only their pixel."""
     image = ramp()
     image[1, 3, 4] = -9999
     image[0, 10, 11] = np.nan

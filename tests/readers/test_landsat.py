@@ -1,4 +1,4 @@
-"""Landsat products: folders and archives, levels, collections, satellites, whole and broken."""
+"""Landsat products: folders and archives, levels, collections, satellites, complete and damaged."""
 
 import json
 import logging
@@ -263,7 +263,7 @@ def test_missing_bands_are_named(product, gone, words):
 def test_levels_are_never_mixed(product, caplog):
     for number in (4, 3, 2):
         write_tif(product / f"{L1.replace('L1TP', 'L2SP')}_SR_B{number}.TIF", surface_numbers(ramp())[:1])
-    np.testing.assert_allclose(reflectance(product), ramp(), atol=3e-5)  # Level 1 is whole: it is taken
+    np.testing.assert_allclose(reflectance(product), ramp(), atol=3e-5)  # Level 1 is complete, so it is used
     (product / f"{L1}_B4.TIF").unlink()
     with pytest.raises(BandError, match="mixed"):
         open_scene(product)

@@ -1,4 +1,4 @@
-"""Sentinel-2's JPEG 2000: pixels finer than the model's are decoded at the lower resolution that the file holds."""
+"""Decoding Sentinel-2's JPEG 2000 at a lower resolution if pixels are finer than the model's."""
 
 import shutil
 from pathlib import Path
@@ -91,12 +91,12 @@ def test_the_mask_is_that_of_all_pixels_but_for_a_few(path, tmp_path):
     edge = ndimage.binary_dilation(cloud, iterations=3) & ~ndimage.binary_erosion(cloud, iterations=3)
     same = masks[0] == masks[1]
     assert same.mean() > 0.97 and same[~edge].mean() > 0.995
-    assert (masks[0][:38] == 255).all() and (masks[0][42:] != 255).all()  # right to a pixel of that resolution
+    assert (masks[0][:38] == 255).all() and (masks[0][42:] != 255).all()  # correct to a pixel at that resolution
 
 
 def test_values_are_sampled_at_a_lower_resolution_and_no_data_does_not_show_through(tmp_path):
     numbers = values((512, 1024))[:, 40:] + np.uint16(1000)  # no zeros among them
-    numbers = ndimage.gaussian_filter(numbers, (0, 2, 2))  # as sharp as what a telescope sees
+    numbers = ndimage.gaussian_filter(numbers, (0, 2, 2))  # as blurred as by a telescope
     slanted = np.add.outer(np.arange(472), 2 * np.arange(1024)) > 1250
     numbers[:, slanted] = 0
     place = geobox(472, 1024, size=10)

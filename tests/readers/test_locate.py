@@ -1,4 +1,4 @@
-"""What a source is, and the files that it is made of."""
+"""Kinds of sources, and their files."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def names(source):
 
 
 def kind(source):
-    """The class of the reader that takes a source."""
+    """Class of the reader of a source."""
     return type(find_reader(Source(str(source)))).__name__
 
 
@@ -76,7 +76,7 @@ def test_addresses_are_told_by_name_alone(address, form):
 
 
 def packed(tmp_path):
-    """A raster, the same in a zip, and the same as the second image of a TIFF."""
+    """A raster, also in a zip and as the second image of a TIFF."""
     raster = write_tif(tmp_path / "scene.tif", ramp())
     archive = tmp_path / "some scenes.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -94,7 +94,7 @@ def gdal_names(tmp_path):
 
 
 def test_names_that_only_gdal_knows_are_sources(tmp_path, monkeypatch):
-    """Wherever they are opened, and a batch does them once, and again when the file below changes."""
+    """They open everywhere. A batch masks them once, and again if the underlying file changes."""
     monkeypatch.chdir(tmp_path)
     for name, file in gdal_names(tmp_path).items():
         assert Source(name).form == "name" and find_reader(Source(name)).files(Source(name)) == (str(file),)
@@ -157,7 +157,7 @@ def test_of_a_file_of_several_rasters_one_is_to_be_named(tmp_path):
     rasterio.shutil.copy(write_tif(tmp_path / "a.tif", ramp()), path, driver="netCDF")
     with pytest.raises(BandError, match=r'holds 4 rasters; name one of them: [Nn][^ ]*data.nc"?:Band1 or '):
         open_scene(path)
-    with pytest.raises(BandError, match="1 band"):  # and that is one, but of a band alone
+    with pytest.raises(BandError, match="1 band"):  # it is a scene, but of one band
         open_scene(f'NETCDF:"{path}":Band1')
 
 
@@ -183,7 +183,7 @@ def test_an_item_is_its_assets_and_its_print_follows_them(tmp_path):
 
 
 def test_file_addresses_of_stac_assets_are_paths(tmp_path):
-    """With %20 for a space, as RFC 8089 has it."""
+    """A space is %20, as in RFC 8089."""
     folder = tmp_path / "a b"
     folder.mkdir()
     tif = write_tif(folder / "s.tif", ramp())

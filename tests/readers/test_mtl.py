@@ -39,7 +39,7 @@ END_GROUP = L1_METADATA_FILE
 END
 """
 
-# Both groups hold the same keys: flattened, one would win by chance.
+# Both groups contain the same keys, which must not be merged.
 C2_L2 = {
     "LANDSAT_METADATA_FILE": {
         "IMAGE_ATTRIBUTES": {"SPACECRAFT_ID": "LANDSAT_9", "SUN_ELEVATION": "55.5", "DATE_ACQUIRED": "2023-01-02"},

@@ -1,4 +1,4 @@
-"""Four bands without names: told by the file's name, by the pixels where they leave no doubt, and else refused."""
+"""Four unnamed bands: identified by file name or by unambiguous pixels, otherwise refused."""
 
 import logging
 
@@ -19,7 +19,7 @@ AQUA = (0.03, 0.05, 0.04, 0.01)
 
 
 def fields(air=0.0, cloud=0.0, land=1.0):
-    """Reflectance (4, 90, 110) from plants to bare soil, with water to the right and some air and cloud over it."""
+    """Reflectance (4, 90, 110) from plants to bare soil, with water on the right, haze and some cloud."""
     rows, cols = np.mgrid[:90, :110]
     share = (7 * rows + 3 * cols + rows * cols) % 97 / 96
     image = np.stack([plants + share * (soil - plants) for plants, soil in zip(PLANTS, SOIL, strict=True)])
@@ -88,7 +88,7 @@ def test_no_data_tells_nothing(tmp_path):
 
 
 def test_real_scenes_are_never_taken_in_the_wrong_order(data):
-    """Those that the data hold in blue, green, red, nir, and the same turned round."""
+    """The scenes are stored in the order blue, green, red, nir."""
     told = 0
     for path in sorted((data / "scenes" / "sentinel2_4band").glob("*.tif")):
         try:
@@ -120,7 +120,7 @@ def test_transparency_is_never_a_band(tmp_path, dtype):
 
 
 def test_near_infrared_that_is_marked_alpha_is_asked_for_with_its_units(tmp_path):
-    """As GDAL marks the fourth of any four bands of 8 bits."""
+    """GDAL marks the fourth of four 8-bit bands in this way."""
     path = write_tif(tmp_path / "aerial.tif", stored(fields(), "uint8", 255), descriptions=None)
     with pytest.raises(BandError) as caught:
         bands_of(path)
@@ -181,7 +181,7 @@ def coefficients(*values):
     ],
 )
 def test_the_name_of_a_planetscope_scene_tells_bands_and_units(tmp_path, caplog, name, order):
-    """Even of water, which tells nothing by itself."""
+    """Even for water, whose pixels are ambiguous."""
     image = fields(land=0)
     values = stored(image[order])
     values[1, 3, 4] = 0
@@ -242,7 +242,7 @@ def test_coefficients_that_cannot_be_used(tmp_path, text, kind, words):
 
 
 def usable(path, grid=None, count=8):
-    """A usable data mask: no image in the first rows, and doubt, which is not honoured, elsewhere."""
+    """A usable data mask: no image in the first rows; elsewhere low confidence, which is ignored."""
     values = np.zeros((count, 90, 110), "uint8")
     values[0] = 1
     values[-1, :7] = 1
@@ -252,7 +252,7 @@ def usable(path, grid=None, count=8):
 
 def test_the_usable_data_mask_hides_what_has_no_image(tmp_path):
     path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR_clip.tif", stored(fields()), descriptions=None)
-    usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: another's
+    usable(tmp_path / f"{SCENE}_udm2.tif", geobox(80, 80))  # not clipped: of another scene
     mask = usable(tmp_path / f"{SCENE}_udm2_clip.tif")
     with open_scene(path) as scene:
         assert (scene.read(WHOLE).valid.sum(1) == np.r_[np.zeros(7), np.full(83, 110)]).all()
@@ -269,7 +269,7 @@ def test_a_usable_data_mask_that_does_not_fit(tmp_path, grid, count, kind):
 
 
 def test_a_name_alone_does_not_make_a_planetscope_scene(tmp_path):
-    """What somebody made of one, in other numbers or with other bands, is read as any raster is."""
+    """Derived files with other values or bands are read like any raster."""
     path = write_tif(tmp_path / f"{SCENE}_AnalyticMS_SR.tif", fields()[SWAPPED], descriptions=None)
     with open_scene(path) as scene:
         np.testing.assert_array_equal(scene.read(WHOLE).data, read_tif(path)[SWAPPED])

@@ -1,4 +1,4 @@
-"""Sentinel-2: ….SAFE products of both levels and namings, HLS granules, bare bands; and Landsat's MSS, refused."""
+"""Sentinel-2 products of both levels and namings, HLS granules, bare bands; Landsat MSS is refused."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def files(source):
 
 
 def kind(source):
-    """The class of the reader that takes a source."""
+    """Class of the reader of a source."""
     return type(find_reader(Source(str(source)))).__name__
 
 
@@ -311,7 +311,7 @@ HLS = {
 
 
 def write_hls(folder, kind):
-    """A granule, with red edge, shortwave infrared and the broad near-infrared as decoys."""
+    """Writes a granule, with red edge, shortwave infrared and broad near-infrared as decoys."""
     name, bands = HLS[kind]
     folder.mkdir(parents=True, exist_ok=True)
     values = np.rint(ramp() * 1e4).astype("int16")
@@ -355,7 +355,7 @@ SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09
 
 
 def bare(folder, pattern="{}.tif", bands=SENTINEL2, nir="B08"):
-    """Bands by themselves; all that are not wanted hold something else."""
+    """Writes bare bands; bands that must not be read have other values."""
     folder.mkdir(parents=True)
     values = dict(zip(("B04", "B03", "B02", nir), numbers(ramp(), offset=0), strict=True))
     for band in bands:
@@ -415,7 +415,7 @@ def test_bare_bands_that_leave_something_open(tmp_path):
 
 
 def test_landsats_own_signs_count(product, tmp_path):
-    """Landsat 8 without B5 is no Sentinel-2, nor is a product with an MTL file."""
+    """Landsat 8 without B5 is not taken for Sentinel-2, nor is a product with an MTL file."""
     assert find_recipe(product).kind == "Landsat L1"
     name = "LC08_L1TP_190026_20240701_20240708_02_T1"
     shutil.copy(product / f"{name}_B4.TIF", product / f"{name}_B12.TIF")

@@ -1,4 +1,4 @@
-"""What numbers mean: metadata first, then what leaves no doubt, then a refusal that lists the choices."""
+"""Pixel units: from metadata, else from unambiguous values, else an error that lists the choices."""
 
 import logging
 
@@ -16,7 +16,7 @@ NAMES = ("red", "green", "blue", "nir")
 
 
 def dark_to_bright(low, high):
-    """Reflectance with the haze of the air in blue: nir is darkest, blue brightest where it is dark."""
+    """Reflectance with haze: in dark pixels nir is darkest and blue brightest."""
     image = np.stack([ramp()[0]] * 4)
     image = (image - image.min()) / (image.max() - image.min()) * (high - low) + low
     image[2] += 0.06
@@ -61,7 +61,7 @@ def test_numbers_that_could_be_several_things_are_refused_with_their_range_and_t
 @pytest.mark.parametrize("dtype", ["uint16", "int16"])
 @pytest.mark.parametrize("top", [255, 1000, 1500, 2047, 4095])
 def test_numbers_that_end_too_low_for_reflectance_are_refused(tmp_path, top, dtype):
-    """11 and 12 bits, radiance, per mille: whatever ends far below 10 000, or where such numbers end."""
+    """11 and 12 bits, radiance, per mille: maxima far below 10 000, or at limits of such types."""
     values = np.random.default_rng(7).integers(0, top, (4, 90, 110), endpoint=True).astype(dtype)
     values[:, :9] = top  # saturated
     with pytest.raises(UnitsError, match=rf"{dtype}, \d+ to {top}.*too dark.*scale=") as caught:
@@ -107,7 +107,7 @@ def test_what_the_user_says_counts(tmp_path):
 def test_scales_in_the_file_count(tmp_path):
     values = (ramp() * 20_000).astype("uint16")
     with pytest.raises(UnitsError, match=r"reflectance = 50000 · value.*cannot be that.*scale="):
-        open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # to divide by, as MODIS writes them
+        open_scene(save(tmp_path, values, scales=(5e4,) * 4))  # divisors, as in MODIS files
     path = save(tmp_path, values, scales=(5e-5,) * 4)
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
@@ -199,7 +199,7 @@ def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
     ],
 )
 def test_the_zero_of_sentinel_2s_baselines(tmp_path, caplog, name, shift, expected, note):
-    """Dark water: values of zero reflectance are 0, and 1000 from baseline 4 on."""
+    """Dark water: zero reflectance is 0, and 1000 from baseline 4 on."""
     values = (dark_to_bright(0.001, 0.6) * 10_000 + shift).astype("uint16")
     path = write_tif(tmp_path / f"{name}.tif", values, descriptions=NAMES)
     with caplog.at_level(logging.WARNING, "geocloud"):

@@ -1,9 +1,9 @@
-"""Mutated files, thousands of them: ``python tests/reliability/fuzz.py [--cases 20000] [--seed 0]``.
+"""Fuzzing with thousands of mutated files: ``python tests/reliability/fuzz.py [--cases 20000] [--seed 0]``.
 
-MTL texts, Sentinel-2's metadata, TIFFs, JPEG 2000, tars, zips, STAC items and checkpoints are changed at random (bits,
-bytes, numbers, cuts, doubled and deleted parts) and opened as `geocloud mask` would. Every outcome but a mask or one of
-geocloud's own errors is a defect, and so are ten seconds, a gigabyte of memory, and a file that was not there before.
-Prints JSON; exits with 1 for defects.
+MTL files, Sentinel-2 metadata, TIFFs, JPEG 2000, tars, zips, STAC items and model files are mutated at random (bits,
+bytes, numbers, truncation, duplicated and deleted parts) and opened like `geocloud mask`. Every outcome other than a
+mask or an error of geocloud is a defect, and so are ten seconds, a gigabyte of memory, and a new file. Prints JSON. The
+exit code is 1 if there are defects.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Opener = Callable[[Path], Any]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """One to eight changes; near the beginning, where headers are, as often as anywhere."""
+    """Applies one to eight changes, at least half of them in the first 600 bytes, where headers are."""
     found = bytearray(data)
     for _ in range(rng.randint(1, 8)):
         if not found:
@@ -86,7 +86,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def open_and_read(path: Path) -> None:
-    """As masking does, with a model that costs nothing."""
+    """Opens and reads a file like `geocloud mask`, with a trivial model."""
     with rasterio.Env(), open_scene(path) as scene:
         if scene.grid.height * scene.grid.width > LARGEST:
             return
@@ -97,7 +97,7 @@ def open_and_read(path: Path) -> None:
 
 
 def read_mtd(text: str) -> None:
-    """All that is asked of Sentinel-2's metadata."""
+    """Reads all required Sentinel-2 metadata."""
     found = parse_mtd(text, "MTD")
     assert found.facts["acquired"] is None or found.facts["acquired"].tzinfo
     assert found.facts["sun_elevation"] is None or abs(found.facts["sun_elevation"]) <= 90
@@ -106,7 +106,7 @@ def read_mtd(text: str) -> None:
 
 
 def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
-    """One whole file of each kind, and how it is opened."""
+    """A valid file of each kind, and the function that opens it."""
     made = product(folder)
     tif = stack(folder, name="stack.tif")
     packed = stack(folder, name="packed.tif", compress="deflate", tiled=True, blockxsize=64, blockysize=64)
@@ -140,7 +140,7 @@ def seeds(folder: Path) -> dict[str, tuple[Path, Opener]]:
 
 
 def peak() -> float:
-    """Megabytes that this process has taken at most."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -149,7 +149,7 @@ def too_long(*_: object) -> None:
 
 
 def attempt(path: Path, opener: Opener) -> tuple[str, str]:
-    """What happened: "opened", an error of ours by its name, or "defect", and where."""
+    """Outcome: "opened", the name of geocloud's error, or "defect" with its place."""
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS)
     try:
@@ -166,10 +166,10 @@ def attempt(path: Path, opener: Opener) -> tuple[str, str]:
 
 
 def fuzz(folder: Path, cases: int, seed: int, keep: Path | None = None) -> dict[str, Any]:
-    """Runs so many cases; ``keep`` is a folder for files that showed a defect."""
+    """Runs ``cases`` cases; ``keep`` is a folder for files that show a defect."""
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)
-    sys.unraisablehook = lambda ignored: None  # rasterio's log stumbles over what is not in UTF-8
-    warnings.simplefilter("ignore")  # Python's zipfile warns of doubled names
+    sys.unraisablehook = lambda ignored: None  # rasterio's log fails on text that is not UTF-8
+    warnings.simplefilter("ignore")  # Python's zipfile warns of duplicate names
     rng, found = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
     kinds = seeds(folder)
     defects: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """``geocloud mask`` killed at random moments: ``python tests/reliability/kills.py [--kills 50]``.
 
-The destination must hold the old mask, the new one, or nothing; and what is left beside it must be gone after the next
-run. Prints JSON; exits with 1 where that is not so.
+The destination must contain the complete old or new mask, or not exist, and leftovers must be deleted by the next run.
+Prints JSON. The exit code is 1 otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def kill_again_and_again(work: Path, kills: int, seed: int = 0) -> dict[str, obj
         if turn % 2:
             out.write_bytes(OLD)
         run = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Half of the moments in the last third, when files are made and moved.
+        # Half of the kills are in the last third of the run, when files are written and renamed.
         time.sleep(took * rng.uniform(*((0.6, 1.1) if turn % 4 > 1 else (0.05, 1))))
         run.send_signal(signal.SIGKILL)
         run.wait()

@@ -1,4 +1,4 @@
-"""Every case of the matrix: the exit code, one line, nothing written where it fails, nothing left behind."""
+"""All cases of the matrix: exit code, one line, and no files written or left behind on failure."""
 
 import numpy as np
 import pytest

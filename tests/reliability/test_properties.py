@@ -1,4 +1,4 @@
-"""Whatever texts and numbers are put in: an answer, or an error of ours."""
+"""Arbitrary texts and numbers give a result or an error of geocloud."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Attacks: mutated files, kills, full disks, little memory, many at once, no network; and the same bytes every time."""
+"""Mutated files, kills, full disks, little memory, concurrent runs, no network, and reproducible bytes."""
 
 import ast
 import json
@@ -35,7 +35,7 @@ def command(*words):
 
 @pytest.mark.slow
 def test_mutated_files(tmp_path, monkeypatch):
-    """The same with 20 000: python tests/reliability/fuzz.py."""
+    """For 20 000 files, run: python tests/reliability/fuzz.py."""
     monkeypatch.chdir(tmp_path)
     found = fuzz(tmp_path, 480, seed=int.from_bytes(os.urandom(3), "big"))
     assert not found["defects"], found
@@ -43,7 +43,7 @@ def test_mutated_files(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_while_masking(tmp_path):
-    """The same with fifty: python tests/reliability/kills.py."""
+    """For fifty kills, run: python tests/reliability/kills.py."""
     assert well(found := kill_again_and_again(tmp_path, 4)), found
 
 
@@ -79,7 +79,7 @@ def test_a_disk_that_is_full(tmp_path, kilobytes):
 @pytest.mark.slow
 @pytest.mark.parametrize("gigabytes", [1, 2])
 def test_little_memory_is_one_line(tmp_path, gigabytes):
-    """Address space, most of which torch reserves for nothing: either it is enough, or one line says so."""
+    """Limits the address space, most of which torch only reserves. The run succeeds or fails with one line."""
     line = f"ulimit -v {gigabytes * 2**20}; exec {' '.join(command('mask', SCENE, '-o', tmp_path / 'm.tif'))}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -133,7 +133,7 @@ def test_four_at_once_in_one_folder_and_two_on_one_file_give_the_same_bytes(tmp_
 
 @pytest.mark.slow
 def test_no_network_is_touched(tmp_path):
-    """Every way to a socket is blocked; everything still works."""
+    """Works with all sockets blocked."""
     code = (
         "import socket, sys\n"
         "def blocked(*_, **__): raise AssertionError('the network was touched')\n"
@@ -157,7 +157,7 @@ def test_no_network_is_touched(tmp_path):
 
 
 def test_nothing_in_the_code_runs_other_peoples_code():
-    """No eval, no pickle, no shell, no unsafe unpacking, anywhere in the package."""
+    """No eval, pickle, shell or unsafe unpacking in the package."""
     forbidden = {"eval", "exec", "compile", "os.system", "os.popen", "torch.load", "extractall", "input"}
     modules = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "cli").rglob("*.py")]:

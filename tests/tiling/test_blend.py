@@ -13,7 +13,7 @@ from geocloud.tiling.tiles import TileGrid
 
 
 def rows_of(grid, image):
-    """Rows of tiles cut from an image in memory."""
+    """Rows of tiles, cut from an image in memory."""
     asked = []
 
     def read(first, out):
@@ -40,7 +40,7 @@ def test_beyond_the_edges_a_row_of_tiles_is_mirrored(grid):
 
 
 class Model:
-    """A function as a model that is called with so many tiles at a time, from so many threads."""
+    """A function as model, with a batch size and a number of threads."""
 
     def __init__(self, function, batch=3, workers=1):
         self.function, self.batch, self.workers = function, batch, workers
@@ -115,7 +115,7 @@ def test_a_model_sees_no_more_tiles_at_a_time_than_asked():
 
 
 def test_neighbours_that_disagree_meet_in_a_ramp_and_not_in_a_seam():
-    """Two tiles that answer 0 and 1: the middle eighth of the overlap goes from one to the other in even steps."""
+    """Between two tiles of 0 and 1, the middle eighth of the overlap is a linear ramp."""
     grid = TileGrid(64, 96, 64, 32)
     answers = iter([0.0, 1.0])
     found = run(

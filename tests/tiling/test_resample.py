@@ -1,4 +1,4 @@
-"""Larger pixels for a model, and back: against averaging and bilinear interpolation of the whole, by hand."""
+"""Averaging to larger pixels and interpolating back, compared with independent implementations."""
 
 import logging
 
@@ -25,14 +25,14 @@ def image_with_gaps(height, width, bands=4):
 
 
 def shares(size, factor):
-    """Matrix ``(coarse, fine)``: length of each fine pixel that lies inside each coarse one."""
+    """Matrix ``(coarse, fine)``: length of each fine pixel inside each coarse pixel."""
     coarse = np.arange(int(np.ceil(size / factor - 1e-6)))[:, None]
     fine = np.arange(size)
     return np.clip(np.minimum((coarse + 1) * factor, fine + 1) - np.maximum(coarse * factor, fine), 0, None)
 
 
 def by_hand(image, factors):
-    """Area-weighted means, brought back: the whole at once, in double precision."""
+    """Area-weighted means, interpolated back, of a whole image in double precision."""
     height, width = image.shape[1:]
     down, across = shares(height, factors[0]), shares(width, factors[1])
     area = down @ np.isfinite(image) @ across.T
@@ -154,7 +154,7 @@ def test_resolutions_that_make_no_sense_are_refused(pixel, wanted):
 
 
 class Bright:
-    """Bright in red is cloud."""
+    """A model: pixels bright in red are cloud."""
 
     def __init__(self):
         self.seen = []

@@ -1,4 +1,4 @@
-"""What augmentation may and may not do to a chip."""
+"""Augmentation of chips."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ GROUND = Chip("c", np.full((4, 96, 96), 0.1, "float32"), np.zeros((2, 96, 96), "
 
 
 def test_geometry_moves_image_and_target_together():
-    """With the target hidden in the image, every turn and flip must keep the two alike."""
+    """The image contains the target, so rotations and flips must keep both equal."""
     truth = chip().target
     image = np.stack([truth[0] / 100] * 4).astype("float32")
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_near_infrared_is_dropped_and_stays_missing_where_there_is_none():
     ],
 )
 def test_older_sensors_saturate_where_their_radiance_ends(limits, radiance, irradiance):
-    """Highest radiance and the sun's irradiance of red, green, blue and nir: Chander, Markham and Helder 2009."""
+    """Maximum radiance and solar irradiance of red, green, blue and nir: Chander, Markham and Helder 2009."""
     ramp = np.linspace(0, 2, 50, dtype="float32")[None, None] * np.ones((4, 3, 1), "float32")
     seen = saturate(ramp, limits, 30)
     highest = np.pi * np.array(radiance) / (np.array(irradiance) * np.sin(np.radians(30)))
@@ -98,7 +98,7 @@ def test_swapped_samples_have_red_and_blue_in_each_others_place():
     ("metres", "coarse", "factor"), [(10.0, 0, 3), (20.0, 0, 1.5), (30.0, 0, 1), (20.0, 1, 3), (45.0, 0, 1)]
 )
 def test_fine_chips_are_averaged_to_the_pixel_size_of_models(metres, coarse, factor):
-    """The slope of a ramp tells by how much a sample was coarsened."""
+    """The slope of a ramp shows the averaging factor."""
     ramp = np.broadcast_to(np.arange(400, dtype="float32")[:, None] * 0.01, (4, 400, 400))
     source = Chip("c", ramp, np.zeros((2, 400, 400), "uint8"), metres)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What a look at a data set tells."""
+"""Checks of a data set."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Chips from disk, and what mask values mean."""
+"""Chips on disk, and label maps."""
 
 import numpy as np
 import pytest

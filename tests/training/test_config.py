@@ -1,4 +1,4 @@
-"""Configurations as TOML, and what is refused."""
+"""Configurations as TOML, and invalid settings."""
 
 import pytest
 

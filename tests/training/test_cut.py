@@ -1,4 +1,4 @@
-"""Tiles land where they belong, and 38-Cloud patches make up the scene again."""
+"""Positions of tiles, and scenes mosaicked again from 38-Cloud patches."""
 
 import csv
 
@@ -38,7 +38,7 @@ def test_a_tile_is_a_scene_again(product, tmp_path):
         assert tile.grid == geobox().crop(Window(64, 64, 64, 64))
         raster = tile.read(Window(0, 0, 64, 64))
         found, valid = raster.data, raster.valid
-    assert valid.sum() == 26 * 46  # what hangs over the edge is no data
+    assert valid.sum() == 26 * 46  # pixels beyond the edge are no data
     np.testing.assert_allclose(found[:, :26, :46], ramp()[:, 64:, 64:], atol=8e-5)
 
 
@@ -62,7 +62,7 @@ def test_38cloud_patches_make_up_the_scene_again(product, tmp_path):
         found = again.read(Window(0, 0, 110, 90)).data
     np.testing.assert_allclose(found, ramp(), atol=3e-5)
     patch = read_tif(root / "train_red" / f"red_patch_6_2_by_2_{product.name}.TIF")[0]
-    np.testing.assert_array_equal(patch, raw[29:61, 23:55])  # the very numbers that are on disk
+    np.testing.assert_array_equal(patch, raw[29:61, 23:55])  # the same numbers as on disk
     truth = read_tif(root / "train_gt" / f"gt_patch_6_2_by_2_{product.name}.TIF")[0]
     np.testing.assert_array_equal(truth, np.where(mask == 1, 255, 0)[29:61, 23:55])
     whole = read_tif(root / "Entire_scene_gts" / f"edited_corrected_gts_{product.name}.TIF")[0]

@@ -1,4 +1,4 @@
-"""Scores against numbers that were not computed here, and against scenes whose answers are known."""
+"""Scores, compared with published numbers and scenes with known results."""
 
 import math
 
@@ -21,7 +21,7 @@ NAME = "LC08_L1TP_999001_20160420_20170223_01_T1"
 
 
 class Model:
-    """A predictor for tests: what is bright in red is cloud."""
+    """A test predictor: pixels bright in red are cloud."""
 
     threshold = 0.5
 
@@ -33,7 +33,7 @@ class Model:
 
 
 def scene_on_disk(root, truth, rows, cols, ones=1, name=NAME):
-    """38-Cloud's test folder of one scene whose red is bright where the truth says cloud; margins are 0."""
+    """A 38-Cloud test folder of one scene, with bright red where the truth is cloud, and margins of 0."""
     top, left = (rows * 384 - truth.shape[0]) // 2, (cols * 384 - truth.shape[1]) // 2
     canvas = np.zeros((rows * 384, cols * 384), "uint16")
     canvas[top : top + truth.shape[0], left : left + truth.shape[1]] = np.where(truth, 30_000, 10_000)
@@ -124,7 +124,7 @@ def test_known_mistakes_are_counted_and_drawn(tmp_path):
 
 
 def test_predictions_of_other_kinds(tmp_path):
-    """Eight bits to 255 or of 0 and 1, and another size, which is resampled."""
+    """8-bit values up to 255 or 1, and another size, which is resampled."""
     truth = np.zeros((384, 384), bool)
     truth[96:288, 96:288] = True
     scene_on_disk(tmp_path, truth, 1, 1)
@@ -145,7 +145,7 @@ def test_predictions_of_other_kinds(tmp_path):
 
 
 def test_what_8_bits_mean_is_decided_once_for_all_patches(tmp_path):
-    """A clear patch of 0 and 1 in 255 is clear beside one of 0 to 255, though alone it would be cloud where it is 1."""
+    """A patch of 0 and 1 is clear if another patch has values up to 255; alone, its 1 would be cloud."""
     truth = np.zeros((384, 768), bool)
     truth[100:200, 400:600] = True
     scene_on_disk(tmp_path, truth, 1, 2)
@@ -238,5 +238,5 @@ def test_shadow_is_scored_where_masks_tell_of_it(tmp_path):
     told = (probability[1] > 0.1) & (probability[0] <= predictor.threshold)
     truth, known = mask == 2, mask != 255
     assert found.target == "shadow" and found.pooled == Confusion.of(told, truth, known)
-    with pytest.raises(OptionError, match="a model that tells it"):
+    with pytest.raises(OptionError, match="a model with that class"):
         evaluate(dataset, Predictor(lambda batch: batch[:, 0]), shadows=True)

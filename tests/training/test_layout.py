@@ -1,4 +1,4 @@
-"""Data sets as they lie on disk."""
+"""Data sets on disk."""
 
 import shutil
 
@@ -37,7 +37,7 @@ def test_38_cloud_as_distributed(toy):
 
 
 def test_other_spellings_are_the_same_data_set(copy):
-    """Copies differ in case; 95-Cloud adds folders of its own."""
+    """Copies may differ in case; 95-Cloud has additional folders."""
     training = copy / "38-Cloud_training"
     for path in sorted(training.glob("train_red/*.TIF")):
         path.rename(path.with_name(path.name.replace(".TIF", ".tif")))

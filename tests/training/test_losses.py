@@ -1,4 +1,4 @@
-"""Losses against their formulas, written out a second time with numpy."""
+"""Losses, compared with their formulas in numpy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The simulated data set against the facts of the real one."""
+"""The simulated data set, compared with properties of the real one."""
 
 import csv
 import re
@@ -33,7 +33,7 @@ def test_files_are_as_the_authors_write_them(toy):
 
 
 def test_truths_lie_on_the_scenes_they_belong_to(toy):
-    """The scene put together by another part of the program: brighter where the truth says cloud."""
+    """The scene mosaicked by the reader is brighter where the truth is cloud."""
     truth_path = sorted((toy / "38-Cloud_test" / "Entire_scene_gts").iterdir())[0]
     truth = read_tif(truth_path)[0]
     assert set(np.unique(truth)) <= {0, 1}

@@ -1,4 +1,4 @@
-"""Runs of a few steps: they learn, they stop and go on, they leave behind what they promise."""
+"""Runs of a few steps: learning, resuming, and files written."""
 
 import csv
 import dataclasses
@@ -97,7 +97,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_from_something_else(tmp_pat
 
 @pytest.mark.slow
 def test_a_run_is_lengthened_when_it_is_resumed_before_the_learning_rate_falls(tmp_path):
-    """Up to there the rate does not depend on the number of steps."""
+    """Until then the learning rate does not depend on the number of steps."""
     long = dataclasses.replace(SMALL, steps=16, decay=0.25)
     whole = train([(1.0, CHIPS)], [], long)
 
@@ -164,7 +164,7 @@ def test_every_architecture_trains(architecture):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
-    """Under torchrun the gradients of both are averaged, so that two halves of a batch are one whole."""
+    """Under torchrun, gradients are averaged, so two half batches equal one whole batch."""
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, dataclasses\nsys.path[:0] = [sys.argv[1], sys.argv[1] + '/training']\n"

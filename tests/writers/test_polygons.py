@@ -1,4 +1,4 @@
-"""Polygons are the mask: same area, same place, valid, and styled for QGIS."""
+"""Polygons match the mask in area and position, are valid, and are styled for QGIS."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ def trace(folder, mask, grid, percent=None, acquired=WHEN):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_polygons_tile_the_mask_exactly(tmp_path, seed):
-    # Speckle: rings inside rings, corners that touch, all that makes invalid polygons.
+    # Speckle: nested rings and touching corners, which can make polygons invalid.
     mask = (np.random.default_rng(seed).random((60, 70)) < 0.55).astype("uint8")
     mask[:5] = 255
     grid = geobox(60, 70)

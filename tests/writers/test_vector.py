@@ -1,4 +1,4 @@
-"""Polygons in other forms hold the same clouds."""
+"""Polygons in other formats contain the same clouds."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_other_forms_hold_the_same_clouds(tmp_path, form):
 def test_geojson_is_as_the_rfc_wants_it(tmp_path):
     mask_scene(write_tif(tmp_path / "s.tif", ramp()), tmp_path / "m.tif", polygons=tmp_path / "c.geojson", model=bright)
     found = json.loads((tmp_path / "c.geojson").read_text())
-    assert "crs" not in found  # section 4: it is WGS 84, and nobody says so
+    assert "crs" not in found  # section 4: always WGS 84, not stated
     ring = found["features"][0]["geometry"]["coordinates"][0]
     assert shapely.LinearRing(ring).is_ccw  # section 3.1.6
     assert all(-180 <= x <= 180 and -90 <= y <= 90 and len(str(x).partition(".")[2]) <= 7 for x, y in ring)

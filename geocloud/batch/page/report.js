@@ -1,4 +1,4 @@
-// The table of scenes. All text comes from strangers' files: it is only ever set as text.
+// The table of scenes. Text is from untrusted files, so it is only set as text, never as HTML.
 "use strict";
 const ROWS = 100;  // that are shown at a time
 const COLUMNS = {
@@ -6,7 +6,7 @@ const COLUMNS = {
   valid: "Valid, %", seconds: "Time, s", state: "State",
 };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
-const all = {};  // column → its values, by the place of a scene; null: not known
+const all = {};  // column → values by index of the scene; null: unknown
 let about, count, found = [], order = { key: "name", down: false };
 
 const $ = id => document.getElementById(id);
@@ -20,7 +20,7 @@ const load = src => new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
-const report = {  // called by the scripts of the folder "report"
+const report = {  // called by the scripts in the folder "report"
   async about(text) {
     about = JSON.parse(text);
     const states = Object.entries(about.states).sort();
@@ -33,7 +33,7 @@ const report = {  // called by the scripts of the folder "report"
     if (about.overview) $("overview").querySelector("img").src = "report/overview.svg";
     for (const key of ["name", "state", "error"]) all[key] = Array(count).fill(null);
     await Promise.all([...Array(about.portions).keys()].map(portion => load(`report/scenes-${portion}.js`))).catch(error => {
-      $("totals").textContent = `Incomplete: ${error.message}. Write it again: geocloud batch report.`;
+      $("totals").textContent = `Incomplete: ${error.message}. To write the report again, run: geocloud batch report.`;
     });
     show();
     document.body.dataset.ready = "all";
@@ -47,19 +47,19 @@ const report = {  // called by the scripts of the folder "report"
   },
 };
 
-function search() {  // the places of the scenes that pass the filters, in order
+function search() {  // sorted indices of the scenes that pass the filters
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
   const within = (key, low, high, parse) => {
-    const [least, most] = [low, high].map(id => $(id).value && parse($(id).value));
-    return at => least === "" && most === "" || all[key]?.[at] != null &&
-      (least === "" || all[key][at] >= least) && (most === "" || all[key][at] <= most);
+    const [minimum, maximum] = [low, high].map(id => $(id).value && parse($(id).value));
+    return at => minimum === "" && maximum === "" || all[key]?.[at] != null &&
+      (minimum === "" || all[key][at] >= minimum) && (maximum === "" || all[key][at] <= maximum);
   };
   const cloudy = within("cloud", "low", "high", Number), dated = within("day", "from", "to", String);
   const has = at => ["name", "error", "notes"].some(key => all[key]?.[at]?.toLowerCase().includes(text));
   const places = [...all.name.keys()].filter(at =>
     (!state || all.state[at] === state) && cloudy(at) && dated(at) && (!text || has(at)));
-  if (order.key === "name") return order.down ? places.reverse() : places;  // they come by name
-  const column = all[order.key], missing = at => column[at] == null;  // comes last, either way
+  if (order.key === "name") return order.down ? places.reverse() : places;  // already sorted by name
+  const column = all[order.key], missing = at => column[at] == null;  // sorted last in both directions
   const compare = (a, b) => (order.down ? -1 : 1) * ((column[a] > column[b]) - (column[a] < column[b]));
   return places.sort((a, b) => missing(a) - missing(b) || compare(a, b) || a - b);
 }

@@ -1,1 +1,1 @@
-"""Training data: data sets on disk, chips, samples."""
+"""Training data: data sets on disk, chips and samples."""

@@ -1,4 +1,4 @@
-"""Augmentation of chips into training samples: crops, rotations, flips, changes of light, simulated clouds."""
+"""Augmentation of training samples: crops, rotations, flips, brightness, simulated clouds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 Target = NDArray[np.uint8]
 
 METRES = 30.0
-"""Pixel size in metres of the bundled models, to which finer chips are averaged, as finer scenes are."""
+"""Pixel size of the bundled models in metres. Finer chips are averaged to it, as `geocloud mask` averages scenes."""
 
 FIELDS = 200
 """Number of fractal fields from which simulated clouds are drawn."""
@@ -25,44 +25,44 @@ LANDSAT_5 = (0.540, 0.638, 0.306, 0.673)
 LANDSAT_7_HIGH = (0.313, 0.341, 0.301, 0.476)
 LANDSAT_7_LOW = (0.480, 0.522, 0.462, 0.729)
 LANDSAT_7 = (*LANDSAT_7_HIGH[:3], LANDSAT_7_LOW[3])
-"""Reflectance at which red, green, blue and near-infrared saturate under a sun in the zenith: π LMAX / ESUN of Chander,
-Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007. LANDSAT_7 is used over land under a high sun.
+"""Reflectance at which red, green, blue and near-infrared saturate with the sun at zenith: π LMAX / ESUN of Chander,
+Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007. LANDSAT_7 is for land under a high sun.
 """
 
 SATURATION = (LANDSAT_5, LANDSAT_7_HIGH, LANDSAT_7_LOW, LANDSAT_7)
-"""Limits that samples are saturated at."""
+"""Saturation limits, one of which is drawn for each saturated sample."""
 
 SUN = (25.0, 65.0)
-"""Range of the sun's elevation in degrees for saturated samples."""
+"""Range of sun elevations in degrees for saturated samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Size of the samples, and the probability (0 to 1) of each change."""
+    """Size of the samples, and probability (0 to 1) of each augmentation."""
 
     size: int = 128
     """Side of a sample in pixels."""
     clouds: float = 0.5
-    """Simulated clouds over samples without cloud."""
+    """Add simulated clouds to samples without cloud."""
     more_clouds: float = 0.05
-    """Simulated clouds over samples with cloud."""
+    """Add simulated clouds to samples with cloud."""
     dim: float = 0.6
-    """Reflectance is multiplied by 0.45 to 1.15, as Level-1 scenes not corrected for the sun's elevation are darker."""
+    """Multiply reflectance by 0.45 to 1.15: Level-1 scenes without correction for sun elevation are darker."""
     saturate: float = 0.15
-    """Each band is clipped where Landsat 5 or 7 would saturate, see `SATURATION`."""
+    """Clip each band where Landsat 5 or 7 saturates, see `SATURATION`."""
     wedge: float = 0.1
-    """No data on one side of a random line, as at the slanted edge of a Landsat scene."""
+    """Set one side of a random line to no data, as at the slanted edge of a Landsat scene."""
     drop_nir: float = 0.15
-    """Near-infrared is missing."""
+    """Remove near-infrared."""
     swap: float = 0.1
-    """Red and blue are swapped, as in files whose bands have no names."""
+    """Swap red and blue, as in files with unnamed bands."""
     coarse: float = 0.12
-    """Samples of large chips are averaged to pixels twice as large."""
+    """Average samples of large chips to pixels twice as large."""
 
     def sample(self, chip: Chip, rng: np.random.Generator, metres: float = METRES) -> tuple[Array, Target]:
         """A random sample of a chip: reflectance ``(4, size, size)`` and target ``(2, size, size)``, as in `Chip`.
 
-        A chip whose pixels are finer than ``metres`` is averaged to that size.
+        Chips with pixels smaller than ``metres`` are averaged to that size.
         """
         image, target = self._crop(chip, rng, metres)
         turns = int(rng.integers(4))
@@ -92,7 +92,7 @@ class Augment:
         return image, target
 
     def _crop(self, chip: Chip, rng: np.random.Generator, metres: float) -> tuple[Array, Target]:
-        """A random square of the chip, possibly averaged to coarser pixels; mirrored where the chip is smaller."""
+        """A random square of the chip, possibly averaged to coarser pixels; smaller chips are padded by reflection."""
         factor = max(1.0, metres / chip.metres)
         height, width = chip.target.shape[1:]
         if min(height, width) >= 2 * self.size * factor and rng.random() < self.coarse:
@@ -114,13 +114,13 @@ class Augment:
 
 
 def saturate(reflectance: Array, limits: tuple[float, ...], elevation: float) -> Array:
-    """Clips reflectance ``(4, h, w)`` at a sensor's limits, which are higher the lower the sun stands (in degrees)."""
+    """Clips reflectance ``(4, h, w)`` at zenith-sun limits divided by the sine of the sun elevation (degrees)."""
     highest = np.array(limits, "float32") / np.float32(np.sin(np.radians(elevation)))
     return np.minimum(reflectance, highest[:, None, None])
 
 
 def coarsen(image: Array, target: Target, factor: float) -> tuple[Array, Target]:
-    """Average a sample to pixels ``factor`` times as large; the target is unknown where any part of it is."""
+    """Averages a sample to pixels ``factor`` times as large. A target pixel is unknown if any part of it is."""
     unknown = target == UNKNOWN
     percent = average(np.where(unknown, 0, target).astype("float32"), factor)
     gaps = average(unknown.astype("float32"), factor) > 1e-3
@@ -128,10 +128,10 @@ def coarsen(image: Array, target: Target, factor: float) -> tuple[Array, Target]
 
 
 def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
-    """Adds simulated clouds to an image, with their shadows: ρ = surface · t + top · (1 − t), t = exp(−τ).
+    """Adds simulated clouds and their shadows to an image: ρ = surface · t + top · (1 − t), with t = exp(−τ).
 
-    Changes ``target``: cloud where t < 0.78; unknown where t is 0.78 to 0.9, as annotators disagree on thin cloud.
-    Shadow becomes unknown everywhere.
+    Updates ``target`` in place: cloud where t < 0.78, unknown where t is 0.78 to 0.9 (annotators disagree on thin
+    cloud). Shadow becomes unknown everywhere.
     """
     size = image.shape[1]
     noise = np.rot90(_field(int(rng.integers(FIELDS))), int(rng.integers(4)))
@@ -158,7 +158,7 @@ def add_clouds(image: Array, target: Target, rng: np.random.Generator) -> Array:
 
 @cache
 def _field(number: int) -> Array:
-    """A fractal field by its number, the same in every process."""
+    """A fractal field by number, identical in every process."""
     rng = np.random.default_rng([7, number])
     return fractal_noise((384, 384), rng.uniform(2.6, 4.2), rng, 1 if rng.random() < 0.75 else rng.uniform(1, 4))
 

@@ -1,4 +1,4 @@
-"""Checks of a data set before a long training run: counts, gaps, class balance, statistics, pictures."""
+"""Checks of a data set before training: counts, missing files, class balance, band statistics, pictures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def check(
     pictures: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Reads training chips, all or ``limit`` of them, evenly spread, and reports what the data set holds.
+    """Reads the training chips and returns a report on the data set.
 
-    Draws some of them beside their labels into ``pictures``, a PNG; calls ``report`` with the number of chips done, and
-    their total. A chip that cannot be read is one of the ``problems``. In what is returned, ``looked_at``, ``empty``
-    (without data), ``cloudless``, ``overcast``, ``cloud_share`` (of known pixels), ``known_share`` (of all pixels) and
-    ``statistics`` of reflectance are of the chips that were read; NaN where nothing was found.
+    ``limit`` reads only that many chips, evenly spread. ``pictures`` is a PNG to draw some chips and their labels in.
+    ``report`` is called with the number of chips done and the total. Unreadable chips are listed in ``problems``. The
+    counts ``looked_at``, ``empty`` (no data), ``cloudless`` and ``overcast``, ``cloud_share`` (of known pixels),
+    ``known_share`` (of all pixels) and ``statistics`` of reflectance cover the chips read; NaN if undefined.
     """
     sources = _spread(dataset.training, limit)
     wanted = {source.name for source in _spread(sources, PICTURES)} if pictures else set()
@@ -50,7 +50,7 @@ def check(
         from geocloud.training import figures
 
         figures.draw_chips(shown, [], pictures)
-    pixels, known, cloud, data = np.array(counts, "int64").reshape(-1, 4).T  # each a number a chip
+    pixels, known, cloud, data = np.array(counts, "int64").reshape(-1, 4).T  # each (chips,)
     sums, squares, lowest, highest = np.array(moments or np.full((1, 4, 4), np.nan)).transpose(1, 0, 2)
     mean = sums.sum(0) / max(data.sum(), 1)
     deviation = np.sqrt(np.maximum(squares.sum(0) / max(data.sum(), 1) - mean**2, 0))

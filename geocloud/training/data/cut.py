@@ -1,4 +1,4 @@
-"""Scenes cut into training tiles on disk: plain GeoTIFFs, or 38-Cloud's folders, names and lists."""
+"""Training tiles cut from scenes, as plain GeoTIFFs or in 38-Cloud's layout."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from geocloud.writers.cog import writing
 from geocloud.writers.staging import Staging
 
 PATCH_COLUMN, SCENE_COLUMN = "name", "Landsat 8 Collection 1 Level 1 Product SceneID"
-"""Column names of 38-Cloud's lists."""
+"""Column names in 38-Cloud's lists of patches and scenes."""
 
 FIRST = Window(0, 0, 1, 1)
-"""Window that is read of a mask before anything is written, to see that it belongs to the scene."""
+"""Window read from a mask before anything is written, to check that its grid fits the scene."""
 
 
 def cut_geotiffs(
@@ -40,12 +40,12 @@ def cut_geotiffs(
     overlap: int = 0,
     overwrite: bool = False,
 ) -> int:
-    """Writes ``images/NAME_ROW_COL.tif``, and with a mask ``masks/`` with the same names.
+    """Writes ``images/NAME_ROW_COL.tif`` and, with a mask, ``masks/NAME_ROW_COL.tif``.
 
-    Images: int16, reflectance × 10 000 (the file holds the scale), three or four named bands, no data −32768. Masks:
-    uint8, 0 clear, 1 cloud, 2 shadow where the mask is one of geocloud's with shadow, 255 no data. Tiles are
-    georeferenced. Those at the edge extend beyond the scene, with no data there. Tiles without any data are left out.
-    Returns the number of tiles written. Raises GridError, OutputError.
+    Images: int16, reflectance × 10 000 (the scale is in the file), three or four named bands, nodata −32768. Masks:
+    uint8, 0 clear, 1 cloud, 2 shadow (if geocloud made the mask with shadow), 255 no data. Tiles are georeferenced;
+    those at the edge extend beyond the scene and are filled with nodata. Tiles without data are left out. Returns the
+    number of tiles written. Raises GridError, OutputError.
     """
     grid = TileGrid(scene.grid.height, scene.grid.width, tile_size, overlap)
     if mask is not None:
@@ -78,19 +78,19 @@ def cut_38cloud(
     part: str = "training",
     simulated: bool = False,
 ) -> int:
-    """Writes the folders of 38-Cloud's training set: ``train_red/red_patch_1_1_by_1_NAME.TIF`` and so on.
+    """Writes patches in the layout of 38-Cloud's training set, such as ``train_red/red_patch_1_1_by_1_NAME.TIF``.
 
-    The scene is centred and padded with zeros to whole patches, which are numbered from 1, row by row. Values are
-    uint16 Level-1 digital numbers, without correction for the sun's elevation; 0 is no data. With a mask, ``train_gt``
-    ({0, 255}) and ``Entire_scene_gts`` ({0, 1}) are written too. The scene is added to the lists of patches and scenes
-    (CSV). Unlike the authors' patches, these are georeferenced, except if ``simulated``, as every file then says.
-    ``part`` test writes their test set, without ``test_gt``. Returns the number of patches written. Raises GridError,
-    OutputError.
+    The scene is centred and padded with zeros to whole patches, numbered from 1, row by row. Values are uint16 Level-1
+    digital numbers without correction for sun elevation; 0 is no data. A mask is written to ``train_gt`` ({0, 255})
+    and ``Entire_scene_gts`` ({0, 1}). The scene is added to the lists of patches and scenes (CSV). Unlike the authors'
+    patches, these are georeferenced; those of a ``simulated`` scene are not, and are tagged as simulated. With
+    ``part="test"`` the layout is the test set's, without ``test_gt``. Returns the number of patches written. Raises
+    BandError, GridError, OptionError, OutputError.
     """
     if tile_size < 1:
         raise OptionError(f"tile size {tile_size}: wanted 1 or more")
     if scene.bands == 3:
-        raise BandError(f"{scene.name}: no near-infrared band, and 38-Cloud's patches have one; leave --layout out")
+        raise BandError(f"{scene.name}: no near-infrared band, which 38-Cloud's layout requires; leave out --layout")
     prefix, kinds = ("test", BANDS) if part == "test" else ("train", BANDS if mask is None else (*BANDS, "gt"))
     patches = _patches(scene, tile_size)
     paths = {(kind, n): folder / f"{prefix}_{kind}" / f"{kind}_{n}.TIF" for kind in kinds for n in patches}
@@ -101,7 +101,7 @@ def cut_38cloud(
     old = {p.path.name for p in find_patches(folder) if p.scene == scene.name} if folder.exists() else set[str]()
     if strange := old - {path.name for path in files}:
         raise OutputExistsError(
-            f"{folder}: holds patches of {scene.name} that were cut differently ({min(strange)}); delete them first"
+            f"{folder}: contains patches of {scene.name} that were cut differently ({min(strange)}); delete them first"
         )
     lists = [
         (folder / f"{part}_patches_38-Cloud.csv", PATCH_COLUMN, list(patches)),
@@ -136,7 +136,7 @@ def cut_38cloud(
 
 
 def _patches(scene: Scene, side: int) -> dict[str, Window]:
-    """The patches of a scene, centred and padded as in 38-Cloud, row by row: windows by name."""
+    """Windows of the patches of a scene by name, row by row, centred and padded as in 38-Cloud."""
     rows, cols = (math.ceil(n / side) for n in scene.grid.shape)
     top, left = ((n * side - length) // 2 for n, length in zip((rows, cols), scene.grid.shape, strict=True))
     return {
@@ -149,18 +149,18 @@ def _patches(scene: Scene, side: int) -> dict[str, Window]:
 
 
 def _read_list(path: Path, column: str) -> list[str]:
-    """The names in one of 38-Cloud's lists, none if there is no file. Raises OutputExistsError for another file."""
+    """Names in a list of 38-Cloud; empty if there is no file. Raises OutputExistsError if the column is missing."""
     table = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame({column: []})
     if column not in table:
-        raise OutputExistsError(f"{path}: has no column {column!r}; it is not a 38-Cloud list, choose another folder")
+        raise OutputExistsError(f"{path}: has no column {column!r} and is not a 38-Cloud list; choose another folder")
     return list(table[column])
 
 
 def _read_mask(scene: Scene, path: str | Path, window: Window) -> NDArray[np.uint8]:
-    """A window ``(h, w)`` of a mask, which may extend beyond the scene: 0 clear, 1 cloud, 255 no data.
+    """A window ``(h, w)`` of a mask, which may extend beyond the scene: 0 clear, 1 cloud, 2 shadow, 255 no data.
 
-    2 is shadow in a mask that geocloud made with it; in any other, all above 0 is cloud. Raises GridError if its grid
-    is not the scene's; without a CRS only its size must match.
+    Shadow is kept only if geocloud made the mask with it; in other masks all values above 0 are cloud. Raises GridError
+    if the mask's grid differs from the scene's; without a CRS only the size must match.
     """
     with open_raster(str(path), str(path)) as dataset:
         own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
@@ -176,7 +176,7 @@ def _read_mask(scene: Scene, path: str | Path, window: Window) -> NDArray[np.uin
 def _write(
     path: Path, values: NDArray[np.generic], scene: Scene, window: Window, simulated: bool = False, **options: Any
 ) -> None:
-    """Writes a window of a scene as GeoTIFF: int16 as named bands of reflectance, anything else as it is."""
+    """Writes a window of a scene as GeoTIFF. int16 arrays get band names and the scale of reflectance."""
     place, tags = scene.grid.crop(window).profile, {"AREA_OR_POINT": scene.area_or_point or "Area"}
     if simulated:
         place = {"height": place["height"], "width": place["width"]}
@@ -191,7 +191,7 @@ def _write(
 
 
 def _staging(files: list[Path], overwrite: bool) -> Staging:
-    """`Staging` of files whose folders are created."""
+    """A `Staging` of files; their folders are created. Raises OutputError."""
     for folder in {path.parent for path in files}:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Data sets on disk: 38-Cloud and 95-Cloud as their authors distribute them, and folders of images with masks.
+"""Data sets on disk: 38-Cloud and 95-Cloud as distributed, and folders of images with masks.
 
 https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
 https://github.com/SorourMo/95-Cloud-An-Extension-to-38-Cloud-Dataset
@@ -25,15 +25,15 @@ PAIRS = "images with masks"
 IMAGE_SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt"}
 
 INFORMATIVE = 0.8
-"""A patch is informative if more than this share of its pixels holds data (the authors' own limit)."""
+"""Minimum share of pixels with data in an informative patch, as set by 38-Cloud's authors."""
 
 LEVEL1 = ReadOptions(units=Units.LANDSAT_L1, sun_elevation=90)
-"""38-Cloud's values are Level-1 digital numbers; the sun's elevation is unknown, and not corrected for."""
+"""Reading options of 38-Cloud: Level-1 digital numbers, not corrected for the sun elevation, which is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestScene:
-    """A test scene: its patches, by (row, column) from 1, and the truth mask of all of it, > 0 is cloud."""
+    """A test scene: patches by (row, column), counted from 1, and the truth mask of the whole scene (> 0 is cloud)."""
 
     name: str  # Landsat product ID
     patches: dict[tuple[int, int], ChipSource]
@@ -41,18 +41,18 @@ class TestScene:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
+        """Number of rows and columns of patches."""
         return max(row for row, _ in self.patches), max(col for _, col in self.patches)
 
     @property
     def missing(self) -> list[str]:
-        """The patches that are missing, such as "row 1 column 2"."""
+        """Missing patches, such as "row 1 column 2"."""
         rows, cols = self.shape
         places = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
         return [f"row {row} column {col}" for row, col in places if (row, col) not in self.patches]
 
     def as_chip(self) -> ChipSource:
-        """The scene as one image: `geocloud.readers` mosaics its patches."""
+        """The whole scene as one chip; `geocloud.readers` mosaics the patches."""
         patch = next(iter(self.patches.values()))
         options = replace(patch.options, scene_id=self.name)
         return replace(patch, name=self.name, image=patch.image.parent.parent, mask=self.truth, options=options)
@@ -66,11 +66,11 @@ class DataSet:
     kind: str  # 38-Cloud, 95-Cloud or images with masks
     training: tuple[ChipSource, ...] = ()
     testing: tuple[TestScene, ...] = ()
-    informative: frozenset[str] | None = None  # names on the authors' list of informative chips; None: no such list
-    problems: tuple[str, ...] = ()  # a line each
+    informative: frozenset[str] | None = None  # chip names on the authors' list of informative ones; None: no list
+    problems: tuple[str, ...] = ()  # messages of one line each
 
     def worth_training(self) -> tuple[ChipSource, ...]:
-        """The informative chips: those on the authors' list, or else those with data in more than 80 % of pixels."""
+        """The informative chips: those on the authors' list or, without one, with data in more than 80 % of pixels."""
         if self.informative is not None:
             return tuple(source for source in self.training if source.name in self.informative)
         if self.kind == PAIRS:
@@ -79,7 +79,7 @@ class DataSet:
 
 
 def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptions | None = None) -> DataSet:
-    """Finds the data set in a folder. ``classes`` and ``options`` are for images with masks. Raises DatasetError."""
+    """Opens the data set in a folder. ``classes`` and ``options`` apply to images with masks. Raises DatasetError."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; wanted 38-Cloud, 95-Cloud, or images with masks")
     options = options or ReadOptions()
@@ -88,13 +88,13 @@ def open_dataset(root: Path, classes: LabelMap | None = None, options: ReadOptio
         raise DatasetError(
             f"{root}: 38-Cloud's layout defines its values; leave out classes, units and other reading options"
         )
-    found = _cloud38(root, folders) if folders else _pairs(root, classes or CLASSES["geocloud"], options)
-    if not found.training and not found.testing:
+    dataset = _cloud38(root, folders) if folders else _pairs(root, classes or CLASSES["geocloud"], options)
+    if not dataset.training and not dataset.testing:
         raise DatasetError(
-            f"{root}: neither 38-Cloud's folders (train_red …, test_red …) nor images with masks "
-            "(images/NAME.tif and masks/NAME.tif) are in it"
+            f"{root}: contains neither 38-Cloud's folders (train_red …, test_red …) nor images with masks "
+            "(images/NAME.tif and masks/NAME.tif)"
         )
-    return found
+    return dataset
 
 
 def hold_out(
@@ -102,9 +102,9 @@ def hold_out(
 ) -> tuple[list[ChipSource], list[ChipSource]]:
     """Splits chips into training and validation.
 
-    Whole scenes are held out at random until about ``count`` chips are; at least one stays on each side. ``by`` patches
-    holds out single chips, which makes scores too good, as patches of one scene resemble each other. Raises
-    DatasetError, OptionError.
+    Random scenes are held out until they contain about ``count`` chips; at least one scene stays on each side. With
+    ``by="patches"`` single chips are held out, whose scores are too good, because patches of a scene are similar.
+    Raises DatasetError, OptionError.
     """
     if not 0 < count < len(sources):
         raise OptionError(f"validation patches {count}: wanted more than 0 and fewer than all {len(sources)}")
@@ -125,7 +125,7 @@ def hold_out(
 
 
 def _below(root: Path, depth: int = 2) -> Iterator[Path]:
-    """A folder and its subfolders down to a depth, sorted by name."""
+    """A folder and its subfolders down to ``depth`` levels, sorted by name."""
     yield root
     if depth:
         for path in sorted(root.iterdir()):
@@ -139,7 +139,7 @@ def _files(root: Path, suffixes: set[str]) -> Iterator[Path]:
 
 
 def _cloud38(root: Path, folders: list[tuple[re.Match[str], Path]]) -> DataSet:
-    files: dict[tuple[str, str], tuple[Patch, dict[str, Path]]] = {}  # by part and patch: files by band
+    files: dict[tuple[str, str], tuple[Patch, dict[str, Path]]] = {}  # (part, patch) → files by band
     for match, folder in folders:
         part, band = match["part"].lower(), match["band"].lower()
         for path in sorted(folder.iterdir()):
@@ -193,7 +193,7 @@ def _cloud38(root: Path, folders: list[tuple[re.Match[str], Path]]) -> DataSet:
 
 
 def _pairs(root: Path, classes: LabelMap, options: ReadOptions) -> DataSet:
-    """``images/`` and ``masks/`` with the same names, or NAME.tif beside NAME_mask.tif or NAME_label.tif."""
+    """Pairs of ``images/`` and ``masks/`` by file name, or of NAME.tif and NAME_mask.tif or NAME_label.tif."""
     folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()}
     images, masks = folders.get("images", root), folders.get("masks", root)
     rasters = {path.stem: path for path in sorted(masks.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}

@@ -1,4 +1,4 @@
-"""Augmented training samples, each of which depends only on its index and the seed."""
+"""Augmented training samples, each determined by its index and the seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from geocloud.training.data.augment import METRES, Augment
 from geocloud.training.data.chips import Chips
 
 Group = tuple[float, Chips]
-"""(share of the samples, chips)."""
+"""A share of the samples, and the chips they are drawn from."""
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
     """Samples by index: reflectance ``(4, size, size)`` and target ``(2, size, size)``.
 
-    A sample is the same whenever and in whichever process it is drawn, so that a run can resume exactly. A group is
-    drawn at random by its share, then one of its chips; finer chips are averaged to pixels of ``metres``.
+    A sample does not depend on the process or the time at which it is drawn, so that runs resume exactly. A group is
+    drawn at random according to its share, then one of its chips. Finer chips are averaged to ``metres`` per pixel.
     """
 
     def __init__(self, groups: Sequence[Group], augment: Augment, seed: int, metres: float = METRES) -> None:
@@ -39,6 +39,6 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 def batches(first: int, steps: int, batch: int, rank: int = 0, size: int = 1) -> list[list[int]]:
-    """Indices of the samples in each batch, from step ``first`` on; processes share the samples of a step."""
+    """Sample indices of each batch of a process, from step ``first`` on. Processes share the samples of a step."""
     starts = [(step * size + rank) * batch for step in range(first, steps)]
     return [list(range(start, start + batch)) for start in starts]

@@ -1,4 +1,4 @@
-"""The matrix of bad and odd input, by kind."""
+"""Matrix of invalid and unusual input, by kind."""
 
 from . import files, products, archives, sentinel2, hls, rasters, places, names, destinations, models  # noqa: F401, I001
 from .case import CASES, NAME, Case, product, stack
@@ -7,7 +7,7 @@ __all__ = ["CASES", "NAME", "Case", "product", "stack", "table"]
 
 
 def table() -> str:
-    """The matrix in Markdown, for docs/reliability.md: cases that end alike share a row."""
+    """The matrix in Markdown, for docs/reliability.md. Cases with the same outcome share a row."""
     rows: dict[tuple[str, str], list[str]] = {}
     for case in CASES:
         happens = f"error: …{case.says}…" if case.refused else "masked"

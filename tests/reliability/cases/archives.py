@@ -14,7 +14,7 @@ BAND_NAMES = [f"{NAME}_B{number}.TIF" for number in range(2, 6)]
 
 
 def tar(folder, change=lambda archive, made: None, whole=True):
-    """A tar of a product, or of nothing, and what ``change`` adds to it."""
+    """A tar of a product, or an empty one, with the additions of ``change``."""
     made = product(folder)
     with tarfile.open(folder / f"{NAME}.tar", "w") as archive:
         for file in sorted(made.iterdir()) if whole else []:
@@ -32,7 +32,7 @@ def add(archive, name, data=b"", **header):
 
 
 def zip_of(folder, files):
-    """A zip of rasters, by their names in it."""
+    """A zip of rasters, by member name."""
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         for name in files:
             archive.write(stack(folder, name=name.replace("/", "_")), name)

@@ -1,7 +1,7 @@
-"""Cases of bad and odd input, and what makes their files.
+"""Cases of invalid and unusual input, and functions that write their files.
 
-A case is a function that makes files in a folder and returns the scene, or the words after ``geocloud mask``. Its name,
-or ``what``, stands in the matrix of docs/reliability.md, its module is the group; ``each`` makes a case of every entry.
+A case is a function that writes files to a folder and returns the scene, or the arguments of ``geocloud mask``. Its
+name, or ``what``, is listed in the matrix of docs/reliability.md, grouped by module. ``each`` defines a case per entry.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Expect = Callable[[np.ndarray], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """``says`` is a part of the error, or of the notes where the scene is masked; ``expect`` checks that mask."""
+    """A case. ``says`` is part of the error, or of the notes of a masked scene; ``expect`` checks the mask."""
 
     group: str
     what: str
@@ -36,7 +36,7 @@ class Case:
     expect: Expect
 
     def words(self, folder: Path) -> list[str]:
-        """Makes the files; the words after ``geocloud mask``."""
+        """Writes the files; returns the arguments of ``geocloud mask``."""
         made = self.make(folder)
         return [str(word) for word in (made if isinstance(made, list) else [made])]
 
@@ -58,7 +58,7 @@ def keep(refused: bool, says: str, what: str, each: dict[str, Any] | None, expec
 
 
 def refused(says: str, what: str = "", each: dict[str, Any] | None = None) -> Callable[[Any], Any]:
-    """Ends with one line on stderr that holds ``says``, and with exit code 1."""
+    """A case that ends with one line on stderr containing ``says`` and with exit code 1."""
     return keep(True, says, what, each, lambda mask: False)
 
 
@@ -68,19 +68,19 @@ def masked(
     each: dict[str, Any] | None = None,
     expect: Expect = lambda mask: (mask != 255).all(),
 ) -> Callable[[Any], Any]:
-    """Is masked, where ``note`` is not empty with a note that holds it."""
+    """A case that is masked, with a note containing ``note`` unless it is empty."""
     return keep(False, note, what, each, expect)
 
 
 def stack(
     folder: Path, values: Any = None, name: str = "scene.tif", grid: GeoBox | None = None, **options: Any
 ) -> Path:
-    """A GeoTIFF of several bands, with their names unless there are other ``descriptions``."""
+    """A GeoTIFF with several bands, described by their names or by ``descriptions``."""
     return write_tif(folder / name, ramp() if values is None else values, grid, **options)
 
 
 def scaled(values: Any) -> np.ndarray:
-    """Reflectance × 10 000."""
+    """Reflectance × 10 000 as integers."""
     return np.rint(values * 1e4).astype("uint16")
 
 
@@ -92,7 +92,7 @@ def product(folder: Path, name: str = NAME, **options: Any) -> Path:
 
 
 def bands(folder: Path, pattern: str, names: tuple[str, ...] = BANDS, dtype: str = "uint16") -> Path:
-    """A folder with a GeoTIFF for each band, reflectance × 10 000."""
+    """A folder with one GeoTIFF per band, reflectance × 10 000."""
     (folder / "bands").mkdir()
     for name, image in zip(names, scaled(ramp()[: len(names)]).astype(dtype), strict=True):
         write_tif(folder / "bands" / pattern.format(name), image[None])

@@ -1,4 +1,4 @@
-"""Destinations of a mask: taken, missing, not writable."""
+"""Destinations of a mask: existing, missing, not writable."""
 
 from .case import NAME, masked, product, refused, stack
 

@@ -1,4 +1,4 @@
-"""Files that are no rasters, or no longer, and folders without one scene."""
+"""Files that are not rasters, damaged rasters, and folders with no or several scenes."""
 
 from .case import NAME, NEIGHBOUR, product, ramp, refused, stack
 

@@ -10,7 +10,7 @@ from .case import refused, stack
 
 
 def model(folder, change=lambda data: data, network=None):
-    """A scene, and a model file whose bytes are changed."""
+    """A scene, and a model file with changed bytes."""
     path = folder / "m.safetensors"
     (network or small()).save(path)
     path.write_bytes(change(path.read_bytes()))

@@ -1,4 +1,4 @@
-"""Landsat products, and bands side by side."""
+"""Landsat products, and separate bands."""
 
 import re
 
@@ -13,7 +13,7 @@ from .case import NAME, NEIGHBOUR, bands, masked, product, refused
 
 
 def with_mtl(folder, change):
-    """A product whose MTL text, in bytes, is changed."""
+    """A product with a changed MTL file."""
     made = product(folder)
     path = made / f"{NAME}_MTL.txt"
     path.write_bytes(change(path.read_bytes()))

@@ -9,7 +9,7 @@ from .case import masked, refused, scaled, stack
 
 
 def land(blue_first=False):
-    """Reflectance × 10 000 from plants to bare soil, which tells red from blue."""
+    """Reflectance × 10 000 from plants to bare soil, in which red and blue are distinguishable."""
     share = ((ramp() - 0.05) % 0.01 * 100)[:1]
     ends = zip((0.03, 0.05, 0.03, 0.4), (0.25, 0.18, 0.12, 0.32), strict=True)
     image = np.concatenate([plants + share * (soil - plants) for plants, soil in ends])
@@ -21,7 +21,7 @@ def eight_bits():
 
 
 def vrt(folder, source):
-    """A virtual raster of four named bands of another file."""
+    """A VRT of four named bands of another file."""
     listed = "".join(
         f'<VRTRasterBand dataType="Float32" band="{i}"><Description>{name}</Description><SimpleSource><SourceFilename '
         f'relativeToVRT="1">{source}</SourceFilename><SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>'
