@@ -150,8 +150,7 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
 
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:
     """Simulated scenes: cloud percentage, JPEG thumbnail of the scene, PNG thumbnail of the mask."""
-    from geocloud.batch.job import write_thumbnails
-    from geocloud.batch.job import shelf_of
+    from geocloud.batch.job import shelf_of, write_thumbnails
     from geocloud.preview.render import render
     from geocloud.simulate import CLOUD_KINDS, simulate_scene
 
