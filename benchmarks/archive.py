@@ -33,7 +33,7 @@ GEOCLOUD = [sys.executable, "-m", "geocloud_cli", "-q"]
 def make(folder: Path, count: int) -> None:
     """Creates the sources, ``folder/in``, and the results, ``folder/masks``."""
     from geocloud.batch import BatchOptions
-    from geocloud.batch.report import shelf
+    from geocloud.batch.job import shelf_of
     from geocloud.batch.state import Manifest
 
     masks = folder / "masks"
@@ -57,7 +57,7 @@ def make(folder: Path, count: int) -> None:
                 same = folder / f"look-{number // LINKS}-{hash(picture)}{ending}"
                 if not same.exists():
                     same.write_bytes(picture)
-                link(masks / "thumbnails" / shelf(name) / f"{name}{ending}", same)
+                link(masks / "thumbnails" / shelf_of(name) / f"{name}{ending}", same)
         database.commit()
 
 
@@ -150,8 +150,7 @@ def places(count: int) -> Iterator[tuple[str, list[list[float]]]]:
 
 def pictures() -> Iterator[tuple[float, bytes, bytes]]:
     """Simulated scenes: cloud percentage, JPEG thumbnail of the scene, PNG thumbnail of the mask."""
-    from geocloud.batch.describe import write_thumbnails
-    from geocloud.batch.report import shelf
+    from geocloud.batch.job import shelf_of, write_thumbnails
     from geocloud.preview.render import render
     from geocloud.simulate import CLOUD_KINDS, simulate_scene
 
@@ -163,7 +162,9 @@ def pictures() -> Iterator[tuple[float, bytes, bytes]]:
         mask = seen.truth.astype("uint8")
         with tempfile.TemporaryDirectory() as place:
             write_thumbnails(Path(place), "a", render(seen.reflectance, clear=mask == 0), mask)
-            jpeg, png = ((Path(place) / "thumbnails" / shelf("a") / f"a{end}").read_bytes() for end in (".jpg", ".png"))
+            jpeg, png = (
+                (Path(place) / "thumbnails" / shelf_of("a") / f"a{end}").read_bytes() for end in (".jpg", ".png")
+            )
         yield 100 * float(mask.mean()), jpeg, png
 
 

@@ -52,19 +52,19 @@ def write_scenes(folder: Path, count: int) -> None:
 class Cluster:
     """A dask scheduler and its workers, each in a process."""
 
-    def __init__(self, work: Path, threads: int = 1) -> None:
+    def __init__(self, work: Path) -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
-        self._work, self._threads = work, threads
+        self._work = work
         self.processes: list[subprocess.Popen[bytes]] = []
         self._start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0")
 
     def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
         """Starts a worker."""
         own = ("--no-dashboard", "--no-nanny", "--death-timeout", "60", "--local-directory", str(self._work / "dask"))
-        return self._start("worker", self.address, "--nthreads", str(self._threads), *own, *options)
+        return self._start("worker", self.address, "--nthreads", "1", *own, *options)
 
     def wait_for(self, workers: int) -> None:
         """Waits until the cluster has this number of workers."""
@@ -125,7 +125,7 @@ def run_plain(scenes: Path, folder: Path, work: Path, runner: str, workers: int)
     if runner == "local":
         run_batch([str(scenes)], folder, BatchOptions(workers=workers), report)
         return at[-1] - at[0]
-    cluster = Cluster(work, threads=2)  # as many scenes at a time as in a local worker
+    cluster = Cluster(work)
     try:
         for _ in range(workers):
             cluster.add_worker()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from geocloud.batch import Entries, Status
 
 MOST_REASONS = 50
+FORMATS, PATH, URL = click.Choice(["gpkg", "parquet"]), click.Path(path_type=Path), "s3://BUCKET/DIR"
 
 
 class Run(Command):
@@ -63,25 +64,18 @@ def batch() -> None:
 
 @batch.command(cls=Run, hidden=True)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@output("DIR", "Folder of the results.", type=click.Path(path_type=Path), required=True)
+@output("DIR", "Folder of the results.", type=PATH, required=True)
 @option("Output", "--polygons", is_flag=True, help="Also write cloud polygons.")
 @option("Output", "--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
 @option("Output", "--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
-@option(
-    "Output", "--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints."
-)
-@option(
-    "Output",
-    "--upload",
-    metavar="s3://BUCKET/DIR",
-    help="Upload each scene's results when they are complete; or gs://, az://.",
-)
+@option("Output", "--footprints", type=FORMATS, default="gpkg", help="Format of the footprints.")
+@option("Output", "--upload", metavar=URL, help="Upload each scene's results when they are complete; or gs://, az://.")
 @option("Output", "--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
 @options.as_json
 @option("Run", "--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
 @option("Run", "--retry-failed", is_flag=True, help="Retry scenes that failed for bad input, even if unchanged.")
 @option(
-    "Run", "--workers", type=int, metavar="N", help="Processes on this machine.  [default: 1, or 1 per CUDA device]"
+    "Run", "--workers", type=int, metavar="N", help="Processes on this machine.  [default: 2, or 2 per CUDA device]"
 )
 @option("Run", "--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
 @option("Run", "--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
@@ -139,14 +133,8 @@ def run(
 
 
 @batch.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--export",
-    "table",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Also write a table: .csv, .json or .parquet.",
-)
+@click.argument("folder", type=PATH, metavar="DIR")
+@click.option("--export", "table", type=PATH, metavar="FILE", help="Also write a table: .csv or .parquet.")
 @options.as_json
 def status(folder: Path, table: Path | None, as_json: bool) -> None:
     """Show the progress of a folder, and what failed.
@@ -164,9 +152,9 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 
 
 @batch.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--footprints", type=click.Choice(["gpkg", "parquet"]), default="gpkg", help="Format of the footprints.")
-@click.option("--upload", metavar="s3://BUCKET/DIR", help="Also upload them, beside the results there.")
+@click.argument("folder", type=PATH, metavar="DIR")
+@click.option("--footprints", type=FORMATS, default="gpkg", help="Format of the footprints.")
+@click.option("--upload", metavar=URL, help="Also upload them, beside the results there.")
 def report(folder: Path, footprints: str, upload: str | None) -> None:
     """Write report.html, footprints and the STAC collection, of all shards.
 
@@ -226,10 +214,6 @@ def _reporter(kind: str) -> Callable[[Status], None]:
 
 
 def _as_json(status: Status) -> dict[str, Any]:
-    rates = {
-        "megapixels_per_second": round(status.rate, 3),
-        "eta_seconds": None if status.eta is None else round(status.eta, 1),
-    }
-    names = ("total", "done", "before", "failed"), ("scene", "error")
-    first, last = ({name: getattr(status, name) for name in group} for group in names)
-    return first | rates | last
+    values = {name: getattr(status, name) for name in ("total", "done", "before", "failed", "scene", "error")}
+    eta = None if status.eta is None else round(status.eta, 1)
+    return values | {"megapixels_per_second": round(status.rate, 3), "eta_seconds": eta}

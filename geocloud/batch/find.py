@@ -5,23 +5,23 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
-import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from geocloud.errors import GeocloudError, SceneError, SceneNotFoundError, SceneReadError, without_secrets
 from geocloud.io.gdal import is_gdal_name, stem_of
-from geocloud.io.remote import identity, is_remote, list_files, read_bytes
+from geocloud.io.remote import identity, is_remote, list_files
 from geocloud.readers.archive import Listing, in_bucket, on_disk
 from geocloud.readers.registry import RASTER, READERS, find_reader, scenes_in
 from geocloud.readers.sentinel2 import find_root
 from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOptions, Source
-from geocloud.readers.stac import Document, absolute, is_item_path, read_document
+from geocloud.readers.stac import absolute, is_item_path, read_document
 from geocloud.readers.stack import count_bands
 
 RESULTS = ("_cloudmask.tif", "_probability.tif")
@@ -36,16 +36,11 @@ THREADS = 16
 class Found:
     """A scene that was found."""
 
-    source: str
-    """Path or URL, as `geocloud.open_scene` takes it."""
-    name: str
-    """Product ID, or name of the file or folder."""
-    key: str
-    """The same for all sources of one product."""
-    rank: int = 1
-    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
-    reader: Reader | None = None
-    """`RASTER` for a raster in a folder, which is a scene if it has several bands; None: see `find_reader`."""
+    source: str  # path or URL, as `geocloud.open_scene` takes it
+    name: str  # product ID, or name of the file or folder
+    key: str  # the same for all sources of one product
+    rank: int = 1  # order of preference among sources of one product: the lowest, the fastest to read, is used
+    reader: Reader | None = None  # `RASTER` for a raster in a folder, a scene if it has several bands; else None
 
     @classmethod
     def of(cls, source: str, name: str, rank: int = 1, reader: Reader | None = None) -> Found:
@@ -53,11 +48,11 @@ class Found:
         # A path that is not UTF-8 cannot be stored or shown. It is escaped: opening it then fails with an error.
         source, name = (text.encode("utf-8", "backslashreplace").decode() for text in (source, name))
         if PRODUCT_IDS.fullmatch(name):
-            key = name if name.isupper() else name.upper()  # of half a million, no second copy, nor below
+            key = name.upper()
         else:
             key = without_secrets(source) if is_remote(source) else _resolve(source)
-            key = source if key == source else key
-        return cls(source, name, key, rank, reader)
+        same = next((text for text in (name, source) if text == key), key)  # of half a million, no second copy
+        return cls(source, name, same, rank, reader)
 
     @property
     def is_scene(self) -> bool:
@@ -88,33 +83,29 @@ def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
     """The scenes of `find_scenes`, and rasters of a single band: rasters in folders are not opened here."""
     best: dict[str, Found] = {}
     here = aside.resolve() if aside else None
-    for source in sources:
-        for found in _expand(source, here):
-            known = best.setdefault(found.key, found)
-            if known.source == found.source:
-                continue
-            if (not found.is_scene, found.rank) < (not known.is_scene, known.rank):
-                best[found.key] = found
+    for found in chain.from_iterable(_expand(source, here) for source in sources):
+        known = best.setdefault(found.key, found)
+        if known.source != found.source and (not found.is_scene, found.rank) < (not known.is_scene, known.rank):
+            best[found.key] = found
     return list(best.values())
 
 
 def fingerprint(source: str, reader: Reader | None = None) -> str:
     """A hash of the names, sizes and times of a source's files, or of the ETags of remote ones: contents are not read.
 
-    A source that cannot be read has another fingerprint once it can.
-
-    Args:
-        source: Path, URL or name that GDAL knows.
-        reader: Its reader, if known: to find it, rasters may have to be opened.
+    A source that cannot be read has another fingerprint once it can. ``reader`` is its reader, if known: to find it,
+    rasters may have to be opened.
     """
     digest = hashlib.sha256()
+    files: tuple[str, ...] = (source,)
     try:
-        place = Source(source)
-        reader = reader or find_reader(place)
-        if reader.virtual:  # of an item collection only this item counts
-            digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
-        is_file = reader is RASTER and os.path.isfile(source)  # noqa: PTH113 - `files` would ask pathlib ten times
-        for file in (source,) if is_file else reader.files(place):
+        if reader is not RASTER or not os.path.isfile(source):  # noqa: PTH113 - pathlib takes ten times as long
+            place = Source(source)
+            reader = reader or find_reader(place)
+            if reader.virtual:  # of an item collection only this item counts
+                digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
+            files = reader.files(place)
+        for file in files:
             if is_remote(file):
                 part = f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
             else:
@@ -162,7 +153,7 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
         if path.resolve() not in lists:
             yield from _in_list(path, aside, lists | {path.resolve()})
     elif is_item_path(path):
-        yield from walk(source)
+        yield from _in_catalog(source)
     else:
         yield _single(source, path)
 
@@ -172,30 +163,28 @@ def _below(path: Path, aside: Path | None) -> Iterator[Found]:
     for folder, folders, files in os.walk(path):
         visible = (tuple(sorted(n for n in names if not n.startswith("."))) for names in (files, folders))
         listing = on_disk(Path(folder), *visible)
-        candidates = list(scenes_in(listing))
-        yield from _in_listing(listing, candidates)
-        whole = any(candidate.is_tree for _, candidate in candidates)
+        whole = yield from _in_listing(listing)
         folders[:] = [f for f in listing.folders if not whole and (Path(folder) / f).resolve() != aside]
 
 
-def _in_listing(listing: Listing, candidates: list[tuple[Reader, Candidate]]) -> Iterator[Found]:
-    """The scenes of a folder or bucket. One product of band files is named by its folder, several by a file of each.
+def _in_listing(listing: Listing) -> Generator[Found, None, bool]:
+    """The scenes of a folder or bucket. Returns True if all that is below belongs to one of them.
 
-    In a bucket the folder stands for all products; several in one are an error, which masking reports.
+    One product of band files is named by its folder, several by a file of each. In a bucket the folder stands for all
+    products; several in one are an error, which masking reports.
     """
-    remote = is_remote(listing.source)
-    products = sum(candidate.is_scene and candidate.is_product for _, candidate in candidates)
-    alone = remote or products == 1
-    for reader, candidate in candidates:
-        if not candidate.is_scene or (candidate.is_product and products == 0):
+    candidates, remote = list(scenes_in(listing)), is_remote(listing.source)
+    scenes = [(reader, scene) for reader, scene in candidates if scene.is_scene]
+    products = [scene for _, scene in scenes if scene.is_product]
+    for reader, scene in scenes:
+        by_folder = scene.is_product and (remote or len(products) == 1)
+        if by_folder and scene is not products[0]:
             continue
-        by_folder = candidate.is_product and alone
-        if by_folder:
-            products = 0
-        source = listing.source if by_folder or not candidate.member else listing.path_of(candidate.member)
-        name = candidate.name if not by_folder or PRODUCT_IDS.fullmatch(candidate.name) else listing.stem
-        raster = reader is RASTER and not remote and candidate.member.lower().endswith(RASTER_SUFFIXES)
-        yield Found.of(source, name or listing.stem, candidate.rank, RASTER if raster else None)
+        source = listing.source if by_folder or not scene.member else listing.path_of(scene.member)
+        name = scene.name if not by_folder or PRODUCT_IDS.fullmatch(scene.name) else listing.stem
+        raster = reader is RASTER and not remote and scene.member.lower().endswith(RASTER_SUFFIXES)
+        yield Found.of(source, name or listing.stem, scene.rank, RASTER if raster else None)
+    return any(candidate.is_tree for _, candidate in candidates)
 
 
 def _single(source: str, path: PurePosixPath | Path) -> Found:
@@ -206,19 +195,18 @@ def _single(source: str, path: PurePosixPath | Path) -> Found:
 
 def _in_list(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator[Found]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SceneReadError(f"{path}: cannot be read as a list of scenes ({error})") from error
-    lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
     if path.suffix.lower() == ".csv":
-        heads, *rows = list(csv.reader(io.StringIO(text))) or [[]]
-        columns = [head.strip().lower() for head in heads]
-        column = next((columns.index(head) for head in LIST_COLUMNS if head in columns), None)
+        rows = csv.DictReader(lines)
+        rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or []]
+        column = next((name for name in LIST_COLUMNS if name in rows.fieldnames), None)
         if column is None:
             wanted = " or ".join(LIST_COLUMNS)
-            raise SceneReadError(f"{path}: no column {wanted} in its first line ({', '.join(columns)})")
-        lines = [row[column].strip() for row in rows if len(row) > column]
-    for line in filter(None, lines):
+            raise SceneReadError(f"{path}: no column {wanted} in its first line ({', '.join(rows.fieldnames)})")
+        lines = [row[column] or "" for row in rows]
+    for line in (line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")):
         near = line if is_remote(line) or is_gdal_name(line) or Path(line).exists() else str(path.parent / line)
         try:
             yield from _expand(near, aside, lists)
@@ -229,7 +217,7 @@ def _in_list(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator
 def _at_url(url: str) -> Iterator[Found]:
     source = Source(url)
     if READERS[0].match(source):
-        yield from walk(url)
+        yield from _in_catalog(url)
     elif source.form != "bucket":
         yield _single(url, PurePosixPath(without_secrets(url)))
     else:
@@ -241,56 +229,42 @@ def _at_url(url: str) -> Iterator[Found]:
         if not folders:
             raise SceneNotFoundError(f"{url}: no files there")
         for folder, names in sorted(folders.items()):
-            listing = in_bucket(folder, tuple(sorted(names)))
-            yield from _in_listing(listing, list(scenes_in(listing)))
+            yield from _in_listing(in_bucket(folder, tuple(sorted(names))))
 
 
-def walk(source: str) -> Iterator[Found]:
-    """The items of a STAC item, item collection (``FILE#ID``: one item of it) or static catalog.
+def _in_catalog(source: str) -> Iterator[Found]:
+    """The items of a STAC item, item collection (``FILE#ID``: one item of it) or static catalog, level by level.
 
-    pystac would keep all items of a catalog in memory. Here it is the addresses of files, and of one collection of
-    items its text. Raises SceneNotFoundError, SceneReadError.
+    pystac would keep all items of a catalog in memory. Raises SceneNotFoundError, SceneReadError.
     """
     place, _, wanted = source.partition("#")
-    waiting, seen = [place], {place}
-    while waiting:
-        here = waiting.pop()
-        document = _read(here)
-        several = document.rest.get("type") == "FeatureCollection"
-        for name in document.items:
-            if wanted in ("", name):
-                yield Found.of(f"{here}#{name}" if several else here, name)
-        if document.items and not several:
-            continue  # an item's links lead to what it is part of
-        linked: dict[str, str] = {}  # address → item, child (more of a catalog) or next (page of a collection)
-        for link in document.rest.get("links") or []:
-            if isinstance(link, dict) and link.get("rel") in ("item", "child", "next"):
-                address = absolute(here, link["href"]) if isinstance(link.get("href"), str) else here
-                if address not in seen:
-                    seen.add(address)
-                    linked[address] = link["rel"]
-        items = [address for address, rel in linked.items() if rel == "item"]
+    level, seen = {place: "root"}, {place}
+    while level:
         with ThreadPoolExecutor(THREADS) as pool:
-            yield from map(Found.of, items, pool.map(_item_name, items))
-        waiting += reversed([address for address, rel in linked.items() if rel != "item"])
+            visits = list(pool.map(_visit, level, level.values()))
+        level = {}
+        for items, links in visits:
+            yield from (found for found in items if wanted in ("", found.name))
+            level |= {address: rel for address, rel in links.items() if address not in seen}
+        seen |= level.keys()
 
 
-def _read(place: str) -> Document:
+def _visit(here: str, kind: str) -> tuple[list[Found], dict[str, str]]:
+    """The items in a STAC file, and its links to further files: address → item, child (of a catalog) or next (page)."""
     try:
-        document = read_document(place)
-        if document.items or "features" in document.rest or isinstance(document.rest.get("links"), list):
-            return document
-        raise ValueError("there are neither items nor links")
-    except SceneError:
-        raise
+        document = read_document(here)
+        links = document.rest.get("links")
+        if not (document.items or "features" in document.rest or isinstance(links, list)):
+            raise ValueError("there are neither items nor links")
     except (OSError, ValueError) as error:
-        raise SceneReadError(f"{place}: cannot be read as STAC ({error})") from error
-
-
-def _item_name(place: str) -> str:
-    """The ID of the item in a file. One that cannot be read counts, too: masking reports it."""
-    try:
-        document = Document.parse(read_bytes(place) if is_remote(place) else Path(place).read_bytes())
-        return next(iter(document.items))
-    except (OSError, ValueError, StopIteration):
-        return PurePosixPath(without_secrets(place)).stem
+        if kind == "item":  # masking reports it; the others go on
+            return [Found.of(here, PurePosixPath(without_secrets(here)).stem)], {}
+        if isinstance(error, SceneError):
+            raise
+        raise SceneReadError(f"{here}: cannot be read as STAC ({error})") from error
+    several = document.rest.get("type") == "FeatureCollection"
+    items = [Found.of(f"{here}#{name}" if several else here, name) for name in document.items]
+    if items and not several:
+        return items, {}  # an item's links lead to what it is part of
+    links = [link for link in links or [] if isinstance(link, dict) and isinstance(link.get("href"), str)]
+    return items, {absolute(here, ln["href"]): ln["rel"] for ln in links if ln.get("rel") in ("item", "child", "next")}

@@ -1,54 +1,81 @@
-"""The work on one scene: a job, which is passed to processes and machines, and the entry that comes back."""
+"""The work on one scene: a job, which is passed to processes and machines, and the entry that comes back.
+
+Beside the mask are its STAC item, a quick-look and thumbnails.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
+import sys
 import threading
 import time
+import zlib
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import rasterio.enums
+import shapely
+import shapely.geometry
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.errors import CRSError
+from rasterio.warp import transform_geom
+from shapely.geometry.base import BaseGeometry
+
+from geocloud import errors
 from geocloud.batch.options import BatchOptions
 from geocloud.batch.state import DONE, FAILED, PERCENTS, Entry
-from geocloud.errors import (
-    GeocloudError,
-    SceneError,
-    SceneNotFoundError,
-    SceneReadError,
-    on_command_line,
-    without_secrets,
-)
+from geocloud.grid import GeoBox
+from geocloud.io.gdal import open_quietly
 from geocloud.io.remote import upload
-from geocloud.pipeline import mask_scene
+from geocloud.masks.codes import CLEAR, NO_DATA, SHADOW
+from geocloud.pipeline import MaskResult, mask_scene
+from geocloud.preview.render import Overview, Pixels, colour_mask, encode, overlay, render, side_by_side
+from geocloud.writers import styles
+from geocloud.writers.staging import Staging
 
 if TYPE_CHECKING:
     from geocloud.tiling.tiles import Predict
 
 log = logging.getLogger("geocloud")
 
-QUICKLOOK = 1024
-"""Longest side of a quick-look's pictures in pixels."""
+QUICKLOOK, THUMBNAIL = 1024, 192
+"""Longest sides of a quick-look's pictures and of a thumbnail, in pixels."""
 SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
 """Fields that a `MaskResult` and an `Entry` have in common."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
+COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
+EXTENSIONS = [
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+]
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+ASSETS = {
+    "mask": ("Cloud mask", COG_TYPE, ["data", "cloud"]),
+    "probability": ("Cloud probability, per cent", COG_TYPE, ["data"]),
+    "polygons": ("Cloud polygons, layer 'clouds'", "application/geopackage+sqlite3", ["data"]),
+    "quicklook": ("The scene beside its mask", "image/jpeg", ["overview"]),
+}
+"""Kind of file → title, media type and roles of its STAC asset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A scene to be masked."""
 
-    name: str
-    """Base name of the scene's files."""
-    source: str
-    """Path or URL of the scene."""
-    folder: Path
-    """Folder of the results."""
+    name: str  # base name of the scene's files
+    source: str  # path or URL of the scene
+    folder: Path  # of the results
     options: BatchOptions
-    """Options of the run."""
 
     def files(self) -> dict[str, Path]:
         """The files to be written: kind → path. The STAC item, which describes the others, appears last."""
@@ -64,50 +91,37 @@ class Job:
     def entry(self, state: str, **results: Any) -> Entry:
         """The outcome of the job, for `geocloud.batch.state.Manifest.finish`."""
         worker = f"{platform.node()}:{os.getpid()}"
-        return Entry("", self.name, without_secrets(self.source), state, worker=worker, **results)
-
-
-class _Notes(logging.Handler):
-    """Collects the library's warnings from this thread: on stderr they would not name their scene."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.lines.append(without_secrets(" ".join(record.getMessage().split())))
+        return Entry("", self.name, errors.without_secrets(self.source), state, worker=worker, **results)
 
 
 def run_job(job: Job, predict: Predict) -> Entry:
     """Masks a scene and writes its STAC item and pictures. Errors are returned as a failed entry."""
-    notes, started = _Notes(), time.monotonic()
+    notes, thread, started = BufferingHandler(sys.maxsize), threading.get_ident(), time.monotonic()
+    notes.setLevel(logging.WARNING)
+    notes.addFilter(lambda record: record.thread == thread)
     log.addHandler(notes)
     try:
         entry = _mask(job, predict)
     except Exception as error:
-        is_remote = isinstance(error, SceneReadError) and "://" in str(error)
-        is_bad = isinstance(error, SceneError) and not isinstance(error, SceneNotFoundError)
+        is_remote = isinstance(error, errors.SceneReadError) and "://" in str(error)
+        is_bad = isinstance(error, errors.SceneError) and not isinstance(error, errors.SceneNotFoundError)
         known = BAD_INPUT if is_bad else LATER
-        entry = failed(job, error, PASSING if is_remote or not isinstance(error, GeocloudError) else known)
+        entry = failed(job, error, PASSING if is_remote or not isinstance(error, errors.GeocloudError) else known)
     finally:
         log.removeHandler(notes)
-    return replace(entry, seconds=round(time.monotonic() - started, 3), notes="\n".join(notes.lines) or None)
+    lines = [errors.without_secrets(" ".join(record.getMessage().split())) for record in notes.buffer]
+    return replace(entry, seconds=round(time.monotonic() - started, 3), notes="\n".join(lines) or None)
 
 
 def failed(job: Job, error: BaseException | str, kind: str) -> Entry:
     """The entry of a failed job, with the error in one line."""
-    text = on_command_line(without_secrets(" ".join(str(error).split())))
-    if isinstance(error, BaseException) and not isinstance(error, GeocloudError):
+    text = errors.on_command_line(errors.without_secrets(" ".join(str(error).split())))
+    if isinstance(error, BaseException) and not isinstance(error, errors.GeocloudError):
         text = f"{type(error).__name__}: {text}"
     return job.entry(FAILED, error=text, failure=kind)
 
 
 def _mask(job: Job, predict: Predict) -> Entry:
-    from geocloud.batch.describe import describe
-    from geocloud.preview.render import Overview
-
     files, options = job.files(), job.options
     overview = Overview(QUICKLOOK if options.quicklook else QUICKLOOK // 4)
     result = mask_scene(
@@ -136,3 +150,132 @@ def _upload(files: dict[str, Path], to: str, keep: bool) -> None:
         upload(file, f"{to.rstrip('/')}/{file.name}")
     for file in () if keep else sent:
         file.unlink()
+
+
+def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
+    """Writes the STAC item, thumbnails and quick-look of a mask. Returns the fields of `Entry` that it lacks."""
+    with open_quietly(result.mask) as dataset:
+        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        seen = overview.reflectance
+        mask = dataset.read(1, out_shape=seen.shape[1:], resampling=rasterio.enums.Resampling.nearest)
+    footprint = outline(seen, overview.step, grid)
+    picture = render(seen, clear=mask == CLEAR)
+    with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
+        if "quicklook" in files:
+            look = side_by_side([picture, overlay(picture, mask)])
+            staging.place(files["quicklook"]).write_bytes(encode(look, "jpeg"))
+        staging.place_text(files["item"], json.dumps(make_item(result, grid, footprint, files, name), indent=1))
+        staging.publish()
+    write_thumbnails(files["item"].parent, name, picture, mask)
+    return {"transform": tuple(grid.transform)[:6], "footprint": footprint and shapely.to_geojson(footprint)}
+
+
+def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> None:
+    """Writes a JPEG of a picture of the scene ``(h, w, 4)``, and a PNG of its mask ``(h, w)``."""
+    scene, classes = Image.fromarray(picture), Image.fromarray(mask)
+    scene.thumbnail((THUMBNAIL, THUMBNAIL))
+    classes = classes.resize(scene.size, Image.Resampling.NEAREST)
+    shelf = folder / THUMBNAILS / shelf_of(name)
+    shelf.mkdir(parents=True, exist_ok=True)
+    (shelf / f"{name}.jpg").write_bytes(encode(np.asarray(scene), "jpeg"))
+    (shelf / f"{name}.png").write_bytes(encode(colour_mask(np.asarray(classes)), "png"))
+
+
+def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:
+    """The convex hull of a scene's data in WGS 84, split at the antimeridian; None without a CRS or data.
+
+    ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is accurate to ``step`` pixels.
+    """
+    valid: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(seen))
+    rows = np.flatnonzero(valid.any(1))
+    if grid.crs is None or not len(rows):
+        return None
+    left, right = valid[rows].argmax(1), valid.shape[1] - valid[rows, ::-1].argmax(1)
+    corners = np.concatenate([np.stack([cols, rows + down], 1) for cols in (left, right) for down in (0, 1)]) * step
+    corners = np.minimum(corners, [grid.width, grid.height])
+    hull = shapely.convex_hull(shapely.linestrings(corners))
+    hull = shapely.segmentize(hull, max(grid.width, grid.height) / 8)  # straight lines in one CRS are curves in another
+    placed = shapely.transform(hull, lambda xy: np.stack(grid.transform @ tuple(xy.T), 1))
+    try:
+        turned = transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(placed), antimeridian_cutting=True)
+    except Exception:  # rasterio raises many kinds; without a transformation to WGS 84 there is no footprint
+        return None
+    shape = shapely.make_valid(shapely.geometry.shape(turned))
+    return shape if shape.area and np.isfinite(shape.bounds).all() else None
+
+
+def make_item(
+    result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
+) -> dict[str, Any]:
+    """A STAC 1.1 item of a mask, with links relative to the item.
+
+    Without a time of acquisition ``datetime`` is when the item is made, and ``geocloud:undated`` is true.
+    """
+    percents = {column: round(value, 2) for column in PERCENTS if (value := getattr(result, column)) is not None}
+    cloud = percents.pop("cloud_percent", None)
+    source = result.source if "://" in result.source else str(Path(result.source).absolute())
+    try:
+        code = ":".join(grid.crs.to_authority() or ()) if grid.crs else ""
+    except CRSError:  # a custom CRS
+        code = ""
+    properties: dict[str, Any] = {
+        "datetime": (result.acquired or datetime.now(UTC)).isoformat(),
+        "proj:code": code or None,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(tuple(grid.transform)[:6]),
+        "geocloud:source": result.source,
+        "geocloud:model": result.model,
+        "geocloud:threshold": result.threshold,
+        **{f"geocloud:{column}": value for column, value in percents.items()},
+    }
+    properties |= {"geocloud:undated": True} if result.acquired is None else {}
+    properties |= {"proj:wkt2": grid.crs.to_wkt()} if grid.crs and not code else {}
+    properties |= {} if cloud is None else {"eo:cloud_cover": cloud}
+    item = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": EXTENSIONS,
+        "id": name,
+        "geometry": footprint and shapely.geometry.mapping(footprint),
+        "properties": properties,
+        "collection": collection_id(files["item"].parent),
+        "links": [
+            {"rel": "collection", "href": f"./{COLLECTION}", "type": "application/json"},
+            {"rel": "derived_from", "href": source},
+        ],
+        "assets": {kind: _asset(kind, files[kind].name, result.codes) for kind in ASSETS if kind in files},
+    }
+    return item | ({"bbox": [round(value, 6) for value in footprint.bounds]} if footprint else {})
+
+
+def _asset(kind: str, name: str, codes: tuple[int, ...]) -> dict[str, Any]:
+    title, media_type, roles = ASSETS[kind]
+    asset: dict[str, Any] = {"href": f"./{name}", "title": title, "type": media_type, "roles": roles}
+    byte = {"data_type": "uint8", "nodata": NO_DATA}
+    if kind == "probability":
+        names = ["probability", "shadow_probability"][: 1 + (SHADOW in codes)]
+        asset["bands"] = [{"name": name, **byte, "unit": "%"} for name in names]
+    if kind == "mask":
+        colours = styles.colours()
+        classes: list[dict[str, Any]] = [
+            {
+                "value": value,
+                "name": label,
+                "title": label.capitalize(),
+                "color_hint": bytes(colours[value][:3]).hex().upper(),
+            }
+            for value, label in styles.classes(codes).items()
+        ]
+        classes.append({"value": NO_DATA, "name": "no_data", "title": "No data", "nodata": True})
+        asset["bands"] = [{"name": "mask", **byte, "classification:classes": classes}]
+    return asset
+
+
+def collection_id(folder: Path) -> str:
+    """The id of the STAC collection of an output folder."""
+    return folder.resolve().name or "geocloud"
+
+
+def shelf_of(name: str) -> str:
+    """The folder of a scene's thumbnails, one of a thousand: a folder of a million files is slow."""
+    return f"{zlib.crc32(name.encode()) % 1000:03}"

@@ -18,10 +18,8 @@ from geocloud.readers import ReadOptions
 class Shard:
     """The part of all scenes that a run masks."""
 
-    number: int = 1
-    """Number of the part, from 1 to ``count``."""
+    number: int = 1  # from 1 to ``count``
     count: int = 1
-    """Number of parts."""
 
     @classmethod
     def parse(cls, text: str) -> Shard:
@@ -64,7 +62,7 @@ class BatchOptions:
     keep: bool = True
     """True keeps uploaded results in the output folder, too."""
     workers: int | None = None
-    """Processes on this machine; None: one, or one per CUDA device."""
+    """Processes on this machine; None: two, or two per CUDA device."""
     scheduler: str | None = None
     """Address of a dask scheduler to use instead of processes on this machine."""
     shard: Shard = field(default_factory=Shard)

@@ -1,58 +1,61 @@
-"""A batch from start to end: find, plan, run, describe."""
+"""A batch from start to end: find scenes, plan what is to do, run it, describe the folder."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
+import re
+import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 from filelock import FileLock, Timeout
 
-from geocloud.batch.find import Found, find_candidates
-from geocloud.batch.folder import describe_folder, is_described
-from geocloud.batch.job import Job
-from geocloud.batch.options import BatchOptions, Shard
-from geocloud.batch.plan import Plan, make_plan
-from geocloud.batch.state import Entries, Entry, Manifest
-from geocloud.batch.workers import Executor, LocalExecutor, run_jobs
+from geocloud.batch.find import Found, find_candidates, fingerprint
+from geocloud.batch.job import BAD_INPUT, Job
+from geocloud.batch.options import BatchOptions
+from geocloud.batch.report import describe_folder, is_described
+from geocloud.batch.state import DONE, FAILED, OTHER, WAITING, Entries, Manifest, manifests_in
+from geocloud.batch.workers import PROCESSES, ClusterExecutor, Executor, LocalExecutor, count_devices, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
-from geocloud.io.gdal import is_gdal_name
 from geocloud.io.remote import is_remote
 from geocloud.models import bundled_models, find_model
+from geocloud.readers.registry import RASTER
 from geocloud.writers.staging import sweep
 
 log = logging.getLogger(__name__)
 
+RESERVED = ("collection", "footprints", "manifest", "report")
+"""Base names of the files that describe the folder, which no scene may take."""
+REMOTE, LOCAL = 16, 4
+"""Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
+PART = 512
+"""Scenes that are looked up together: SQLite takes 999 values in a query."""
+COLUMNS = ("key", "name", "state", "failure", "fingerprint", "settings", "files", "uploaded")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass
 class Status:
     """Progress of a run."""
 
-    total: int
-    """Number of scenes."""
-    done: int
-    """Scenes finished in this run."""
-    before: int
-    """Scenes finished in earlier runs."""
-    failed: int
-    """Scenes that failed, including those that failed before and are not tried again."""
-    megapixels: float
-    """Pixels masked in this run, in millions."""
-    seconds: float
-    """Wall-clock time of this run."""
-    scene: str | None = None
-    """Name of the scene just finished or failed."""
-    error: str | None = None
-    """Why that scene failed; None: it did not."""
-
-    def after(self, entry: Entry, seconds: float) -> Status:
-        """The progress after another scene."""
-        done, seen = self.done + (entry.error is None), self.megapixels + (entry.megapixels or 0)
-        failed = self.failed + (entry.error is not None)
-        return Status(self.total, done, self.before, failed, seen, seconds, entry.name, entry.error)
+    total: int  # number of scenes
+    before: int  # scenes finished in earlier runs
+    failed: int  # scenes that failed, including those that failed before and are not tried again
+    done: int = 0  # scenes finished in this run
+    megapixels: float = 0.0  # pixels masked in this run, in millions
+    seconds: float = 0.0  # wall-clock time of this run
+    scene: str | None = None  # name of the scene just finished or failed
+    error: str | None = None  # why that scene failed; None: it did not
 
     @property
     def rate(self) -> float:
@@ -66,9 +69,20 @@ class Status:
         return self.seconds / tried * (self.total - self.before - tried) if tried else None
 
 
+class Plan(NamedTuple):
+    """The plan of a run."""
+
+    jobs: list[tuple[Found, str, str]]  # scenes to be masked, with their names and fingerprints
+    scenes: list[Found]  # all scenes of the run
+    others: list[tuple[Found, str]]  # rasters that turned out to be no scenes, with their fingerprints
+    before: int = 0  # scenes finished in earlier runs
+    refused: int = 0  # scenes that failed for bad input, and are not tried again
+    outdated: int = 0  # scenes among the jobs that are done, but with another model or other options
+
+
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
     """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
-    return _plan(sources, _wanted(sources, find_candidates(sources, folder)), folder, options)
+    return _plan(sources, _search(sources, folder, options), folder, options)
 
 
 def run_batch(
@@ -93,106 +107,210 @@ def run_batch(
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
             example if another run is using the folder. A scene that fails raises nothing.
     """
-    candidates = _wanted(sources, find_candidates(sources, folder))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be created ({error.strerror})") from error
-    with _alone(folder, options.shard), Manifest(folder / options.shard.manifest) as manifest:
+    candidates = _search(sources, folder, options)
+    path, settings = folder / options.shard.manifest, options.fingerprint()
+    with _alone(path), Manifest(path) as manifest:
         sweep(folder)
         manifest.stop()
         plan = _plan(sources, candidates, folder, options)
-        manifest.pass_over(plan.others)
-        rows = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in plan.jobs)
-        manifest.plan(rows, options.fingerprint())
+        others = ((found, found.key, print_) for found, print_ in plan.others)
+        for state, rows in ((WAITING, plan.jobs), (OTHER, others)):
+            told = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in rows)
+            manifest.plan(told, settings, state)
         jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
-        is_needed = options.shard.count == 1 and (bool(jobs) or not is_described(folder, options))
-
-        def tidy() -> None:
-            """Leaves no scene running and nothing half-written, and describes the folder."""
-            manifest.stop()
-            sweep(folder)
-            if is_needed:
-                describe_folder(folder, options.footprints, options.upload)
-
         try:
-            status, began = Status(len(plan.scenes), 0, plan.before, plan.refused, 0.0, 0.0), time.monotonic()
-            report(status)
-            with closing(_run(jobs, options, manifest)) as running:  # an interrupt ends the workers before we tidy up
-                for entry in running:
-                    manifest.finish(entry)
-                    status = status.after(entry, time.monotonic() - began)
-                    report(status)
+            _run(jobs, manifest, options, Status(len(plan.scenes), plan.before, plan.refused), report)
         except BaseException:
             try:
-                tidy()
+                _tidy(manifest, folder, options)
             except Exception as error:  # does not hide why the run ended
                 log.warning("%s: cannot be described (%s)", folder, error)
             raise
-        tidy()
-        every = Entries([manifest.path])
-        keys = None if len(every) == len(plan.scenes) else frozenset(found.key for found in plan.scenes)
-        return Entries([manifest.path], keys)
+        _tidy(manifest, folder, options, is_needed=bool(jobs))
+    every = Entries([path])
+    return every if len(every) == len(plan.scenes) else Entries([path], frozenset(found.key for found in plan.scenes))
 
 
-def _wanted(sources: Sequence[str], scenes: list[Found]) -> list[Found]:
-    if not scenes:
-        wanted = "wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
-        raise SceneNotFoundError(f"{', '.join(sources)}: no scenes; {wanted}")
-    return scenes
+def _search(sources: Sequence[str], folder: Path, options: BatchOptions) -> list[Found]:
+    divided = options.shard.manifest.rpartition("-of-")[2]
+    if other := next((path.name for path in manifests_in(folder) if not path.name.endswith(divided)), None):
+        how = "go on with as many shards (--shard I/N), or take another folder"
+        raise OutputError(f"{folder}: was divided otherwise, as {other} tells; {how}")
+    return find_candidates(sources, folder) or _refuse(sources)
 
 
 def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
     plan = make_plan(candidates, folder, options)
-    if options.shard.count == 1:  # or the scenes may be in others
-        _wanted(sources, plan.scenes)
+    if options.shard.count == 1 and not plan.scenes:  # or they may be in others
+        _refuse(sources)
     return plan
 
 
-def _run(jobs: list[Job], options: BatchOptions, manifest: Manifest) -> Generator[Entry]:
+def _refuse(sources: Sequence[str]) -> NoReturn:
+    wanted = "wanted Landsat, HLS or .SAFE folders, archives, rasters of several bands"
+    raise SceneNotFoundError(f"{', '.join(sources)}: no scenes; {wanted}")
+
+
+def _run(
+    jobs: list[Job], manifest: Manifest, options: BatchOptions, status: Status, report: Callable[[Status], None]
+) -> None:
+    began = time.monotonic()
+    report(status)
     if not jobs:
         return
-    executor: Executor
-    if options.scheduler:
-        from geocloud.batch.cluster import ClusterExecutor
-
-        jobs = [replace(job, source=_absolute(job.source)) for job in jobs]  # workers have another working directory
-        is_file = options.model not in bundled_models()
-        model = str(find_model(options.model).resolve()) if is_file else options.model
-        executor = ClusterExecutor(options.scheduler, model, options, log.warning)
-    else:
-        workers = min(options.workers, len(jobs)) if options.workers else None
-        executor = LocalExecutor(options.model, options.compute, workers)
-    with closing(executor):
-        yield from run_jobs(jobs, executor, lambda job: manifest.start(job.name))
+    with closing(_executor(len(jobs), options, manifest)) as executor:
+        for entry in run_jobs(jobs, executor):
+            manifest.finish(entry)
+            status.done += entry.error is None
+            status.failed += entry.error is not None
+            status.megapixels += entry.megapixels or 0
+            status.seconds, status.scene, status.error = time.monotonic() - began, entry.name, entry.error
+            report(status)
 
 
-def _absolute(source: str) -> str:
-    if is_remote(source) or is_gdal_name(source):
-        return source
-    place, mark, item = source.partition("#") if not Path(source).exists() else (source, "", "")
-    return f"{Path(place).absolute()}{mark}{item}"
+def _executor(jobs: int, options: BatchOptions, manifest: Manifest) -> Executor:
+    if not options.scheduler:
+        workers = options.workers or PROCESSES * max(1, count_devices(options.compute))
+        return LocalExecutor(options.model, options.compute, min(workers, jobs), manifest.start)
+    is_bundled = options.model in bundled_models()
+    model = options.model if is_bundled else str(find_model(options.model).resolve())
+    return ClusterExecutor(model, options, manifest.start)
+
+
+def _tidy(manifest: Manifest, folder: Path, options: BatchOptions, is_needed: bool = True) -> None:
+    """Leaves no scene running and nothing half-written, and describes the folder, unless it is one of several parts."""
+    manifest.stop()
+    sweep(folder)
+    if options.shard.count == 1 and (is_needed or not is_described(folder, options)):
+        describe_folder(folder, options.footprints, options.upload)
 
 
 @contextmanager
-def _alone(folder: Path, shard: Shard) -> Iterator[None]:
-    """Allows one run at a time per folder and shard. The lock ends with its process; its file is removed at the end.
+def _alone(manifest: Path) -> Iterator[None]:
+    """Makes the folder, and allows one run at a time per manifest. The lock ends with its process.
 
-    It is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
+    Its file is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
     there, which filelock notices and tries again until the timeout.
     """
-    lock = FileLock(folder / f".{shard.manifest}.lock", timeout=1)
+    folder, lock = manifest.parent, FileLock(manifest.with_name(f".{manifest.name}.lock"), timeout=1)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise OutputError(
-            f"{folder}: another 'geocloud batch' is using this folder; wait for it, or take another folder"
-        ) from error
+        hint = "wait for it, or take another folder"
+        raise OutputError(f"{folder}: another 'geocloud batch' is using this folder; {hint}") from error
     except (OSError, NotImplementedError) as error:
-        raise OutputError(f"{folder}: cannot be locked ({error})") from error
+        raise OutputError(f"{folder}: the folder cannot be made, or no file locked in it ({error})") from error
     try:
         yield
     finally:
         with suppress(OSError):  # Windows removes no open file; filelock does there, on release
             Path(lock.lock_file).unlink()
         lock.release(force=True)
+
+
+def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
+    """The plan for the candidates of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
+    shard, settings = options.shard, options.fingerprint()
+    mine = candidates if shard.count == 1 else [found for found in candidates if shard.holds(found.key)]
+    plan, counts = Plan([], [], []), Counter[str]()
+    threads = REMOTE if any(is_remote(found.source) for found in mine) else LOCAL
+    with ThreadPoolExecutor(threads) as pool:
+        for part in _parts(mine, PART):
+            rows = _known(folder / shard.manifest, [found.key for found in part])
+            look = partial(_look, rows=rows, settings=settings, folder=folder, options=options)
+            looks = chain.from_iterable(pool.map(look, _parts(part, PART // threads)))
+            for found, (print_, answer) in zip(part, looks, strict=True):
+                counts[answer] += 1
+                if answer == "other":
+                    plan.others.append((found, print_))
+                elif answer != "ignored":
+                    plan.scenes.append(found)
+                if answer in ("new", "outdated"):
+                    row = rows.get(found.key)
+                    plan.jobs.append((found, row["name"] if row and row["state"] != OTHER else "", print_))
+    new = [found for found, name, _ in plan.jobs if not name]
+    names = make_names(new, plan.scenes if shard.count == 1 else candidates, _taken(folder, new)) if new else {}
+    plan.jobs[:] = [(found, name or names[found.key], print_) for found, name, print_ in plan.jobs]
+    return plan._replace(before=counts["before"], refused=counts["refused"], outdated=counts["outdated"])
+
+
+def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
+    """The rows of a manifest with one of these keys."""
+    if not path.exists():
+        return {}
+    with Manifest(path, "rw") as manifest:
+        rows = manifest.select(COLUMNS, f"WHERE key IN ({', '.join('?' * len(keys))})", keys)
+    return {row["key"]: row for row in rows}
+
+
+def _look(
+    part: list[Found], rows: Mapping[str, sqlite3.Row], settings: str, folder: Path, options: BatchOptions
+) -> list[tuple[str, str]]:
+    """The fingerprint of each and how it stands. Rasters that are known and unchanged are not opened.
+
+    before: done; outdated: done with other options; refused: bad input; other: no scene; ignored: known to be none; new
+    """
+    looks = []
+    for found in part:
+        row = rows.get(found.key)
+        known = row["fingerprint"] if row and row["state"] in (DONE, OTHER) else None
+        is_quick = known is not None and not is_remote(found.source)
+        print_ = fingerprint(found.source, RASTER if is_quick else found.reader)
+        if is_quick and found.reader is None and print_ != known:  # it is more than a raster, or has changed
+            print_ = fingerprint(found.source)
+        if row and print_ == known and row["state"] == OTHER:
+            answer = "ignored"
+        elif print_ != known and not found.is_scene:
+            answer = "other"
+        elif row is None or not options.resume or row["fingerprint"] != print_:
+            answer = "new"
+        elif row["settings"] != settings:
+            answer = "outdated" if row["state"] == DONE else "new"
+        elif row["state"] == FAILED and row["failure"] == BAD_INPUT and not options.retry_failed:
+            answer = "refused"
+        else:
+            answer = "before" if row["state"] == DONE and _is_there(row, folder, options) else "new"
+        looks.append((print_, answer))
+    return looks
+
+
+def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
+    """True if the results of a finished scene still exist."""
+    if row["uploaded"] != options.upload:
+        return False
+    start = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    files = json.loads(row["files"]).values() if row["uploaded"] is None or options.keep else ()
+    return all(os.path.exists(start + name) for name in files)  # noqa: PTH110
+
+
+def plain_name(found: Found) -> str:
+    """The name of a scene's product or file, as far as file names may have it."""
+    return re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene"
+
+
+def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str, str]) -> dict[str, str]:
+    """The base name of each new scene's files, by key: its plain name, with a hash if that is not its alone.
+
+    ``every`` are all that may take a name, of all shards, ``taken`` the names in use, in lower case → their keys.
+    """
+    count = Counter(hash(plain_name(found).lower()) for found in every)  # smaller; a collision only lengthens a name
+    names = {}
+    for found in new:
+        name = plain_name(found)
+        lower = name.lower()
+        if count[hash(lower)] > 1 or taken.get(lower, found.key) != found.key or lower in RESERVED:
+            name += "-" + hashlib.sha256(found.key.encode()).hexdigest()[:8]
+        names[found.key] = name
+    return names
+
+
+def _taken(folder: Path, new: list[Found]) -> dict[str, str]:
+    """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
+    wanted = {plain_name(found).lower() for found in new}
+    rows = ((row["name"].lower(), row["key"]) for row in Entries(manifests_in(folder)).rows(("key", "name")))
+    return {name: key for name, key in rows if name in wanted}

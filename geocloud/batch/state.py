@@ -12,12 +12,12 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -28,76 +28,50 @@ from geocloud.writers.staging import Staging
 log = logging.getLogger(__name__)
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+OTHER = "other"
+"""State of a raster that is no scene: its row, whose name is its key, only saves opening it again."""
 VERSION = 1
-"""Version of the tables. Later columns (`ADDED`) do not change it: earlier programs ignore them."""
+"""Version of the table. Later columns do not change it: earlier programs ignore them."""
 PAGE = 2000
 """Rows in memory at a time, of all manifests together."""
-MAX_KEYS = 512
-"""Scenes that are looked up together: SQLite takes 999 values in a query."""
 TIMEOUT = 120
 """Seconds that a reader or writer waits for another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scene's row in the manifest. Times are UTC, in ISO 8601; None: not known, or not yet."""
+    """A scene's row in the manifest. Times are UTC, in ISO 8601; None: not known, not yet, or not requested."""
 
-    key: str
-    """The same for all sources of one product."""
-    name: str
-    """Base name of the scene's files."""
-    source: str
-    """Path or URL of the scene, without secrets."""
-    state: str
-    """waiting, running, done or failed."""
-    fingerprint: str | None = None
-    """Fingerprint of the source's contents when the scene was last planned, see `geocloud.batch.find.fingerprint`."""
-    settings: str | None = None
-    """Fingerprint of model and options when the scene was last planned, see `BatchOptions.fingerprint`."""
-    tries: int = 0
-    """Number of times that the scene was started."""
-    error: str | None = None
-    """Why it failed, in one line."""
-    failure: str | None = None
-    """Kind of failure, see `geocloud.batch.job.BAD_INPUT`."""
-    started: str | None = None
-    """When it was last handed to a worker."""
-    finished: str | None = None
-    """When it was done or failed."""
-    seconds: float | None = None
-    """Wall-clock time."""
-    worker: str | None = None
-    """Host and process ID."""
-    megapixels: float | None = None
-    """Pixels of the scene, in millions."""
-    cloud_percent: float | None = None
-    """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
+    key: str  # the same for all sources of one product
+    name: str  # base name of the scene's files
+    source: str  # path or URL of the scene, without secrets
+    state: str  # waiting, running, done or failed
+    fingerprint: str | None = None  # of the source's contents when the scene was last planned
+    settings: str | None = None  # fingerprint of model and options when the scene was last planned
+    tries: int = 0  # number of times that the scene was started
+    error: str | None = None  # why it failed, in one line
+    failure: str | None = None  # kind of failure, see `geocloud.batch.job.BAD_INPUT`
+    started: str | None = None  # when a worker last began with it
+    finished: str | None = None  # when it was done or failed
+    seconds: float | None = None  # wall-clock time
+    worker: str | None = None  # host and process ID
+    megapixels: float | None = None  # pixels of the scene, in millions
+    cloud_percent: float | None = None  # of the valid pixels, as shadow, snow and cirrus
     shadow_percent: float | None = None
-    """Likewise cloud shadow; None if not requested."""
     snow_percent: float | None = None
-    """Likewise snow and ice; None if not requested."""
     cirrus_percent: float | None = None
-    """Likewise thin cirrus; None if not requested."""
-    valid_percent: float | None = None
-    """Per cent of all pixels that hold data."""
+    valid_percent: float | None = None  # of all pixels
     height: int | None = None
     width: int | None = None
-    crs: str | None = None
-    """Such as EPSG:32633."""
-    transform: tuple[float, ...] | None = None
-    """First six numbers of the affine transform."""
-    footprint: str | None = None
-    """GeoJSON in WGS 84 of the area with data."""
+    crs: str | None = None  # such as EPSG:32633
+    transform: tuple[float, ...] | None = None  # first six numbers of the affine transform
+    footprint: str | None = None  # GeoJSON in WGS 84 of the area with data
     acquired: str | None = None
     model: str | None = None
-    threshold: float | None = None
-    """Threshold of cloud that was applied."""
-    files: dict[str, str] = field(default_factory=dict)
-    """File names by kind, in the manifest's folder or under ``uploaded``."""
-    uploaded: str | None = None
-    """The URL in an object store that the files were uploaded to; None: not uploaded."""
-    notes: str | None = None
-    """Warnings, a line each."""
+    threshold: float | None = None  # threshold of cloud that was applied
+    files: dict[str, str] = field(default_factory=dict)  # names by kind, in the manifest's folder or under ``uploaded``
+    uploaded: str | None = None  # URL in an object store that the files were uploaded to
+    notes: str | None = None  # warnings, a line each
 
     def place(self, kind: str) -> str | None:
         """A file's name in the folder, or its URL if it was uploaded."""
@@ -108,45 +82,35 @@ class Entry:
 KINDS = {f.name: str(f.type).partition(" ")[0] for f in fields(Entry)}
 """Column → str, int or float; what else there is, is JSON."""
 NAMES = tuple(KINDS)
-STATE = ("key", "name", "state")
-"""The columns that `Entries.rows` needs."""
 PERCENTS = ("cloud_percent", "shadow_percent", "snow_percent", "cirrus_percent", "valid_percent")
-ADDED = PERCENTS[1:4]
-"""Columns that manifests of earlier versions lack, all of them numbers."""
-PLANNED = {"key", "name", "source", "fingerprint", "settings", "tries", "started", "finished"}
-"""Columns that are not a job's to tell."""
+TOLD = [n for n in NAMES if n not in ("key", "name", "source", "fingerprint", "settings", "tries", "started")]
+"""Columns that a finished job tells."""
 
-_SQL = {"int": "INTEGER", "float": "REAL"}
-_MUST = {"key": "PRIMARY KEY", "name": "NOT NULL UNIQUE", "source": "NOT NULL", "state": "NOT NULL"}
-_MUST["tries"] = "NOT NULL DEFAULT 0"
-_COLUMNS = ", ".join(f"{name} {_SQL.get(kind, 'TEXT')} {_MUST.get(name, '')}" for name, kind in KINDS.items())
+_TYPES = {name: {"int": "INTEGER", "float": "REAL"}.get(kind, "TEXT") for name, kind in KINDS.items()}
+_TYPES |= {"key": "TEXT PRIMARY KEY", "name": "TEXT NOT NULL UNIQUE", "tries": "INTEGER NOT NULL DEFAULT 0"}
 _SCHEMA = (
-    f"TABLE IF NOT EXISTS scenes ({_COLUMNS})",
-    "TABLE IF NOT EXISTS others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)",
+    f"TABLE IF NOT EXISTS scenes ({', '.join(f'{name} {kind}' for name, kind in _TYPES.items())})",
     "INDEX IF NOT EXISTS scenes_by_state ON scenes (state, name)",
     "INDEX IF NOT EXISTS scenes_with_notes ON scenes (name) WHERE notes IS NOT NULL",
 )
 
 
 class Manifest:
-    """The database, to be written. One process may do so at a time (see `geocloud.batch.run`), any number may read."""
+    """The database, open for any thread of this process. One process writes it at a time, any number may read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, mode: str = "rwc") -> None:
+        """Opens it, and adds what earlier versions lack. ``mode`` is SQLite's. Raises OutputError."""
+        self.path, self._lock = path, threading.Lock()
         try:
-            self._database = sqlite3.connect(path, timeout=TIMEOUT)
-            columns = _columns(path, self._database)
-            if columns.issuperset(NAMES):  # or every opening would make the manifest newer than the report
-                return
-            self._database.execute("PRAGMA journal_mode=DELETE")
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                for name in ADDED:
-                    if columns and name not in columns:
-                        self._database.execute(f"ALTER TABLE scenes ADD COLUMN {name} REAL")
-                for part in _SCHEMA:
-                    self._database.execute(f"CREATE {part}")
-                self._database.execute(f"PRAGMA user_version = {VERSION}")
+            # For reading, too, it is opened for writing: what a killed writer has left must be undone first.
+            address = f"{path.resolve().as_uri()}?mode={mode}"
+            self._database = sqlite3.connect(address, uri=True, timeout=TIMEOUT, check_same_thread=False)
+            self._database.row_factory = sqlite3.Row
+            try:
+                self._complete()
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be used as a manifest ({error})") from error
 
@@ -156,30 +120,51 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def plan(self, rows: Iterable[tuple[str, str, str, str]], settings: str) -> None:
+    def _complete(self) -> None:
+        """Makes the table, or adds the columns that it lacks."""
+        version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            reads = f"this one reads {VERSION}: update it"
+            raise OutputError(f"{self.path}: a manifest of version {version}, written by a later geocloud; {reads}")
+        present = {row["name"] for row in self._database.execute("PRAGMA table_info(scenes)")}
+        if present.issuperset(NAMES):  # or every opening would make the manifest newer than the report
+            return
+        self._database.execute("PRAGMA journal_mode=DELETE")
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            added = [f"{name} {_TYPES[name]}" for name in NAMES if present and name not in present]
+            for column in added:
+                self._database.execute(f"ALTER TABLE scenes ADD COLUMN {column}")
+            for part in _SCHEMA:
+                self._database.execute(f"CREATE {part}")
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
+        if added:
+            log.warning("%s: of an earlier version; added the columns %s", self.path, ", ".join(added))
+
+    def select(self, columns: Sequence[str], then: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """The rows of ``SELECT columns FROM scenes then``."""
+        return self._database.execute(f"SELECT {', '.join(columns)} FROM scenes {then}", values).fetchall()  # noqa: S608
+
+    def plan(self, rows: Iterable[tuple[str, str, str, str]], settings: str, state: str = WAITING) -> None:
         """Adds or resets scenes to be masked: rows of key, name, source, fingerprint."""
         self._write(
             "INSERT INTO scenes (key, name, source, fingerprint, settings, state) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (key) DO UPDATE SET source = excluded.source, fingerprint = excluded.fingerprint, "
-            "settings = excluded.settings, state = excluded.state, tries = 0, error = NULL, failure = NULL",
-            ((*row, settings, WAITING) for row in rows),
+            "ON CONFLICT (key) DO UPDATE SET name = excluded.name, source = excluded.source, "
+            "fingerprint = excluded.fingerprint, settings = excluded.settings, state = excluded.state, "
+            "tries = 0, error = NULL, failure = NULL",
+            ((*row, settings, state) for row in rows),
         )
 
-    def pass_over(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Records files that are no scenes: rows of key, fingerprint."""
-        self._write("INSERT OR REPLACE INTO others VALUES (?, ?)", rows)
-
     def start(self, name: str) -> None:
-        """Records that a worker has begun with a scene."""
-        row = (RUNNING, _now(), name)
-        self._write("UPDATE scenes SET state = ?, tries = tries + 1, started = ? WHERE name = ?", [row])
+        """Records that a worker has begun with a scene, unless it has ended since."""
+        change = "UPDATE scenes SET state = ?, tries = tries + 1, started = ? WHERE name = ? AND state IN (?, ?)"
+        self._write(change, [(RUNNING, _now(), name, WAITING, RUNNING)])
 
     def finish(self, entry: Entry) -> None:
         """Records what came of a scene."""
-        values = {name: getattr(entry, name) for name in NAMES if name not in PLANNED}
-        values |= {"transform": entry.transform and json.dumps(entry.transform), "files": json.dumps(entry.files)}
-        values["finished"] = _now()
-        changes = ", ".join(f"{name} = :{name}" for name in values)
+        values = {name: getattr(entry, name) for name in TOLD} | {"finished": _now(), "files": json.dumps(entry.files)}
+        values["transform"] = entry.transform and json.dumps(entry.transform)
+        changes = ", ".join(f"{name} = :{name}" for name in TOLD)
         self._write(f"UPDATE scenes SET {changes} WHERE name = :name", [values | {"name": entry.name}])  # noqa: S608
 
     def stop(self) -> None:
@@ -187,129 +172,75 @@ class Manifest:
         self._write("UPDATE scenes SET state = ? WHERE state = ?", [(WAITING, RUNNING)])
 
     def _write(self, statement: str, rows: Iterable[Any]) -> None:
-        with self._database:
+        with self._lock, self._database:
             self._database.executemany(statement, rows)
 
 
 class Entries:
-    """The scenes in some manifests, each once, by name. They are read when they are asked for, a page at a time.
-
-    A scene that is in several manifests, as shards of another count may have left it, is taken from one in which it is
-    done, or else from the first.
-    """
+    """The scenes in some manifests, by name. They are read when they are asked for, a page at a time."""
 
     def __init__(self, paths: list[Path], keys: frozenset[str] | None = None) -> None:
         """``keys``: the scenes to keep; None: all."""
         self._paths, self._keys = paths, keys
-        counts = {path.stem.partition("-of-")[2] for path in paths}
-        self._apart = len(paths) <= 1 or (len(counts) == 1 and "" not in counts)
-        """True if no scene can be in two of the manifests: they are the shards of one count."""
 
     def __iter__(self) -> Iterator[Entry]:
-        return map(_entry, self.rows(NAMES))
+        return map(_entry, self.rows())
 
     def __len__(self) -> int:
         return self.counts().total()
 
     def failures(self) -> Iterator[Entry]:
         """The scenes that failed."""
-        rows = self.rows(NAMES, f"state = '{FAILED}'" if self._apart else "true")
-        return (_entry(row) for row in rows if row["state"] == FAILED)
+        return map(_entry, self.rows(where=f"state = '{FAILED}'"))
 
     def counts(self) -> Counter[str]:
         """State → number of scenes."""
-        if not self._apart or self._keys is not None:
-            return Counter(row["state"] for row in self.rows(STATE))
+        if self._keys is not None:
+            return Counter(row["state"] for row in self.rows(("key", "name", "state")))
         counts: Counter[str] = Counter()
         for path in self._paths:
-            counts.update(dict(map(tuple, select(path, ("state", "count(*)"), "GROUP BY state"))))
+            with Manifest(path, "rw") as manifest:
+                counts.update(dict(map(tuple, manifest.select(("state", "count(*)"), "GROUP BY state"))))
+        del counts[OTHER]
         return counts
 
     def noted(self) -> int:
         """Number of scenes with notes."""
-        return sum(1 for _ in self.rows(STATE, "notes IS NOT NULL"))
+        return sum(1 for _ in self.rows(("key", "name"), "notes IS NOT NULL"))
 
-    def rows(self, columns: Sequence[str], where: str = "true") -> Iterator[sqlite3.Row]:
-        """Some columns of the scenes, with `STATE` among them."""
-        size = max(10, PAGE // max(1, len(self._paths)))
-        merged = heapq.merge(*(_pages(path, columns, where, size) for path in self._paths), key=itemgetter("name"))
-        for _, same in groupby(merged, key=itemgetter("name")):
-            rows = list(same)
-            row = next((row for row in rows if row["state"] == DONE), rows[0])
-            if self._keys is None or row["key"] in self._keys:
-                yield row
+    def rows(self, columns: Sequence[str] = NAMES, where: str = "true") -> Iterator[sqlite3.Row]:
+        """Columns of the scenes, the key and the name among them. ``where`` is a condition in SQL."""
+        size = max(1, PAGE // max(1, len(self._paths)))
+        pages = (_pages(path, columns, f"{where} AND state != '{OTHER}'", size) for path in self._paths)
+        rows = heapq.merge(*pages, key=itemgetter("name"))
+        return rows if self._keys is None else (row for row in rows if row["key"] in self._keys)
+
+
+def _pages(path: Path, columns: Sequence[str], where: str, size: int) -> Iterator[sqlite3.Row]:
+    """Rows by name. Between pages nothing is open: a writer need not wait, and a thousand shards are no open files."""
+    last = ""
+    while True:
+        with Manifest(path, "rw") as manifest:
+            rows = manifest.select(columns, f"WHERE {where} AND name > ? ORDER BY name LIMIT {size}", [last])
+        yield from rows
+        if len(rows) < size:
+            return
+        last = rows[-1]["name"]
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    values: dict[str, Any] = {name: row[name] for name in NAMES}
+    transform = json.loads(values["transform"] or "null")
+    files = json.loads(values["files"] or "{}")
+    return Entry(**values | {"transform": transform and tuple(transform), "files": files})
 
 
 def read_entries(folder: Path) -> Entries:
-    """The scenes in all manifests of a folder. Raises SceneReadError if there is none or its only one is none."""
+    """The scenes of a folder, of all shards. Raises SceneReadError if no manifest is there."""
     paths = manifests_in(folder)
     if not paths:
         raise SceneReadError(f"{folder}: no manifest there; 'geocloud batch SOURCE -o {folder}' makes one")
-    readable = []
-    for path in paths:
-        try:
-            select(path, ("name",), "LIMIT 1")
-            readable.append(path)
-        except sqlite3.Error as error:
-            if len(paths) == 1:
-                raise SceneReadError(f"{path}: cannot be read as a manifest ({error})") from error
-            log.warning("%s: cannot be read now (%s); its scenes are left out", path, error)
-    return Entries(readable)
-
-
-def export(entries: Entries, path: Path) -> None:
-    """Writes the manifest as a table: .csv, .json or .parquet. Raises OutputError, DependencyError."""
-    forms = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}
-    if path.suffix not in forms:
-        raise OutputError(f"{path}: wanted a name that ends in {', '.join(forms)}")
-    with Staging([path], overwrite=True) as staging:
-        try:
-            forms[path.suffix](entries.rows(NAMES), staging.place(path))
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error})") from error
-        staging.publish()
-
-
-def _write_csv(rows: Iterator[sqlite3.Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(NAMES)
-        writer.writerows(rows)
-
-
-def _write_json(rows: Iterator[sqlite3.Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{',' if number else '['}\n {json.dumps(dict(row))}" for number, row in enumerate(rows))
-        file.write("\n]\n" if file.tell() else "[]\n")
-
-
-def _write_parquet(rows: Iterator[sqlite3.Row], path: Path) -> None:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'") from error
-    kinds = {"int": pa.int64(), "float": pa.float64()}
-    with parquet.ParquetWriter(path, pa.schema([(n, kinds.get(k, pa.string())) for n, k in KINDS.items()])) as writer:
-        while some := list(islice(rows, PAGE)):
-            columns = zip(*map(tuple, some), strict=True)
-            writer.write_table(pa.table([list(column) for column in columns], schema=writer.schema))
-
-
-def select(
-    path: Path, columns: Sequence[str], then: str = "", values: Sequence[Any] = (), table: str = "scenes"
-) -> list[sqlite3.Row]:
-    """The rows of ``SELECT columns FROM table then``. A table that is not there yet is empty.
-
-    The database is opened for writing where it may be: what a killed writer has left must be undone first. Raises
-    OutputError, sqlite3.Error.
-    """
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=TIMEOUT)) as database:
-        database.row_factory = sqlite3.Row
-        if not (present := _columns(path, database, table)):
-            return []  # another process is creating it
-        names = ", ".join(f"NULL AS {n}" if n in ADDED and n not in present else n for n in columns)
-        return database.execute(f"SELECT {names} FROM {table} {then}", values).fetchall()  # noqa: S608
+    return Entries(paths)
 
 
 def manifests_in(folder: Path) -> list[Path]:
@@ -322,28 +253,33 @@ def manifests_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _pages(path: Path, columns: Sequence[str], where: str, size: int) -> Iterator[sqlite3.Row]:
-    """Rows by name. Between pages nothing is open: a writer need not wait, and a thousand shards are no open files."""
-    last = ""
-    while rows := select(path, columns, f"WHERE {where} AND name > ? ORDER BY name LIMIT {size}", [last]):
-        yield from rows
-        last = rows[-1]["name"]
+def export(entries: Entries, path: Path) -> None:
+    """Writes the manifest as a table: .csv or .parquet. Raises OutputError, DependencyError."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise OutputError(f"{path}: wanted a name that ends in .csv or .parquet")
+    with Staging([path], overwrite=True) as staging:
+        try:
+            if path.suffix == ".csv":
+                with staging.place(path).open("w", encoding="utf-8", newline="") as file:
+                    csv.writer(file, lineterminator="\n").writerows(chain([NAMES], entries.rows()))
+            else:
+                _write_parquet(entries.rows(), staging.place(path))
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error})") from error
+        staging.publish()
 
 
-def _columns(path: Path, database: sqlite3.Connection, table: str = "scenes") -> set[str]:
-    """The columns of a table; none if there is no such table yet. Raises OutputError for a later version's."""
-    version = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        reads = f"this one reads {VERSION}: update it"
-        raise OutputError(f"{path}: a manifest of version {version}, written by a later geocloud; {reads}")
-    return {str(row[1]) for row in database.execute(f"PRAGMA table_info({table})")}
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    values: dict[str, Any] = {name: row[name] for name in NAMES}
-    transform = json.loads(values["transform"] or "null")
-    files = json.loads(values["files"] or "{}")
-    return Entry(**values | {"transform": transform and tuple(transform), "files": files})
+def _write_parquet(rows: Iterator[sqlite3.Row], path: Path) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError as error:
+        raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'") from error
+    kinds = {"int": pa.int64(), "float": pa.float64()}
+    schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in KINDS.items()])
+    with ParquetWriter(path, schema) as writer:
+        while some := list(islice(rows, PAGE)):
+            writer.write_batch(pa.RecordBatch.from_pylist(list(map(dict, some)), schema))
 
 
 def _now() -> str:

@@ -1,102 +1,94 @@
-"""Jobs on an executor: what runs next, what is tried again, and the executor of processes on this machine."""
+"""Jobs on an executor: their order, what is tried again, and executors of local processes and of a dask cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from queue import Empty, SimpleQueue
+from concurrent import futures
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any, Protocol
+from uuid import uuid4
 
-from geocloud.batch.job import PASSING, Job, failed, run_job
+from geocloud.batch.job import LATER, PASSING, Job, failed, run_job
+from geocloud.batch.options import BatchOptions
 from geocloud.batch.state import Entry
-from geocloud.errors import GeocloudError
+from geocloud.errors import DependencyError, GeocloudError
+from geocloud.io.allocator import keep_freed_memory
+from geocloud.io.gdal import is_gdal_name
+from geocloud.io.remote import is_remote
 from geocloud.pipeline import ComputeOptions
 
-LANES = 2
-"""Scenes at a time in a process: while one is opened or written, the other keeps the processor busy."""
+log = logging.getLogger(__name__)
+
+PROCESSES = 2
+"""Processes of a machine or CUDA device: while one reads or writes a scene, the other computes."""
 MAX_TRIES = 3
 """Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
-TICK = 2
-"""Seconds after which an executor is looked at again: is it there, and how many workers has it?"""
 START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a forked process
-
-
-class WorkerDiedError(Exception):
-    """A worker died with a job."""
+LOST = "the cluster is lost, or it cancelled this run; start the run again to continue"
+TIMEOUT, GPU = 30, "GPU"
+"""Seconds that a scheduler may take to respond, and the resource of a worker that has a GPU."""
+AHEAD = 1000
+"""Scenes submitted to a cluster at a time: enough that no worker waits, however many scenes there are in all."""
 
 
 class Executor(Protocol):
-    """Runs jobs on workers, by the interface of `concurrent.futures`."""
+    """Runs jobs on workers, as `concurrent.futures.Executor` does."""
 
-    begun: Callable[[str], object]
-    """Is called with a job's name when a worker begins with it, in any thread."""
+    room: int
+    """Number of jobs to be submitted at a time."""
 
-    def submit(self, job: Job) -> Future[Entry]:
-        """Hands a job over. The future raises WorkerDiedError if that kills its worker."""
-
-    def room(self) -> int:
-        """Number of jobs to be submitted at a time. Raises GeocloudError if the executor is lost."""
+    def submit(self, job: Job) -> futures.Future[Entry]:
+        """Hands a job over. Its future raises BrokenExecutor if the worker dies, and is cancelled if all is lost."""
 
     def close(self) -> None:
         """Ends all work, at once."""
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, started: Callable[[Job], object]) -> Iterator[Entry]:
-    """Runs jobs; yields their entries as they finish. ``started`` is called when a worker begins with a job.
+def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
+    """Runs jobs; yields their entries as they finish.
 
-    Jobs that may succeed on another try are tried again, and those that were lost with a worker one at a time, so that
-    only the one that kills workers fails. Raises GeocloudError if the executor is lost.
+    Jobs that may succeed on another try are tried again, and those that were lost with a worker after all others, one
+    at a time: they may need all memory. Raises GeocloudError if the executor is lost.
     """
-    waiting, suspects, tries, alone = deque(jobs), deque[Job](), Counter[str](), False
-    running: dict[Future[Entry], Job] = {}
-    news: SimpleQueue[str | Future[Entry]] = SimpleQueue()  # names of jobs begun, and finished futures
-    executor.begun = news.put
-    room, looked = executor.room(), time.monotonic()
-    while waiting or suspects or running:
-        while not running or not (alone or suspects or len(running) >= room):
-            alone = bool(suspects)
-            if not (queue := suspects or waiting):
-                break
-            job = queue.popleft()
+    waiting, lost, tries = deque(jobs), deque[Job](), Counter[str]()
+    running: dict[futures.Future[Entry], Job] = {}
+    while waiting or lost or running:
+        if not (waiting or running):
+            waiting.append(lost.popleft())
+        while waiting and len(running) < executor.room:
+            job = waiting.popleft()
             tries[job.name] += 1
-            future = executor.submit(job)
-            running[future] = job
-            future.add_done_callback(news.put)
-        with suppress(Empty):
-            told = news.get(timeout=TICK)
-            if isinstance(told, str):
-                for job in [job for job in running.values() if job.name == told]:
-                    started(job)
+            running[executor.submit(job)] = job
+        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # Windows sees no Ctrl-C for so long
+            job, again = running.pop(future), waiting
+            try:
+                entry = future.result()
+            except futures.BrokenExecutor:
+                died = f"{job.source}: its worker died {MAX_TRIES} times; out of memory?"
+                entry, again = failed(job, died, PASSING), lost
+            except futures.CancelledError as error:
+                raise GeocloudError(LOST) from error
+            except Exception as error:  # of the executor: jobs raise nothing
+                entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
+            if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
+                again.append(job)
             else:
-                job, death = running.pop(told), told.exception()
-                if death and not isinstance(death, WorkerDiedError):
-                    raise death
-                entry = failed(job, f"{job.source}: {death}", PASSING) if death else told.result()
-                if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
-                    (suspects if death else waiting).append(job)
-                else:
-                    yield entry
-        if time.monotonic() > looked + TICK:
-            room, looked = executor.room(), time.monotonic()
+                yield entry
 
 
 def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1) -> Any:
-    """The predictor of a worker. Raises ModelError, DeviceError.
+    """The predictor of worker number ``place``, from 0, ``of`` so many on its machine. Raises ModelError, DeviceError.
 
-    Args:
-        model: A bundled model's name or a file's path.
-        compute: Where and how it computes.
-        place: Index of this worker on its machine, from 0; it selects the CUDA device.
-        of: Number of workers on the machine, which share its cores.
+    They share its cores, and take its CUDA devices in turn.
     """
     from geocloud.models.devices import cores
     from geocloud.models.predictor import load_model
@@ -114,130 +106,76 @@ def count_devices(compute: ComputeOptions) -> int:
 
 
 class LocalExecutor:
-    """Processes on this machine, one or one per CUDA device, with two scenes at a time in each.
+    """Processes on this machine, with a scene at a time in each; one that dies is replaced.
 
-    A process that dies is replaced. Raises GeocloudError if one cannot start.
+    ``begun`` is called with the name of each job that starts. Raises GeocloudError if a process cannot start.
     """
 
-    begun: Callable[[str], object]
-
-    def __init__(self, model: str, compute: ComputeOptions, workers: int | None, load: Any = load_worker) -> None:
-        count = workers or max(1, count_devices(compute))
-        self._workers: list[_Worker] = []
-        self._pool = ThreadPoolExecutor(LANES * count)
-        self._lanes: SimpleQueue[tuple[_Worker, int]] = SimpleQueue()  # those that are free
+    def __init__(
+        self, model: str, compute: ComputeOptions, count: int, begun: Callable[[str], object], load: Any = load_worker
+    ) -> None:
+        self.room, self._arguments, self._begun = count, (load, model, compute), begun
+        self._pools = dict[int, futures.ProcessPoolExecutor]()
+        self._pids, self._loads = dict[int, futures.Future[int]](), list[futures.Future[None]]()
+        self._idle: SimpleQueue[int] = SimpleQueue()
         try:
-            self._workers += [_Worker(load, model, compute, place, workers or 1) for place in range(count)]
-            for worker in self._workers:
-                worker.wait()
-        except BaseException:
+            for place in range(count):
+                self._start(place)
+                self._idle.put(place)
+            for load in self._loads:
+                load.result()
+        except BaseException as error:
             self.close()
+            if isinstance(error, futures.BrokenExecutor):
+                raise GeocloudError("a worker died while starting; is there enough memory for the model?") from error
             raise
-        for lane in range(LANES):
-            for worker in self._workers:
-                self._lanes.put((worker, lane))
+
+    def _start(self, place: int) -> None:
+        self._pools[place] = futures.ProcessPoolExecutor(1, START, _settle, (self._arguments, place, self.room))
+        self._pids[place] = self._pools[place].submit(os.getpid)
+        self._loads.append(self._pools[place].submit(_load))
 
     def close(self) -> None:
         """Ends the processes, at once if they are still working."""
-        for worker in self._workers:
-            worker.stop()
-        self._pool.shutdown(cancel_futures=True)
+        for place, pool in self._pools.items():
+            with suppress(Exception):  # it has died, or could not start
+                os.kill(self._pids[place].result(), signal.SIGTERM)
+            pool.shutdown(cancel_futures=True)
 
-    def room(self) -> int:
+    def submit(self, job: Job) -> futures.Future[Entry]:
         """See `Executor`."""
-        return LANES * len(self._workers)
-
-    def submit(self, job: Job) -> Future[Entry]:
-        """See `Executor`."""
-        return self._pool.submit(self._ask, job)
-
-    def _ask(self, job: Job) -> Entry:
-        worker, lane = self._lanes.get()
+        place = self._idle.get()
         try:
-            self.begun(job.name)
-            return worker.ask(lane, job)
-        finally:
-            self._lanes.put((worker, lane))
+            future = self._pools[place].submit(_run, job)
+        except futures.BrokenExecutor:  # it died, with its last job or since
+            self._start(place)
+            future = self._pools[place].submit(_run, job)
+        self._begun(job.name)
+        future.add_done_callback(lambda _: self._idle.put(place))
+        return future
 
 
-class _Worker:
-    """A process, with a pipe for each of its lanes. If it dies, another one takes its place."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self._arguments = arguments
-        self._lock, self._stopped = threading.Lock(), False
-        self._start()
-
-    def _start(self) -> None:
-        pairs = [START.Pipe() for _ in range(LANES)]
-        self._pipes = [ours for ours, _ in pairs]
-        self._process = START.Process(target=_serve, args=([t for _, t in pairs], *self._arguments), daemon=True)
-        self._process.start()
-        for _, theirs in pairs:
-            theirs.close()
-
-    def wait(self) -> None:
-        """Waits until the model is loaded. Raises GeocloudError."""
-        for deaths in range(1, MAX_TRIES + 1):
-            with suppress(EOFError, OSError):
-                if (problem := self._pipes[0].recv()) is None:
-                    return
-                raise GeocloudError(problem)
-            self._process.join()
-            if deaths < MAX_TRIES and not self._stopped:
-                self._start()
-        how = f"(exit code {self._process.exitcode}); is there enough memory for the model?"
-        raise GeocloudError(f"a worker died {MAX_TRIES} times while starting {how}")
-
-    def ask(self, lane: int, job: Job) -> Entry:
-        """Has a job done. Raises WorkerDiedError, with another process in the place of the one that died."""
-        process, pipe = self._process, self._pipes[lane]
-        try:
-            pipe.send(job)
-            entry: Entry = pipe.recv()
-            return entry
-        except (EOFError, OSError) as error:
-            with self._lock:
-                if self._process is process and not self._stopped:
-                    process.join()
-                    self._start()
-                    self.wait()
-            raise WorkerDiedError(f"its worker died {MAX_TRIES} times; out of memory?") from error
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._stopped = True
-        self._process.terminate()
-        self._process.join(10)
-        self._process.kill()
-        self._process.join()
-        for pipe in self._pipes:
-            pipe.close()
+_worker: dict[str, Any] = {}
+"""What a worker process was started with, and its predictor."""
 
 
-def _serve(pipes: list[Connection], load: Any, *arguments: Any) -> None:
-    """The main function of a worker: loads the model, then masks scenes until the pipes close."""
+def _settle(arguments: tuple[Any, ...], place: int, of: int) -> None:
+    """Prepares a worker process. Its first call loads the model, so that errors reach the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("geocloud").propagate = False  # warnings are part of entries
     logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
-    from geocloud.io.allocator import keep_freed_memory
-
     keep_freed_memory()
-    try:
-        predict = load(*arguments)
-        pipes[0].send(None)
-    except Exception as error:
-        pipes[0].send(" ".join(str(error).split()))
-        return
+    _worker["arguments"] = *arguments, place, of
 
-    def lane(pipe: Connection) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                pipe.send(run_job(pipe.recv(), predict))
 
-    with ThreadPoolExecutor(len(pipes)) as lanes:
-        lanes.map(lane, pipes)
+def _load() -> None:
+    load, *arguments = _worker["arguments"]
+    _worker["predict"] = load(*arguments)
+
+
+def _run(job: Job) -> Entry:
+    return run_job(job, _worker["predict"])
 
 
 def _end_with_parent() -> None:
@@ -245,3 +183,91 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)  # the parent was killed: nobody waits for the results
+
+
+class ClusterExecutor:
+    """The workers of a scheduler such as ``tcp://host:8786``: see `Executor`.
+
+    Every worker loads the model once; workers that join later get work, too. Workers must see the sources and the
+    output folder under the same paths. If workers declare the resource GPU, or the device is CUDA, each scene takes one
+    GPU; workers left out for lack of it are logged. ``begun`` is called with the name of each job that a worker begins
+    with, in any thread. Raises GeocloudError, DependencyError.
+    """
+
+    room = AHEAD
+
+    def __init__(self, model: str, options: BatchOptions, begun: Callable[[str], object]) -> None:
+        try:
+            from distributed import Client
+            from distributed.utils import silence_logging_cmgr
+        except ImportError as error:
+            raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
+        self._topic = f"geocloud-{uuid4().hex}"
+        with ExitStack() as stack:
+            stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # its tracebacks are told in entries
+            try:
+                self._client: Any = Client(options.scheduler, timeout=TIMEOUT, set_as_default=False)
+            except Exception as error:
+                raise GeocloudError(f"{options.scheduler}: no dask scheduler responds there ({error})") from error
+            stack.callback(self._client.close)
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+            resources = _resources(str(options.scheduler), workers, options.compute)
+            self._mark = f"geocloud {model} {options.compute} {options.fingerprint()}"
+            self._client.register_plugin(_plugin(model, options.compute, self._mark), name=self._mark)
+            self._client.subscribe_topic(self._topic, lambda event: begun(event[1]))
+            self._executor = self._client.get_executor(pure=False, resources=resources)
+            self.close = stack.pop_all().close
+
+    def submit(self, job: Job) -> futures.Future[Entry]:
+        """See `Executor`. dask itself tries a job again whose worker has died. Raises GeocloudError if it is lost."""
+        if self._client.status != "running":
+            raise GeocloudError(LOST)
+        if not (is_remote(job.source) or is_gdal_name(job.source)):  # workers have another working directory
+            job = replace(job, source=os.path.abspath(job.source))  # noqa: PTH100 - it may end in #ITEM
+        future: futures.Future[Entry] = self._executor.submit(_run_there, job, self._mark, self._topic)
+        return future
+
+
+def _resources(scheduler: str, workers: dict[str, Any], compute: ComputeOptions) -> dict[str, float] | None:
+    """The resources that each job needs of a worker. Raises GeocloudError if no worker has them."""
+    if not workers:
+        raise GeocloudError(f"{scheduler}: has no workers; start some with: dask worker {scheduler}")
+    with_gpu = [address for address, info in workers.items() if info.get("resources", {}).get(GPU)]
+    if not with_gpu and not compute.device.startswith("cuda"):
+        return None
+    if not with_gpu:
+        raise GeocloudError(
+            f"{scheduler}: none of {len(workers)} workers has the resource {GPU}, which --device {compute.device} "
+            f"needs; start them with: dask worker {scheduler} --resources {GPU}=1"
+        )
+    for address in sorted(set(workers) - set(with_gpu)):
+        log.warning("%s is left out: it has no resource %s", address, GPU)
+    return {GPU: 1}
+
+
+def _plugin(model: str, compute: ComputeOptions, mark: str) -> Any:
+    from distributed import WorkerPlugin
+
+    class ModelPlugin(WorkerPlugin):  # type: ignore[misc]
+        """Loads the model when a worker starts. The workers of a host share its cores."""
+
+        idempotent = False
+
+        async def setup(self, worker: Any) -> None:
+            about = await worker.scheduler.identity(n_workers=-1)
+            host = worker.address.rpartition(":")[0]
+            beside = sorted({a for a in about["workers"] if a.rpartition(":")[0] == host} | {worker.address})
+            share = beside.index(worker.address), len(beside)
+            models = worker.__dict__.setdefault("geocloud_models", {})
+            # In a thread, so that the worker stays in touch with its scheduler.
+            models[mark] = await asyncio.to_thread(load_worker, model, compute, *share)
+
+    return ModelPlugin()
+
+
+def _run_there(job: Job, mark: str, topic: str) -> Entry:
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(topic, job.name)
+    return run_job(job, worker.geocloud_models[mark])

@@ -14,7 +14,5 @@ def keep_freed_memory() -> None:
     All threads share one arena, so that memory freed by one can be used by another. Without glibc nothing is done.
     """
     with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_ARENA_MAX, 1)
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**30)
+        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**30)):
+            ctypes.CDLL(None).mallopt(option, value)

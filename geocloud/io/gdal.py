@@ -34,9 +34,6 @@ def open_quietly(path: str | Path, mode: str = "r", **profile: Any) -> Any:
 
 NAME = re.compile(r"/vsi\w+[/?].*|[A-Za-z][A-Za-z0-9_]+:(?!//).+", re.DOTALL)
 
-ARCHIVED = r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)"
-"""An archive, at the beginning of the path of a file in it."""
-
 
 def is_gdal_name(source: str | Path) -> bool:
     """True for what GDAL opens and no disk has under that name.
@@ -47,37 +44,34 @@ def is_gdal_name(source: str | Path) -> bool:
 
 
 def file_of(name: str) -> str | None:
-    """The file on a disk, or the address, that one of GDAL's names is about; None where it cannot be told.
+    """The file on a disk, or the URL, that one of GDAL's names is about; None where it cannot be told.
 
     ``/vsizip//data/a.zip/b.tif`` → ``/data/a.zip``; ``/vsicurl/https://there/a.tif`` → ``https://there/a.tif``.
     """
-    parts = [name] if name.startswith("/vsi") else [*re.findall(r'"([^"]+)"', name), *name.split(":")[1:]]
-    if not name.startswith("/vsi"):
-        parts.append(name.split(":", 2)[-1])  # GTIFF_DIR:2:FILE, whatever is in FILE
-    return next((file for part in parts if (file := _file_in(part))), None)
-
-
-def _file_in(path: str) -> str | None:
-    """The file of a path that may begin with ``/vsi…/`` and go on inside an archive."""
-    path = path.replace("{", "").replace("}", "")  # GDAL's way to mark where an archive's name ends
-    while found := re.match(r"/?vsi(\w+)/(.*)", path, re.DOTALL):
-        if found[1] in ("s3", "gs", "az"):
-            archive = re.match(ARCHIVED, found[2])
-            return f"{found[1]}://{archive[0] if archive else found[2]}"
-        path = found[2]
-    if re.match(r"https?://", path):
-        archive = re.match(ARCHIVED, path)
-        return archive[0] if archive else path
-    here = PurePath(path)  # on Windows also with backslashes
-    return next((str(place) for place in (here, *here.parents) if _on_disk(str(place)) and Path(place).is_file()), None)
+    parts = [name] if name.startswith("/vsi") else [*name.split('"')[1::2], *_fields(name), name.split(":", 2)[-1]]
+    for part in parts:
+        path = re.sub(r"^(?:/?vsi(?!s3/|gs/|az/)\w+/)+(?=.)", "", re.sub("[{}]", "", part))  # braces: an archive's name
+        path = re.sub(r"^/?vsi(s3|gs|az)/", r"\1://", path)
+        if re.match(r"https?://|s3://|gs://|az://", path):
+            archive = re.match(r".*?\.(?:zip|tar|tgz|tar\.gz)(?=/)", path)  # and a file in it
+            return archive[0] if archive else path
+        here = PurePath(path)  # on Windows also with backslashes
+        if file := next((p for p in map(str, (here, *here.parents)) if _on_disk(p) and Path(p).is_file()), None):
+            return file
+    return None
 
 
 def stem_of(name: str) -> str:
     """A short name for people: ``scene`` of ``/vsizip/a.zip/scene.tif``, ``2_scene`` of ``GTIFF_DIR:2:scene.tif``."""
-    parts = [name] if name.startswith("/vsi") else name.split(":")[1:]
+    parts = [name] if name.startswith("/vsi") else _fields(name)
     parts = [part.strip('"').partition("?")[0] for part in parts if not part.endswith(("http", "https"))]
     stems = [PurePath(part).stem for part in parts]
-    return re.sub(r"[^\w.\-]+", "_", "_".join(stem for stem in stems if stem)).strip("_") or "scene"
+    return re.sub(r"[^\w.\-]+", "_", "_".join(filter(None, stems))).strip("_") or "scene"
+
+
+def _fields(name: str) -> list[str]:
+    """The parts of ``DRIVER:…:…`` after the driver."""
+    return name.split(":")[1:]
 
 
 def _on_disk(name: str) -> bool:

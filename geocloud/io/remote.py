@@ -1,13 +1,11 @@
 """Remote files: ``https://``, ``s3://``, ``gs://`` and ``az://``.
 
-GDAL reads remote rasters itself; obstore reads, lists and writes all else: texts, archives' contents, results. obstore
-repeats failed requests and goes on where a response was cut off, if its ETag tells that the file is still the same.
-Logins and servers are named by environment variables: see docs/scaling.md.
+GDAL reads remote rasters itself; obstore reads, lists and writes all else: texts, archives' contents, results. Both
+repeat failed requests. Logins and servers are named by environment variables: see docs/scaling.md.
 """
 
 from __future__ import annotations
 
-import configparser
 import io
 import os
 import time
@@ -24,22 +22,10 @@ from urllib.parse import urlparse
 import obstore
 import obstore.exceptions
 import obstore.store
-from rasterio.session import Session
 
-from geocloud.errors import (
-    DependencyError,
-    GeocloudError,
-    OptionError,
-    OutputError,
-    SceneError,
-    SceneNotFoundError,
-    SceneReadError,
-)
+from geocloud import errors
 
 T = TypeVar("T")
-Login = Callable[[], dict[str, Any]]
-LOGIN = {"access_key_id": "ACCESS_KEY_ID", "secret_access_key": "SECRET_ACCESS_KEY", "token": "SESSION_TOKEN"}
-"""obstore's names for the parts of a login → GDAL's, after ``AWS_``."""
 
 STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
 """Object stores, which can be listed and written: scheme → GDAL's name for it."""
@@ -47,8 +33,6 @@ SCHEMES = ("https", "http", *STORES)
 FILES = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".tar", ".tar.gz", ".tgz", ".zip")
 CHUNK = 64 * 2**10
 """Bytes that are requested at a time from a file that is read in parts."""
-MAX_TEXT = 256 * 2**20
-"""Bytes of the longest file that is read whole into memory."""
 RETRIES, FIRST_PAUSE, MAX_PAUSE, TIMEOUT = 4, 1.0, 15.0, 60
 """Retries of a request; seconds before the first, doubled up to the longest; seconds that a response may take."""
 AMAZON = "https://s3.amazonaws.com"
@@ -117,19 +101,11 @@ def gdal_options(*paths: str) -> dict[str, Any]:
             options["AWS_S3_ENDPOINT"] = f"{parts.netloc}{parts.path}".rstrip("/")
             options["AWS_HTTPS"] = "NO" if parts.scheme == "http" else "YES"
             options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")  # as obstore asks them
-        if login := _login():
-            options["session"] = _GdalSession(login)
+        if profile := _profile():
+            from rasterio.session import AWSSession
+
+            options["session"] = AWSSession(profile)
     return options
-
-
-class _GdalSession(Session):  # type: ignore[misc]
-    """Gives GDAL the login of a profile; rasterio's own sessions need boto3."""
-
-    def __init__(self, login: Login) -> None:
-        self._login = login
-
-    def get_credential_options(self) -> dict[str, str]:
-        return {f"AWS_{LOGIN[key]}": value for key, value in self._login().items() if key in LOGIN and value}
 
 
 def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -138,10 +114,7 @@ def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
     def read(store: Any, key: str) -> bytes:
         if stop is not None:
             return bytes(obstore.get_range(store, key, start=start, end=stop))
-        answer = obstore.get(store, key)
-        if (size := answer.meta["size"]) > MAX_TEXT:
-            raise SceneReadError(f"{url}: {size} bytes long; wanted at most {MAX_TEXT} of a text")
-        return bytes(answer.bytes())
+        return bytes(obstore.get(store, key).bytes())
 
     return _asked(url, read)
 
@@ -167,10 +140,10 @@ def upload(path: Path, url: str) -> None:
     """Uploads a file to a store, whole or not at all. Raises OutputError, OptionError."""
     try:
         obstore.put(*_place(url), path)
-    except GeocloudError:
+    except errors.GeocloudError:
         raise
     except Exception as error:
-        raise OutputError(f"{url}: {path.name} cannot be uploaded ({_reason(error)})") from error
+        raise errors.OutputError(f"{url}: {path.name} cannot be uploaded ({_reason(error)})") from error
 
 
 def open_file(url: str) -> io.BufferedReader:
@@ -192,7 +165,7 @@ class _Parts(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -203,23 +176,22 @@ class _Parts(io.RawIOBase):
         return len(data)
 
 
-def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
-    """Asks a URL's store. Repeats what obstore does not: lists that are cut off, and bodies that have no ETag."""
-    for attempt in range(RETRIES + 1):
-        try:
-            return ask(*_place(url))
-        except GeocloudError:
-            raise
-        except FileNotFoundError as error:
-            raise SceneNotFoundError(f"{url}: not found") from error
-        except obstore.exceptions.NotSupportedError as error:
-            raise SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
-        except Exception as error:
-            if "response body" not in str(error) or attempt == RETRIES:
-                hint = "is it reachable, and may you read it?"
-                raise SceneReadError(f"{url}: cannot be read ({_reason(error)}); {hint}") from error
-        time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
-    raise AssertionError
+def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
+    """The answer of a store. Repeats what obstore does not: lists that are cut off, and bodies without an ETag."""
+    try:
+        return ask(*_place(url))
+    except errors.GeocloudError:
+        raise
+    except FileNotFoundError as error:
+        raise errors.SceneNotFoundError(f"{url}: not found") from error
+    except obstore.exceptions.NotSupportedError as error:
+        raise errors.SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
+    except Exception as error:
+        if "response body" in str(error) and attempt < RETRIES:
+            time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
+            return _asked(url, ask, attempt + 1)
+        hint = "is it reachable, and may you read it?"
+        raise errors.SceneReadError(f"{url}: cannot be read ({_reason(error)}); {hint}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -241,21 +213,26 @@ def _place(url: str) -> tuple[Any, str]:
         parts = (part.partition("=") for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
         config |= {CONNECTION[name]: value for name, _, value in parts if name in CONNECTION}
         if not config.get("account_name") and "AZURE_STORAGE_ACCOUNT_NAME" not in os.environ:
-            raise OptionError("az:// needs the name of an account: set AZURE_STORAGE_ACCOUNT, and a key or a login")
-    login = _login() if scheme == "s3" else None
-    return _store(f"{scheme}://{bucket}", tuple(config.items()), login), key
+            raise errors.OptionError(
+                "az:// needs the name of an account: set AZURE_STORAGE_ACCOUNT, and a key or a login"
+            )
+    return _store(f"{scheme}://{bucket}", tuple(config.items()), _profile() if scheme == "s3" else None), key
 
 
 @lru_cache(maxsize=8)
-def _store(url: str, config: tuple[tuple[str, str], ...], login: Login | None) -> Any:
+def _store(url: str, config: tuple[tuple[str, str], ...], profile: Any) -> Any:
+    options: dict[str, Any] = {"config": dict(config)} if config else {}
+    if profile:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        options["credential_provider"] = Boto3CredentialProvider(profile).__call__  # without its region
     pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=MAX_PAUSE), "base": 2}
-    options: dict[str, Any] = {"config": dict(config), "credential_provider": login}
     make: Any = obstore.store.from_url
     return make(
         url,
         client_options={"timeout": timedelta(seconds=TIMEOUT), "allow_http": True, "user_agent": "geocloud"},
         retry_config={"max_retries": RETRIES, "backoff": pauses},
-        **{name: value for name, value in options.items() if value},
+        **options,
     )
 
 
@@ -280,31 +257,25 @@ def _region(bucket: str) -> str:
     return region or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
 
 
-def _login() -> Login | None:
-    """The login of a profile in Amazon's files; None: obstore and GDAL log in by themselves, or not at all."""
+def _profile() -> Any:
+    """A boto3 session of a profile in Amazon's files; None: obstore and GDAL log in by themselves, or not at all."""
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
-    if unsigned or os.environ.get("AWS_ACCESS_KEY_ID"):
-        return None
     files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
     paths = tuple(str(Path(os.environ.get(name, file)).expanduser()) for name, file in files.items())
-    return _profile(os.environ.get("AWS_PROFILE", "default"), paths)
+    if unsigned or os.environ.get("AWS_ACCESS_KEY_ID") or not any(map(os.path.isfile, paths)):
+        return None
+    return _session(os.environ.get("AWS_PROFILE"), paths)
 
 
 @lru_cache
-def _profile(name: str, files: tuple[str, ...]) -> Login | None:
-    parser = configparser.RawConfigParser(default_section="")
-    parser.read(files)
-    sections = [parser[section] for section in (f"profile {name}", name) if parser.has_section(section)]
-    values = {key: value for section in sections for key, value in section.items()}
-    if "aws_access_key_id" in values:
-        login = {key: values.get(f"aws_{name.lower()}") for key, name in LOGIN.items()} | {"expires_at": None}
-        return lambda: login
-    if not any(key.startswith(("sso_", "role_arn", "credential_process", "login_")) for key in values):
-        return None
+def _session(profile: str | None, files: tuple[str, ...]) -> Any:
     try:
         import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        session = boto3.Session(profile_name=profile)
+        return session if session.get_credentials() else None
     except ImportError as error:
-        raise DependencyError(f"AWS profile {name}: logs in by more than keys; run pip install boto3") from error
-    provider: Any = Boto3CredentialProvider(boto3.Session(profile_name=name))
-    return provider
+        hint = "run pip install boto3, or set AWS_ACCESS_KEY_ID, or AWS_NO_SIGN_REQUEST=YES for public buckets"
+        raise errors.DependencyError(f"{' and '.join(files)}: profiles log in by boto3; {hint}") from error
+    except Exception as error:  # of botocore, for example for a profile that is not there
+        raise errors.OptionError(f"AWS profile {profile or 'default'}: cannot log in ({error})") from error

@@ -27,8 +27,9 @@ def cluster(tmp_path):
 
 
 def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, monkeypatch):
-    """After three scenes, a second worker joins and the first is killed; after ten, the cluster is replaced."""
-    monkeypatch.setattr("geocloud.batch.cluster.TIMEOUT", 2)
+    """One worker; after three scenes a second, and the first is killed; after ten, all. A new cluster does the rest."""
+    monkeypatch.setattr("geocloud.batch.workers.TIMEOUT", 2)
+    monkeypatch.setattr("geocloud.batch.workers.ClusterExecutor.room", 4)
     archive, out = make_archive(tmp_path / "archive", COUNT + 10), tmp_path / "cluster"
     alone = run_batch([str(archive)], tmp_path / "alone", BatchOptions())
     victim, running = cluster.add_worker(), []
@@ -81,7 +82,7 @@ def test_workers_without_the_resource_are_told_of(cluster, tmp_path, caplog):
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("geocloud.batch.cluster.TIMEOUT", 1)
+    monkeypatch.setattr("geocloud.batch.workers.TIMEOUT", 1)
     archive = make_archive(tmp_path / "archive", 1, broken=False)
     with pytest.raises(GeocloudError, match="no dask scheduler"):
         run_batch([str(archive)], tmp_path / "out", BatchOptions(scheduler=f"tcp://127.0.0.1:{free_port()}"))

@@ -19,8 +19,8 @@ from rasterio.crs import CRS
 from referencing import Registry, Resource
 
 from geocloud.batch import find_scenes
-from geocloud.batch.describe import make_item, outline
-from geocloud.batch.folder import write_collection, write_footprints
+from geocloud.batch.job import make_item, outline
+from geocloud.batch.report import write_collection, write_footprints
 from geocloud.batch.state import Entry
 from geocloud.errors import SceneReadError
 from geocloud.grid import GeoBox
@@ -137,7 +137,7 @@ def read_footprints(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["gpkg", "parquet"])
 def test_footprints_are_written_part_by_part(tmp_path, monkeypatch, form):
-    monkeypatch.setattr("geocloud.batch.folder.ROWS", 250)
+    monkeypatch.setattr("geocloud.batch.report.ROWS", 250)
 
     def peak(count):
         tracemalloc.start()

@@ -86,7 +86,7 @@ def test_what_the_manifest_knows_is_not_opened_again(tmp_path, monkeypatch):
     write_tif(folder / "b.tif", ramp()[:1])
     write_tif(folder / "height.tif", ramp())
     plan = planned()
-    assert scenes(plan) == ["a", "height"] and [Path(key).stem for key, _ in plan.others] == ["b"]
+    assert scenes(plan) == ["a", "height"] and [found.name for found, _ in plan.others] == ["b"]
 
 
 def test_a_raster_of_one_band_hides_no_product_of_its_name(tmp_path):

@@ -1,7 +1,6 @@
 """Manifests: earlier versions, concurrent readers, and bounded memory."""
 
 import csv
-import json
 import logging
 import sqlite3
 from contextlib import closing
@@ -13,7 +12,6 @@ from click.testing import CliRunner
 from geocloud_cli.main import cli
 
 from geocloud.batch import Entry, read_entries
-from geocloud.batch.folder import unpack_thumbnails
 from geocloud.batch.state import DONE, PAGE, Manifest, export
 from geocloud.errors import OutputError
 
@@ -50,48 +48,27 @@ def old(tmp_path):
     return tmp_path
 
 
-def test_an_earlier_version_can_be_read_as_it_is(old):
-    before = (old / "manifest.sqlite").read_bytes()
-    entries = read_entries(old)
-    assert entries.counts() == {"done": 1, "failed": 1} and [e.error for e in entries.failures()] == ["broken"]
-    assert next((e.name, e.files, e.shadow_percent) for e in entries) == ("a", {"mask": "a_cloudmask.tif"}, None)
-    assert next((e.snow_percent, e.cirrus_percent) for e in entries) == (None, None)
-    assert (old / "manifest.sqlite").read_bytes() == before
-
-
-def test_an_earlier_version_is_converted_when_it_is_written(old):
-    for _ in range(2):
-        with Manifest(old / "manifest.sqlite"):
-            pass
-        a, b = read_entries(old)
-        assert (a.name, a.files) == ("a", {"mask": "a_cloudmask.tif"})
-        assert (b.state, b.shadow_percent) == ("failed", None)
-    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no journal files
-
-
-# Thumbnails next to each manifest, as in the previous version.
-PICTURES = """
-CREATE TABLE pictures (key TEXT PRIMARY KEY, scene_picture BLOB, mask_picture BLOB);
-INSERT INTO pictures VALUES ('A', x'01', x'02'), ('B', NULL, NULL), ('C', x'03', NULL);
-"""
-
-
-def test_thumbnails_of_the_version_before_become_files_with_a_note(tmp_path, caplog):
-    folder = tmp_path / "masks"
-    folder.mkdir()
-    for name, scenes in (("manifest", "ab"), ("manifest-00001-of-00002", "c")):
-        fill(folder / f"{name}.sqlite", scenes)
-        with closing(sqlite3.connect(folder / f"{name.replace('manifest', 'thumbnails')}.sqlite")) as database:
-            database.executescript(PICTURES)
-    with closing(sqlite3.connect(folder / "manifest.sqlite")) as database, database:
-        database.execute("UPDATE scenes SET files = '{\"item\": \"a.json\"}', transform = 'null'")
+def test_an_earlier_version_is_converted_with_a_note(old, caplog):
     logging.getLogger("geocloud").propagate = True
-    unpack_thumbnails(folder)
-    assert caplog.text.count("an earlier version's thumbnails; they become files") == 2
-    assert not list(folder.glob("thumbnails*.sqlite"))
-    found = {path.name: path.read_bytes() for path in (folder / "thumbnails").rglob("*.*")}
-    assert found == {"a.jpg": b"\1", "a.png": b"\2", "c.jpg": b"\3"}
-    assert [e.transform for e in read_entries(folder)] == [None] * 3
+    for _ in range(2):
+        a, b = read_entries(old)
+        assert (a.name, a.files, a.shadow_percent) == ("a", {"mask": "a_cloudmask.tif"}, None)
+        assert (b.state, b.error, b.snow_percent) == ("failed", "broken", None)
+    assert caplog.text.count("of an earlier version; added the columns") == 1
+    assert sorted(path.name for path in old.iterdir()) == ["manifest.sqlite"]  # no log, no index of a log
+
+
+def test_the_version_before_is_read_as_it_is(tmp_path):
+    """Its table is the same; rasters that are no scenes were in another one, and are looked at once more."""
+    path = fill(tmp_path / "manifest.sqlite", "ab")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)")
+        database.execute("INSERT INTO others VALUES ('/in/dem.tif', 'print')")
+        database.commit()
+    before = path.read_bytes()
+    with Manifest(path):
+        assert [e.name for e in read_entries(tmp_path)] == ["a", "b"] and read_entries(tmp_path).counts() == {"done": 2}
+    assert path.read_bytes() == before
 
 
 def test_a_later_version_is_refused_in_a_line(tmp_path):
@@ -137,35 +114,25 @@ def test_what_a_killed_writer_left_is_undone(tmp_path):
     assert read_entries(tmp_path).counts() == {"done": 2000}
 
 
-def test_shards_of_several_counts_tell_of_each_scene_once(tmp_path):
-    fill(tmp_path / "manifest-00001-of-00002.sqlite", ["a", "b", "e"], "failed")
-    fill(tmp_path / "manifest-00002-of-00002.sqlite", ["c"])
+def test_scenes_of_all_shards_come_by_name(tmp_path):
+    fill(tmp_path / "manifest-00001-of-00002.sqlite", ["a", "d", "e"], "failed")
+    fill(tmp_path / "manifest-00002-of-00002.sqlite", ["b", "c"])
     entries = read_entries(tmp_path)
-    assert entries.counts() == {"failed": 3, "done": 1} and len(entries) == 4
-    fill(tmp_path / "manifest.sqlite", ["b", "c", "d"])
-    entries = read_entries(tmp_path)
-    assert [(e.name, e.state) for e in entries] == [
-        ("a", "failed"),
-        ("b", "done"),
-        ("c", "done"),
-        ("d", "done"),
-        ("e", "failed"),
-    ]
-    assert entries.counts() == {"failed": 2, "done": 3} and [e.name for e in entries.failures()] == ["a", "e"]
+    assert "".join(e.name for e in entries) == "abcde" and "".join(e.name for e in entries.failures()) == "ade"
+    assert entries.counts() == {"failed": 3, "done": 2} and len(entries) == 5
 
 
 def test_exports_hold_every_row(tmp_path):
     fill(tmp_path / "manifest.sqlite", [f"scene_{i:05}" for i in range(PAGE + 3)], "failed")
     names = [field.name for field in fields(Entry)]
-    for ending in ("csv", "json", "parquet"):
+    for ending in ("csv", "parquet"):
         export(read_entries(tmp_path), tmp_path / f"m.{ending}")
     with (tmp_path / "m.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == PAGE + 3 and list(rows[0]) == names and rows[-1]["error"] == 'broken, "quite"'
-    loaded = json.loads((tmp_path / "m.json").read_text())
-    assert [row["name"] for row in loaded] == [row["name"] for row in rows] and loaded[0]["cloud_percent"] is None
     table = pyarrow.parquet.read_table(tmp_path / "m.parquet")
-    assert table.column_names == names and table.to_pylist() == loaded
+    assert table.column_names == names and table.column("cloud_percent").null_count == PAGE + 3
+    assert table.column("name").to_pylist() == [row["name"] for row in rows]
     assert [str(table.schema.field(n).type) for n in ("name", "tries", "cloud_percent")] == [
         "string",
         "int64",

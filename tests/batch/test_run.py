@@ -28,12 +28,11 @@ from conftest import geobox, ramp, read_tif, write_tif
 from geocloud_cli.main import cli
 from torture import states, torture
 
-from geocloud.batch import BatchOptions, Shard, plan_batch, read_entries, run_batch
-from geocloud.batch.describe import outline
+from geocloud.batch import BatchOptions, Shard, describe_folder, plan_batch, read_entries, run_batch
 from geocloud.batch.find import fingerprint
-from geocloud.batch.job import Job, run_job
+from geocloud.batch.job import Job, outline, run_job
 from geocloud.batch.run import _alone
-from geocloud.batch.state import Manifest, export
+from geocloud.batch.state import OTHER, Manifest, export
 from geocloud.batch.workers import LocalExecutor, load_worker, run_jobs
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
@@ -118,7 +117,9 @@ def test_what_is_done_stays_done(archive, batch):
     assert done.exit_code == 0 and states(batch) == before
     assert f"{COUNT} done" in done.stdout and report.stat().st_mtime_ns == told
     with Manifest(batch / "manifest.sqlite") as manifest:
-        manifest.pass_over([("other", "print")])  # like a run killed before it wrote its report
+        manifest.plan(
+            [("other", "other", "o.tif", "print")], "settings", OTHER
+        )  # as a run killed before its report leaves it: later than that
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
@@ -169,7 +170,7 @@ def test_snow_and_cirrus_are_told_wherever_cloud_is(tmp_path):
         assert read(tmp_path / name)[columns].values.tolist() == [pytest.approx(percents)]
     footprints = geopandas.read_file(out / "footprints.gpkg", layer="footprints")
     assert footprints[columns].values.tolist() == [pytest.approx(percents)] and footprints.shadow_percent.isna().all()
-    rows = (out / "report" / "scenes" / "0.js").read_text().replace("\\", "")
+    rows = (out / "report" / "scenes-0.js").read_text().replace("\\", "")
     found = [float(re.search(rf'"{name}":\[([\d.]+)', rows)[1]) for name in ("snow", "cirrus")]
     assert found == pytest.approx(percents, abs=0.06) and '"shadow"' not in rows
 
@@ -210,15 +211,9 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
     """A scene that kills a worker once is retried; one that always kills fails, and no other does."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
-    outcomes = {}
     starts = []
-
-    def watch(job):
-        starts.append(job.name)
-
-    with closing(LocalExecutor("fast", ComputeOptions(), 1, load_deadly)) as executor:
-        for outcome in run_jobs(jobs, executor, watch):
-            outcomes[outcome.name] = outcome
+    with closing(LocalExecutor("fast", ComputeOptions(), 2, starts.append, load_deadly)) as executor:
+        outcomes = {outcome.name: outcome for outcome in run_jobs(jobs, executor)}
     assert set(outcomes) == {"killer", "s0", "s1", "s2", "s3"}
     assert "died 3 times" in outcomes["killer"].error and starts.count("killer") == 3
     assert all(outcomes[f"s{i}"].error is None for i in range(4))
@@ -293,7 +288,7 @@ def test_what_went_wrong_first_is_told(archive, tmp_path, monkeypatch, caplog):
     def broken(*_):
         raise OutputError("no room for the report")
 
-    monkeypatch.setattr("geocloud.batch.folder.write_report", broken)
+    monkeypatch.setattr("geocloud.batch.report.write_report", broken)
     with pytest.raises(GeocloudError, match="cuda"):
         run_batch([str(archive)], tmp_path / "out", BatchOptions(compute=ComputeOptions("cuda:7")))
     assert "no room for the report" in caplog.text
@@ -305,7 +300,7 @@ def test_the_lock_holds_while_its_file_comes_and_goes(tmp_path):
 
     def run():
         while time.monotonic() < until:
-            with suppress(OutputError), _alone(tmp_path, Shard()):
+            with suppress(OutputError), _alone(tmp_path / "manifest.sqlite"):
                 inside.append(1)
                 most.append(len(inside))
                 time.sleep(0.001)
@@ -430,13 +425,12 @@ def test_manifests_in_one_folder_never_share_a_name(archive, tmp_path):
         shutil.copy(archive / "stack_002.tif", tmp_path / folder / "stack.tif")
         shutil.copy(archive / "stack_005.tif", tmp_path / folder / "collection.tif")
         sources.append(str(tmp_path / folder))
-    for number, source in enumerate(sources):
-        for shard in (Shard(), *(Shard(i, 2) for i in (1, 2))) if number else (Shard(),):
-            run_batch([source], tmp_path / "out", BatchOptions(shard=shard))
-    found = read_entries(tmp_path / "out")
-    assert len({e.name for e in found if e.source.startswith(sources[0])}) == 2
-    assert not {e.name for e in found if e.source.startswith(sources[0])} & {
-        e.name for e in found if e.source.startswith(sources[1])
-    }
-    assert "collection" not in {e.name for e in found}
+    for source in sources:
+        for number in (1, 2):
+            run_batch([source], tmp_path / "out", BatchOptions(shard=Shard(number, 2)))
+    names = [entry.name for entry in read_entries(tmp_path / "out")]
+    assert len(names) == len(set(names)) == 4 and "collection" not in names
+    with pytest.raises(OutputError, match="divided otherwise, as manifest-00001-of-00002"):
+        run_batch(sources, tmp_path / "out", BatchOptions())
+    describe_folder(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "collection.json").read_text())["type"] == "Collection"

@@ -214,7 +214,7 @@ def test_gdal_and_obstore_log_in_alike(store, tmp_path, monkeypatch, variables, 
     if "AWS_PROFILE" in variables:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    remote._profile.cache_clear()  # cached, as a user's files do not change during a run
+    remote._session.cache_clear()  # a user's files do not change while a program runs
     seen = set()
 
     def look(environ):

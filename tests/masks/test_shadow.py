@@ -247,5 +247,5 @@ def test_a_batch_knows_shadow(scene, tmp_path):
     assert names == ["clear", "cloud", "shadow", "no_data"]
     footprints = geopandas.read_file(tmp_path / "out" / "footprints.gpkg", layer="footprints")
     assert footprints.shadow_percent[0] == pytest.approx(share, abs=0.006)
-    rows = (tmp_path / "out" / "report" / "scenes" / "0.js").read_text().replace("\\", "")
+    rows = (tmp_path / "out" / "report" / "scenes-0.js").read_text().replace("\\", "")
     assert float(re.search(r'"shadow":\[([\d.]+)', rows)[1]) == pytest.approx(share, abs=0.06)

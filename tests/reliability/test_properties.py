@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from geocloud.batch.find import Found
 from geocloud.batch.options import Shard
-from geocloud.batch.plan import make_names
+from geocloud.batch.run import make_names
 from geocloud.errors import GeocloudError
 from geocloud.grid import GeoBox
 from geocloud.readers.archive import in_bucket
