@@ -103,7 +103,7 @@ def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -
         with (path / name).open("rb") as file:
             return file.read(MAX_TEXT + 1)
 
-    return Listing(str(path), path.resolve().name, names, lambda name: str(path / name), read, folders)
+    return Listing(str(path), path.resolve().name, names, lambda name: f"{path}{os.sep}{name}", read, folders)
 
 
 def list_bucket(url: str, below: bool = False) -> Listing:

@@ -67,7 +67,8 @@ class Raster(Reader):
             elif ARCHIVE.fullmatch(base):
                 packed = PACKED.search(lower)
                 rank = 2 + ("zip", "tar", "tar.gz", "tgz").index(packed[1] if packed else "zip")  # the fastest first
-                stem = re.sub(r"\.SAFE$", "", PACKED.sub("", name), flags=re.IGNORECASE)
+                stem = PACKED.sub("", name)
+                stem = stem[:-5] if stem.lower().endswith(".safe") else stem
                 yield Candidate(name, stem, frozenset((name,)), rank)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
