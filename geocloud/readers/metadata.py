@@ -41,7 +41,7 @@ class Metadata:
 
     @classmethod
     def parse(cls, text: str, label: str, kind: str, roots: Sequence[str]) -> Self:
-        """Parses XML, JSON or ODL with an outermost group in ``roots``; ``kind`` is for the SceneReadError it raises."""
+        """Parses XML, JSON or ODL whose outermost group is in ``roots``. Raises SceneReadError."""
         start = text.lstrip("\ufeff \t\r\n")[:1]
         try:
             if start == "<":
