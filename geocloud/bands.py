@@ -15,7 +15,7 @@ from typing import Any
 from geocloud.errors import UnitsError
 
 BANDS = ("red", "green", "blue", "nir")
-"""Bands in the order of every array in memory."""
+"""Band order of all arrays."""
 
 
 class Units(StrEnum):

@@ -140,7 +140,7 @@ class Comparison:
     """Compared classes: clear, cloud, shadow, and snow (3) and thin cirrus (4) if both rasters have them."""
 
     def percent(self, of_mask: bool, code: int = CLOUD) -> float:
-        """Percentage of pixels of a class in the mask (``of_mask``) or in the reference."""
+        """Percentage of pixels in a class, in the mask if ``of_mask``, else in the reference."""
         table, at = np.array(self.counts), self.classes.index(code)
         return 100 * float((table[:, at] if of_mask else table[at]).sum() / max(table.sum(), 1))
 
@@ -278,7 +278,7 @@ def _told(dataset: Any, kind: str) -> tuple[int, ...]:
 def _codes(
     dataset: Any, kind: str, classes: tuple[int, ...], window: Window, shape: tuple[int, int] | None = None
 ) -> Mask:
-    """Mask codes of a window. If not compared, snow is clear, and thin cirrus is clear in masks, cloud in products."""
+    """Mask codes of a window. Classes not compared: snow → clear, thin cirrus → clear in masks, cloud in products."""
     codes = FLAGS[kind].decode(dataset.read(1, window=window, out_shape=shape, resampling=Resampling.nearest))
     for code, other in ((SNOW, CLEAR), (CIRRUS, CLEAR if kind == "geocloud" else CLOUD)):
         if code not in classes:

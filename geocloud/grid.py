@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 UNKNOWN_UNITS = ("unknown", "degree")
-"""Units of a local CRS that are no units of length."""
+"""Units of a local CRS that are not units of length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class GeoBox:
 
     @property
     def has_place(self) -> bool:
-        """True if the CRS is tied to the Earth; a local CRS (LOCAL_CS, ENGCRS) is not."""
+        """True if the CRS is geographic or projected; a local CRS (LOCAL_CS, ENGCRS) has no position on Earth."""
         return self.crs is not None and (self.crs.is_geographic or self.crs.is_projected)
 
     def _distance(self, middle: tuple[float, float], rows: int, cols: int) -> float:

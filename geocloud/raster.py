@@ -81,7 +81,7 @@ class Raster:
         Args:
             reflectance: ``(4, h, w)``, or ``(3, h, w)`` without near-infrared, 0 to about 1.2. No data: NaN, masked,
                 all bands 0, or any band at most −1.
-            valid: ``(h, w)``, True where there is data; None: all but the no data above.
+            valid: ``(h, w)``, True where there is data; None: wherever ``reflectance`` has data.
             pixel_size: Height and width of a pixel in metres; None: unknown.
             sun: Position of the sun; None: unknown.
 

@@ -21,7 +21,7 @@ from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read
 
 PACKED = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)  # suffix of an archive
 ARCHIVE = re.compile(rf".*{PACKED.pattern}|s2.*\.safe", re.IGNORECASE)
-"""Name of a tar or zip archive; a Sentinel-2 ``.SAFE`` that is a file is one, too."""
+"""Name of a tar or zip archive, including a Sentinel-2 ``.SAFE`` that is a file."""
 DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -33,7 +33,7 @@ MAX_TEXT = 4 * 1024 * 1024  # maximum size of a metadata file in bytes
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Sorted relative paths of files in a folder, archive or bucket, with slashes; on a disk also its subfolders.
+    """Sorted relative paths of files in a folder, archive or bucket, with slashes; on a disk also subfolders.
 
     ``source`` is the location as the user named it, ``stem`` its name without folders and suffix. ``path_of`` gives the
     path or URL that GDAL opens for a file, ``read_bytes`` its content, at most `MAX_TEXT` + 1 bytes.

@@ -81,7 +81,7 @@ def is_msi(present: Collection[str], padded: bool) -> bool:
 def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[int, ...] | None:
     """Landsat's numbers of red, green, blue and nir, given the numbers present; None if one is missing.
 
-    ``how`` is advice for messages, on Landsat 4-7 or 8-9 and on Landsat or Sentinel-2. Raises BandError if both fit.
+    ``how`` is advice in messages, for Landsat 4-7 or 8-9 and for Landsat or Sentinel-2. Raises BandError if both fit.
     """
     oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
     doubt = ""

@@ -159,7 +159,7 @@ class BandFileReader(Reader):
         return bool(self.form.fullmatch(base) or self.metadata.fullmatch(base))
 
     def meant(self, source: Source, products: list[Product]) -> list[Product]:
-        """All products or, for a single file, those that contain it as a band or whose prefix its name begins with."""
+        """All products or, for a single file, those that contain it or share its prefix."""
         member = source.member
         if member is None:
             return products

@@ -1,7 +1,7 @@
 """38-Cloud: single patches, or scenes mosaicked from their patches.
 
-Patches are 384×384 pixels of Landsat 8 Level-1 scenes, which were first centred in zero padding to multiples of
-384 pixels. Patches have no CRS. https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
+Landsat 8 Level-1 scenes are centred in zero padding and cut into patches of 384×384 pixels, without a CRS.
+https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bands of a scene besides the main four: short-wave infrared at 1.6 µm (swir1) and the cirrus band at 1.37 µm.
 
-In products of one file per band, the file is in the folder of the red band, and its name differs only in the band
-number. In stacks, the band is identified by its description.
+In products of one file per band, the file is named like that of red, with another band number. In stacks, the band is
+identified by its description.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ NO_DOUBT = 1.75
 """Minimum contrast ratio between the red and the blue candidate. In 371 real scenes and 2892 crops, blue has at most
 1.56 times the contrast of red; a third of the scenes is unambiguous (``benchmarks/order.py``)."""
 FEWEST = 300, 0.05  # minimum number of land pixels, and their minimum share of all pixels
-TRANSPARENCY = 0.9  # minimum share of opaque pixels for an alpha band that is not near-infrared
+TRANSPARENCY = 0.9  # minimum share of opaque pixels in transparency; near-infrared marked alpha has less
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
     6: "Landsat's without coastal and thermal ones, 3,2,1,4",
@@ -196,9 +196,9 @@ def _by_colour(colours: Sequence[str]) -> Indexes | None:
 
 
 def _by_pixels(path: str, units: str) -> Indexes:
-    """Numbers of four bands without names, by contrast over land. Raises BandError if it is ambiguous."""
+    """Numbers of four bands without names, by contrast over land. Raises BandError if that is ambiguous."""
     shown = without_secrets(path)
-    # 8-bit images are usually stretched band by band, so their contrast tells nothing.
+    # 8-bit images are usually stretched band by band, so their contrast is meaningless.
     ratio = None if units else compare_rises(_look(path, ORDERS["first"]))
     if ratio is None or 1 / NO_DOUBT < ratio < NO_DOUBT:
         raise BandError(

@@ -67,7 +67,7 @@ class Landsat(BandFileReader):
         return _names(product, own or next(fitting, OLI))
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
-        """Names by satellite; the best product may lack bands that the user gave by number."""
+        """Default names, whatever numbers the user gave: the best product may lack those bands."""
         return self.wanted(product)
 
     def is_product(self, product: Product) -> bool:
@@ -104,7 +104,7 @@ class Landsat(BandFileReader):
         kind = f"Landsat {level}"
         if level in ("L1", "SR") and mtl.groups:
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
-        elif level == "L1" and name.level != "L1":  # bands without MTL and product ID: units unknown
+        elif level == "L1" and name.level != "L1":  # neither MTL nor product ID: units unknown
             units, kind = Units.AUTO, "Landsat bands"
         facts = mtl.facts | {
             "name": product.stem if own.text else name.text or product.stem or listing.stem,

@@ -37,7 +37,7 @@ class Metadata:
     root: str = ""
     """Name of the outermost group."""
     groups: Groups = field(default_factory=dict)
-    """Group → key → value; the first value of a repeated key."""
+    """Group → key → value; a repeated key keeps its first value."""
 
     @classmethod
     def parse(cls, text: str, label: str, kind: str, roots: Sequence[str]) -> Self:
@@ -56,7 +56,7 @@ class Metadata:
         return cls(label, root, groups)
 
     def text(self, key: str, *groups: str) -> str | None:
-        """Value in the first group that has the key, of the given groups or of all; None if it is missing."""
+        """Value from the first of the given groups (default: all) that has the key; None if it is missing."""
         return next((self.groups[g][key] for g in groups or self.groups if key in self.groups.get(g, {})), None)
 
     def number(self, key: str, *groups: str) -> float | None:

@@ -1,7 +1,7 @@
 """PlanetScope scenes, identified by file name, with reflectance coefficients from their metadata file.
 
-AnalyticMS is radiance; times ``reflectanceCoefficient`` it is TOA reflectance. AnalyticMS_SR is surface reflectance
-× 10 000. 0 is no data in both. Source: PlanetScope Product Specifications,
+AnalyticMS is radiance, which ``reflectanceCoefficient`` converts to TOA reflectance. AnalyticMS_SR is surface
+reflectance × 10 000. 0 is no data in both. Source: PlanetScope Product Specifications,
 https://docs.planet.com/data/imagery/planetscope/.
 """
 

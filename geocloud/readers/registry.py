@@ -1,4 +1,4 @@
-"""Registry of the readers, and the reader and recipe of a source.
+"""Registry of readers, and lookup of a source's reader and recipe.
 
 The first reader that matches a source reads it. To support another product, write a `Reader` and add it to `READERS`.
 """
@@ -34,7 +34,7 @@ READERS: list[Reader] = [
     Planet(),
     RASTER,
 ]
-"""Readers in order of precedence: those with strict file names before those that match other products' files, too."""
+"""Readers in order of precedence: specific file names before names that other products use, too."""
 
 
 def find_reader(source: Source) -> Reader:

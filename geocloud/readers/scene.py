@@ -76,7 +76,7 @@ class RasterScene(BandStack):
     def _place(self, options: ReadOptions) -> None:
         """Sets the grid, and logs notes on the grid and the bands. Raises GridError."""
         source, t = self.recipe.source, self.file_grid.transform
-        placed = self.file_grid.crs is not None or (t.c, t.f) != (0, 0)  # else an image whose rows run downwards
+        placed = self.file_grid.crs is not None or (t.c, t.f) != (0, 0)  # else a plain image, top row first
         self.south_up = placed and t.e > 0 and t.a > 0 and t.b == t.d == 0
         whole = self.file_grid.flip() if self.south_up else self.file_grid
         if options.pixel_size is not None:
@@ -145,9 +145,9 @@ class RasterScene(BandStack):
         return Raster(reflectance, valid, self.grid.crop(window), self.acquired, self.sun, bands)
 
     def read_raw(self, window: Window, level: int = 1) -> tuple[Values, Valid]:
-        """Stored values of a window ``(band, h, w)``, and ``(h, w)``, True where there is data. Raises SceneReadError.
+        """Stored values ``(band, h, w)`` and valid mask ``(h, w)``, True where there is data. Raises SceneReadError.
 
-        ``level`` (see `coarsest`) reads a lower resolution and repeats each pixel ``level`` × ``level`` times; the
+        ``level`` (see `coarsest`) reads a lower resolution and repeats each pixel ``level`` × ``level`` times. The
         window's height and width must be multiples of it.
         """
         values, valid = self.read_values(window, (int(window.height) // level, int(window.width) // level))
@@ -163,15 +163,15 @@ class RasterScene(BandStack):
         return out
 
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
-        """Stored values and valid pixels of a window of the scene, see `BandStack.read_values`."""
+        """Stored values and valid mask of a window of the scene, see `BandStack.read_values`."""
         values, valid = super().read_values(self.file_window(window), shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
     def coarsest(self, most: int) -> int:
-        """Largest level up to ``most`` that the files can be read at and that divides the grid; 1: full resolution.
+        """Lowest stored resolution, as a factor up to ``most`` that divides the grid's size; 1: full resolution.
 
-        A pixel of a level is ``level`` pixels high and wide. Only JPEG 2000 has levels, which decode in a fraction of
-        the time; their content is shifted right and down by (level − 1) / 2 pixels of the scene.
+        Only JPEG 2000 stores lower resolutions, which decode in a fraction of the time. Their content is shifted right
+        and down by (factor − 1) / 2 pixels of the scene.
         """
         edges = (self._left, self._top, *self.grid.shape)
         return max(level for level in self._levels if level <= most and not any(n % level for n in edges))

@@ -148,7 +148,7 @@ def _tile(product: Product) -> str:
 
 
 def _named(listing: Listing, form: re.Pattern[str], product: Product | None = None) -> list[str]:
-    """Files whose names match, in the product's folder or, if ``product`` is given, in its granule's folder."""
+    """Files that match ``form``, in the product's folder or, with ``product``, in its granule's folder."""
     inside = f"{GRANULES}/{product.prefix}/" if product and product.prefix else ""
     return [
         name for name in listing.names
@@ -176,7 +176,7 @@ def _locate(source: Source) -> Path | None:
 
 
 def find_root(path: Path) -> Path | None:
-    """Folder of the product that a path is or (metadata, a band, anything below GRANULE) belongs to, else None."""
+    """Folder of the product that a path is, or belongs to as metadata, a band or part of GRANULE; else None."""
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()
@@ -229,7 +229,7 @@ class Mtd(Metadata):
 
     @property
     def has_offsets(self) -> bool:
-        """True if values have an offset, as from baseline 04.00 on, so that dark pixels are not clipped."""
+        """True if values have an offset, which since baseline 04.00 keeps dark pixels from being clipped."""
         return self.text(OFFSETS[self.level]) is not None
 
     @property

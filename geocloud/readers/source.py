@@ -1,4 +1,4 @@
-"""Sources, options for reading them, and scene recipes, from which any process can open a scene."""
+"""Sources, options for reading them, and recipes, from which any process can open a scene."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class SceneRecipe:
     sun_azimuth: float | None = None
     """Degrees clockwise from north."""
     georeference: GeoBox | None = None
-    """CRS for rasters without one and, if its size is theirs, transform."""
+    """CRS, and transform if the size matches, for rasters without georeferencing."""
     kind: str = "raster"
     """Product type, for display."""
     swir1: Conversion | None = None
-    """Conversion of the band at 1.6 µm (Level-1), without the sun's elevation, if bands have different ones."""
+    """Level-1 conversion of the band at 1.6 µm, without the sun's elevation, if it differs between bands."""
 
 
 @explained
@@ -79,9 +79,9 @@ class ReadOptions:
     offset: float | None = None
     """Offset, see scale; None: 0."""
     bands: tuple[int, ...] | str | None = None
-    """Numbers of red, green, blue and nir, or without nir of the first three: a raster's band numbers, from 1 on, or
-    the numbers in the file names of a folder or archive. Or, for a raster without band names, a letter per band, such
-    as ``"bgrn"``, with x for bands that are not used; if the bands have names, letters are ignored."""
+    """Numbers of red, green, blue and, optionally, nir: a raster's band numbers, from 1 on, or the numbers in the file
+    names of a folder or archive. Or one letter per band, such as ``"bgrn"`` (x: not used), for a raster without band
+    names; letters are ignored if the bands have names."""
     scene_id: str | None = None
     """ID of the scene to read from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None

@@ -265,7 +265,7 @@ def _place(properties: dict[str, Any]) -> GeoBox | None:
 
 
 def absolute(base: str, href: str) -> str:
-    """Path or URL of a link in the STAC file ``base``, which links may be relative to."""
+    """Path or URL of a link, which may be relative to the STAC file ``base``."""
     if is_remote(href):
         return href
     if href.startswith("file://"):

@@ -30,10 +30,10 @@ READ_ROWS = 256  # approximate number of rows read at once
 LARGEST_BLOCK = 256 * 2**20  # maximum size of a block in bytes
 LARGEST_CACHE = 512 * 2**20  # maximum size in bytes of GDAL's block cache, used for high blocks
 SIDE, COUNT = 64, 5  # side of sampled windows in pixels, and their number in each direction
-MIXED = 2  # pixels around no data that are affected by it at a lower resolution
+MIXED = 2  # distance in pixels at which no data affects values at a lower resolution
 REOPENINGS = 3  # attempts to reopen a remote raster that cannot be read
 WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
-"""GDAL drivers whose overviews are wavelet levels; overviews of other formats may have been made by skipping pixels."""
+"""GDAL drivers whose overviews are wavelet levels; overviews of other drivers may be subsampled."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
@@ -62,7 +62,7 @@ def _reopen(path: str) -> rasterio.DatasetReader:
 
 
 def count_bands(path: str, unreadable: int | None = None) -> int:
-    """Number of a raster's bands; if it cannot be opened, ``unreadable`` or, without that, a SceneReadError."""
+    """Number of a raster's bands. If it cannot be opened: ``unreadable``, or SceneReadError if that is None."""
     failure = None
     for beside in ("EMPTY_DIR", "FALSE"):  # faster without sidecar files, but some formats need them
         try:
@@ -76,7 +76,7 @@ def count_bands(path: str, unreadable: int | None = None) -> int:
 
 
 class BandStack:
-    """The rasters of a recipe, one layer per band. Metadata is read on opening; afterwards only one thread may read.
+    """The rasters of a recipe, one layer per band. Metadata are read on opening; afterwards only one thread may read.
 
     ``grid`` and ``file_grid`` are the grid of all bands, in the rasters' own row order, ``dtype`` the stored data type,
     ``block_rows`` the height of a block (windows aligned to it decode no block twice), ``own_conversion`` the scale and
@@ -105,7 +105,7 @@ class BandStack:
         self._layers = layers = [(self._datasets[band.path], band.index - 1) for band in self.recipe.bands]
         dataset, at = layers[0]
         self.dtype = str(dataset.dtypes[at])
-        # If its cache holds high blocks, and blocks of all bands, GDAL decodes no block twice.
+        # GDAL decodes high blocks, and blocks of all bands, only once if its cache holds them.
         highs = [(d, max(d.block_shapes[0][0], READ_ROWS)) for d in self._datasets.values()]
         sizes = [d.width * rows * d.count for d, rows in highs if d.count > 1 or rows > 4 * READ_ROWS]
         needed = sum(sizes) * np.dtype(self.dtype).itemsize
@@ -124,7 +124,7 @@ class BandStack:
         self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
 
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
-        """Stored values ``(band, h, w)``, and ``(h, w)``, True where all bands have data; resampled, nearest.
+        """Stored values ``(band, h, w)`` and valid mask ``(h, w)``, True where all bands have data; nearest neighbour.
 
         Raises SceneReadError.
         """
@@ -145,7 +145,7 @@ class BandStack:
         """Values ``(band, n)`` of valid pixels in small windows all over the grid, and the share of valid pixels.
 
         If the windows hold no data, the grid is read from the top until there is some. ``level`` reads a lower
-        resolution, see `RasterScene.coarsest`. Raises SceneReadError.
+        resolution, see `RasterScene.read_raw`. Raises SceneReadError.
         """
         height, width = (n // level for n in self.grid.shape)
 

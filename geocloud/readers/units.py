@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 # Limits for determining units, and the data behind them. Values are reflectance × 10 000 unless stated.
 FAINT, DIM = 1600, 2500
-"""Values that the brightest pixels of land exceed certainly (FAINT) and usually (DIM). Of 327 real scenes with land or
-cloud, one stays below FAINT and 4 % below DIM; of 5000 crops, 0.2 % and 5 %."""
+"""Values that the brightest pixels of land exceed almost always (FAINT) and usually (DIM). Of 327 real scenes with land
+or cloud, one stays below FAINT and 4 % below DIM; of 5000 crops, 0.2 % and 5 %."""
 DARKEST = 500  # value that even a scene of water exceeds; its maximum may be as low as 800
 BRIGHTEST = 19_000  # upper limit: in 350 Sentinel-2 scenes cloud reaches 15 700, snow 18 700
 NEGATIVE = -2000  # lowest surface reflectance: atmospheric correction overshoots in shadow and water
@@ -126,7 +126,7 @@ def _convert(sample: Sample, conversion: Conversion) -> NDArray[np.float64]:
 def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
     """True if sampled values can be reflectance under a conversion, or if there are no values."""
     highest = _convert(sample, conversion).max(0).tolist()
-    dark = units is Units.LANDSAT_L1 and highest[0] < 0  # the air is too bright in blue for this
+    dark = units is Units.LANDSAT_L1 and highest[0] < 0  # in Level-1, scattered light keeps blue above zero
     return math.isnan(highest[0]) or (
         not dark and all(a <= v <= b for v, (a, b) in zip(highest, POSSIBLE, strict=True))
     )
@@ -141,7 +141,7 @@ def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversio
 
 
 def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversion: Conversion) -> Conversion:
-    """Conversion of Level-1 values with the sun's elevation. Raises UnitsError if one is given for other units."""
+    """Conversion including the sun's elevation (Level-1 only). Raises UnitsError if one is given for other units."""
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:
