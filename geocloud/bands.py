@@ -87,10 +87,10 @@ class Conversion:
 
 
 LANDSAT_L1 = Conversion.uniform(2.0e-5, -0.1)
-"""Collections 1 and 2, Level-1, before division by the sine of the sun's elevation (Landsat 8 Data Users Handbook)."""
+"""Conversion of Level-1, Collections 1 and 2, without the sun's elevation (Landsat 8 Data Users Handbook)."""
 
 LANDSAT_L2 = Conversion.uniform(2.75e-5, -0.2)
-"""Collection 2, Level-2 surface reflectance (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
+"""Conversion of Level-2 surface reflectance, Collection 2 (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
 
 CONVERSIONS: dict[Units, Conversion] = {
     Units.REFLECTANCE: Conversion.uniform(1.0),

@@ -129,7 +129,7 @@ class Comparison:
     """Agreement of a mask with a reference, over the pixels with data in both."""
 
     mask: str
-    """Path or given name of the mask."""
+    """Name of the mask: the one given, or its path."""
     reference: str
     """Path of the reference."""
     kind: str
@@ -254,7 +254,7 @@ def find_kind(path: str, tags: dict[str, str]) -> str:
     for kind, flags in FLAGS.items():
         if flags.name.search(name):
             return kind
-    raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
+    raise OptionError(f"{path}: kind not recognised by its name; say kind=…: {', '.join(FLAGS)}")
 
 
 def _on_grid(dataset: Any, grid: GeoBox, label: str, kind: str) -> Any:

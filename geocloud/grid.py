@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 UNKNOWN_UNITS = ("unknown", "degree")
-"""Units of a local CRS that are not units of length."""
+"""Unit names of a local CRS that do not stand for a length."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class ProductName(NamedTuple):
 
 
 def is_msi(present: Collection[str], padded: bool) -> bool:
-    """True if band numbers (without B) are Sentinel-2's; Landsat's are never ``padded`` with a zero."""
+    """True if band numbers, without B, are Sentinel-2's; ``padded`` (with a zero) numbers are never Landsat's."""
     whole = {"2", "3", "4", "8"} <= {*present}
     return bool({"8A", "12"} & {*present}) or (whole and (padded or "5" not in present))
 

@@ -116,7 +116,7 @@ def _variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions
     """The bands of a file with one variable per band, such as netCDF or Zarr. Raises BandError for other files."""
     several = f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
-        raise BandError(f"{several}; ReadOptions(bands=…) tells the bands of one raster")
+        raise BandError(f"{several}; ReadOptions(bands=…) selects bands of one raster")
     indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options.units)
     if indexes is None:
         raise BandError(several)

@@ -84,7 +84,7 @@ class RasterScene(BandStack):
         part = whole.whole if options.extent is None else whole.window(options.extent)
         if part is None:
             raise GridError(
-                f"{source}: nothing of it lies in the extent {options.extent}; give left,bottom,right,top in the "
+                f"{source}: no pixels in the extent {options.extent}; give left,bottom,right,top in the "
                 f"scene's CRS ({whole.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in whole.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)

@@ -115,7 +115,7 @@ class ReadOptions:
 
 
 def parse_time(text: str, form: str = "") -> datetime | None:
-    """Time in ISO 8601, or in a `datetime.strptime` format, UTC if it has no time zone; None for other texts."""
+    """Time parsed as ISO 8601 or a `datetime.strptime` format, in UTC if it has no time zone; None if invalid."""
     try:
         time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
     except ValueError:

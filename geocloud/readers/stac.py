@@ -91,7 +91,7 @@ class Document(NamedTuple):
     """A STAC file: an item, an item collection, a collection or a catalog."""
 
     rest: dict[str, Any]
-    """The JSON object, in which items are replaced by their IDs."""
+    """The JSON object, with items replaced by their IDs."""
     items: dict[str, bytes | None]
     """ID → item as JSON; None if several items have this ID."""
 

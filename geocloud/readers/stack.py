@@ -64,9 +64,9 @@ def _reopen(path: str) -> rasterio.DatasetReader:
 def count_bands(path: str, unreadable: int | None = None) -> int:
     """Number of a raster's bands. If it cannot be opened: ``unreadable``, or SceneReadError if that is None."""
     failure = None
-    for beside in ("EMPTY_DIR", "FALSE"):  # faster without sidecar files, but some formats need them
+    for readdir in ("EMPTY_DIR", "FALSE"):  # faster without sidecar files, but some formats need them
         try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside), open_raster(path, path) as dataset:
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir), open_raster(path, path) as dataset:
                 return int(dataset.count)
         except SceneReadError as error:
             failure = error

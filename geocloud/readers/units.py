@@ -98,7 +98,7 @@ def _declared(
     if chosen == claim:
         return claim
     problem = (
-        f"said to be {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
+        f"declared as {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
         f"of {low:g} to {high:g} ({dtype}) cannot be that"
     )
     try:
@@ -135,8 +135,8 @@ def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
 def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversion:
     """Conversion from metadata, or else the default of the units. Raises UnitsError if there is none."""
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
-        beside = "put it in the folder of the bands, or say ReadOptions(scale=…, offset=…)"
-        raise UnitsError(f"8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; {beside}")
+        advice = "put it in the folder of the bands, or say ReadOptions(scale=…, offset=…)"
+        raise UnitsError(f"8-bit Level-1 values (Landsat 4 to 7) cannot be converted without an MTL file; {advice}")
     return conversion or CONVERSIONS[units]
 
 
