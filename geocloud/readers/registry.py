@@ -52,7 +52,7 @@ def find_reader(source: Source) -> Reader:
 
 
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:
-    """Recipe of a source. Pixels are read only if a raster's bands have no names. Raises SceneError."""
+    """Recipe of a source. Pixels are read only if bands have no names or one is alpha. Raises SceneError."""
     options, place = options or ReadOptions(), Source(str(source))
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):

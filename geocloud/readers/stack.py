@@ -28,7 +28,7 @@ Values = NDArray[np.generic]
 
 READ_ROWS = 256  # approximate number of rows read at once
 LARGEST_BLOCK = 256 * 2**20  # maximum size of a block in bytes
-LARGEST_CACHE = 512 * 2**20  # maximum size in bytes of GDAL's block cache, used for high blocks
+LARGEST_CACHE = 512 * 2**20  # maximum size in bytes of GDAL's block cache, for high or multi-band blocks
 SIDE, COUNT = 64, 5  # side of sampled windows in pixels, and their number in each direction
 MIXED = 2  # distance in pixels at which no data affects values at a lower resolution
 REOPENINGS = 3  # attempts to reopen a remote raster that cannot be read

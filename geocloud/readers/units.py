@@ -1,7 +1,7 @@
 """Units of a source: given by the user, declared by names and metadata, or determined from the pixel values.
 
 Names are wrong more often than pixels: people rescale a raster and keep its name. Declared units are therefore checked
-against a sample of the pixels; units given by the user are used unchecked, with a note if they look wrong.
+against a sample of the pixels; units given by the user are used unless impossible, with a note if they look wrong.
 """
 
 from __future__ import annotations
