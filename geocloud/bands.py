@@ -1,7 +1,7 @@
 """The four bands, and the conversion of pixel values to reflectance.
 
-Inside the program pixel values are always reflectance: float32, bands in the order of `BANDS`. A `Conversion` turns the
-values on disk into it.
+Arrays in memory are reflectance: float32, bands in the order of `BANDS`. A `Conversion` converts the values stored in
+files to reflectance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from geocloud.errors import UnitsError
 
 BANDS = ("red", "green", "blue", "nir")
-"""The bands, in the order in which every array of the program holds them."""
+"""Band order of all arrays."""
 
 
 class Units(StrEnum):
@@ -33,12 +33,12 @@ class Units(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """From values on disk to reflectance, band by band: reflectance = scale · value + offset."""
+    """Conversion of stored values to reflectance, per band: reflectance = scale · value + offset."""
 
     scale: tuple[float, ...]
-    """One for each of `BANDS`, not zero."""
+    """One scale per band, not zero."""
     offset: tuple[float, ...]
-    """One for each of `BANDS`."""
+    """One offset per band."""
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) for v in (*self.scale, *self.offset)) or not all(self.scale):
@@ -46,12 +46,12 @@ class Conversion:
 
     @classmethod
     def uniform(cls, scale: float, offset: float = 0.0) -> Conversion:
-        """The same scale and offset for all four bands."""
+        """Conversion with the same scale and offset for all four bands."""
         return cls((scale,) * 4, (offset,) * 4)
 
     @classmethod
     def of(cls, scales: Sequence[float], offsets: Sequence[float] = ()) -> Conversion:
-        """A conversion of four bands, or of three without near-infrared; offsets are 0 unless given."""
+        """Conversion of four bands, or of three without near-infrared; offsets default to 0."""
         return cls((*scales, 1.0)[:4], (*(offsets or [0.0] * len(scales)), 0.0)[:4])
 
     def lit_by(self, sun_elevation: float) -> Conversion:
@@ -68,9 +68,9 @@ class Conversion:
         return Conversion(tuple(v / sine for v in self.scale), tuple(v / sine for v in self.offset))
 
     def apply(self, values: Any, out: Any) -> Any:
-        """Values ``(4, h, w)`` → reflectance, written into ``out`` (float32, same shape), which is returned.
+        """Converts values ``(4, h, w)`` to reflectance in ``out`` (float32, same shape), and returns it.
 
-        Values may have three bands, without near-infrared: ``out[3]`` is then NaN.
+        Values may lack near-infrared, ``(3, h, w)``; ``out[3]`` is then NaN.
         """
         for band, band_values in enumerate(values):
             out[band] = band_values
@@ -80,17 +80,17 @@ class Conversion:
         return out
 
     def invert(self, reflectance: Any) -> Any:
-        """Reflectance ``(4, h, w)`` → the values on disk, as floats."""
+        """Converts reflectance ``(4, h, w)`` to stored values, as floats."""
         scale = [[[v]] for v in self.scale]
         offset = [[[v]] for v in self.offset]
         return (reflectance - offset) / scale
 
 
 LANDSAT_L1 = Conversion.uniform(2.0e-5, -0.1)
-"""Collections 1 and 2, Level-1, before division by the sine of the sun's elevation (Landsat 8 Data Users Handbook)."""
+"""Conversion of Level-1, Collections 1 and 2, without the sun's elevation (Landsat 8 Data Users Handbook)."""
 
 LANDSAT_L2 = Conversion.uniform(2.75e-5, -0.2)
-"""Collection 2, Level-2 surface reflectance (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
+"""Conversion of Level-2 surface reflectance, Collection 2 (Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
 
 CONVERSIONS: dict[Units, Conversion] = {
     Units.REFLECTANCE: Conversion.uniform(1.0),

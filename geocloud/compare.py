@@ -27,13 +27,13 @@ from geocloud.writers.staging import Staging
 from geocloud.writers.styles import CLASSES
 
 CODES = {**{name: code for code, name in CLASSES.items()}, "no_data": NO_DATA}
-"""Values of a mask by name."""
+"""Class name → value in a mask."""
 
 Decode = Callable[[NDArray[np.integer]], Mask]
-"""Values of a raster of flags → codes of a mask."""
+"""Converts the values of a flag raster to mask codes."""
 
 SIDE = 1200
-"""Longest side in pixels of a picture."""
+"""Maximum side of a picture in pixels."""
 
 COLOURS = {
     "both cloud": (255, 255, 255),
@@ -41,20 +41,20 @@ COLOURS = {
     "cloud in the reference alone": (0, 114, 178),
     "both clear": (90, 90, 90),
 }
-"""Colours of a picture, after Okabe and Ito, so that colour-blind people tell them apart."""
+"""Colours of a picture, from the palette of Okabe and Ito for colour-blind people."""
 
 
 class Flags(NamedTuple):
-    """A kind of raster that tells cloud."""
+    """A kind of cloud flag raster."""
 
-    title: str  # its name, and which of its classes count as cloud, shadow, snow and thin cirrus
-    name: re.Pattern[str]  # in the names of its files
-    codes: tuple[int, ...]  # classes that it tells besides clear
-    decode: Decode
+    title: str  # name, and the bits or values that count as cloud, shadow, snow and thin cirrus
+    name: re.Pattern[str]  # pattern found in its file names
+    codes: tuple[int, ...]  # mask codes that it distinguishes, besides clear
+    decode: Decode  # converts its values to mask codes
 
 
 def _flags(title: str, name: str, bits: dict[int, int] | None = None, **values: Collection[int]) -> Flags:
-    """Flags by bits, all of which are set, or by values; the first class that fits counts."""
+    """Flags by bits, which must all be set, or by values; the first matching class counts."""
     tests: dict[int, int | tuple[int, ...]] = {**(bits or {}), **{CODES[k]: tuple(v) for k, v in values.items()}}
 
     def decode(values: NDArray[np.integer]) -> Mask:
@@ -112,7 +112,7 @@ FLAGS = {
         no_data=(NO_DATA,),
     ),
 }
-"""Kinds of references, the best of a product first."""
+"""Kinds of references, in order of preference within a product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +120,26 @@ class Comparison:
     """Agreement of a mask with a reference, over the pixels with data in both."""
 
     mask: str
-    """The mask."""
+    """Name of the mask: the one given, or its path."""
     reference: str
-    """The reference."""
+    """Path of the reference."""
     kind: str
     """Kind of the reference, a key of `FLAGS`."""
     counts: tuple[tuple[int, ...], ...]
     """Pixels by class in the reference (rows) and in the mask (columns), in the order of ``classes``."""
     classes: tuple[int, ...] = (CLEAR, CLOUD, SHADOW)
-    """Classes that are compared: clear, cloud, shadow, and of snow (3) and thin cirrus (4) those that both tell."""
+    """Compared classes: clear, cloud, shadow, and snow (3) and thin cirrus (4) if both rasters have them."""
 
     def percent(self, of_mask: bool, code: int = CLOUD) -> float:
-        """Per cent of the pixels that are of a class in the mask, or in the reference."""
+        """Percentage of pixels in a class, in the mask if ``of_mask``, else in the reference."""
         table, at = np.array(self.counts), self.classes.index(code)
         return 100 * float((table[:, at] if of_mask else table[at]).sum() / max(table.sum(), 1))
 
     def scores(self, code: int = CLOUD) -> dict[str, float | None]:
-        """Precision, recall and Jaccard index of a class, in [0, 1]; None where they are not defined."""
+        """Precision, recall and Jaccard index of a class, in [0, 1]; None if undefined."""
         table, at = np.array(self.counts), self.classes.index(code)
-        hits, said, true = table[at, at], table[:, at].sum(), table[at].sum()
-        parts = {"precision": (hits, said), "recall": (hits, true), "jaccard": (hits, said + true - hits)}
+        hits, predicted, actual = table[at, at], table[:, at].sum(), table[at].sum()
+        parts = {"precision": (hits, predicted), "recall": (hits, actual), "jaccard": (hits, predicted + actual - hits)}
         return {name: float(part / whole) if whole else None for name, (part, whole) in parts.items()}
 
     @property
@@ -156,7 +156,7 @@ class Comparison:
         return json.dumps({**asdict(self), "classes": names, "agreement": self.agreement, **scores, "percent": shares})
 
     def to_text(self) -> str:
-        """A table for people."""
+        """A table and scores as text."""
         table = np.array(self.counts)
         shown = [code for code in self.classes if code != SHADOW or table[SHADOW].any() or table[:, SHADOW].any()]
         lines = [f"reference: {self.reference} ({FLAGS[self.kind].title})"]
@@ -185,16 +185,16 @@ def compare_masks(
     A reference on another grid is resampled to the mask's, nearest neighbour.
 
     Args:
-        mask: A mask by geocloud.
+        mask: Path of a mask by geocloud.
         reference: A raster of one of the kinds in `FLAGS`.
-        kind: The kind; None: by the file's name, or by the tags that geocloud writes.
-        picture: PNG to write that shows where the two differ; None: none.
+        kind: Kind of the reference; None: by its file name, or by the tags that geocloud writes.
+        picture: PNG file to write that shows the differences; None: not written.
         overwrite: True replaces an existing picture.
         name: Name of the mask in the result; None: its path.
 
     Raises:
-        GeocloudError: OptionError for an unknown kind, SceneReadError, BandError for values that are no codes,
-            GridError if the two have no common place, or OutputError.
+        GeocloudError: OptionError for an unknown kind, SceneReadError, BandError for values that are not integers,
+            GridError if the two do not overlap, or OutputError.
     """
     label = str(reference)
     with rasterio.Env(**gdal.OPTIONS), open_raster(str(mask), str(mask)) as own, open_raster(label, label) as other:
@@ -205,8 +205,8 @@ def compare_masks(
             if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer):
                 raise BandError(f"{dataset.name}: holds {dataset.dtypes[0]}, wanted whole numbers")
         grid = GeoBox.of(own)
-        told = set(_told(own, "geocloud")) & set(_told(other, kind))
-        classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in told))
+        common = set(_told(own, "geocloud")) & set(_told(other, kind))
+        classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in common))
         outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
         with on_grid(other, grid, outside) as aligned:
             counts = np.zeros((len(CLASSES), len(CLASSES)), "int64")
@@ -225,7 +225,7 @@ def compare_masks(
 
 
 def find_flags(source: str | Path) -> str:
-    """The raster of cloud flags inside a product: a path or a name that GDAL opens. Raises SceneNotFoundError."""
+    """Path or GDAL name of the cloud flag raster in a product. Raises SceneNotFoundError."""
     place = Source(str(source))
     listing = list_folder(place.path, below=True) if place.form == "folder" else place.listing
     for flags in FLAGS.values():
@@ -239,18 +239,18 @@ def find_flags(source: str | Path) -> str:
 
 
 def find_kind(path: str, tags: dict[str, str]) -> str:
-    """The kind of a reference, by its file's name or its tags. Raises OptionError."""
+    """Kind of a reference, by its file name or tags. Raises OptionError."""
     if "GEOCLOUD_MODEL" in tags:
         return "geocloud"
     name = re.split(r"[/\\]", path)[-1]
     for kind, flags in FLAGS.items():
         if flags.name.search(name):
             return kind
-    raise OptionError(f"{path}: its name does not tell what its values are; say kind=…: {', '.join(FLAGS)}")
+    raise OptionError(f"{path}: kind not recognised by its name; say kind=…: {', '.join(FLAGS)}")
 
 
 def _told(dataset: Any, kind: str) -> tuple[int, ...]:
-    """Classes that a raster tells: those of its kind, or those that a mask by geocloud names in its tags."""
+    """Classes that a raster distinguishes: those of its kind or, for a mask by geocloud, those in its tags."""
     tags = dataset.tags()
     if "GEOCLOUD_MODEL" not in tags:
         return FLAGS[kind].codes
@@ -260,7 +260,7 @@ def _told(dataset: Any, kind: str) -> tuple[int, ...]:
 def _codes(
     dataset: Any, kind: str, classes: tuple[int, ...], window: Window, shape: tuple[int, int] | None = None
 ) -> Mask:
-    """Codes of a window. Snow that is not compared is clear; thin cirrus is, too, but cloud in other products."""
+    """Mask codes of a window. Classes not compared: snow → clear, thin cirrus → clear in masks, cloud in products."""
     codes = FLAGS[kind].decode(dataset.read(1, window=window, out_shape=shape, resampling=Resampling.nearest))
     for code, other in ((SNOW, CLEAR), (CIRRUS, CLEAR if kind == "geocloud" else CLOUD)):
         if code not in classes:

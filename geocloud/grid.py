@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 UNKNOWN_UNITS = ("unknown", "degree")
-"""Units of a local CRS that tell no length."""
+"""Unit names of a local CRS that do not stand for a length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class GeoBox:
     """A raster's size and georeferencing."""
 
     height: int
-    """Pixels, from top to bottom."""
+    """Number of rows."""
     width: int
-    """Pixels, from left to right."""
+    """Number of columns."""
     transform: Affine
-    """From pixels (col, row) to coordinates of the CRS."""
+    """Pixel coordinates (col, row) → coordinates in the CRS."""
     crs: CRS | None
-    """None: unknown."""
+    """Coordinate reference system; None: unknown."""
     stated_size: tuple[float, float] | None = None
-    """(height, width) of a pixel in metres as a user states it; None: told by transform and CRS."""
+    """Pixel size (height, width) in metres, given by the user; None: from transform and CRS."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -43,7 +43,7 @@ class GeoBox:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width)."""
+        """(height, width) in pixels."""
         return self.height, self.width
 
     @property
@@ -69,28 +69,28 @@ class GeoBox:
         return {"height": self.height, "width": self.width, "transform": self.transform, "crs": self.crs}
 
     def window(self, extent: tuple[float, float, float, float]) -> Window | None:
-        """The window of the pixels that bounds (left, bottom, right, top, in the CRS) touch; None for none."""
+        """Window of the pixels that intersect bounds (left, bottom, right, top in the CRS); None if there are none."""
         left, bottom, right, top = extent
         corners = [~self.transform @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom))]
         cols, rows = zip(*corners, strict=True)
-        edge = 1e-6  # of a pixel: bounds that coincide with its edge do not touch it
+        edge = 1e-6  # tolerance in pixels: bounds along the edge of a pixel do not intersect it
         first, start = max(math.floor(min(rows) + edge), 0), max(math.floor(min(cols) + edge), 0)
         last, stop = min(math.ceil(max(rows) - edge), self.height), min(math.ceil(max(cols) - edge), self.width)
         return Window(start, first, stop - start, last - first) if first < last and start < stop else None
 
     def crop(self, window: Window) -> GeoBox:
-        """The grid of a window, which may extend beyond this grid."""
+        """Grid of a window, which may extend beyond this grid."""
         moved = self.transform @ Affine.translation(window.col_off, window.row_off)
         return replace(self, height=int(window.height), width=int(window.width), transform=moved)
 
     def flip(self) -> GeoBox:
-        """The same extent with its rows in reverse order."""
+        """Grid of the same extent with rows in reverse order."""
         t = self.transform
         below = Affine(t.a, -t.b, t.c + t.b * self.height, t.d, -t.e, t.f + t.e * self.height)
         return replace(self, transform=below)
 
     def resize(self, height: int, width: int) -> GeoBox:
-        """The same extent, divided into ``height`` × ``width`` pixels."""
+        """Grid of the same extent with ``height`` × ``width`` pixels."""
         down, across = self.height / height, self.width / width
         stated = self.stated_size and (self.stated_size[0] * down, self.stated_size[1] * across)
         return GeoBox(height, width, self.transform @ Affine.scale(across, down), self.crs, stated)
@@ -104,10 +104,10 @@ class GeoBox:
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
-        """(height, width) of a pixel in metres, at the middle of the grid; None without a CRS or a unit of length.
+        """Pixel size (height, width) in metres at the centre of the grid; None without a CRS or a unit of length.
 
-        It is taken from the transform where the projection distorts lengths by less than one per cent, as UTM does.
-        In a geographic CRS, or in one that distorts more (Web Mercator), it is measured on the ellipsoid.
+        It is that of the transform if the projection distorts lengths by less than 1 %, as UTM does.
+        In a geographic CRS, or one that distorts more (Web Mercator), it is measured on the ellipsoid.
         """
         if self.stated_size is not None or self.crs is None:
             return self.stated_size
@@ -126,7 +126,7 @@ class GeoBox:
 
     @property
     def has_place(self) -> bool:
-        """True if the CRS tells where on Earth the grid lies: a local CRS (LOCAL_CS, ENGCRS) does not."""
+        """True if the CRS is geographic or projected; a local CRS (LOCAL_CS, ENGCRS) has no position on Earth."""
         return self.crs is not None and (self.crs.is_geographic or self.crs.is_projected)
 
     def _distance(self, middle: tuple[float, float], rows: int, cols: int) -> float:

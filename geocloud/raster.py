@@ -1,4 +1,4 @@
-"""Reflectance that knows where it is."""
+"""Reflectance with georeferencing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import xarray
 
 LOWEST = -1.0
-"""Values up to this are no reflectance but codes for no data, such as −9999."""
+"""Values up to this are no data, such as −9999."""
 
 HIGHEST = 2.0
 """Largest plausible median reflectance: an image above it holds something else, such as digital numbers."""
 
 LOWEST_SUN = 5.0
-"""Elevation of the sun in degrees below which shadows are too long to tell anything."""
+"""Minimum elevation of the sun in degrees for projecting shadows, which are too long below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Sun:
 
     @property
     def is_usable(self) -> bool:
-        """True if shadows can be projected: the sun is above `LOWEST_SUN`, and not in the zenith."""
+        """True if shadows can be projected: the sun is above `LOWEST_SUN`, and not at the zenith."""
         return LOWEST_SUN <= self.elevation < 90
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raster:
-    """Reflectance of a scene or of a part of it, with its georeferencing. Raises OptionError for a wrong shape."""
+    """Georeferenced reflectance of a scene or a part of it. Raises OptionError for a wrong shape."""
 
     data: NDArray[np.float32]
     """``(4, h, w)``: TOA reflectance of red, green, blue and nir, NaN where there is no data; nir all NaN if the scene
@@ -60,7 +60,7 @@ class Raster:
     sun: Sun | None = None
     """Position of the sun; None: unknown."""
     further: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Reflectance ``(h, w)``, NaN without data, of further bands: swir1, at 1.6 µm, and cirrus, at 1.37 µm."""
+    """Name → reflectance ``(h, w)`` of further bands, NaN: no data. swir1 is at 1.6 µm, cirrus at 1.37 µm."""
 
     def __post_init__(self) -> None:
         if self.data.shape != (len(BANDS), *self.geobox.shape):
@@ -76,13 +76,13 @@ class Raster:
         pixel_size: float | None = None,
         sun: Sun | None = None,
     ) -> Raster:
-        """An image in memory, north up, without a place.
+        """Raster of an image in memory, north up, without georeferencing.
 
         Args:
             reflectance: ``(4, h, w)``, or ``(3, h, w)`` without near-infrared, 0 to about 1.2. No data: NaN, masked,
                 all bands 0, or any band at most −1.
-            valid: ``(h, w)``, True where there is data; None: everywhere but there.
-            pixel_size: In metres; None: unknown.
+            valid: ``(h, w)``, True where there is data; None: wherever ``reflectance`` has data.
+            pixel_size: Height and width of a pixel in metres; None: unknown.
             sun: Position of the sun; None: unknown.
 
         Raises:
@@ -92,7 +92,7 @@ class Raster:
         if image.ndim != 3 or image.shape[0] not in (3, 4) or not image.size:
             raise OptionError(f"reflectance of shape {image.shape}: wanted (4, height, width), red green blue nir")
         finite = image[0][np.isfinite(image[0])]
-        middle = np.median(finite[:: 1 + finite.size // 100_000]) if finite.size else 0.0  # of all it takes too long
+        middle = np.median(finite[:: 1 + finite.size // 100_000]) if finite.size else 0.0  # a sample, for speed
         if middle > HIGHEST:
             raise OptionError(
                 f"median of red values {middle:g}: wanted reflectance, 0 to 1; convert them first, "
@@ -114,18 +114,18 @@ class Raster:
 
     @property
     def has_nir(self) -> bool:
-        """False if near-infrared is missing in the whole image."""
+        """False if near-infrared is missing from the whole image."""
         return not self.valid.any() or bool(np.isfinite(self.data[3]).any())
 
     def crop(self, window: Window) -> Raster:
-        """The part in a window inside the raster."""
+        """Part of the raster in a window, which must lie inside it."""
         part = window.toslices()
         further = {name: band[part] for name, band in self.further.items()}
         geobox = self.geobox.crop(window)
         return replace(self, data=self.data[:, *part], valid=self.valid[part], geobox=geobox, further=further)
 
     def to_xarray(self) -> xarray.DataArray:
-        """Reflectance ``(band, y, x)`` with the coordinates and CRS that rioxarray and odc-geo read.
+        """DataArray of reflectance ``(band, y, x)``, with coordinates and CRS as rioxarray and odc-geo read them.
 
         Raises:
             DependencyError: xarray is not installed.
@@ -135,7 +135,7 @@ class Raster:
 
 
 def coordinates_of(geobox: GeoBox, acquired: datetime | None = None) -> dict[str, Any]:
-    """Coordinates of an xarray object: centres of pixels (none for a rotated grid), ``spatial_ref``, ``time`` (UTC)."""
+    """xarray coordinates: pixel centres (none for a rotated grid), ``spatial_ref`` and, if known, ``time`` (UTC)."""
     t = geobox.transform
     place: dict[str, str] = {"GeoTransform": " ".join(f"{value!r}" for value in t.to_gdal())}
     if geobox.crs:

@@ -1,4 +1,4 @@
-"""``geocloud compare``: a mask beside the cloud flags of a product."""
+"""``geocloud compare``: comparison of a mask with the cloud flags of a product."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geocloud_cli.command import Command, option, output
 @output("OUT.png", "Also draw where the two differ.", type=click.Path(path_type=Path))
 @options.overwrite
 @options.as_json
-@option("Reference", "--as", "kind", metavar="KIND", help="Kind of REFERENCE, if its name does not tell it.")
+@option("Reference", "--as", "kind", metavar="KIND", help="Kind of REFERENCE.  [default: by its file name]")
 @options.snow
 @options.cirrus
 @options.model
@@ -36,9 +36,9 @@ def compare(
     **given: Any,
 ) -> None:
     """Compare MASK.tif with REFERENCE: Landsat's QA_PIXEL, pixel_qa or BQA, Sentinel-2's SCL or MSK_CLDPRB, Fmask of
-    HLS or python-fmask, or another mask by geocloud. Given a SCENE, it is masked first; without REFERENCE, its
-    product's own flags are taken. Snow and thin cirrus are compared
-    where both tell them. A reference on another grid is resampled to the mask's, nearest neighbour.
+    HLS or python-fmask, or another mask by geocloud. A SCENE is masked first and, without REFERENCE, compared with its
+    product's own flags. Snow and thin cirrus are compared if both have these classes. A reference on another grid is
+    resampled to the mask's, nearest neighbour.
 
     KIND is qa_pixel, pixel_qa, bqa, scl, cldprb, hls, fmask or geocloud.
 

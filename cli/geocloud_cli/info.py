@@ -18,10 +18,10 @@ from geocloud_cli.command import Command
 @options.reading
 @options.as_json
 def info(scene: str, as_json: bool, **given: Any) -> None:
-    """Show how geocloud reads SCENE, without masking it: bands, units, grid, date and ranges of values.
+    """Show how geocloud reads SCENE, without masking it: bands, units, grid, date and value ranges.
 
-    Ranges (0.1 to 99.9 percentile) and the valid share are estimated from small samples spread over the scene. A mask
-    counts every pixel, and may differ.
+    Ranges (0.1 to 99.9 percentile) and the share of valid pixels are estimated from small samples spread over the
+    scene. A mask counts every pixel, so its share may differ.
 
     Example: geocloud info LC08_L1TP_190026_20200803_20200807_02_T1.tar
     """
@@ -112,7 +112,7 @@ def _rounded(value: float) -> str:
 
 
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The facts for people: a name and a text for each line."""
+    """Lines of the text output, as name and text."""
     size, (left, top) = facts["pixel_size_m"], facts["transform"][2::3]
     lines = [
         ("name", facts["name"]),
@@ -129,11 +129,11 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for band in facts["bands"]:
         low, high = band["observed"]
-        seen = "no valid pixel"
+        text = "no valid pixel"
         if low is not None:
-            seen = f"{_rounded(low)} to {_rounded(high)} (0.1 to 99.9 percentile of a sample)"
+            text = f"{_rounded(low)} to {_rounded(high)} (0.1 to 99.9 percentile of a sample)"
         if not facts["problem"]:
             offset = f" {band['offset']:+.6g}" if band["offset"] else ""
-            seen += f"; reflectance = {band['scale']:.6g} · value{offset}"
-        lines += [(band["name"], seen), ("", f"{band['file']}, band {band['index']}")]
+            text += f"; reflectance = {band['scale']:.6g} · value{offset}"
+        lines += [(band["name"], text), ("", f"{band['file']}, band {band['index']}")]
     return lines

@@ -1,4 +1,4 @@
-"""Sources of every maker, each turned into a `RasterScene`."""
+"""Readers of satellite products: each opens a source as a `RasterScene`."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def open_scene(source: str | Path, options: ReadOptions | None = None) -> Raster
     """Opens a source as a `RasterScene`; close it, or use it in a ``with`` block.
 
     Args:
-        source: A path, an address or a name that GDAL knows; see the table in docs/sources.md.
-        options: Facts about the source, which are found out otherwise.
+        source: A path, a URL or a GDAL name; see the table in docs/sources.md.
+        options: Facts about the source; those not given are detected.
 
     Raises:
-        SceneError: It cannot be used as a scene.
+        SceneError: The source cannot be read as a scene.
     """
     return RasterScene(find_recipe(source, options), options)

@@ -1,6 +1,6 @@
-"""One listing for files that lie together: in a folder, an archive or a bucket.
+"""Listings of the files in a folder, an archive or a bucket.
 
-A `Listing` holds their names, reads their texts, and gives paths that GDAL opens in place.
+A `Listing` holds file names, reads text files, and gives paths that GDAL opens in place.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from geocloud.io.remote import gdal_name, is_remote, list_files, open_file, read
 
 PACKED = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)  # suffix of an archive
 ARCHIVE = re.compile(rf".*{PACKED.pattern}|s2.*\.safe", re.IGNORECASE)
-"""Name of a tar or zip archive, or of a Sentinel-2 product, which as a file is one, too."""
+"""Name of a tar or zip archive, including a Sentinel-2 ``.SAFE`` that is a file."""
 DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-"""Errors of Python's archive readers for damaged, encrypted and unknown contents."""
-PLAIN_NAME = 100  # bytes of the longest name that a tar's plain header holds
-MAX_TEXT = 4 * 1024 * 1024  # bytes of the longest metadata file that is read
+"""Exceptions raised by Python's archive readers for damaged, encrypted or unknown contents."""
+PLAIN_NAME = 100  # maximum length in bytes of a name in a plain tar header
+MAX_TEXT = 4 * 1024 * 1024  # maximum size of a metadata file in bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Files by their path inside a folder, archive or bucket, with slashes, sorted; and folders beside them on a disk.
+    """Sorted relative paths of files in a folder, archive or bucket, with slashes; on a disk also subfolders.
 
-    ``source`` is the place as the user named it, ``stem`` its name without folders and suffix. ``path_of`` gives the
-    path or URL that GDAL opens, ``read_bytes`` the content, at most one byte more than `MAX_TEXT`.
+    ``source`` is the location as the user named it, ``stem`` its name without folders and suffix. ``path_of`` gives the
+    path or URL that GDAL opens for a file, ``read_bytes`` its content, at most `MAX_TEXT` + 1 bytes.
     """
 
     source: str
@@ -47,15 +47,15 @@ class Listing:
     folders: tuple[str, ...] = ()
 
     def label(self, name: str) -> str:
-        """The name of a file in messages."""
+        """Name of a file for messages."""
         return f"{self.source}/{name}"
 
     def without(self, names: Collection[str]) -> Listing:
-        """The same without some files."""
+        """This listing without the given files."""
         return replace(self, names=tuple(name for name in self.names if name not in names)) if names else self
 
     def below(self, folder: str) -> Listing:
-        """The files below one of its folders, by paths from there; ``""`` is the listing itself."""
+        """Files below a folder, with paths relative to it; ``""`` gives the listing itself."""
         if not folder:
             return self
         start = f"{folder}/"
@@ -64,18 +64,18 @@ class Listing:
         return Listing(self.label(folder), PurePosixPath(folder).name, names, path_of, read)
 
     def read_text(self, name: str) -> str:
-        """A text file. Raises SceneReadError."""
+        """Content of a text file. Raises SceneReadError."""
         try:
             data = self.read_bytes(name)
         except DAMAGE as error:
             raise SceneReadError(f"{self.label(name)}: cannot be read ({error})") from error
         if len(data) > MAX_TEXT:
-            raise SceneReadError(f"{self.label(name)}: over {MAX_TEXT} bytes long, that is no metadata file")
+            raise SceneReadError(f"{self.label(name)}: over {MAX_TEXT} bytes long, too large for a metadata file")
         return decode(data)
 
 
 def decode(data: bytes) -> str:
-    """Text in UTF-8, with or without a byte order mark, else in Latin-1."""
+    """Decodes UTF-8, with or without a byte order mark, or else Latin-1."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def decode(data: bytes) -> str:
 
 
 def list_folder(path: Path, below: bool = False) -> Listing:
-    """The files directly in a folder, or all ``below`` it; links to folders are not followed. Raises SceneReadError."""
+    """Files in a folder, with ``below`` also in subfolders; links to folders are skipped. Raises SceneReadError."""
 
     def refuse(error: OSError) -> None:
         raise SceneReadError(f"{path}: cannot be listed ({error.strerror})") from error
@@ -97,7 +97,7 @@ def list_folder(path: Path, below: bool = False) -> Listing:
 
 
 def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -> Listing:
-    """The listing of a folder whose files are known."""
+    """Listing of a folder whose files are known."""
 
     def read(name: str) -> bytes:
         with (path / name).open("rb") as file:
@@ -107,23 +107,23 @@ def on_disk(path: Path, names: tuple[str, ...], folders: tuple[str, ...] = ()) -
 
 
 def list_bucket(url: str, below: bool = False) -> Listing:
-    """The files directly in a store's folder, or all ``below`` it. Raises SceneReadError, DependencyError."""
+    """Files in a bucket folder, with ``below`` also in subfolders. Raises SceneReadError, DependencyError."""
     root = f"{url.rstrip('/')}/"
     names = sorted(address.removeprefix(root) for address in list_files(root))
     return in_bucket(url, tuple(name for name in names if below or "/" not in name))
 
 
 def in_bucket(url: str, names: tuple[str, ...]) -> Listing:
-    """The listing of a store's folder whose files are known."""
+    """Listing of a bucket folder whose files are known."""
     root = url.rstrip("/")
     stem = root.rpartition("/")[2]
     return Listing(url, stem, names, lambda name: f"{root}/{name}", lambda name: read_bytes(f"{root}/{name}"))
 
 
 def list_archive(place: str) -> Listing:
-    """The files in a tar or zip archive, on a disk or at a URL. Its first bytes tell the format; of a URL, its name.
+    """Files in a tar or zip archive. The format is identified by the first bytes or, at a URL, by name.
 
-    Raises SceneReadError for a damaged archive, SceneError for one at a URL that is compressed as a whole.
+    Raises SceneReadError for a damaged archive, and SceneError for bzip2, for xz, and for gzip at a URL.
     """
     source, remote, members = without_secrets(place), is_remote(place), dict[str, Any]()
     name = PurePosixPath(source).name if remote else Path(place).name
@@ -140,20 +140,20 @@ def list_archive(place: str) -> Listing:
                 with zipfile.ZipFile(file) as archive, archive.open(members[name]) as content:
                     return content.read(MAX_TEXT + 1)
             with tarfile.open(fileobj=file) as tar:
-                member = tar.extractfile(members[name])  # by position: the archive is not listed again
+                member = tar.extractfile(members[name])  # by offset, without listing the archive again
                 return member.read(MAX_TEXT + 1) if member else b""
 
     def path_of(name: str) -> str:
         if is_zip:
-            return f"/vsizip/{{{packed}}}/{name}"  # braces: GDAL takes any name for the archive
-        # GDAL goes by the suffix, would fetch all headers anew, and knows long names in GNU's form only, not in pax.
+            return f"/vsizip/{{{packed}}}/{name}"  # in braces, GDAL accepts any archive name
+        # /vsitar/ relies on the suffix, fetches all headers again, and supports long names in GNU's format, not in pax.
         if not remote and is_gzip == named_gzip and len(name.encode("utf-8", "surrogateescape")) <= PLAIN_NAME:
             return f"/vsitar/{{{packed}}}/{name}"
         gzip, member = "/vsigzip/" if is_gzip else "", members[name]
         return f"/vsisubfile/{member.offset_data}_{member.size},{gzip}{packed}"
 
     if remote and is_gzip:
-        whole = "compressed as a whole, so that each band would fetch all of it; fetch it and name your copy"
+        whole = "compressed as a whole, so that reading each band would fetch all of it; fetch it and name your copy"
         raise SceneError(f"{place}: {whole}")
     try:
         with opened() as file:
@@ -168,7 +168,7 @@ def list_archive(place: str) -> Listing:
                     members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
             else:
                 with tarfile.open(fileobj=file) as tar:
-                    members = {member.name: member for member in tar if member.isreg()}  # no links, no devices
+                    members = {member.name: member for member in tar if member.isreg()}  # no links or devices
     except SceneError:
         raise
     except DAMAGE as error:

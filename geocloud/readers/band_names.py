@@ -11,31 +11,31 @@ from geocloud.bands import BANDS, Units
 from geocloud.errors import BandError
 from geocloud.readers.source import parse_time
 
-Indexes = tuple[int, ...]  # numbers of red, green, blue and, if there is one, nir
+Indexes = tuple[int, ...]  # band numbers of red, green, blue and, if present, nir
 Wanted = Sequence[tuple[str, ...]]
-"""Names of red, green, blue and nir; of several for one band the first that exists is used."""
+"""Alternative names of red, green, blue and nir; the first existing name of each band is used."""
 
 COLOURS: Wanted = (("red",), ("green",), ("blue",), ("nir", "nir08", "nir8", "nir1"))
-OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir: of Landsat 8 and 9, and of Landsat 4 to 7
+OLI, TM = (4, 3, 2, 5), (3, 2, 1, 4)  # numbers of red, green, blue and nir on Landsat 8 and 9, and on 4 to 7
 NUMBER = re.compile(r"(?<![A-Za-z])((?:SR_?|TOA_|TA)?(?:B|band)[ _]?)(0?)(\d{1,2}A?)(?![0-9A-Za-z])", re.IGNORECASE)
-"""A band's number in a description or a file's name: the word, a padding zero, the number."""
+"""Band number in a description or file name. Groups: prefix, padding zero, number."""
 
 PRODUCT_ID = re.compile(
     r"L[COTEM]0(?P<satellite>[1-9])_(?:(?P<level>L1TP|L1GT|L1GS|L2SP|L2SR)|CU|AK|HI)_\d{6}_(?P<date>\d{8})"
     r"(?:_\d{8})?(?:_C?0[12])?(?:_(?:T1|T2|RT|V\d\d))?",
     re.IGNORECASE,
 )
-"""A Landsat Collection 1 or 2 product ID; the processing date and all after it may be missing. CU, AK, HI: ARD."""
+"""Landsat Collection 1 or 2 product ID; the processing date and later parts are optional. CU, AK and HI are ARD."""
 EARTH_ENGINE_ID = re.compile(r"L[COTE]0(?P<satellite>[4-9])_\d{6}_(?P<date>\d{8})(?!\d)", re.IGNORECASE)
-"""Earth Engine's ``system:index``."""
+"""Landsat ``system:index`` in Earth Engine."""
 SCENE_ID = re.compile(r"L[COTEM](?P<satellite>[1-9])\d{6}(?P<date>\d{7})[A-Z]{3}\d{2}", re.IGNORECASE)
-"""A Landsat scene ID from before collections, such as LC80200392015216LGN00."""
+"""Landsat scene ID from before collections, such as LC80200392015216LGN00."""
 IDS = ((PRODUCT_ID, "%Y%m%d"), (EARTH_ENGINE_ID, "%Y%m%d"), (SCENE_ID, "%Y%j"))
 SATELLITE = re.compile(r"(?:^|[^a-z])(?:landsat|l[cote]?)[_\- ]?0?([4-9])(?:[^0-9]|$)", re.IGNORECASE)
 SENTINEL2_NAME = re.compile(
     r"(?:^|[^A-Z0-9])(?:T\d{2}[A-Z]{3}_\d{8}T\d{6}|(?:S|sentinel[_\- ]?)2[A-D]?)(?:[^A-Z0-9]|$)", re.IGNORECASE
 )
-"""A tile with its time, or the satellite, in a file's or folder's name."""
+"""Sentinel-2 tile and time, or satellite, in a file or folder name."""
 
 LEVELS: dict[str, Literal["L1", "SR"]] = {"L1": "L1", "L2": "SR"}
 FOUR = "the numbers of red, green, blue and near-infrared"
@@ -43,7 +43,7 @@ NO_BLUE = "Landsat MSS saw green, red and near-infrared, but no blue, and cannot
 
 
 class ProductName(NamedTuple):
-    """Facts that a Landsat product's or file's name holds."""
+    """Facts in the name of a Landsat product or file."""
 
     satellite: int | None = None
     level: Literal["L1", "SR"] | None = None
@@ -62,7 +62,7 @@ class ProductName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> ProductName:
-        """Looks for an ID or the satellite anywhere in a name."""
+        """Searches a name for a product or scene ID, or else for the satellite."""
         for form, date in IDS:
             if parts := form.search(name):
                 level = (parts.groupdict().get("level") or "")[:2].upper()
@@ -73,20 +73,20 @@ class ProductName(NamedTuple):
 
 
 def is_msi(present: Collection[str], padded: bool) -> bool:
-    """True for numbers of bands (without B) that are Sentinel-2's; of Landsat's none has two digits by a zero."""
+    """True if band numbers, without B, are Sentinel-2's; ``padded`` (with a zero) numbers are never Landsat's."""
     whole = {"2", "3", "4", "8"} <= {*present}
     return bool({"8A", "12"} & {*present}) or (whole and (padded or "5" not in present))
 
 
 def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[int, ...] | None:
-    """Landsat's numbers by those that there are, None if too few. Raises BandError for numbers that fit two satellites.
+    """Landsat's numbers of red, green, blue and nir, given the numbers present; None if one is missing.
 
-    ``how`` a user says which: of two of Landsat, and of Landsat or Sentinel-2.
+    ``how`` is advice in messages, for Landsat 4-7 or 8-9 and for Landsat or Sentinel-2. Raises BandError if both fit.
     """
     oli, tm = ({str(n) for n in numbers} <= {*present} for numbers in (OLI, TM))
     doubt = ""
     if {"5", "8"} <= {*present} and not {str(n) for n in range(1, 12)} <= {*present}:
-        doubt = f"Sentinel-2's, of which B8 is near-infrared, or Landsat's, of which B5 is; say {how[1]}"
+        doubt = f"Sentinel-2's (near-infrared: B8) or Landsat's (near-infrared: B5); say {how[1]}"
     elif oli and tm and not {"9", "10", "11"} & {*present}:
         doubt = f"Landsat 4-7's or 8-9's; say {how[0]}"
     if doubt:
@@ -95,10 +95,10 @@ def choose_landsat(present: Collection[str], source: str, *how: str) -> tuple[in
 
 
 def find_bands(texts: Sequence[str], path: str, stem: str = "", units: Units = Units.AUTO) -> Indexes | None:
-    """Bands by their descriptions, colours before numbers; None: unknown.
+    """Band numbers identified by descriptions, colours before numbers; None: unknown.
 
-    A description is a colour's name, or else holds it. ``path`` names their source in messages; its ``stem`` and units
-    that a user gave tell the satellite. Raises BandError for names that fit two satellites, or occur twice.
+    A description that equals a colour's name is preferred to one that contains it. ``path`` is for messages; ``stem``
+    and ``units``, if the user gave them, identify the satellite. Raises BandError for ambiguous or repeated names.
     """
     words = [re.sub(r"near[ _-]?infra[ _-]?red", "nir", text.lower()).strip() for text in texts]
     tokens = [{*re.findall(r"[a-z]+\d*[a-z]?|\d+", text)} for text in words]
@@ -117,7 +117,7 @@ def find_bands(texts: Sequence[str], path: str, stem: str = "", units: Units = U
 
 
 def _find_numbers(texts: Sequence[str], path: str, stem: str, units: Units) -> dict[str, list[int]]:
-    """Name → bands, by numbers of Landsat or Sentinel-2. Raises BandError if they fit both, or one is missing."""
+    """Name → bands, by Landsat's or Sentinel-2's numbers. Raises BandError if both fit or a band is missing."""
     name, numbers, padded = ProductName.parse(stem), dict[str, list[int]](), False
     for index, text in enumerate(texts, 1):
         if parts := NUMBER.search(text):
@@ -145,13 +145,13 @@ def _find_numbers(texts: Sequence[str], path: str, stem: str, units: Units) -> d
 
 
 def missing_bands(wanted: Wanted, present: Collection[str], where: str = "") -> str:
-    """``no red (B4) and no nir (B5); found B2, B3``."""
+    """Message such as ``no red (B4) and no nir (B5); found B2, B3``."""
     pairs = zip(BANDS, wanted, strict=False)
     missing = [f"{band} ({' or '.join(names)})" for band, names in pairs if not {*names} & {*present}]
     return f"no {' and no '.join(missing)}{where}; found {', '.join(sorted(present)) or 'no band'}"
 
 
 def shorten(names: Iterable[str], limit: int = 4) -> str:
-    """The first of some names, for a message."""
+    """The first ``limit`` names, joined for a message."""
     names = list(names)
     return ", ".join(names[:limit]) + (" …" if len(names) > limit else "")

@@ -1,4 +1,4 @@
-"""Products of one file per band, side by side, and the makers of whose files names alone tell all."""
+"""Products of one file per band: the base class of their readers, and readers that rely on file names alone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ METADATA_FILE = re.compile(r"(?P<prefix>.*?)_?MTL\.(?P<format>txt|json|xml)", re
 GRANULE_ID = r"HLS\.[LS]30\.T\d{2}[A-Z]{3}\.\d{7}T\d{6}\.v\d+(?:\.\d+)*"
 TIME = re.compile(r"(?:^|[^0-9])(\d{8}T\d{6})(?:[^0-9]|$)", re.IGNORECASE)
 BROWSER = re.compile(r"Sentinel-2[_ ]L(?:1C|2A)_B\w+_\(Raw\)", re.IGNORECASE)
-"""Names of Copernicus (EO) Browser's single bands, whose 16 bits are 0 to 65535 for reflectance 0 to 1."""
+"""Single bands from Copernicus Browser or EO Browser; values 0 to 65535 are reflectance 0 to 1."""
 SIZES = ("10m", "", "20m", "60m")
-"""Suffixes of band names, finest first; without a size, red, green, blue and B08 are at 10 m."""
+"""Pixel sizes in file names, finest first; without a size, red, green, blue and B08 are at 10 m."""
 SEPARATORS = "_-. "
 
 Described = tuple[tuple[str, ...], dict[str, Any]]
@@ -33,11 +33,11 @@ class Product(NamedTuple):
     """Band files whose names differ only in the band."""
 
     prefix: str
-    """Their names up to the band, with folders."""
+    """File names up to the band, with folders."""
     files: dict[str, str]
-    """Band → name in the listing."""
+    """Band → file name in the listing."""
     group: str = ""
-    """Tells sets of bands with one prefix apart: processing level or pixel size."""
+    """Processing level or pixel size, which distinguishes sets of bands with the same prefix."""
 
     @property
     def stem(self) -> str:
@@ -51,57 +51,57 @@ class Product(NamedTuple):
 
 
 class BandFileReader(Reader):
-    """Reads products of one file per band; a subclass says how their files are named, and what their values mean."""
+    """Reader of products with one file per band; subclasses define the file names and the units."""
 
     one_band = True
     form: re.Pattern[str]
-    """The whole name of a band file; its group ``prefix`` tells products apart."""
+    """Pattern of a band file's name; its group ``prefix`` distinguishes products."""
     metadata = re.compile("(?!)")
-    """The name of a metadata file."""
+    """Pattern of a metadata file's name."""
     usual: Wanted = ()
-    """Names of red, green, blue and nir."""
+    """Default names of red, green, blue and nir."""
     kind = "raster"
-    """Maker and level, for people."""
+    """Product type, for display."""
     needed = "fetch the product whole"
-    """End of the message about missing bands."""
+    """Advice at the end of the message about missing bands."""
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
-        """Group and band of a file name; None for other files."""
+        """Group and band of a matching file name; None to ignore the file."""
         return "", parts["band"].upper()
 
     def wanted(self, product: Product) -> Wanted:
-        """Names of red, green, blue and nir, as far as file names tell."""
+        """Names of red, green, blue and nir in a product."""
         return self.usual
 
     def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
-        """The bands to read, and fields of `SceneRecipe` beyond name, source and bands. Raises SceneError."""
+        """The bands to read, and further fields of `SceneRecipe`. Raises SceneError."""
         return self.pick(listing, product, self.asked(product, options)), {"kind": self.kind}
 
     def inside(self, source: Source) -> Listing:
-        """The files of a source."""
+        """Listing of a source's files."""
         return source.listing
 
     def products(self, listing: Listing) -> list[Product]:
-        """The products among files, complete or not."""
+        """Products in a listing, complete or not."""
         groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for name in listing.names:
             folder, slash, base = name.rpartition("/")
-            parts = None if base.startswith("._") else self.form.fullmatch(base)  # those are added to archives by macOS
+            parts = None if base.startswith("._") else self.form.fullmatch(base)  # macOS adds ._ files to archives
             if parts and (key := self.key(parts)):
                 groups[folder + slash + parts["prefix"], key[0]].setdefault(key[1], name)
         return [Product(prefix, files, group) for (prefix, group), files in groups.items()]
 
     def match(self, source: Source) -> bool:
-        """True if band files are found, or for one file, if it belongs to a product."""
+        """True if the source contains bands of a product or, as a single file, belongs to one."""
         products = [] if source.form in ("url", "name") else self.products(source.listing)
         return any(source.member or self.is_product(product) for product in self.meant(source, products))
 
     def is_product(self, product: Product) -> bool:
-        """True for a product with some of the bands that are looked for."""
+        """True for a product with at least one of the wanted bands."""
         return any(name in product.files for names in self.wanted(product) for name in names)
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """One for each prefix."""
+        """One candidate per prefix."""
         prefixes: dict[str, list[Product]] = defaultdict(list)
         for product in self.products(listing):
             prefixes[product.prefix].append(product)
@@ -117,15 +117,15 @@ class BandFileReader(Reader):
         bands, fields = self.describe(source, listing, product, options)
         files = [product.files[band] for band in bands]
         sources = tuple(BandSource(listing.path_of(file), listing.label(file)) for file in files)
-        told: dict[str, Any] = {"name": product.stem or listing.stem} | fields
-        return SceneRecipe(source=source.label, bands=sources, **told)
+        facts: dict[str, Any] = {"name": product.stem or listing.stem} | fields
+        return SceneRecipe(source=source.label, bands=sources, **facts)
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
-        """The bands that a user gave by their numbers, or else the usual ones."""
+        """Names of the bands that the user gave by number, or else the default names."""
         return [(f"B{number:02}",) for number in options.band_numbers or ()] or self.wanted(product)
 
     def pick(self, listing: Listing, product: Product, wanted: Wanted) -> tuple[str, ...]:
-        """The bands of a product. Raises BandError if one is missing."""
+        """The bands to read. Raises BandError if one is missing."""
         if bands := product.choose(wanted):
             return bands
         where = f" at {product.group} m" if product.group.isdecimal() else ""
@@ -133,19 +133,19 @@ class BandFileReader(Reader):
         raise BandError(f"{listing.source}: {missing_bands(wanted, product.files, where)}{of}; {self.needed}")
 
     def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
-        """The product to read: the one that is complete, or else holds the most bands. Raises BandError for several."""
+        """The complete product, or else the one with the most bands. Raises BandError for several."""
         complete = [product for product in products if product.choose(self.asked(product, options))]
         candidates = complete or [max(products, key=lambda product: len(product.files))]
         prefixes = sorted({product.prefix for product in candidates})
         if len(prefixes) > 1:
             names = shorten(prefix.rpartition("/")[2].rstrip(SEPARATORS) for prefix in prefixes)
-            raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name one file of one")
+            raise BandError(f"{listing.source}: {len(prefixes)} products in one place ({names}); name a file of one")
         if len(candidates) > 1:
-            raise BandError(f"{listing.source}: several files for the same band; name one file of those that you mean")
+            raise BandError(f"{listing.source}: several files for the same band; name one of the files to use")
         return candidates[0]
 
     def files(self, source: Source) -> tuple[str, ...]:
-        """Bands and metadata; of an archive itself."""
+        """Paths of bands and metadata; for an archive, its own path."""
         if source.form == "archive":
             return (source.place,)
         names, prefix = source.listing.names, ""
@@ -159,7 +159,7 @@ class BandFileReader(Reader):
         return bool(self.form.fullmatch(base) or self.metadata.fullmatch(base))
 
     def meant(self, source: Source, products: list[Product]) -> list[Product]:
-        """All products, or those that a named file belongs to: as a band, or by a name that begins like theirs."""
+        """All products or, for a single file, those that contain it or share its prefix."""
         member = source.member
         if member is None:
             return products
@@ -172,24 +172,24 @@ class BandFileReader(Reader):
 
 
 class Hls(BandFileReader):
-    """HLS granules, L30 and S30: a Cloud Optimized GeoTIFF a band, 30 m (HLS Product User Guide, version 2.0)."""
+    """Reader of HLS granules, L30 and S30: one 30 m GeoTIFF per band (HLS Product User Guide, version 2.0)."""
 
     product_ids = (GRANULE_ID,)
     form = re.compile(rf"(?P<prefix>{GRANULE_ID})\.(?P<band>B\d{{2}}|B8A|Fmask|[SV][AZ]A)\.tiff?", re.IGNORECASE)
 
     def wanted(self, product: Product) -> Wanted:
-        """In Landsat's and in Sentinel-2's granules the same numbers mean different bands."""
+        """Names of red, green, blue and nir; nir is B05 in L30 and B8A in S30."""
         return (("B04",), ("B03",), ("B02",), ("B05" if product.stem[4:5].upper() == "L" else "B8A",))
 
     def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
         bands, _ = super().describe(source, listing, product, options)
         _, sensor, _, time, *_ = product.stem.upper().split(".")
-        told = {"acquired": parse_time(time, "%Y%jT%H%M%S"), "kind": f"HLS {sensor}"}
-        return bands, {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(1e-4), "fill": -9999, **told}
+        facts = {"acquired": parse_time(time, "%Y%jT%H%M%S"), "kind": f"HLS {sensor}"}
+        return bands, {"units": Units.REFLECTANCE, "conversion": Conversion.uniform(1e-4), "fill": -9999, **facts}
 
 
 class Sentinel2Bands(BandFileReader):
-    """Sentinel-2's bands without their product. B05 is near-infrared on Landsat 8, and red edge here."""
+    """Reader of Sentinel-2 band files outside a product. B05 is red edge; on Landsat 8 it is near-infrared."""
 
     form = re.compile(
         r"(?!MSK_)(?P<prefix>.*?)(?:^|[_\-. ])(?:B|band)(?P<band>0?[1-9]|1[0-2]|8A)(?P<rest>[_\-. ].*)?" + SUFFIX,
@@ -200,11 +200,11 @@ class Sentinel2Bands(BandFileReader):
     needed = "B04, B03, B02 and B08 or B8A are needed (or, without near-infrared, ReadOptions(bands=(4, 3, 2)))"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
-        """Pixel size, or whatever follows the band, and the band."""
+        """Group (the pixel size or other text after the band) and band of a file name."""
         return (parts["rest"] or "").strip(SEPARATORS).lower(), f"B{parts['band'].upper().zfill(2)}"
 
     def products(self, listing: Listing) -> list[Product]:
-        """Sets of bands that are Sentinel-2's, by prefix and size."""
+        """Sets of Sentinel-2 bands, by prefix and pixel size."""
         products = super().products(listing)
         has_mtl = any(METADATA_FILE.fullmatch(name.rpartition("/")[2]) for name in listing.names)
         files: dict[str, dict[str, str]] = defaultdict(dict)
@@ -213,14 +213,14 @@ class Sentinel2Bands(BandFileReader):
         return [p for p in products if _is_sentinel2(p.prefix, files[p.prefix], listing.stem, has_mtl)]
 
     def meant(self, source: Source, products: list[Product]) -> list[Product]:
-        """A named file of one size stands for the bands of all sizes."""
+        """All products or, for a single file, those with its prefix, at all pixel sizes."""
         meant = super().meant(source, products)
         own = [product for product in meant if product.group not in SIZES and product.choose(self.usual)]
         prefixes = {product.prefix for product in meant}
         return own or [p for p in products if p.prefix in prefixes] if source.member else products
 
     def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
-        """The finest complete set."""
+        """The complete set with the finest pixels. Raises BandError."""
         sized = [p for p in products if p.group in SIZES and p.choose(self.asked(p, options))]
         if len({product.prefix for product in sized}) == 1 and all(p.group in SIZES for p in products):
             return min(sized, key=lambda product: SIZES.index(product.group))
@@ -230,15 +230,15 @@ class Sentinel2Bands(BandFileReader):
         bands, facts = super().describe(source, listing, product, options)
         browser = BROWSER.search(product.files[bands[0]])
         nir = f", near-infrared is {bands[3]}" if len(bands) == 4 else ""
-        told = "16 bits are 0 to 65535 for 0 to 1" if browser else "no metadata, so their values tell the units"
-        log.warning("%s: bands of Sentinel-2 by their names%s; %s", listing.source, nir, told)
+        note = "values 0 to 65535 are reflectance 0 to 1" if browser else "no metadata, so values determine the units"
+        log.warning("%s: identified by name as Sentinel-2 bands%s; %s", listing.source, nir, note)
         times = (parse_time(t[1].upper(), "%Y%m%dT%H%M%S") for t in map(TIME.search, (product.stem, listing.stem)) if t)
         units = Units.SCALED_16BIT if browser else Units.AUTO
         return bands, facts | {"units": units, "acquired": next(filter(None, times), None)}
 
 
 def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) -> bool:
-    """Looks at the names of files, then of the folder, then at the bands that exist."""
+    """True for Sentinel-2 bands, by file names, else by the folder's name, else by the bands present."""
     prefix = prefix.rpartition("/")[2]
     if SENTINEL2_NAME.search(prefix) or "B8A" in files:
         return True
@@ -249,16 +249,16 @@ def _is_sentinel2(prefix: str, files: dict[str, str], stem: str, has_mtl: bool) 
 
 
 class NamedBands(BandFileReader):
-    """Bands named by colour: ``red.tif``, ``green.tif``, ``blue.tif`` and ``nir.tif``, as Earth Search has them."""
+    """Reader of bands named by colour, as in Earth Search: ``red.tif``, ``green.tif``, ``blue.tif``, ``nir.tif``."""
 
     form = re.compile(r"(?P<prefix>.*?)(?:^|[_\-. ])(?P<band>red|green|blue|nir(?:0?8|1)?)" + SUFFIX, re.IGNORECASE)
     usual = COLOURS
     kind = "bands named by colour"
-    needed = "all of one product are needed; leave ReadOptions(bands=…) out, for their names tell the bands"
+    needed = "all of one product are needed; leave ReadOptions(bands=…) out, since file names identify the bands"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str]:
         return "", parts["band"].lower()
 
     def products(self, listing: Listing) -> list[Product]:
-        """Only with the three colours."""
+        """Products with red, green and blue."""
         return [product for product in super().products(listing) if product.choose(self.usual[:3])]

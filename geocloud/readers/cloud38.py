@@ -1,7 +1,7 @@
-"""38-Cloud patches: one patch, or a whole scene put together from them.
+"""38-Cloud: single patches, or scenes mosaicked from their patches.
 
-The authors cut Landsat 8 Level-1 scenes into 384×384 patches after padding them with zeros, centred, to whole
-patches. Patches have no CRS. https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
+Landsat 8 Level-1 scenes are centred in zero padding and cut into patches of 384×384 pixels, without a CRS.
+https://github.com/SorourMo/38-Cloud-A-Cloud-Segmentation-Dataset
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PATCH = re.compile(
     r"(?P<band>red|green|blue|nir)_(?P<patch>patch_(?P<index>\d+)_(?P<row>\d+)_by_(?P<col>\d+)_(?P<scene>.+))\.tiff?",
     re.IGNORECASE,
 )
-SIDE = 384  # pixels of a patch's side, as the authors cut them
+SIDE = 384  # height and width of a patch in pixels
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 
 
 class Patch(NamedTuple):
-    """One file of one band of one patch; rows and columns count from 1."""
+    """File of one band of a patch; rows and columns count from 1."""
 
     path: Path
     band: str
@@ -42,7 +42,7 @@ class Patch(NamedTuple):
 
 
 class Cloud38(Reader):
-    """38-Cloud's patches and the scenes that they are cut from."""
+    """Reader of 38-Cloud patches, and of scenes mosaicked from them."""
 
     names = re.compile("_patch_", re.IGNORECASE)
 
@@ -52,9 +52,9 @@ class Cloud38(Reader):
         return source.form == "file" and parse_patch(source.path) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """Claims patches, which a batch leaves out, and says so."""
+        """Claims patches, so that a batch skips them, and logs a warning."""
         patches = [patch for name in listing.names if "_patch_" in name and (patch := parse_patch(Path(name)))]
-        if any(patch.band == "red" for patch in patches):  # once, not for each band
+        if any(patch.band == "red" for patch in patches):  # warn once, not per band
             one = "mask one by its name, or a scene of them with 'geocloud mask FOLDER --scene-id ID'"
             log.warning("%s: 38-Cloud patches are left out of a batch; %s", listing.source, one)
         if patches:
@@ -75,7 +75,7 @@ class Cloud38(Reader):
                 where = "file of this patch, here or in the folder of its band"
                 raise BandError(f"{path}: no {' and no '.join(missing)} {where}")
             bands = [BandSource(str(file), str(file)) for file in files.values()]
-        # Some copies hold the upper eight of the sixteen bits.
+        # Some copies hold only the upper 8 of the 16 bits.
         full = Conversion.uniform(LANDSAT_L1.scale[0] * 257, LANDSAT_L1.offset[0]) if dtype == "uint8" else None
         acquired = ProductName.parse(scene).acquired
         return SceneRecipe(name, str(path), tuple(bands), Units.LANDSAT_L1, full, acquired=acquired, kind="38-Cloud")
@@ -87,7 +87,7 @@ class Cloud38(Reader):
 
 
 def parse_patch(path: Path) -> Patch | None:
-    """The patch of a file name, None for other names."""
+    """Patch described by a file name; None for other names."""
     parts = PATCH.fullmatch(path.name)
     if not parts:
         return None
@@ -95,7 +95,7 @@ def parse_patch(path: Path) -> Patch | None:
 
 
 def find_patches(folder: Path) -> Iterator[Patch]:
-    """All patches in a folder, or in folders named after bands up to two levels below, as 38-Cloud is laid out."""
+    """Patches in a folder and, as in 38-Cloud's layout, in folders named after bands up to two levels below."""
     below = [path for path in folder.iterdir() if path.is_dir()]
     below += [path for parent in below for path in parent.iterdir() if path.is_dir()]
     for place in (folder, *(path for path in below if any(band in path.name.lower() for band in BANDS))):
@@ -103,7 +103,7 @@ def find_patches(folder: Path) -> Iterator[Patch]:
 
 
 def _patch_files(path: Path) -> dict[str, Path]:
-    """The file of each band of the patch that a file belongs to: beside it, or in a folder named after its band."""
+    """Band → file of the same patch, in the same folder or in a folder named after the band."""
     band, files = path.name.partition("_")[0], dict[str, Path]()
     for other in BANDS:
         for folder in (path.parent, path.parent.parent / path.parent.name.replace(band.lower(), other, 1)):
@@ -114,7 +114,7 @@ def _patch_files(path: Path) -> dict[str, Path]:
 
 
 def _choose_scene(folder: Path, scene_id: str | None) -> str:
-    """The scene that a user named, or the only one. Raises BandError."""
+    """The scene with the given ID, or the only scene. Raises BandError."""
     scenes = sorted({patch.scene for patch in find_patches(folder)})
     if scene_id is None and len(scenes) > 1:
         several = f"38-Cloud patches of {len(scenes)} scenes ({shorten(scenes)})"
@@ -125,7 +125,7 @@ def _choose_scene(folder: Path, scene_id: str | None) -> str:
 
 
 def _mosaic(folder: Path, scene: str) -> tuple[list[BandSource], str]:
-    """Virtual rasters of a scene's bands, made of its patches, and their type. Raises BandError for missing patches."""
+    """VRTs of a scene's bands, mosaicked from patches, and their data type. Raises BandError for missing patches."""
     places = {(patch.band, patch.row, patch.col): patch for patch in find_patches(folder) if patch.scene == scene}
     rows, cols = max(row for _, row, _ in places), max(col for *_, col in places)
     wanted = [(b, row + 1, col + 1) for row in range(rows) for col in range(cols) for b in BANDS]
@@ -133,7 +133,7 @@ def _mosaic(folder: Path, scene: str) -> tuple[list[BandSource], str]:
         lacks = f"lacks {len(missing)} of {len(wanted)} patch files ({shorten(missing)})"
         raise BandError(f"{folder}: scene {scene} {lacks}; name a single patch file to mask that patch alone")
     side, _, dtype = _describe(places[wanted[0]].path)
-    # The size of its truth tells the padding to cut off; without, padding stays, as no data.
+    # The size of the scene's label raster gives the padding to crop; without labels, padding stays as no data.
     truths = (path for pattern in ("", "*/", "*/*/") for path in folder.glob(f"{pattern}Entire_scene_gts/*{scene}.*"))
     truth = next((path for path in truths if path.suffix.lower() in (".tif", ".tiff")), None)
     height, width = _describe(truth)[:2] if truth else (rows * side, cols * side)
@@ -152,6 +152,6 @@ def _mosaic(folder: Path, scene: str) -> tuple[list[BandSource], str]:
 
 
 def _describe(path: Path) -> tuple[int, int, str]:
-    """Height, width and type of the values. Raises SceneReadError."""
+    """Height, width and data type of a raster. Raises SceneReadError."""
     with open_raster(str(path), str(path)) as dataset:
         return dataset.height, dataset.width, str(dataset.dtypes[0])

@@ -1,7 +1,7 @@
-"""Further bands of a scene: short-wave infrared at 1.6 µm (swir1) and the cirrus band at 1.37 µm.
+"""Bands of a scene besides the main four: short-wave infrared at 1.6 µm (swir1) and the cirrus band at 1.37 µm.
 
-Products name their bands alike: the file of another band lies beside that of red, under the same name but for the
-band's number. Stacks tell them by description.
+In products of one file per band, the file is named like that of red, with another band number. In stacks, the band is
+identified by its description.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ NUMBERS = {
     ("4", "8"): {"swir1": "11", "cirrus": "10"},  # MSI, on Sentinel-2, and HLS S30
     ("4", "8A"): {"swir1": "11", "cirrus": "10"},
 }
-"""Numbers of red and near-infrared → those of the further bands."""
+"""Band numbers of red and near-infrared → band numbers of swir1 and cirrus."""
 WORDS = {"swir1": ("swir1", "swir16", "swir 1"), "cirrus": ("cirrus",)}  # descriptions of further bands in a stack
 
 ReadBand = Callable[[int, int], NDArray[np.float32]]
-"""Reads the rows of a scene from the first to the last (exclusive): reflectance ``(rows, width)``, NaN: no data."""
+"""Reads rows of a scene, from first to last (exclusive): reflectance ``(rows, width)``, NaN where there is no data."""
 
 
 @contextmanager
 def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
-    """Opens a further band of a scene, on the scene's grid; coarser pixels are interpolated, bilinear.
+    """Opens a further band on the scene's grid; a band on another grid is resampled, bilinear.
 
     Args:
         scene: An open scene.
         name: swir1 or cirrus.
 
     Yields:
-        The function that reads it; None if the scene has no such band, or none with the scale of its other bands.
+        A function that reads the band; None if the scene lacks the band, or its scale or position is unknown.
 
     Raises:
-        SceneReadError: The band is damaged; raised when it is read.
+        SceneReadError: The band is damaged; raised on reading.
     """
     conversion, source, grid = _conversion(scene, name), _find(scene, name), scene.grid
     if conversion is None or source is None:
@@ -82,7 +82,7 @@ def further_band(scene: RasterScene, name: str) -> Iterator[ReadBand | None]:
 
 
 def _conversion(scene: RasterScene, name: str) -> Conversion | None:
-    """Conversion of a further band: that which all bands share, or its own by the metadata; None: unknown."""
+    """Conversion of a further band: the one shared by all bands, or its own from metadata; None: unknown."""
     scales, offsets = {*scene.conversion.scale[: scene.bands]}, {*scene.conversion.offset[: scene.bands]}
     if len(scales) == len(offsets) == 1:
         return scene.conversion
@@ -93,7 +93,7 @@ def _conversion(scene: RasterScene, name: str) -> Conversion | None:
 
 
 def _find(scene: RasterScene, name: str) -> BandSource | None:
-    """The band of a stack by its description, or the file beside that of red by its name."""
+    """Source of a further band: in a stack by description, else by file name; None if there is none."""
     bands = scene.recipe.bands
     red, nir, has_nir = bands[0], bands[-1], len(bands) == 4
     if len({band.path for band in bands}) == 1:
@@ -110,20 +110,20 @@ def _find(scene: RasterScene, name: str) -> BandSource | None:
 
 
 def match(names: Sequence[str], red: str, nir: str, wanted: str) -> int | None:
-    """Index of a further band: by its name, or by its number and those of red and near-infrared; None: not told."""
+    """Index of a further band, by its name, or by its number given those of red and nir; None if not unique."""
     numbers = [parts[3].upper() if (parts := NUMBER.search(name)) else "" for name in (red, nir, *names)]
     number = NUMBERS.get((numbers[0], numbers[1]), {}).get(wanted, "none")
-    found = [index for index, name in enumerate(names) if name.lower() in WORDS[wanted]]
-    found = found or [index for index, other in enumerate(numbers[2:]) if other == number]
-    return found[0] if len(found) == 1 else None
+    indexes = [index for index, name in enumerate(names) if name.lower() in WORDS[wanted]]
+    indexes = indexes or [index for index, other in enumerate(numbers[2:]) if other == number]
+    return indexes[0] if len(indexes) == 1 else None
 
 
 def beside(red: str, nir: str, name: str) -> list[str]:
-    """Names that the file of a band may have, given those of red and near-infrared."""
+    """Possible paths of a further band's file, given those of red and near-infrared."""
     parts, other = ([None, *NUMBER.finditer(path)][-1] for path in (red, nir))
     number = parts and other and NUMBERS.get((parts[3].upper(), other[3].upper()), {}).get(name)
     if not parts or not number:
         return []
     padded = number.zfill(2) if len(parts[2] + parts[3]) > 1 else number
     path = f"{red[: parts.start()]}{parts[1]}{padded}{red[parts.end() :]}"
-    return [path, path.replace("/R10m/", "/R20m/").replace("_10m.", "_20m.")]  # of Sentinel-2 Level-2A
+    return [path, path.replace("/R10m/", "/R20m/").replace("_10m.", "_20m.")]  # Sentinel-2 Level-2A

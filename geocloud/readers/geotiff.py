@@ -1,4 +1,4 @@
-"""Rasters of several bands, whatever GDAL opens: which bands are red, green, blue and near-infrared."""
+"""Multi-band rasters in any GDAL format: identification of red, green, blue and near-infrared."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from geocloud.readers.stack import BandStack, open_raster
 
 log = logging.getLogger(__name__)
 
-ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}  # files by which a folder is known as Zarr
+ZARR = {".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json"}  # files that identify a Zarr folder
 SUFFIXES = (*RASTER_SUFFIXES, ".jp2", ".img")
-USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)  # masks that PlanetScope's orders hold beside a scene
+USABLE = re.compile(r".*_udm2?(_.*)?\.tiff?", re.IGNORECASE)  # usable data masks in PlanetScope orders
 ORDERS = {"first": (1, 2, 3, 4), "third": (3, 2, 1, 4)}
-"""Place of red → numbers of red, green, blue and nir, of four bands without names."""
-LAND = 1.6  # pixels whose near-infrared is so many times their green are plants or soil
+"""Position of red → numbers of red, green, blue and nir, in four bands without names."""
+LAND = 1.6  # minimum ratio of near-infrared to green over land (plants or soil)
 NO_DOUBT = 1.75
-"""Minimum contrast ratio between the red and the blue candidate. Of 371 real scenes and 2892 crops of them the wrong
-band's rise is at most 1.56 times the right one's; a third of the scenes is told (``benchmarks/order.py``)."""
-FEWEST = 300, 0.05  # pixels of land, and the share of all pixels, without which nothing is told
-TRANSPARENCY = 0.9  # share of wholly opaque pixels by which transparency is told from near-infrared
+"""Minimum contrast ratio between the red and the blue candidate. In 371 real scenes and 2892 crops, blue has at most
+1.56 times the contrast of red; a third of the scenes is unambiguous (``benchmarks/order.py``)."""
+FEWEST = 300, 0.05  # minimum number of land pixels, and their minimum share of all pixels
+TRANSPARENCY = 0.9  # minimum share of opaque pixels in transparency; near-infrared marked alpha has less
 USUAL = {
     5: "blue, green, red, red edge and nir, 3,2,1,5",
     6: "Landsat's without coastal and thermal ones, 3,2,1,4",
@@ -44,19 +44,19 @@ USUAL = {
     12: "Sentinel-2's from B01, 4,3,2,8",
     13: "Sentinel-2's from B01, 4,3,2,8",
 }
-"""Usual meaning of so many bands: suggested, never taken."""
+"""Number of bands → usual band order, which messages suggest but which is never assumed."""
 
 
 class Raster(Reader):
-    """Any raster, and an archive or folder that holds just one."""
+    """Reader of any raster, and of an archive or folder that contains only one."""
 
     def match(self, source: Source) -> bool:
-        """True for all single files; for an archive or folder with one raster, and for Zarr."""
+        """True for any file, URL or GDAL name, for an archive or folder with one raster, and for Zarr."""
         several = source.form in ("archive", "folder")
         return (_is_zarr(source.listing) or len(_rasters(source.listing)) == 1) if several else source.form != "bucket"
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """Archives and rasters; the caller leaves out those of a single band."""
+        """Candidates for archives and rasters; the caller skips single-band rasters."""
         if _is_zarr(listing):
             yield Candidate("", PurePosixPath(listing.stem).stem, frozenset(listing.names), is_tree=True)
             return
@@ -66,7 +66,7 @@ class Raster(Reader):
                 yield Candidate(name, base.rpartition(".")[0], frozenset((name,)), 1)
             elif ARCHIVE.fullmatch(base):
                 packed = PACKED.search(lower)
-                rank = 2 + ("zip", "tar", "tar.gz", "tgz").index(packed[1] if packed else "zip")  # the fastest first
+                rank = 2 + ("zip", "tar", "tar.gz", "tgz").index(packed[1] if packed else "zip")  # fastest first
                 stem = PACKED.sub("", name)
                 stem = stem[:-5] if stem.lower().endswith(".safe") else stem
                 yield Candidate(name, stem, frozenset((name,)), rank)
@@ -90,13 +90,13 @@ def _is_zarr(listing: Listing) -> bool:
 
 
 def _rasters(listing: Listing) -> list[str]:
-    """The rasters of an archive or folder, without PlanetScope's masks and copies that macOS adds."""
+    """Rasters in a listing, without PlanetScope's usable data masks and files added by macOS."""
     paths = [path for path in map(PurePosixPath, listing.names) if path.suffix.lower() in SUFFIXES]
     return [str(path) for path in paths if "__MACOSX" not in path.parts and not USABLE.fullmatch(path.name)]
 
 
 def raster_recipe(path: str, stem: str, options: ReadOptions, label: str, usual: Indexes | None = None) -> SceneRecipe:
-    """The recipe of a raster; ``usual`` are its bands if descriptions do not tell them. Raises BandError, OSError."""
+    """Recipe of a raster; ``usual`` are its bands if descriptions do not name them. Raises BandError, OSError."""
     units, name = Units.AUTO, ProductName.parse(stem)
     with open_raster(path, path) as dataset:
         if dataset.count == 0 and dataset.subdatasets:
@@ -107,17 +107,17 @@ def raster_recipe(path: str, stem: str, options: ReadOptions, label: str, usual:
                 bands = [BandSource(path, label, index) for index in _find(dataset, path, stem, options, usual)]
             except gdal.TROUBLE as error:
                 raise SceneReadError(f"{path}: damaged, its description cannot be read ({error})") from error
-            # A product's name in front of a stack tells its units, unless the raster itself does; the pixels decide.
+            # A product ID in the name gives the units if the raster has no scale; pixel values are checked later.
             if name.level and {*zip(dataset.scales, dataset.offsets, strict=True)} == {(1, 0)}:
                 units = Units.LANDSAT_L1 if name.level == "L1" else Units.LANDSAT_L2
     return SceneRecipe(stem, label, tuple(bands), units, acquired=name.acquired)
 
 
 def _variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions) -> list[str]:
-    """The variables of a file with one per band, as netCDF and Zarr have them. Raises BandError for other files."""
+    """The bands of a file with one variable per band, such as netCDF or Zarr. Raises BandError for other files."""
     several = f"{path}: holds {len(inside)} rasters; name one of them: {' or '.join(inside[:3])}"
     if options.bands:
-        raise BandError(f"{several}; ReadOptions(bands=…) tells the bands of one raster")
+        raise BandError(f"{several}; ReadOptions(bands=…) selects bands of one raster")
     indexes = find_bands([re.split(r"[:/]", name)[-1] for name in inside], path, stem, options.units)
     if indexes is None:
         raise BandError(several)
@@ -125,21 +125,21 @@ def _variables(inside: Sequence[str], path: str, stem: str, options: ReadOptions
     for name in names:
         with open_raster(name, name) as variable:
             if variable.count != 1:
-                raise BandError(f"{name}: {variable.count} layers (dates, as a rule), wanted one; take one out first")
+                raise BandError(f"{name}: {variable.count} layers (usually dates), wanted one; extract one first")
     return names
 
 
 def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, usual: Indexes | None) -> Indexes:
-    """The bands of an open raster: given, or found by descriptions, ``usual``, letters, colours, at last by pixels."""
+    """Band numbers as given, or by description, ``usual``, letters, colour interpretation or pixels, in this order."""
     count, order = dataset.count, options.bands
     try:
         texts = [text or "" for text in dataset.descriptions]
-    except UnicodeDecodeError:  # not in UTF-8: as good as none
+    except UnicodeDecodeError:  # not in UTF-8: treated as missing
         texts = [""] * count
     colours = [colour.name for colour in dataset.colorinterp]
-    told = options.units is not Units.AUTO or options.scale is not None or {*dataset.scales} != {1}
+    has_units = options.units is not Units.AUTO or options.scale is not None or {*dataset.scales} != {1}
     eight = "; and, of 8 bits, ReadOptions(units='scaled-8bit') or ReadOptions(scale=…)"
-    units = "" if told or dataset.dtypes[0] != "uint8" else eight
+    units = "" if has_units or dataset.dtypes[0] != "uint8" else eight
     indexes = options.band_numbers or find_bands(texts, path, stem, options.units) or usual
     if not indexes:
         nameless = all(re.fullmatch(r"(?:band|layer)?[ _]?\d*", text, re.IGNORECASE) for text in texts)
@@ -175,20 +175,20 @@ def _find(dataset: DatasetReader, path: str, stem: str, options: ReadOptions, us
 
 
 def _look(path: str, indexes: Indexes) -> NDArray[np.generic]:
-    """Values of some bands ``(band, n)`` from small windows all over a raster."""
+    """Values ``(band, n)`` of the given bands in small windows all over a raster."""
     label = without_secrets(path)
     with BandStack(SceneRecipe(label, label, tuple(BandSource(path, label, index) for index in indexes))) as stack:
         return stack.look()[0]
 
 
 def _is_transparency(path: str, index: int) -> bool:
-    """True for a band marked alpha, as GDAL marks any fourth of 8 bits, that holds little but one value."""
+    """True if an alpha band has mostly one value; GDAL marks the fourth of any four 8-bit bands as alpha."""
     values = _look(path, (index,))
     return not values.size or bool(np.mean(values == values.max()) > TRANSPARENCY)
 
 
 def _by_colour(colours: Sequence[str]) -> Indexes | None:
-    """Red, green and blue by colour interpretation, near-infrared said so too or the only band that is left, if any."""
+    """Band numbers by colour interpretation; near-infrared may also be the only other band. None: unknown."""
     rest = [index for index, name in enumerate(colours, 1) if name not in (*BANDS, "alpha")]
     nir = [colours.index("nir") + 1] if "nir" in colours else rest
     if not {*BANDS[:3]} <= {*colours} or len(nir) > 1:
@@ -197,9 +197,9 @@ def _by_colour(colours: Sequence[str]) -> Indexes | None:
 
 
 def _by_pixels(path: str, units: str) -> Indexes:
-    """Red or blue first, of four bands without names, if the pixels leave no doubt; else raises BandError."""
+    """Numbers of four bands without names, by contrast over land. Raises BandError if that is ambiguous."""
     shown = without_secrets(path)
-    # Pictures of 8 bits are stretched band by band, as a rule, and tell nothing.
+    # 8-bit images are usually stretched band by band, so their contrast is meaningless.
     ratio = None if units else compare_rises(_look(path, ORDERS["first"]))
     if ratio is None or 1 / NO_DOUBT < ratio < NO_DOUBT:
         raise BandError(
@@ -210,7 +210,7 @@ def _by_pixels(path: str, units: str) -> Indexes:
         )
     red, blue = ("first", "third") if ratio > 1 else ("third", "first")
     log.warning(
-        "%s: bands have no names, read as %s: over land the %s rises %.1f times as much as its opposite, as red does; "
+        "%s: bands have no names, read as %s: over land the %s has %.1f times the contrast of its opposite, like red; "
         "if that is wrong, say ReadOptions(bands=%s)", shown, ", ".join(BANDS[i - 1] for i in ORDERS[red]), red,
         max(ratio, 1 / ratio), ORDERS[blue],
     )  # fmt: skip
@@ -218,10 +218,10 @@ def _by_pixels(path: str, units: str) -> Indexes:
 
 
 def compare_rises(pixels: NDArray[np.generic]) -> float | None:
-    """Contrast ratio between the first and the third of four bands ``(4, n)``, nir the last; None: too little land.
+    """Contrast of the first of four bands ``(4, n)``, nir last, divided by that of the third; None: too little land.
 
-    It is that of their 5 to 75 percentile ranges over land. From plants to bare soil red rises more than blue does,
-    with the air in the picture or without. Clouds, snow and water tell nothing: there the two rise alike.
+    Contrast is the range from the 5 to the 75 percentile over land. From plants to bare soil red increases more than
+    blue, in TOA and in surface reflectance; over clouds, snow and water they increase alike.
     """
     first, green, third, nir = pixels.astype("float64")
     land = nir > LAND * np.maximum(green, 0)

@@ -1,6 +1,6 @@
-"""Landsat products: band files side by side in a folder or archive, with or without their metadata file (MTL).
+"""Landsat products: band files in a folder or archive, with or without a metadata file (MTL).
 
-Level 1 and 2 of Collections 1 and 2, Analysis Ready Data, ESPA's orders, and names that Earth Engine gives.
+Level 1 and 2 of Collections 1 and 2, Analysis Ready Data, ESPA orders, and file names of Earth Engine.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ LEVELS: dict[str, tuple[str, Units, Conversion | None, int | None]] = {
     "SR": ("SR_B", Units.LANDSAT_L2, None, None),
     "SR of Collection 1": ("SR_B", Units.LANDSAT_L2, TEN_THOUSAND, -9999),
 }
-"""Contents of band files, the best to mask first → word before the band's number, units, and the conversion and fill
-that no metadata change. Landsat 8 Collection 1 Surface Reflectance Code Product Guide; TOA is Analysis Ready Data's,
-scaled like Level 2."""
+"""Level, best for masking first → prefix of the band number, units, conversion and fill (None: from metadata or units).
+Source: Landsat 8 Collection 1 Surface Reflectance Code Product Guide. TOA is that of Analysis Ready Data, scaled like
+Level 2."""
 KINDS = {"srb": "SR", "sr": "SR of Collection 1", "toab": "TOA", "toa": "TOA, × 10 000", "ta": "TOA, × 10 000"}
-"""Level by what precedes the band's number in a file name."""
+"""Prefix of the band number in a file name → level."""
 
 
 class Landsat(BandFileReader):
-    """Landsat 4 to 9."""
+    """Reader of Landsat 4 to 9 products."""
 
     product_ids = (PRODUCT_ID.pattern, SCENE_ID.pattern)
     form = re.compile(
@@ -54,7 +54,7 @@ class Landsat(BandFileReader):
     needed = "all four of one product are needed (or, without nir, ReadOptions(bands=…) with the first three)"
 
     def key(self, parts: re.Match[str]) -> tuple[str, str] | None:
-        """Level and whatever follows the band, and the band; not for surface temperature."""
+        """Group (level and text after the band) and band of a file name; None for surface temperature."""
         if parts["prefix"].upper().endswith("_ST"):
             return None
         kind, word = (parts["kind"] or "").lower(), parts["word"].lower()
@@ -67,24 +67,24 @@ class Landsat(BandFileReader):
         return _names(product, own or next(fitting, OLI))
 
     def asked(self, product: Product, options: ReadOptions) -> Wanted:
-        """Those of the file names: of a user's numbers some may be missing from the best product."""
+        """Default names, whatever numbers the user gave: the best product may lack those bands."""
         return self.wanted(product)
 
     def is_product(self, product: Product) -> bool:
         return any(name in product.files for (name,) in _names(product, (1, 2, 3, 4, 5, 8)))
 
     def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
-        """Complete ones first, Level 1 before others; files of other resolutions may lie beside the bands."""
+        """The product to read: complete ones first, Level 1 before others. Raises BandError."""
         levels = {Units.LANDSAT_L1: ("L1",), Units.LANDSAT_L2: ("SR",)}.get(options.units, ("L1", "TOA", "SR"))
         asked = [product for product in products if product.group.startswith(levels)] or products
         complete = [product for product in asked if product.choose(self.wanted(product))]
         if not complete and len({_level(product) for product in asked if self.is_product(product)}) > 1:
             parts = "; ".join(f"{_level(p)}: {', '.join(sorted(p.files))}" for p in asked)
             raise BandError(f"{listing.source}: Level-1 and surface reflectance bands mixed, neither whole ({parts})")
-        found = sorted({_level(product) for product in complete}, key=[*LEVELS].index)
-        best = [product for product in complete if _level(product) == found[0]]
-        if len(found) > 1 and not any(_contradict(one.prefix, other.prefix) for one in best for other in complete):
-            word = "Level-1" if found[0] == "L1" else found[0]
+        ranked = sorted({_level(product) for product in complete}, key=[*LEVELS].index)
+        best = [product for product in complete if _level(product) == ranked[0]]
+        if len(ranked) > 1 and not any(_contradict(one.prefix, other.prefix) for one in best for other in complete):
+            word = "Level-1" if ranked[0] == "L1" else ranked[0]
             log.warning("%s: holds Level-1 and surface reflectance bands; %s is used", listing.source, word)
             complete = best
         return super().select(listing, complete or asked, options)
@@ -104,7 +104,7 @@ class Landsat(BandFileReader):
         kind = f"Landsat {level}"
         if level in ("L1", "SR") and mtl.groups:
             conversion = mtl.conversion(numbers, LEVEL1_GROUPS if level == "L1" else LEVEL2_GROUPS)
-        elif level == "L1" and name.level != "L1":  # bare bands, in any units
+        elif level == "L1" and name.level != "L1":  # neither MTL nor product ID: units unknown
             units, kind = Units.AUTO, "Landsat bands"
         facts = mtl.facts | {
             "name": product.stem if own.text else name.text or product.stem or listing.stem,
@@ -128,7 +128,7 @@ def _names(product: Product, numbers: Sequence[int]) -> list[tuple[str]]:
 
 
 def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
-    """The metadata file of a product: the one that was named, the one with its prefix, or the only one there."""
+    """Metadata of a product: the file named by the user, the one with the product's prefix, or the only one."""
     stem = product.prefix.lower().rstrip(SEPARATORS)
     files: dict[str, list[str]] = defaultdict(list)
     for path in listing.names:
@@ -143,7 +143,7 @@ def _metadata(listing: Listing, product: Product, member: str | None) -> Mtl:
 
 
 def _contradict(one: str, other: str) -> bool:
-    """True if two names hold product IDs of different acquisitions."""
+    """True if two names contain product IDs of different acquisitions."""
     ids = [re.search(r"l[cotem]0\d_l\w{3}_(\d{6}_\d{8})", name, re.IGNORECASE) for name in (one, other)]
     return all(ids) and len({parts[1] for parts in ids if parts}) == 2
 
@@ -156,39 +156,38 @@ PLACES = ("PROJECTION_ATTRIBUTES", "PROJECTION_PARAMETERS", "PRODUCT_METADATA", 
 
 
 class Mtl(Metadata):
-    """Landsat's metadata file."""
+    """Landsat metadata file (MTL)."""
 
     __slots__ = ()
 
     @property
     def satellite(self) -> int | None:
-        """8 for Landsat 8."""
+        """Satellite number, such as 8; None: unknown."""
         parts = re.fullmatch(r"LANDSAT_?(\d)", self.text("SPACECRAFT_ID", *FACTS) or "")
         return int(parts[1]) if parts else None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Time of the scene's centre, UTC, and the sun's place in degrees; None: unknown."""
+        """Scene centre time in UTC, and the sun's elevation and azimuth in degrees; None: unknown."""
         time = f"{self.text('DATE_ACQUIRED', *FACTS)}T{(self.text('SCENE_CENTER_TIME', *FACTS) or '00:00').rstrip('Z')}"
         sun = {key.lower(): self.number(key, *FACTS) for key in ("SUN_ELEVATION", "SUN_AZIMUTH")}
         return {"acquired": parse_time(time), **sun}
 
     def conversion(self, numbers: Sequence[int], groups: Sequence[str]) -> Conversion | None:
-        """Reflectance scale and offset of the numbered bands, without the sun; None if the groups lack one."""
+        """Conversion of the numbered bands, without the sun's elevation; None if the groups lack a value."""
         scales = self.numbers([f"REFLECTANCE_MULT_BAND_{n}" for n in numbers], *groups)
         offsets = self.numbers([f"REFLECTANCE_ADD_BAND_{n}" for n in numbers], *groups)
         return Conversion.of(scales, offsets) if scales and offsets else None
 
     @property
     def grid(self) -> GeoBox | None:
-        """The grid of the reflective bands, if the file gives a UTM zone and corners that fit the size."""
+        """Grid of the reflective bands; None unless the file gives a UTM zone and corners that match the size."""
         corners = [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for corner in ("UL", "LR") for axis in "XY"]
         keys = ["UTM_ZONE", "GRID_CELL_SIZE_REFLECTIVE", "REFLECTIVE_LINES", "REFLECTIVE_SAMPLES", *corners]
         if self.text("MAP_PROJECTION", *PLACES) != "UTM" or not (numbers := self.numbers(keys, *PLACES)):
             return None
         zone, cell, height, width, left, top, right, bottom = numbers
-        # Corners are pixel centres, so both ends count. Landsat gives southern scenes negative northings of a
-        # northern zone.
+        # Corners are pixel centres, hence + 1. Southern scenes have negative northings in a northern UTM zone.
         fits = cell > 0 and (round((top - bottom) / cell) + 1, round((right - left) / cell) + 1) == (height, width)
         if not fits or not 1 <= zone <= 60:
             return None
@@ -197,5 +196,5 @@ class Mtl(Metadata):
 
 
 def parse_mtl(text: str, label: str) -> Mtl:
-    """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for anything else, and if it is cut off."""
+    """Parses MTL.txt, MTL.json or MTL.xml. Raises SceneReadError for other and truncated files."""
     return Mtl.parse(text, label, "Landsat", ROOTS)

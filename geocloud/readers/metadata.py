@@ -1,4 +1,4 @@
-"""Metadata files of makers, from strangers: groups of texts, and the numbers in them."""
+"""Metadata files of products, parsed as untrusted input: groups of keys and text values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Groups = dict[str, dict[str, str]]
 
 
 def parse_xml(text: str, label: str, kind: str) -> Element:
-    """The root element of a metadata file. Raises SceneReadError; ``kind`` names the maker."""
+    """Root element of an XML metadata file. Raises SceneReadError; ``kind`` is the product, for messages."""
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except DefusedXmlException as error:
@@ -30,18 +30,18 @@ def parse_xml(text: str, label: str, kind: str) -> Element:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A metadata file. Groups are never flattened: Landsat's Level 2 holds the same key in two of them."""
+    """A metadata file. Groups are not flattened, since Landsat Level 2 has the same keys in two of them."""
 
     label: str = ""
-    """The file, for messages."""
+    """Name of the file, for messages."""
     root: str = ""
     """Name of the outermost group."""
     groups: Groups = field(default_factory=dict)
-    """Group → key → value. Of equal keys the first counts."""
+    """Group → key → value; a repeated key keeps its first value."""
 
     @classmethod
     def parse(cls, text: str, label: str, kind: str, roots: Sequence[str]) -> Self:
-        """Parses XML, JSON or ODL, with one of some outermost groups. Raises SceneReadError; ``kind`` is the maker."""
+        """Parses XML, JSON or ODL whose outermost group is in ``roots``. Raises SceneReadError."""
         start = text.lstrip("\ufeff \t\r\n")[:1]
         try:
             if start == "<":
@@ -56,11 +56,11 @@ class Metadata:
         return cls(label, root, groups)
 
     def text(self, key: str, *groups: str) -> str | None:
-        """A value from the first of the groups that has it, of all where none is named."""
+        """Value from the first of the given groups (default: all) that has the key; None if it is missing."""
         return next((self.groups[g][key] for g in groups or self.groups if key in self.groups.get(g, {})), None)
 
     def number(self, key: str, *groups: str) -> float | None:
-        """A finite number, None if it is missing or NaN. Raises SceneReadError for anything else."""
+        """Value as a finite number; None if it is missing or NaN. Raises SceneReadError for other values."""
         value = self.text(key, *groups)
         try:
             number = math.nan if value is None else float(value)
@@ -71,13 +71,13 @@ class Metadata:
         return None if math.isnan(number) else number
 
     def numbers(self, keys: Sequence[str], *groups: str) -> list[float]:
-        """Several numbers; an empty list if one is missing."""
+        """Values of several keys as numbers; an empty list if one is missing."""
         numbers = [self.number(key, *groups) for key in keys]
         return [] if None in numbers else [number for number in numbers if number is not None]
 
 
 def _xml(root: Element) -> tuple[str, Groups]:
-    """Elements by their parents; those with a ``band_id`` also as KEY/ID."""
+    """Name of the root, and element texts by parent; elements with a ``band_id`` also as KEY/ID."""
     groups: Groups = {}
     for parent in root.iter():
         for element in parent:
@@ -88,7 +88,7 @@ def _xml(root: Element) -> tuple[str, Groups]:
 
 
 def _name(element: Element) -> str:
-    """An element's name without its namespace."""
+    """Name of an element without namespace."""
     return str(element.tag).rpartition("}")[2]
 
 

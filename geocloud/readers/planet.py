@@ -1,8 +1,8 @@
-"""PlanetScope scenes: told by their file names, and by the coefficients in a file beside them.
+"""PlanetScope scenes, identified by file name, with reflectance coefficients from their metadata file.
 
-PlanetScope Product Specifications, https://docs.planet.com/data/imagery/planetscope/: AnalyticMS is radiance, of which
-``reflectanceCoefficient`` makes top-of-atmosphere reflectance; AnalyticMS_SR is surface reflectance × 10 000; in both 0
-is no data.
+AnalyticMS is radiance, which ``reflectanceCoefficient`` converts to TOA reflectance. AnalyticMS_SR is surface
+reflectance × 10 000. 0 is no data in both. Source: PlanetScope Product Specifications,
+https://docs.planet.com/data/imagery/planetscope/.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ NAME = re.compile(
     re.IGNORECASE,
 )
 BANDS = {4: (3, 2, 1, 4), 8: (6, 4, 2, 8)}
-"""Numbers of red, green, blue and nir: blue, green, red, nir; or coastal blue, blue, green I, green, yellow, red, red
-edge, nir."""
+"""Number of bands → numbers of red, green, blue and nir. The bands are blue, green, red, nir; or coastal blue, blue,
+green I, green, yellow, red, red edge, nir."""
 
 
 class Name(NamedTuple):
-    """Facts in the name of a product's file."""
+    """Facts in a PlanetScope file name."""
 
     scene: str
     bands: int
@@ -39,7 +39,7 @@ class Name(NamedTuple):
 
 
 def parse_name(stem: str) -> Name | None:
-    """The facts in a name, None for others."""
+    """Facts in a file name without suffix; None for names of other products."""
     if not (parts := NAME.fullmatch(stem)):
         return None
     words = f"{parts['rest']}{parts['more'] or ''}".lower().split("_")
@@ -48,12 +48,12 @@ def parse_name(stem: str) -> Name | None:
 
 
 class Planet(Reader):
-    """PlanetScope's analytic products."""
+    """Reader of PlanetScope's analytic products."""
 
     names = re.compile("analytic", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
-        """True for a raster of such a name and of as many bands as it says."""
+        """True for a raster with a PlanetScope name and the number of bands that the name states."""
         name = parse_name(source.stem) if source.form in ("file", "url") else None
         return name is not None and count_bands(source.place, 0) == name.bands
 
@@ -77,7 +77,7 @@ class Planet(Reader):
 
 
 def _metadata(source: Source) -> list[str]:
-    """The file with the coefficients beside a scene, of a product of as many bands, in a list; none: empty."""
+    """Metadata file of a scene with the same number of bands, in a list; empty if there is none."""
     name = parse_name(source.stem)
     for file in source.listing.names:
         stem, _, suffix = file.rpartition(".")
@@ -88,9 +88,9 @@ def _metadata(source: Source) -> list[str]:
 
 
 def _coefficients(source: Source, name: Name, numbers: list[int]) -> Conversion:
-    """From radiance to reflectance, for the bands with these numbers. Raises UnitsError, SceneReadError."""
+    """Conversion of radiance to TOA reflectance for the numbered bands. Raises UnitsError, SceneReadError."""
     if not (files := _metadata(source)):
-        lacking = f"radiance, and no {name.scene}_…_metadata.xml with its reflectance coefficients beside it"
+        lacking = f"radiance, and no {name.scene}_…_metadata.xml with reflectance coefficients in its folder"
         raise UnitsError(f"{source.label}: {lacking}; put it there, or say ReadOptions(scale=…, offset=…)")
     label = source.listing.label(files[0])
     bands = parse_xml(source.listing.read_text(files[0]), label, "PlanetScope").iterfind(".//{*}bandSpecificMetadata")

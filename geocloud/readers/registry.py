@@ -1,6 +1,6 @@
-"""The readers in order, and the three questions that they answer: what a source is, how it is read, what it is made of.
+"""Registry of readers, and lookup of a source's reader and recipe.
 
-The first reader that matches a source reads it. To add a maker, write a `Reader` and name it in `READERS`.
+The first reader that matches a source reads it. To support another product, write a `Reader` and add it to `READERS`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from geocloud.readers.source import RASTER_SUFFIXES, Candidate, Reader, ReadOpti
 from geocloud.readers.stac import Stac
 from geocloud.readers.stack import count_bands
 
-RASTER = Raster()  # reads whatever no other reader does
+RASTER = Raster()  # reads sources that no other reader matches
 
 READERS: list[Reader] = [
     Stac(),
@@ -34,11 +34,11 @@ READERS: list[Reader] = [
     Planet(),
     RASTER,
 ]
-"""Makers before kinds that others' files could be taken for."""
+"""Readers in order of precedence: specific file names before names that other products use, too."""
 
 
 def find_reader(source: Source) -> Reader:
-    """The reader of a source, by names alone, but for a file's number of bands; reads no pixels.
+    """Reader of a source, found by file names and, for a file, the number of bands; reads no pixels.
 
     Raises SceneNotFoundError, SceneReadError, and BandError if nothing matches.
     """
@@ -52,7 +52,7 @@ def find_reader(source: Source) -> Reader:
 
 
 def find_recipe(source: str | Path, options: ReadOptions | None = None) -> SceneRecipe:
-    """The recipe of a source, made without reading pixels (but for bands without names). Raises SceneError."""
+    """Recipe of a source. Pixels are read only if bands have no names or one is alpha. Raises SceneError."""
     options, place = options or ReadOptions(), Source(str(source))
     reader = find_reader(place)
     if options.scene_id is not None and not isinstance(reader, Cloud38):
@@ -63,7 +63,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
                 (maker, scene) for maker, scene in scenes_in(place.listing) if scene.is_product and scene.is_scene
             ]
             if len({type(maker) for maker, _ in scenes} - {NamedBands}) > 1:
-                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name one file of one"
+                mixed = "bands of Landsat, Sentinel-2 and HLS in one place; name a file of one"
                 raise BandError(f"{place.listing.source}: {mixed}")
         return reader.recipe(place, options)
     except BandError as error:
@@ -74,7 +74,7 @@ def find_recipe(source: str | Path, options: ReadOptions | None = None) -> Scene
 
 
 def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
-    """The scenes among the files of a folder or bucket, and their readers; each file is in one of them."""
+    """Scenes in a folder or bucket, with their readers; each file belongs to at most one."""
     for reader in READERS:
         claimed: set[str] = set()
         for candidate in reader.scenes(listing):
@@ -84,7 +84,7 @@ def scenes_in(listing: Listing) -> Iterator[tuple[Reader, Candidate]]:
 
 
 def _nothing(source: Source) -> GeocloudError:
-    """The error for a folder, archive or bucket that nothing can be read from."""
+    """Error for a folder, archive or bucket without a readable scene."""
     listing, hint = source.listing, ""
     rasters = [name for name in listing.names if name.lower().endswith(RASTER_SUFFIXES)]
     if not listing.names:

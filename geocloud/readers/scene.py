@@ -1,4 +1,4 @@
-"""A scene on rasters that GDAL opens: what every recipe turns into."""
+"""An open scene: the rasters of a recipe, read as reflectance."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ log = logging.getLogger(__name__)
 
 Reflectance = NDArray[np.float32]
 
-WIDEST = 2**17  # pixels of the widest scene: a row of tiles of it, which is held in memory, takes a gigabyte
-SAMPLED = 4  # lowest resolution at which values are sampled, see `coarsest`: blocks of JPEG 2000 take long to decode
+WIDEST = 2**17  # maximum scene width in pixels: one row of tiles, held in memory, takes a gigabyte
+SAMPLED = 4  # maximum level for sampling values, see `coarsest`: blocks of JPEG 2000 are slow to decode
 FINEST, COARSEST = 3.0, 100.0
-"""Metres of a pixel's side beyond which a note is due: the models were trained at 30 to 60 m."""
+"""Pixel sizes in metres below and above which a note is logged: the models were trained at 30 to 60 m."""
 
 
 class RasterScene(BandStack):
-    """Four bands of one place at one time, and where they are. What is None is unknown.
+    """An open scene: four bands with georeferencing. Attributes that are None are unknown.
 
-    Open it with a recipe, close it, or use it as a context manager. ``need_units=False`` opens what nothing tells the
-    units of, too: ``units`` is then AUTO, ``conversion`` leaves values as they are, and ``problem`` says why.
-    ``crs``, ``transform``, ``shape`` and ``bounds`` are those of the grid. Raises SceneError.
+    Close it after use, or use it as a context manager. ``need_units=False`` also opens scenes of unknown units:
+    ``units`` is then AUTO, ``conversion`` leaves values unchanged, and ``problem`` is the reason. ``crs``,
+    ``transform``, ``shape`` and ``bounds`` are those of ``grid``. Raises SceneError.
     """
 
     name: str
-    """The product's or file's name, without folders and suffix."""
+    """Name of the product or file, without folders and suffix."""
     bands: int
     """4, or 3 without near-infrared."""
     grid: GeoBox
-    """Size, transform and CRS; north up, whatever the file's own orientation."""
+    """Size, transform and CRS; north up, even if the file is south up."""
     sun: Sun | None
     """Position of the sun."""
     south_up: bool
-    """True if the file's rows come in reverse order."""
+    """True if the file's rows run from south to north."""
     problem: str | None = None
 
     def __init__(self, recipe: SceneRecipe, options: ReadOptions | None = None, *, need_units: bool = True) -> None:
@@ -68,15 +68,15 @@ class RasterScene(BandStack):
                 self.close()
                 raise
             self.problem = str(error)
-        # A scale that a user gives does not change the fill of Landsat's values.
+        # Landsat's fill value is 0 also if the user gives the scale.
         landsat = {self.units, recipe.units} & {Units.LANDSAT_L1, Units.LANDSAT_L2} or "Landsat" in recipe.kind
         if self.fill is None and landsat and "int" in self.dtype:
             self.fill = 0
 
     def _place(self, options: ReadOptions) -> None:
-        """Finds the grid, and says what a user should know of it and of the bands. Raises GridError."""
+        """Sets the grid, and logs notes on the grid and the bands. Raises GridError."""
         source, t = self.recipe.source, self.file_grid.transform
-        placed = self.file_grid.crs is not None or (t.c, t.f) != (0, 0)  # else the rows of an image count downwards
+        placed = self.file_grid.crs is not None or (t.c, t.f) != (0, 0)  # else a plain image, top row first
         self.south_up = placed and t.e > 0 and t.a > 0 and t.b == t.d == 0
         whole = self.file_grid.flip() if self.south_up else self.file_grid
         if options.pixel_size is not None:
@@ -84,7 +84,7 @@ class RasterScene(BandStack):
         part = whole.whole if options.extent is None else whole.window(options.extent)
         if part is None:
             raise GridError(
-                f"{source}: nothing of it lies in the extent {options.extent}; give left,bottom,right,top in the "
+                f"{source}: no pixels in the extent {options.extent}; give left,bottom,right,top in the "
                 f"scene's CRS ({whole.crs or 'no CRS'}), within {','.join(f'{v:.10g}' for v in whole.bounds)}"
             )
         self._left, self._top, self.grid = int(part.col_off), int(part.row_off), whole.crop(part)
@@ -92,13 +92,13 @@ class RasterScene(BandStack):
         self.shape, self.bounds = self.grid.shape, self.grid.bounds
         size, rough, notes = whole.pixel_size, self.roughly_placed, []
         if whole.crs is None and whole.transform.is_identity and rough:
-            notes.append(f"its place is told by {rough} only, the mask will have none; warp it first: gdalwarp -r near")
+            notes.append(f"georeferenced by {rough} only, the mask will not be; warp it first: gdalwarp -r near")
         if self.bands == 3:
             notes.append("without near-infrared, bright ground is more easily taken for cloud")
         if size is None and "38-Cloud" not in self.recipe.kind:
-            notes.append("nothing tells the size of its pixels, taken as the model's own; see pixel_size=METRES")
+            notes.append("pixel size unknown, assumed to be the model's; see pixel_size=METRES")
         if size and not FINEST <= max(size) <= COARSEST:
-            notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect less of them")
+            notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect lower accuracy")
         for note in notes:
             log.warning("%s: %s", source, note)
         if self.grid.width > WIDEST:
@@ -108,14 +108,14 @@ class RasterScene(BandStack):
 
     @cached_property
     def sample(self) -> Sample:
-        """A look at small windows all over the scene; where those hold no data, at all of it until some is found."""
+        """Statistics of values in small windows all over the scene; if those hold no data, in its first valid rows."""
         for level in (self.coarsest(SAMPLED), 1):
             pixels, share = self.look(level)
             if pixels.size:
                 break
         else:
             return Sample(np.full((self.bands, 3), np.nan))
-        inside = pixels.all(0)  # bands end a few pixels apart: zeros of some bands are margin and tell nothing
+        inside = pixels.all(0)  # bands end a few pixels apart: pixels with zero in any band are margin
         pixels = pixels[:, inside] if inside.any() else pixels
         return Sample(np.percentile(pixels.astype("float64"), (0.1, 50, 99.9), 1).T, share)
 
@@ -145,10 +145,10 @@ class RasterScene(BandStack):
         return Raster(reflectance, valid, self.grid.crop(window), self.acquired, self.sun, bands)
 
     def read_raw(self, window: Window, level: int = 1) -> tuple[Values, Valid]:
-        """The pixels of a window as on disk ``(band, h, w)``, and where there is data. Raises SceneReadError.
+        """Stored values ``(band, h, w)`` and valid mask ``(h, w)``, True where there is data. Raises SceneReadError.
 
-        With a ``level`` (see `coarsest`), by which the window's sides are divisible, every ``level`` × ``level`` pixels
-        are read as one of a lower resolution, and repeated.
+        ``level`` (see `coarsest`) reads a lower resolution and repeats each pixel ``level`` × ``level`` times. The
+        window's height and width must be multiples of it.
         """
         values, valid = self.read_values(window, (int(window.height) // level, int(window.width) // level))
         if level > 1:
@@ -156,30 +156,30 @@ class RasterScene(BandStack):
         return values, valid
 
     def to_reflectance(self, values: Values, valid: Valid, out: Reflectance | None = None) -> Reflectance:
-        """Reflectance ``(4, h, w)``, NaN where there is no data, of values as on disk; into ``out`` if given."""
+        """Reflectance ``(4, h, w)`` of stored values, NaN where there is no data; written into ``out`` if given."""
         out = np.empty((4, *valid.shape), "float32") if out is None else out
         self.conversion.apply(values, out)
         np.copyto(out, np.nan, where=~valid)
         return out
 
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
-        """The same of a window of the scene."""
+        """Stored values and valid mask of a window of the scene, see `BandStack.read_values`."""
         values, valid = super().read_values(self.file_window(window), shape)
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
     def coarsest(self, most: int) -> int:
-        """The lowest resolution in the files that loses nothing but detail, as a divisor of at most ``most``; 1: none.
+        """Lowest stored resolution, as a factor up to ``most`` that divides the grid's size; 1: full resolution.
 
-        Only JPEG 2000 holds others, which are decoded in a fraction of the time; what they show lies (level − 1) / 2
-        of the scene's pixels further right and down.
+        Only JPEG 2000 stores lower resolutions, which decode in a fraction of the time. Their content is shifted right
+        and down by (factor − 1) / 2 pixels of the scene.
         """
         edges = (self._left, self._top, *self.grid.shape)
         return max(level for level in self._levels if level <= most and not any(n % level for n in edges))
 
     def shrink(self, side: int) -> Reflectance:
-        """The scene at a fraction of its size, no side longer than ``side``: reflectance ``(4, h, w)``, NaN: no data.
+        """The scene reduced to at most ``side`` pixels a side: reflectance ``(4, h, w)``, NaN where there is no data.
 
-        Each pixel is the mean of up to four of the scene's (or of its overviews'); memory depends on ``side`` alone.
+        Each pixel is the mean of up to four pixels of the scene or its overviews; memory depends on ``side`` alone.
         """
         height, width = (max(1, round(n * min(1, side / max(self.grid.shape)))) for n in self.grid.shape)
         more = 2 if min(self.grid.height / height, self.grid.width / width) >= 2 else 1
@@ -190,7 +190,7 @@ class RasterScene(BandStack):
         return means.astype("float32", copy=False)
 
     def file_window(self, window: Window) -> Window:
-        """The window of the scene's rasters in which the pixels of a window lie, in the rasters' own row order."""
+        """Window of the rasters, in their own row order, that holds the pixels of a window of the scene."""
         row = window.row_off + self._top
         if self.south_up:
             row = self.file_grid.height - row - window.height
@@ -201,7 +201,7 @@ class RasterScene(BandStack):
         return f"<RasterScene {self.name}: {height} × {width} pixels, {self.crs or 'no CRS'}, {self.units}>"
 
     def _repr_html_(self) -> str:
-        """A picture and the facts, for a notebook."""
+        """HTML of a picture and the scene's facts, for notebooks."""
         from geocloud import picture
 
         size = self.grid.pixel_size
@@ -216,13 +216,13 @@ class RasterScene(BandStack):
         }
         try:
             pixels = picture.render(self.shrink(picture.SIDE))
-        except (SceneReadError, *gdal.TROUBLE):  # closed, or gone since
+        except (SceneReadError, *gdal.TROUBLE):  # closed or deleted
             pixels = None
         return picture.as_html(self.name, facts, pixels)
 
 
 def read_filled(scene: RasterScene, window: Window) -> Reflectance:
-    """Reads a window that may hang over the edge: reflectance ``(4, h, w)``, NaN outside and where there is no data."""
+    """Reads a window that may extend beyond the scene: reflectance ``(4, h, w)``, NaN outside and for no data."""
     out = np.full((4, int(window.height), int(window.width)), np.nan, "float32")
     if intersect(window, scene.grid.whole):
         inside = window.intersection(scene.grid.whole)
@@ -233,10 +233,10 @@ def read_filled(scene: RasterScene, window: Window) -> Reflectance:
 
 @contextmanager
 def reading_down(scene: RasterScene, most: int, level: int = 1) -> Iterator[Callable[[int, Reflectance], None]]:
-    """Reads a scene from top to bottom, ahead of need by about ``most`` pixels, starting at once.
+    """Reads a scene from top to bottom in a background thread, up to about ``most`` pixels ahead, starting at once.
 
-    What it gives fills an array ``(4, rows, width)`` with reflectance from a row on, NaN where there is no data. Ask
-    for rows in their order, each once. For ``level`` see `RasterScene.read_raw`.
+    Yields a function that fills an array ``(4, rows, width)`` with reflectance from a given row on, NaN where there is
+    no data. Request rows in order, each once. For ``level`` see `RasterScene.read_raw`.
     """
     height, width = scene.grid.shape
     step = scene.block_rows * max(1, READ_ROWS // scene.block_rows)  # whole blocks, unless too high for memory

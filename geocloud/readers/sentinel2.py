@@ -1,7 +1,7 @@
-"""Sentinel-2 products as ESA gives them: a folder ….SAFE, or an archive of one, Level-1C and Level-2A.
+"""Sentinel-2 products in ESA's SAFE format, Level-1C and Level-2A, as folders or archives.
 
-Their metadata tell what the values mean. Names changed in December 2016; both kinds are read, and a product from before
-may hold several granules.
+Units are read from the metadata. File names changed in December 2016; old and new names are read, and old products may
+contain several granules.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?:_|$)", re.IGNORECASE)
 
 GRANULES = "GRANULE"
 RASTERS = (".jp2", ".tif", ".tiff")
-ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands and are none
+ASIDE = {"QI_DATA", "AUX_DATA", "DATASTRIP", "HTML"}  # folders whose rasters are named like bands but are not
 
 
 class Sentinel2(BandFileReader):
-    """ESA's SAFE products. A product's prefix is the folder of its granule, its group the pixel size."""
+    """Reader of ESA's SAFE products. A `Product`'s prefix is the folder of its granule, its group the pixel size."""
 
     one_band = False
     product_ids = (PRODUCT_ID,)
     names = re.compile(r"GRANULE|MTD_|manifest\.safe|\.jp2", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
-        """True for a product, a part of one, and a folder or archive around one."""
+        """True for a product, a file or folder in one, and a folder or archive that contains one."""
         if source.form == "archive":
             return bool(find_packed(source.listing.names))
         if source.form == "bucket":
@@ -55,12 +55,12 @@ class Sentinel2(BandFileReader):
         return source.form in ("file", "folder") and _locate(source) is not None
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """The product of which this is the folder."""
+        """The product, if the listing is that of its folder."""
         if is_product(listing.stem, (*listing.names, *listing.folders)):
             yield Candidate("", FOLDER.sub(r"\1", listing.stem), frozenset(listing.names), is_tree=True)
 
     def inside(self, source: Source) -> Listing:
-        """All files of the product that a source is, holds or belongs to."""
+        """Listing of the product that a source is, contains or belongs to. Raises BandError for several."""
         if source.form == "bucket":
             return list_bucket(source.place, below=True)
         if source.form != "archive":
@@ -72,7 +72,7 @@ class Sentinel2(BandFileReader):
         return source.listing.below(roots[0])
 
     def products(self, listing: Listing) -> list[Product]:
-        """The bands of each granule by pixel size; without one, of Level-1C, 10 m."""
+        """Bands of each granule by pixel size; names without a size, of Level-1C, count as 10 m."""
         groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for name in listing.names:
             *folders, base = name.split("/")
@@ -83,7 +83,7 @@ class Sentinel2(BandFileReader):
         return [Product(key[0], files, key[1]) for key, files in sorted(groups.items()) if key[0] or outside]
 
     def meant(self, source: Source, products: list[Product]) -> list[Product]:
-        """The granule that a source is in, or else all."""
+        """Products of the granule that a source is in, or else all."""
         folders = {*source.path.absolute().parts} if source.form in ("file", "folder") else set[str]()
         return [product for product in products if product.prefix in folders] or products
 
@@ -91,7 +91,7 @@ class Sentinel2(BandFileReader):
         return (("B04",), ("B03",), ("B02",), ("B08" if product.group == "10" else "B8A",))
 
     def select(self, listing: Listing, products: Sequence[Product], options: ReadOptions) -> Product:
-        """The finest complete set of the one granule. Raises BandError."""
+        """The complete set with the finest pixels. Raises BandError for several granules or none."""
         if not products:
             bands = "no band files (GRANULE/…/IMG_DATA/…_B04.jp2) in it; fetch the product whole"
             raise BandError(f"{listing.source}: {bands}")
@@ -104,9 +104,9 @@ class Sentinel2(BandFileReader):
     def describe(self, source: Source, listing: Listing, product: Product, options: ReadOptions) -> Described:
         bands, files = self.pick(listing, product, self.asked(product, options)), _named(listing, PRODUCT_FILE)
         if len(files) > 1:
-            raise SceneReadError(f"{listing.source}: several products in one folder ({', '.join(files)}); part them")
+            raise SceneReadError(f"{listing.source}: several products in one folder ({', '.join(files)}); split them")
         if not files and options.units is Units.AUTO and options.scale is None:
-            wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which tell what the values mean"
+            wanted = "(MTD_MSIL1C.xml or MTD_MSIL2A.xml), which give the units"
             raise SceneReadError(
                 f"{listing.source}: no product metadata {wanted}; fetch the product whole, or say ReadOptions(units=…)"
             )
@@ -116,7 +116,7 @@ class Sentinel2(BandFileReader):
         )
         units, conversion, baseline = Units.AUTO, None, mtd.number("PROCESSING_BASELINE") or 0
         if mtd.root and not mtd.has_offsets and baseline >= 4:
-            log.warning("%s: of baseline %05.2f, and says no offsets; the values must tell", mtd.label, baseline)
+            log.warning("%s: baseline %05.2f without offsets; the values determine the units", mtd.label, baseline)
         elif mtd.root:
             units = Units.SENTINEL2_BASELINE4 if mtd.has_offsets else Units.SENTINEL2
             conversion = mtd.conversion(bands)
@@ -142,13 +142,13 @@ class Sentinel2(BandFileReader):
 
 
 def _tile(product: Product) -> str:
-    """T32TQM, or the granule's folder if names do not tell the tile."""
+    """Tile ID, such as T32TQM, or the granule's folder if no name contains it."""
     names = (product.prefix, *(name.replace("/", "_") for name in product.files.values()))
     return next((parts[1].upper() for parts in map(TILE.search, names) if parts), product.prefix)
 
 
 def _named(listing: Listing, form: re.Pattern[str], product: Product | None = None) -> list[str]:
-    """Files of such a name: beside the folder GRANULE, or in the folder of a product's granule."""
+    """Files that match ``form``, in the product's folder or, with ``product``, in its granule's folder."""
     inside = f"{GRANULES}/{product.prefix}/" if product and product.prefix else ""
     return [
         name for name in listing.names
@@ -157,16 +157,16 @@ def _named(listing: Listing, form: re.Pattern[str], product: Product | None = No
 
 
 def is_product(folder: str, names: Iterable[str]) -> bool:
-    """True for a product's folder, complete or not, by its name and the names of what is in it."""
+    """True for the folder of a product, complete or not, by its name and the names of its entries."""
     names = tuple(names)
     named = FOLDER.fullmatch(folder) and (folder.upper().startswith("S2") or GRANULES in names)
     return bool(named) or any(map(PRODUCT_FILE.fullmatch, names))
 
 
 def _locate(source: Source) -> Path | None:
-    """The folder of the product that a source is, is part of, or holds as its only one."""
+    """Folder of the product that a source is, belongs to, or contains as the only one; None if there is none."""
     root, path = find_root(source.path), source.path
-    if source.form == "file":  # the true-colour image is a raster of its own
+    if source.form == "file":  # the true-colour image is read as a raster
         is_raster = path.suffix.lower() in RASTERS and not BAND_FILE.fullmatch(path.name)
         return None if is_raster and count_bands(source.place, 1) > 1 else root
     if root is None and not any(name.lower().endswith(RASTERS) for name in source.listing.names):
@@ -176,7 +176,7 @@ def _locate(source: Source) -> Path | None:
 
 
 def find_root(path: Path) -> Path | None:
-    """The folder of the product that this is, or that this (below GRANULE, metadata, a band) belongs to, else None."""
+    """Folder of the product that a path is, or belongs to as metadata, a band or part of GRANULE; else None."""
     if path.is_dir() and _is_root(path):
         return path
     here = path.absolute()
@@ -194,7 +194,7 @@ def _is_root(folder: Path) -> bool:
 
 
 def find_packed(names: Sequence[str]) -> list[str]:
-    """The folders of products in an archive, by their paths in it; ``""`` for one without a folder of its own."""
+    """Paths of product folders in an archive; ``""`` for a product without its own folder."""
     roots = set()
     for name in names:
         *folders, base = name.split("/")
@@ -212,29 +212,29 @@ BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09"
 """Bands in the order of their ``band_id``."""
 LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
 OFFSETS = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET", "": "RADIO_ADD_OFFSET"}
-TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")  # root elements, of products and of tiles
+TILES = ("Level-1C_Tile_ID", "Level-2A_Tile_ID")  # root elements of tile metadata; those of products: LEVELS
 QUANTIFICATION = ("QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
-"""Elements of Level-1C, of Level-2A, and of Level-2A products from before 2018."""
+"""Elements in Level-1C, in Level-2A, and in Level-2A from before 2018."""
 
 
 class Mtd(Metadata):
-    """Sentinel-2's metadata file, of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) or of a tile (MTD_TL.xml)."""
+    """Sentinel-2 metadata file, of a product (MTD_MSIL1C.xml, MTD_MSIL2A.xml) or of a tile (MTD_TL.xml)."""
 
     __slots__ = ()
 
     @property
     def level(self) -> str:
-        """L1C or L2A; ``""`` for a tile's metadata, which do not tell."""
+        """L1C or L2A; ``""`` for tile metadata."""
         return LEVELS.get(self.root, "")
 
     @property
     def has_offsets(self) -> bool:
-        """True if values are shifted, as they are from baseline 04.00 on, so that dark pixels are not cut off."""
+        """True if values have an offset, which since baseline 04.00 keeps dark pixels from being clipped."""
         return self.text(OFFSETS[self.level]) is not None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The product's start or the tile's sensing time, UTC, and the sun's place over a tile in degrees."""
+        """Product start or tile sensing time in UTC, and a tile's sun elevation and azimuth in degrees."""
         zenith = self.number("ZENITH_ANGLE", "Mean_Sun_Angle")
         return {
             "acquired": parse_time(self.text("PRODUCT_START_TIME") or self.text("SENSING_TIME") or ""),
@@ -243,7 +243,7 @@ class Mtd(Metadata):
         }
 
     def conversion(self, bands: Sequence[str]) -> Conversion:
-        """Conversion of some bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
+        """Conversion of the given bands: reflectance = (value + offset) / quantification. Raises SceneReadError.
 
         Source: Sentinel-2 Products Specification Document, from processing baseline 04.00 on.
         """
@@ -263,5 +263,5 @@ class Mtd(Metadata):
 
 
 def parse_mtd(text: str, label: str, roots: Sequence[str] = (*LEVELS, *TILES)) -> Mtd:
-    """Parses a file of either kind. Raises SceneReadError for anything else, if it is cut off or has a DOCTYPE."""
+    """Parses product or tile metadata. Raises SceneReadError for other or truncated files, or with a DOCTYPE."""
     return Mtd.parse(text, label, "Sentinel-2", roots)

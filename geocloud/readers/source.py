@@ -1,4 +1,4 @@
-"""A source, what a user says of it, and what its reader makes of it: a recipe, from which any process opens it."""
+"""Sources, options for reading them, and recipes, from which any process can open a scene."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from geocloud.options import explained
 from geocloud.readers.archive import ARCHIVE, PACKED, Listing, list_archive, list_bucket, list_folder
 
 STAC_SUFFIXES = (".json", ".geojson")
-RASTER_SUFFIXES = (".tif", ".tiff")  # rasters that are looked for in folders and archives
+RASTER_SUFFIXES = (".tif", ".tiff")  # suffixes of rasters in folders and archives
 ORDER = re.compile(r"(?!.*([rgbn]).*\1)(?=.*r)(?=.*g)(?=.*b)[rgbnx]+")
-"""One r, g and b, at most one n, and any number of x."""
+"""Band letters: one r, one g, one b, at most one n, and any number of x."""
 
 
 @dataclass(frozen=True, slots=True)
 class BandSource:
-    """One band: a path that GDAL can open (or the text of a VRT), its name for people, and its number in the file."""
+    """One band: a path that GDAL opens (or the text of a VRT), a label for messages, and the number in the file."""
 
     path: str
     label: str
@@ -37,57 +37,57 @@ class BandSource:
 
 @dataclass(frozen=True, slots=True)
 class SceneRecipe:
-    """All that is needed to open a scene, here or in another process. What is None is unknown."""
+    """Everything needed to open a scene, in this or another process. None: unknown."""
 
     name: str
-    """The product's or file's name."""
+    """Name of the product or file."""
     source: str
     """The source as the user named it, without secrets."""
     bands: tuple[BandSource, ...]
-    """Red, green, blue and, if there is one, nir."""
+    """Red, green, blue and, if present, nir."""
     units: Units = Units.AUTO
-    """Units by names or metadata, which the pixels may contradict."""
+    """Units by names or metadata, to be checked against the pixel values."""
     conversion: Conversion | None = None
-    """Conversion by the metadata, without the sun's elevation; None: that of the units."""
+    """Conversion from metadata, without the sun's elevation; None: that of the units."""
     fill: float | None = None
     """A pixel with this value in any band is no data."""
     acquired: datetime | None = None
-    """UTC."""
+    """Time of acquisition, UTC."""
     sun_elevation: float | None = None
     """Degrees above the horizon."""
     sun_azimuth: float | None = None
     """Degrees clockwise from north."""
     georeference: GeoBox | None = None
-    """CRS and, if it has the rasters' size, grid for rasters that have none themselves."""
+    """CRS, and transform if the size matches, for rasters without georeferencing."""
     kind: str = "raster"
-    """Maker and level, for people."""
+    """Product type, for display."""
     swir1: Conversion | None = None
-    """Conversion of Level-1 values at 1.6 µm, without the sun's elevation, if each band has its own."""
+    """Level-1 conversion of the band at 1.6 µm, without the sun's elevation, if it differs between bands."""
 
 
 @explained
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Facts about a source that a user gives; None and AUTO: found out. Raises UnitsError, BandError, OptionError."""
+    """Facts about a source, given by the user; None and AUTO: detected. Raises UnitsError, BandError, OptionError."""
 
     units: Units = Units.AUTO
     """Units of the pixel values."""
     sun_elevation: float | None = None
-    """Degrees, for Level-1 values without metadata."""
+    """Elevation of the sun in degrees, for Level-1 values without metadata."""
     scale: float | None = None
-    """reflectance = scale · value + offset, instead of units."""
+    """Scale in reflectance = scale · value + offset, instead of units."""
     offset: float | None = None
-    """See scale; None: 0."""
+    """Offset, see scale; None: 0."""
     bands: tuple[int, ...] | str | None = None
-    """Band numbers of red, green, blue and nir, or of the first three without nir: of a raster's bands, from 1 on, or
-    those of the file names for a folder or archive. Or a letter for each band of a raster whose bands have no names,
-    ``"bgrn"`` for example, x for a band that is not used; names of bands count more."""
+    """Numbers of red, green, blue and, optionally, nir: a raster's band numbers, from 1 on, or the numbers in the file
+    names of a folder or archive. Or one letter per band, such as ``"bgrn"`` (x: not used), for a raster without band
+    names; letters are ignored if the bands have names."""
     scene_id: str | None = None
-    """The scene to take from a folder of 38-Cloud patches."""
+    """ID of the scene to read from a folder of 38-Cloud patches."""
     extent: tuple[float, float, float, float] | None = None
-    """Only what lies in these bounds: left, bottom, right, top in the scene's CRS."""
+    """Bounds to read: left, bottom, right, top in the scene's CRS; None: the whole scene."""
     pixel_size: float | None = None
-    """Side of a pixel in metres, for rasters without a CRS that tells it; None: by transform and CRS."""
+    """Pixel size in metres, for rasters whose CRS does not give it; None: from transform and CRS."""
 
     def __post_init__(self) -> None:
         try:
@@ -110,12 +110,12 @@ class ReadOptions:
 
     @property
     def band_numbers(self) -> tuple[int, ...] | None:
-        """Band numbers that a user gave; None for an order in letters, which is for rasters without band names."""
+        """Band numbers given by the user; None if ``bands`` are letters, which apply to rasters without band names."""
         return None if isinstance(self.bands, str) else self.bands
 
 
 def parse_time(text: str, form: str = "") -> datetime | None:
-    """A time in ISO 8601, or in a form of `datetime.strptime`, UTC unless it says otherwise; None if it is none."""
+    """Time parsed as ISO 8601 or a `datetime.strptime` format, in UTC if it has no time zone; None if invalid."""
     try:
         time = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
     except ValueError:
@@ -124,14 +124,14 @@ def parse_time(text: str, form: str = "") -> datetime | None:
 
 
 class Source:
-    """A path, a URL, a name that GDAL knows, or a file or URL with ``#ID`` for an item of a STAC collection.
+    """A path, a URL, a GDAL name, or a file or URL with ``#ID`` for an item of a STAC collection.
 
-    ``label`` is the place without secrets, ``path`` the place as a path on a disk, ``stem`` a short name without
-    folders and suffix, and ``member``, for one file on a disk, its name in `listing`. Raises SceneNotFoundError.
+    ``place`` is the text given, ``label`` the same without secrets, ``path`` the same as a `Path`, ``stem`` a name
+    without folders and suffix, ``member`` the name in `listing` of a single local file. Raises SceneNotFoundError.
     """
 
     form: Literal["folder", "file", "archive", "bucket", "url", "name"]
-    """Kind of place, by the name and the disk alone. An archive may be at a URL; a name is one that GDAL knows."""
+    """Kind of source, by its name and the local disk alone. Archives may be at URLs; ``name`` is a GDAL name."""
 
     def __init__(self, place: str) -> None:
         self.place, self.path, self.label = place, Path(place), without_secrets(place)
@@ -155,7 +155,7 @@ class Source:
 
     @cached_property
     def listing(self) -> Listing:
-        """The files in a folder, archive or bucket, or beside a file; none for a single URL or name."""
+        """Files in a folder, archive or bucket, or in the folder of a file; empty for a URL or GDAL name."""
         if self.form in ("folder", "file"):
             return list_folder(self.path if self.member is None else self.path.parent)
         if self.form == "archive":
@@ -165,47 +165,47 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A scene that a batch finds among the files of a folder or bucket, or files that belong to none."""
+    """A scene that a batch finds in a folder or bucket, or files that it skips."""
 
     member: str
-    """One of its files, by its name in the listing; ``""``: the folder itself."""
+    """Name in the listing of one of its files; ``""``: the folder itself."""
     name: str
     """Product ID, or name of the file or folder."""
     files: frozenset[str] = frozenset()
     """Names of files that no other reader may claim."""
     rank: int = 0
-    """Order of preference among sources of one product: the lowest, the fastest to read, is used."""
+    """Rank among sources of the same product: the lowest, the fastest to read, is used."""
     is_scene: bool = True
-    """False: the files are claimed, but are no scene."""
+    """False if the files are claimed but are not a scene."""
     is_product: bool = False
-    """True for band files: a folder that holds one such product stands for it."""
+    """True for band files; a folder with a single such product is masked as that product."""
     is_tree: bool = False
-    """True if all that is below the folder belongs to the scene."""
+    """True if everything below the folder belongs to the scene."""
 
 
 class Reader(ABC):
-    """Recognises and reads the sources of one maker. Subclass it, and name an instance in `registry.READERS`."""
+    """Recognises and reads one kind of product. Subclass it, and add an instance to `registry.READERS`."""
 
     product_ids: tuple[str, ...] = ()
-    """Regular expressions of product IDs: two sources with one ID hold the same product."""
+    """Regular expressions of product IDs; sources with the same ID contain the same product."""
     virtual = False
-    """True if a fingerprint depends on the recipe instead of the file that holds it."""
+    """True if fingerprints include the recipe, since one file may describe several scenes."""
     names = re.compile("")
-    """Occurs in the path of each file on a disk that it reads: about others it is not asked."""
+    """Pattern found in the path of every local file that it reads; `match` is not called for other files."""
     one_band = False
-    """True if it reads no file of several bands."""
+    """True if it reads only single-band files."""
 
     @abstractmethod
     def match(self, source: Source) -> bool:
-        """True for a source of this kind, by names alone, but for a file's number of bands."""
+        """True if the reader can read a source, by file names and, for a file, the number of bands."""
 
     def scenes(self, listing: Listing) -> Iterator[Candidate]:
-        """The scenes among the files of a folder or bucket."""
+        """Scenes in a folder or bucket."""
         return iter(())
 
     @abstractmethod
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
-        """The recipe of a source that matches. Raises SceneError."""
+        """Recipe of a matching source. Raises SceneError."""
 
     def files(self, source: Source) -> tuple[str, ...]:
         """Paths and URLs that the scene is read from, in a fixed order, for fingerprints. Raises SceneError."""

@@ -1,8 +1,8 @@
-"""STAC items: a scene whose four bands are assets, wherever those are.
+"""STAC items: scenes whose bands are local or remote assets.
 
-Bands are told by their common names (``bands`` of STAC 1.1, ``eo:bands`` before), then by the assets' keys: Landsat
-Collection 2, HLS, Sentinel-2. JSON is read without pystac, which keeps a whole item collection in memory, refuses items
-that lack what a mask does not need, takes 0.3 s to load, and leaves ``eo:bands`` and ``raster:bands`` as they are.
+Bands are identified by common name (``bands`` in STAC 1.1, ``eo:bands`` before), or else by the asset keys of Landsat
+Collection 2, HLS and Sentinel-2. pystac is not used: it holds a whole item collection in memory, refuses items without
+fields that masks do not need, takes 0.3 s to import, and does not interpret ``eo:bands`` and ``raster:bands``.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ KEYS = (
     (r"^L[TE]0[457]", ("SR_B3", "SR_B2", "SR_B1", "SR_B4")),
     (r"^L[TE]0[457]", ("B3", "B2", "B1", "B4")),
 )
-"""An item's ID → the keys of red, green, blue and nir."""
+"""Pattern of item IDs, and asset keys of red, green, blue and nir."""
 BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
 """Properties with Sentinel-2's processing baseline."""
 OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-"""Properties that are true if baseline 4's offset has been taken off the values already."""
-FRESH = 600  # seconds for which a remote item collection is not fetched again
+"""Properties that are true if the offset of baseline 4 is already applied to the values."""
+FRESH = 600  # seconds for which a fetched item collection is reused
 PICTURES = {"thumbnail", "overview", "visual"}  # roles of assets that are pictures
 
 
 class Stac(Reader):
-    """STAC items."""
+    """Reader of STAC items."""
 
     virtual = True
     names = re.compile(r"\.(?:geo)?json", re.IGNORECASE)
 
     def match(self, source: Source) -> bool:
-        """True for JSON at a URL, and on a disk for JSON that holds STAC."""
+        """True for JSON at a URL, and for local JSON that contains STAC."""
         path = Path(source.label.partition("#")[0])
         if source.form == "url":
             return path.suffix.lower() in STAC_SUFFIXES
@@ -70,14 +70,14 @@ class Stac(Reader):
             if isinstance(error, GeocloudError):
                 raise
             found = f"{type(error).__name__}: {error}"
-            raise SceneReadError(f"{source.place}: not as a STAC item should be ({found})") from error
+            raise SceneReadError(f"{source.place}: not a valid STAC item ({found})") from error
 
     def files(self, source: Source) -> tuple[str, ...]:
         return tuple(band.path for band in self.recipe(source, ReadOptions()).bands)
 
 
 def is_item_path(path: Path) -> bool:
-    """True for a JSON file that says it is STAC."""
+    """True for a JSON file that contains STAC."""
     try:
         if path.suffix.lower() not in STAC_SUFFIXES or not path.is_file():
             return False
@@ -88,16 +88,16 @@ def is_item_path(path: Path) -> bool:
 
 
 class Document(NamedTuple):
-    """A JSON file of STAC: an item, an item collection, a collection or a catalog."""
+    """A STAC file: an item, an item collection, a collection or a catalog."""
 
     rest: dict[str, Any]
-    """All of it but the items, which are replaced by their IDs."""
+    """The JSON object, with items replaced by their IDs."""
     items: dict[str, bytes | None]
-    """Items as JSON, by ID; None: several have this ID."""
+    """ID → item as JSON; None if several items have this ID."""
 
     @classmethod
     def parse(cls, text: bytes) -> Document:
-        """Parses a file, of whose items one at a time is in memory as Python objects. Raises ValueError."""
+        """Parses a STAC file, with one item at a time in memory as Python objects. Raises ValueError."""
         items: dict[str, bytes | None] = {}
 
         def keep(member: dict[str, Any]) -> Any:
@@ -112,13 +112,13 @@ class Document(NamedTuple):
 
 
 def read_document(place: str) -> Document:
-    """The STAC file at a path or URL. Raises SceneNotFoundError, SceneReadError, FileNotFoundError, ValueError."""
+    """STAC file at a path or URL. Raises SceneNotFoundError, SceneReadError, FileNotFoundError, ValueError."""
     return _load(place, int(time.time() / FRESH) if is_remote(place) else Path(place).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _load(place: str, stamp: int) -> Document:
-    """A file's content, kept while ``stamp`` is the same: of an item collection every item is asked for by itself."""
+    """STAC file, cached while ``stamp`` is unchanged, since items of a collection are requested one by one."""
     return Document.parse(_read(place))
 
 
@@ -127,7 +127,7 @@ def _read(place: str) -> bytes:
 
 
 def read_item(source: str) -> dict[str, Any]:
-    """The item in a file or at an address; ``FILE#ID`` names one of several. Raises SceneReadError."""
+    """Item in a file or at a URL; ``FILE#ID`` selects one of several. Raises SceneNotFoundError, SceneReadError."""
     place, _, wanted = source.partition("#")
     try:
         items = read_document(place).items
@@ -188,15 +188,15 @@ def _recipe(source: str, item: dict[str, Any], options: ReadOptions) -> SceneRec
 def _units(
     rasters: list[dict[str, Any]], properties: dict[str, Any], name: str, product: ProductName
 ) -> tuple[Units, Conversion | None]:
-    """Decided by the product's level, the scales that are declared, or Sentinel-2's processing baseline."""
+    """Units and conversion, by the product's level, the declared scales, or Sentinel-2's processing baseline."""
     applied = any(properties.get(key) is True for key in OFFSET_APPLIED)
     conversion = _scales([raster | {"offset": 0} for raster in rasters] if applied else rasters)
     if product.level:
         return (Units.LANDSAT_L2, conversion) if product.level == "SR" else (Units.LANDSAT_L1, None)
     if conversion:
         return Units.REFLECTANCE, conversion
-    told = (re.fullmatch(r"N?(\d\d?)\.\d+", str(properties.get(key)).strip(), re.IGNORECASE) for key in BASELINES)
-    baseline = next(filter(None, told), None) or re.search(r"_N(\d\d)\d\d_", name, re.IGNORECASE)
+    versions = (re.fullmatch(r"N?(\d\d?)\.\d+", str(properties.get(key)).strip(), re.IGNORECASE) for key in BASELINES)
+    baseline = next(filter(None, versions), None) or re.search(r"_N(\d\d)\d\d_", name, re.IGNORECASE)
     sentinel2 = str(properties.get("platform", "")).lower().startswith("sentinel-2") or name.upper().startswith("S2")
     if not sentinel2 or not (baseline or applied):
         return Units.AUTO, None
@@ -204,7 +204,7 @@ def _units(
 
 
 def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
-    """Asset and band number of each band by common names: of the finest resolution; single bands, TIFF first."""
+    """Asset key and band number of each band, by common names: finest pixels, then fewest bands, then TIFF first."""
     offers: list[tuple[str, float, tuple[tuple[int, bool, int], str, int]]] = []
     for order, (key, asset) in enumerate(assets.items()):
         if not isinstance(asset, dict) or "href" not in asset or PICTURES & set(asset.get("roles") or []):
@@ -226,26 +226,26 @@ def _by_name(assets: dict[str, Any]) -> list[tuple[str, int]] | None:
 
 
 def _by_key(assets: dict[str, Any], name: str) -> list[tuple[str, int]] | None:
-    """Asset of each band, told by the assets' keys."""
+    """Asset key and band number of each band, by asset keys; None: unknown."""
     named = tuple(next((key for key in keys if key in assets), "") for keys in COLOURS)
     usual = (keys for pattern, keys in KEYS if re.match(pattern, name))
     return next(([(key, 1) for key in keys] for keys in (named, *usual) if {*keys} <= {*assets}), None)
 
 
 def _raster(asset: dict[str, Any], index: int) -> dict[str, Any]:
-    """Scale, offset and nodata of a band: STAC 1.1 says them of the band or the asset, 1.0 in ``raster:bands``."""
+    """Scale, offset and nodata of a band, from the band or asset (STAC 1.1) or ``raster:bands`` (STAC 1.0)."""
     values: dict[str, Any] = {}
     for place in (
         asset,
         *(band for key in ("bands", "raster:bands") for band in (asset.get(key) or [])[index - 1 :][:1]),
     ):
-        told = {key: place.get(f"raster:{key}", place.get(key)) for key in ("scale", "offset", "nodata")}
-        values |= {key: value for key, value in told.items() if value is not None}
+        declared = {key: place.get(f"raster:{key}", place.get(key)) for key in ("scale", "offset", "nodata")}
+        values |= {key: value for key, value in declared.items() if value is not None}
     return values
 
 
 def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
-    """The declared conversion; None if a band has none, and for scale 1 and offset 0, which rio-stac always writes."""
+    """Declared conversion; None if a band has no scale, and for scale 1 and offset 0, which rio-stac always writes."""
     if not all("scale" in band for band in bands):
         return None
     try:
@@ -255,9 +255,9 @@ def _scales(bands: list[dict[str, Any]]) -> Conversion | None:
     return None if {*pairs} == {(1, 0)} else Conversion.of(*zip(*pairs, strict=True))
 
 
-def _place(told: dict[str, Any]) -> GeoBox | None:
-    """The projection extension's CRS."""
-    code = told.get("proj:code") or told.get("proj:epsg") or told.get("proj:wkt2")
+def _place(properties: dict[str, Any]) -> GeoBox | None:
+    """CRS of the projection extension, with a grid of one pixel; None: unknown."""
+    code = properties.get("proj:code") or properties.get("proj:epsg") or properties.get("proj:wkt2")
     try:
         return GeoBox(1, 1, Affine.identity(), CRS.from_user_input(code)) if code else None
     except (CRSError, TypeError, ValueError):
@@ -265,12 +265,12 @@ def _place(told: dict[str, Any]) -> GeoBox | None:
 
 
 def absolute(base: str, href: str) -> str:
-    """The path or URL that a link in a STAC file means, which may be relative to the file."""
+    """Path or URL of a link, which may be relative to the STAC file ``base``."""
     if is_remote(href):
         return href
     if href.startswith("file://"):
         return url2pathname(urlparse(href).path)  # %20 is a space; on Windows a drive follows /
-    if is_remote(base):  # urljoin knows no scheme of a store
+    if is_remote(base):  # urljoin does not know s3, gs and az
         scheme, _, place = base.partition("://")
         return f"{scheme}://" + urljoin(f"http://{place}", href).removeprefix("http://")
     path = Path(base).parent / href

@@ -1,4 +1,4 @@
-"""The rasters below a scene: opened, checked against one another, and read as they are on disk."""
+"""The rasters of a scene: opened, checked for a common grid, and read without conversion."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from geocloud.readers.source import BandSource, SceneRecipe
 Valid = NDArray[np.bool_]
 Values = NDArray[np.generic]
 
-READ_ROWS = 256  # about how many rows of a scene are read at once
-LARGEST_BLOCK = 256 * 2**20  # bytes of the largest block that is read
-LARGEST_CACHE = 512 * 2**20  # bytes that GDAL's cache of blocks may take for a scene laid out awkwardly
-SIDE, COUNT = 64, 5  # side of windows that are looked at, and their number from left to right and from top to bottom
-MIXED = 2  # pixels by which no data shows through in what is around it at a lower resolution
-REOPENINGS = 3  # attempts to open a remote raster anew if it cannot be read
+READ_ROWS = 256  # approximate number of rows read at once
+LARGEST_BLOCK = 256 * 2**20  # maximum size of a block in bytes
+LARGEST_CACHE = 512 * 2**20  # maximum size in bytes of GDAL's block cache, for high or multi-band blocks
+SIDE, COUNT = 64, 5  # side of sampled windows in pixels, and their number in each direction
+MIXED = 2  # distance in pixels at which no data affects values at a lower resolution
+REOPENINGS = 3  # attempts to reopen a remote raster that cannot be read
 WAVELETS = {"JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "JPEG2000"}
-"""GDAL's drivers whose overviews are levels of the wavelet transform; others' may have been made by skipping pixels."""
+"""GDAL drivers whose overviews are wavelet levels; overviews of other drivers may be subsampled."""
 
 
 def open_raster(path: str, label: str) -> rasterio.DatasetReader:
-    """Opens one raster for reading. Raises SceneReadError in words that name it."""
+    """Opens a raster for reading. Raises SceneReadError; ``label`` names the raster in messages."""
     name, remote = gdal_name(path) if is_remote(path) else path, gdal_options(path)
     try:
         with rasterio.Env(**gdal.OPTIONS | remote):
@@ -54,7 +54,7 @@ def open_raster(path: str, label: str) -> rasterio.DatasetReader:
 
 
 def _reopen(path: str) -> rasterio.DatasetReader:
-    """Opens a remote raster anew, of which GDAL may hold too little, or remember that a server refused it."""
+    """Opens a remote raster without GDAL's cache, which may be incomplete or remember a refused request."""
     name = gdal_name(path) if is_remote(path) else path
     with rasterio.Env(**gdal.OPTIONS | gdal_options(path) | FORGETTING), suppress(RasterioError):
         gdal.open_quietly(name).close()
@@ -62,11 +62,11 @@ def _reopen(path: str) -> rasterio.DatasetReader:
 
 
 def count_bands(path: str, unreadable: int | None = None) -> int:
-    """The number of a raster's bands; ``unreadable``, or SceneReadError, for what cannot be opened as one."""
+    """Number of a raster's bands. If it cannot be opened: ``unreadable``, or SceneReadError if that is None."""
     failure = None
-    for beside in ("EMPTY_DIR", "FALSE"):  # half the time without files beside it, which are part of some formats
+    for readdir in ("EMPTY_DIR", "FALSE"):  # faster without sidecar files, but some formats need them
         try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside), open_raster(path, path) as dataset:
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=readdir), open_raster(path, path) as dataset:
                 return int(dataset.count)
         except SceneReadError as error:
             failure = error
@@ -76,12 +76,12 @@ def count_bands(path: str, unreadable: int | None = None) -> int:
 
 
 class BandStack:
-    """The rasters of a recipe, one layer a band. What is told of them is read at once: later, one thread may use them.
+    """The rasters of a recipe, one layer per band. Metadata are read on opening; afterwards only one thread may read.
 
-    ``grid`` and ``file_grid`` are the grid of all bands, in the rasters' own row order, ``dtype`` the values' type on
-    disk, ``block_rows`` the pixel rows of a block (reading from one multiple of it to another decodes no block twice),
-    ``own_conversion`` the scale and offset that the rasters carry, ``area_or_point`` their tag of that name, and
-    ``roughly_placed`` names control points or RPCs. Raises BandError, GridError, SceneReadError.
+    ``grid`` and ``file_grid`` are the grid of all bands, in the rasters' own row order, ``dtype`` the stored data type,
+    ``block_rows`` the height of a block (windows aligned to it decode no block twice), ``own_conversion`` the scale and
+    offset in the rasters' metadata, ``area_or_point`` their tag of that name, and ``roughly_placed`` the name of their
+    rough georeferencing, ground control points or RPCs. Raises BandError, GridError, SceneReadError.
     """
 
     def __init__(self, recipe: SceneRecipe) -> None:
@@ -105,7 +105,7 @@ class BandStack:
         self._layers = layers = [(self._datasets[band.path], band.index - 1) for band in self.recipe.bands]
         dataset, at = layers[0]
         self.dtype = str(dataset.dtypes[at])
-        # GDAL decodes no block twice if it holds those that are high, or that hold all bands.
+        # GDAL decodes high blocks, and blocks of all bands, only once if its cache holds them.
         highs = [(d, max(d.block_shapes[0][0], READ_ROWS)) for d in self._datasets.values()]
         sizes = [d.width * rows * d.count for d, rows in highs if d.count > 1 or rows > 4 * READ_ROWS]
         needed = sum(sizes) * np.dtype(self.dtype).itemsize
@@ -117,14 +117,14 @@ class BandStack:
             levels.append({1, *(d.overviews(i + 1) if own else ())})
         self._levels = set.intersection(*levels)
         self.area_or_point: str | None = None
-        with suppress(UnicodeDecodeError):  # some other tag is not in UTF-8
+        with suppress(UnicodeDecodeError):  # another tag is not in UTF-8
             self.area_or_point = dataset.tags().get("AREA_OR_POINT")
         self.roughly_placed = "ground control points" if dataset.gcps[0] else "RPCs" if dataset.rpcs else None
         scales, offsets = ([getattr(d, name)[i] for d, i in layers] for name in ("scales", "offsets"))
         self.own_conversion = Conversion.of(scales, offsets) if {*scales} != {1} or any(offsets) else None
 
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
-        """Values as on disk ``(band, h, w)``, and where all bands hold data ``(h, w)``; of another shape, nearest.
+        """Stored values ``(band, h, w)`` and valid mask ``(h, w)``, True where all bands have data; nearest neighbour.
 
         Raises SceneReadError.
         """
@@ -138,27 +138,27 @@ class BandStack:
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(0)
         if self.fill != 0:
-            valid &= values.any(0)  # zero in all four bands is a margin, whatever the units
+            valid &= values.any(0)  # zero in all bands is margin, in any units
         return values, valid
 
     def look(self, level: int = 1) -> tuple[Values, float]:
-        """Values ``(band, n)`` of valid pixels of small windows all over the grid, and the share of them in those.
+        """Values ``(band, n)`` of valid pixels in small windows all over the grid, and the share of valid pixels.
 
-        Where the windows hold no data, all of the grid is read until some is found. ``level`` × ``level`` pixels are
-        read as one, see `RasterScene.coarsest`. Raises SceneReadError.
+        If the windows hold no data, the grid is read from the top until there is some. ``level`` reads a lower
+        resolution, see `RasterScene.read_raw`. Raises SceneReadError.
         """
         height, width = (n // level for n in self.grid.shape)
 
         def read(row: int, col: int, rows: int, cols: int) -> tuple[Values, Valid]:
             values, valid = self.read_values(Window(*(level * n for n in (col, row, cols, rows))), (rows, cols))
-            if level > 1:  # pixels near those without data are mixed with them
-                near = np.pad(valid & values.all(0), MIXED)  # as if there were no data around
+            if level > 1:  # values near no data are mixed with it
+                near = np.pad(valid & values.all(0), MIXED)  # outside the window: no data
                 valid = np.asarray(sliding_window_view(near, (2 * MIXED + 1, 2 * MIXED + 1)).all((2, 3)))
             return values[:, valid], valid
 
         rows, cols = (sorted({int(i * max(n - SIDE, 0) / (COUNT - 1)) for i in range(COUNT)}) for n in (height, width))
         windows = [(row, col, min(SIDE, height), min(SIDE, width)) for row, col in product(rows, cols)]
-        if max(height, width) <= SIDE * COUNT:  # they would leave nothing out: one read takes a fifth of the time
+        if max(height, width) <= SIDE * COUNT:  # the windows cover it all: one read takes a fifth of the time
             windows = [(0, 0, height, width)]
         looked = [read(*window) for window in windows]
         seen, share = [values for values, _ in looked], float(np.mean(np.concatenate([v.ravel() for _, v in looked])))
@@ -180,7 +180,7 @@ class BandStack:
         self.close()
 
     def _read(self, band: BandSource, window: Window, shape: tuple[int, int]) -> tuple[Any, Valid | bool]:
-        """A band's values, and where it holds data. A remote raster is opened anew while it fails.
+        """Values of a band, and True where it has data. A remote raster is reopened if reading fails.
 
         Raises SceneReadError.
         """
@@ -195,7 +195,7 @@ class BandStack:
                     return self._read_once(band, window, shape)
                 except (RasterioError, OSError) as error:
                     failure = error
-                    if "HTTP" in str(error):  # the server refused, and GDAL has repeated its request
+                    if "HTTP" in str(error):  # the server refused, and GDAL has retried already
                         break
         rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height) - 1} cannot be read"
         reason = " ".join(str(getattr(failure, "__cause__", None) or failure).split())
@@ -211,14 +211,14 @@ class BandStack:
             valid = np.isfinite(values) if np.isnan(nodata) else values != nodata
         elif not flags & {MaskFlags.all_valid, MaskFlags.alpha}:
             valid = dataset.read_masks(index, **where) > 0
-        # GDAL heeds an alpha band only in rasters of two or four bands; and one of four may be meant as a band.
+        # GDAL applies alpha only in rasters of two or four bands, and the fourth may be near-infrared marked alpha.
         alpha = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
         if alpha and alpha[0] not in {b.index for b in self.recipe.bands if b.path == band.path}:
             valid = valid & (dataset.read(alpha[0], **where) > 0)
         return values, valid
 
     def _common_grid(self) -> GeoBox:
-        """The grid of all bands, each of which is checked."""
+        """Grid of all bands. Raises BandError, GridError."""
         first: GeoBox | None = None
         for band in self.recipe.bands:
             dataset = self._datasets[band.path]
@@ -239,7 +239,7 @@ class BandStack:
 
 
 def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
-    """Refuses bands that are missing, hold complex numbers, lie nowhere, or take all memory there is."""
+    """Refuses missing bands, complex values, degenerate transforms, and blocks above `LARGEST_BLOCK`."""
     if band.index > dataset.count:
         raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
     dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform

@@ -1,7 +1,7 @@
-"""The units of a source: given by the user, by names and metadata if the pixels allow them, or told by the pixels.
+"""Units of a source: given by the user, declared by names and metadata, or determined from the pixel values.
 
-Names lie more often than pixels do: people rescale a raster and keep its name. So whatever names and metadata say is
-compared with a sample of the pixels; only what a user says is taken as it is, with a note if it looks wrong.
+Names are wrong more often than pixels: people rescale a raster and keep its name. Declared units are therefore checked
+against a sample of the pixels; units given by the user are used unless impossible, with a note if they look wrong.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from geocloud.readers.source import ReadOptions, SceneRecipe
 
 log = logging.getLogger(__name__)
 
-# Limits of guesses, and the data that each comes from. Values are of reflectance × 10 000 unless said.
+# Limits for determining units, and the data behind them. Values are reflectance × 10 000 unless stated.
 FAINT, DIM = 1600, 2500
-"""Values that the brightest band of a picture of land reaches: surely, and nearly always. Of 327 real scenes with some
-land or cloud one stays below the first, and four in a hundred below the second; of 5000 parts 0.2 and 5 in 100."""
-DARKEST = 500  # value that even water reaches; alone, and dark in near-infrared, it may be at 800
-BRIGHTEST = 19_000  # value that is not exceeded: of 350 Sentinel-2 scenes cloud ends at 15 700, snow at 18 700
+"""Values that the brightest pixels of land exceed almost always (FAINT) and usually (DIM). Of 327 real scenes with land
+or cloud, one stays below FAINT and 4 % below DIM; of 5000 crops, 0.2 % and 5 %."""
+DARKEST = 500  # value that even a scene of water exceeds; its maximum may be as low as 800
+BRIGHTEST = 19_000  # upper limit: in 350 Sentinel-2 scenes cloud reaches 15 700, snow 18 700
 NEGATIVE = -2000  # lowest surface reflectance: atmospheric correction overshoots in shadow and water
-FULL = (1023, 2047, 4095)  # largest numbers of 10, 11 and 12 bits
+FULL = (1023, 2047, 4095)  # largest 10-, 11- and 12-bit numbers
 LEAST_SHIFTED, UNSHIFTED = 700, 500
-"""Sentinel-2's values from baseline 4 on are not below the first; a band below the second is not shifted by 1000."""
+"""Sentinel-2 values from baseline 4 on are at least LEAST_SHIFTED; values below UNSHIFTED have no offset of 1000."""
 LEVEL1, BLUE_AIR = (4000, 6900), 1200
-"""Landsat Level-1: a floor at 5000 to 6500 (surface reflectance of zero is 7273), and blue air far above it: 1350 or
-more in 150 real scenes and parts of them, but at most 1100 in Sentinel-2's of nothing but cloud."""
-IMPOSSIBLE = 10.0  # reflectance that half of a band never has, not even if a sensor is saturated: the units are wrong
+"""Landsat Level-1: the lowest values are 5000 to 6500 (zero surface reflectance is 7273), and blue is higher due to the
+air: by at least 1350 in 150 real scenes and crops of them, but by at most 1100 in Sentinel-2 scenes of cloud alone."""
+IMPOSSIBLE = 10.0  # limit of the median reflectance of a band, even of a saturated sensor
 POSSIBLE = ((-0.05, math.inf), (-0.02, 2.0), (0.01, 4.0))
-"""Reflectance of whichever band has the most: 0.1 percentile, median and 99.9 percentile. Real products stay far
-inside, saturated and dark ones too; reflectance read as Landsat's numbers has a median below zero, scaled twice it ends
-at 0.0001."""
+"""Limits of the highest 0.1 percentile, median and 99.9 percentile of reflectance among the bands. Real products are
+well inside, even saturated or dark ones. Reflectance read as Landsat's numbers has a median below zero; if it is scaled
+twice, its maximum is 0.0001."""
 BASELINE4 = re.compile(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(?!0[0-3])\d{4}", re.IGNORECASE)
 SHIFTED = "say ReadOptions(units='sentinel2-baseline4')"
 
 
 class Sample(NamedTuple):
-    """A look at a scene's raw values."""
+    """Statistics of a sample of a scene's stored values."""
 
     percentiles: NDArray[np.float64]
-    """The 0.1, 50 and 99.9 percentiles of each band's valid pixels ``(band, 3)``; NaN without any."""
+    """0.1, 50 and 99.9 percentiles of each band's valid pixels ``(band, 3)``; NaN if there are none."""
     valid_share: float = 0.0
-    """Share of valid pixels in what was looked at."""
+    """Share of valid pixels in the sample, in [0, 1]."""
 
 
 def resolve(
     recipe: SceneRecipe, options: ReadOptions, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
 ) -> tuple[Units, Conversion]:
-    """The units of a source and its conversion to reflectance, the sun included.
+    """Units of a source and its conversion to reflectance, including the sun's elevation.
 
-    ``in_file`` is the raster's own scale and offset, ``look`` samples the values. Raises UnitsError if nothing tells
-    the units, and for a sun's elevation that is invalid or given in vain.
+    ``in_file`` is the raster's own scale and offset, ``look`` samples the values. Raises UnitsError if the units are
+    unknown or impossible, and for a sun elevation that is invalid or does not apply to the units.
     """
     units, sun = options.units, options.sun_elevation
     try:
@@ -80,7 +80,7 @@ def resolve(
 def _declared(
     recipe: SceneRecipe, dtype: str, in_file: Conversion | None, look: Callable[[], Sample]
 ) -> tuple[Units, Conversion]:
-    """Decided by names and metadata, then by the raster's own scale, if the values allow it; else by the values."""
+    """Units by names and metadata, else by the raster's own scale, if the values are possible; else by the values."""
     declared: list[tuple[Units, Conversion]] = []
     if recipe.units is not Units.AUTO:
         declared.append((recipe.units, _usual(recipe.units, recipe.conversion, dtype)))
@@ -98,7 +98,7 @@ def _declared(
     if chosen == claim:
         return claim
     problem = (
-        f"said to be {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
+        f"declared as {claim[0]} (reflectance = {claim[1].scale[0]:.6g} · value {claim[1].offset[0]:+.6g}), but values "
         f"of {low:g} to {high:g} ({dtype}) cannot be that"
     )
     try:
@@ -110,7 +110,7 @@ def _declared(
 
 
 def _extremes(sample: Sample) -> tuple[float, float, float]:
-    """The lowest low, highest median and highest high value of the bands."""
+    """Lowest 0.1 percentile, highest median and highest 99.9 percentile of the bands."""
     low, middle, high = sample.percentiles.T
     return float(low.min()), float(middle.max()), float(high.max())
 
@@ -126,22 +126,22 @@ def _convert(sample: Sample, conversion: Conversion) -> NDArray[np.float64]:
 def is_possible(units: Units, conversion: Conversion, sample: Sample) -> bool:
     """True if sampled values can be reflectance under a conversion, or if there are no values."""
     highest = _convert(sample, conversion).max(0).tolist()
-    dark = units is Units.LANDSAT_L1 and highest[0] < 0  # the air is bright in blue
+    dark = units is Units.LANDSAT_L1 and highest[0] < 0  # in Level-1, scattered light keeps blue above zero
     return math.isnan(highest[0]) or (
         not dark and all(a <= v <= b for v, (a, b) in zip(highest, POSSIBLE, strict=True))
     )
 
 
 def _usual(units: Units, conversion: Conversion | None, dtype: str) -> Conversion:
-    """The conversion of the metadata, or else the units' usual one. Raises UnitsError where there is none."""
+    """Conversion from metadata, or else the default of the units. Raises UnitsError if there is none."""
     if units is Units.LANDSAT_L1 and dtype == "uint8" and conversion is None:
-        beside = "put it beside the bands, or say ReadOptions(scale=…, offset=…)"
-        raise UnitsError(f"8-bit Level-1 values, as of Landsat 4 to 7, mean nothing without their MTL file; {beside}")
+        advice = "put it in the folder of the bands, or say ReadOptions(scale=…, offset=…)"
+        raise UnitsError(f"8-bit Level-1 values (Landsat 4 to 7) cannot be converted without an MTL file; {advice}")
     return conversion or CONVERSIONS[units]
 
 
 def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversion: Conversion) -> Conversion:
-    """Level-1 values divided by the sine of the sun's elevation. Raises UnitsError for one given with other units."""
+    """Conversion including the sun's elevation (Level-1 only). Raises UnitsError if one is given for other units."""
     sun = options.sun_elevation if options.sun_elevation is not None else recipe.sun_elevation
     if units is Units.LANDSAT_L1:
         if sun is not None:
@@ -155,10 +155,10 @@ def _with_sun(recipe: SceneRecipe, options: ReadOptions, units: Units, conversio
 
 
 def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units, Conversion]:
-    """Units that fit the sampled values and no others; raises UnitsError where several do."""
+    """The only units that fit the sampled values. Raises UnitsError if several or none do."""
     low, _, high = _extremes(sample)
     note, units = "", Units.SENTINEL2
-    unknown = f"nothing tells what the values mean ({dtype}, {low:g} to {high:g})"
+    unknown = f"units cannot be determined from the values ({dtype}, {low:g} to {high:g})"
     if dtype.startswith("float") and high > FULL[0]:  # whole numbers, saved as floats
         dtype = "int16" if low < 0 else "uint16"
     low = 0 if dtype.startswith("int") and NEGATIVE <= low < 0 else low
@@ -174,18 +174,18 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units
     elif dtype == "uint16" and LEVEL1[0] <= low < LEVEL1[1] and sample.percentiles[:, 0].max() > low + BLUE_AIR:
         units = Units.LANDSAT_L1
     elif dark and (_stays_below(sample, FAINT) or high in FULL):
-        rather = "rather numbers of 10 to 12 bits, radiance, or per mille; say ReadOptions(scale=…, offset=…), or"
-        dark_scene = f"if it is dark, ReadOptions(units='{Units.SENTINEL2}')"
+        rather = "probably 10- to 12-bit numbers, radiance or per mille; say ReadOptions(scale=…, offset=…), or"
+        dark_scene = f"for a dark scene, ReadOptions(units='{Units.SENTINEL2}')"
         raise UnitsError(f"{unknown}, too dark for reflectance × 10 000, {rather}, {dark_scene}")
     elif usual and late and BASELINE4.search(recipe.name):
-        units, note = Units.SENTINEL2_BASELINE4, ", as its name tells; if not, say ReadOptions(units='sentinel2')"
+        units, note = Units.SENTINEL2_BASELINE4, ", by its name; if that is wrong, say ReadOptions(units='sentinel2')"
     elif usual and dark:
         if late:
-            note = f", whose zero is 0; values begin at {low:g}, so if it is of baseline 4 or later, {SHIFTED}"
+            note = f", without offset; values begin at {low:g}, so if the baseline is 4 or later, {SHIFTED}"
         if _stays_below(sample, DIM):
-            note += f"; nothing of it above {high / 1e4:.2f}, so if it is something else, say ReadOptions(scale=…)"
-    elif usual and 2000 <= low < 4000:  # cloud or snow all over: 0.1 of reflectance changes little
-        note = f"; should it be of baseline 4 or later, {SHIFTED}"
+            note += f"; nothing of it above {high / 1e4:.2f}, so if the units are different, say ReadOptions(scale=…)"
+    elif usual and 2000 <= low < 4000:  # cloud or snow all over: an offset of 0.1 changes little
+        note = f"; if the baseline is 4 or later, {SHIFTED}"
     elif low >= LEVEL1[1]:
         units, likely = Units.AUTO, [Units.LANDSAT_L1, Units.LANDSAT_L2]
     elif usual and low < 2000:
@@ -203,21 +203,21 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units
 
 
 def _stays_below(sample: Sample, limit: float) -> bool:
-    """True where land or cloud (bright in near-infrared) stay below a limit, or all of it below the darkest."""
+    """True if a scene of land or cloud (bright in near-infrared) stays below ``limit``, others below `DARKEST`."""
     *others, nir = sample.percentiles[:, 1]
-    seen = len(others) == 3 and nir >= 0.8 * max(others)
-    return _extremes(sample)[2] < (limit if seen else DARKEST)
+    has_land = len(others) == 3 and nir >= 0.8 * max(others)
+    return _extremes(sample)[2] < (limit if has_land else DARKEST)
 
 
 def _check(recipe: SceneRecipe, units: Units, conversion: Conversion, sample: Sample) -> None:
-    """Warns when the brightest or darkest values cannot be reflectance; raises UnitsError if most of a band cannot."""
+    """Warns if the extremes cannot be reflectance. Raises UnitsError if half of a band exceeds `IMPOSSIBLE`."""
     values = _convert(sample, conversion)
     if values[:, 1].max() > IMPOSSIBLE:
-        absurd = f"half of a band would have a reflectance above {values[:, 1].max():.4g}, wanted 0 to 1"
+        problem = f"half of a band would have a reflectance above {values[:, 1].max():.4g}, wanted 0 to 1"
         raise UnitsError(
-            f"read as {units}, {absurd}; say other ReadOptions(units=…), or ReadOptions(scale=…, offset=…)"
+            f"read as {units}, {problem}; say other ReadOptions(units=…), or ReadOptions(scale=…, offset=…)"
         )
-    least, most = values.min(), values.max()
-    if least < -0.5 or most > 3 or most < 0.02:
-        range_ = f"reflectance would run from {least:.3f} to {most:.3f}; are the units right?"
+    lowest, highest = values.min(), values.max()
+    if lowest < -0.5 or highest > 3 or highest < 0.02:
+        range_ = f"reflectance would run from {lowest:.3f} to {highest:.3f}; are the units right?"
         log.warning("%s: read as %s, %s", recipe.source, units, range_)

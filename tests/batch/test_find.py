@@ -183,7 +183,7 @@ def test_a_level_1_item_reads_its_mtl(tmp_path):
         assert scene.sun_elevation == 12
     item["assets"]["mtl.txt"] = {"href": "./gone_MTL.txt"}
     (tmp_path / "item.json").write_text(json.dumps(item))
-    with pytest.raises(SceneReadError, match="not as a STAC item should be"):
+    with pytest.raises(SceneReadError, match="not a valid STAC item"):
         open_scene(tmp_path / "item.json")
 
 

@@ -121,7 +121,7 @@ def test_a_scale_that_was_applied_and_kept(tmp_path, caplog, scale, offset):
 def test_a_claim_that_fits_nothing_names_the_choices(tmp_path):
     folder = bands_in(tmp_path / "x", f"{L2}_SR_B{{}}.TIF", times(1e4, offset=1500))
     with pytest.raises(
-        UnitsError, match=r"said to be landsat-l2 .* cannot be that.*'sentinel2'\) or .*'sentinel2-baseline4'\)"
+        UnitsError, match=r"declared as landsat-l2 .* cannot be that.*'sentinel2'\) or .*'sentinel2-baseline4'\)"
     ):
         read(folder)
 

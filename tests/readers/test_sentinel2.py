@@ -260,7 +260,7 @@ HOSTILE = {
     "no text": ("\0\x01\x02", "damaged or cut off"),
     "a web page": ("<html><body>Please log in</body></html>", "holds html"),
     "deep": (START + "<a>" * 200, "damaged or cut off"),
-    "huge": (START + " " * MAX_TEXT + END, "that is no metadata file"),
+    "huge": (START + " " * MAX_TEXT + END, "too large for a metadata file"),
     "not a number": (product_text(quantification="NaN"), "no QUANTIFICATION_VALUE"),
     "zero": (product_text(quantification="0"), "QUANTIFICATION_VALUE is 0"),
     "a word": (product_text(quantification="ten"), "QUANTIFICATION_VALUE is 'ten'"),
@@ -341,7 +341,7 @@ def test_hls_granules(tmp_path, kind):
 def test_several_hls_granules_in_one_folder(tmp_path):
     for kind in HLS:
         folder, _ = write_hls(tmp_path / "x", kind)
-    refused(folder, BandError, "2 products in one place", "name one file of")
+    refused(folder, BandError, "2 products in one place", "name a file of")
     for name, bands in HLS.values():
         member = folder / f"{name}.B04.tif"
         assert [Path(band.path).name.split(".")[-2] for band in find_recipe(member).bands] == list(bands)

@@ -200,7 +200,7 @@ def test_a_scale_leaves_landsats_fill_alone(tmp_path, product, bare):
         ("S2B_MSIL2A_20230101T101031_N0509_R022_T32TQM_20230101T120000", 1000, Units.SENTINEL2_BASELINE4, "its name"),
         ("S2B_MSIL2A_20230101T101031_N0509_R022_T32TQM_20230101T120000", 0, Units.SENTINEL2, ""),
         ("S2B_MSIL2A_20200101T101031_N0213_R022_T32TQM_20200101T120000", 0, Units.SENTINEL2, ""),
-        ("scene", 950, Units.SENTINEL2, "if it is of baseline 4"),
+        ("scene", 950, Units.SENTINEL2, "if the baseline is 4"),
         ("scene", 0, Units.SENTINEL2, ""),
     ],
 )

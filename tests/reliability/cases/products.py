@@ -49,7 +49,7 @@ def mixed_levels(folder):
     return made
 
 
-@refused("name one file of one")
+@refused("name a file of one")
 def two_products_in_one_folder(folder):
     made = product(folder)
     for file in product(folder, NEIGHBOUR).iterdir():

@@ -167,7 +167,7 @@ def saturated(folder):
     return [stack(folder, np.full((4, 90, 110), 65535, "uint16")), "--scale", "0.0001"]
 
 
-@refused("nothing tells what the values mean")
+@refused("units cannot be determined from the values")
 def values_far_beyond_reflectance(folder):
     return stack(folder, np.full((4, 90, 110), 3e8, "float32"))
 

@@ -52,7 +52,7 @@ def metadata_that_are_cut_off(folder):
     return safe(folder, text=product_text()[:900])
 
 
-@refused("that is no metadata file", "metadata of 5 MB")
+@refused("too large for a metadata file", "metadata of 5 MB")
 def large_metadata(folder):
     return safe(folder, text=product_text() + " " * 5_000_000)
 
@@ -68,7 +68,7 @@ def metadata_that(folder, entities):
     return safe(folder, text=f"<!DOCTYPE x [{entities}]><x>&b;</x>")
 
 
-@masked("bands of Sentinel-2 by their names", "bare bands, B8A among them")
+@masked("identified by name as Sentinel-2 bands", "bare bands, B8A among them")
 def bare_bands(folder):
     return bands(folder, "{}.tif", ("B04", "B03", "B02", "B8A"))
 
