@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def explained(cls: type[T]) -> type[T]:
-    """Adds the docstrings of a dataclass's fields, read from its source on demand, to its own, for `help`."""
+    """Appends the docstrings of a dataclass's fields, read from its source on demand, to its own, for `help`."""
     text = cls.__doc__ or ""
 
     class Doc:

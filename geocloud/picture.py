@@ -41,7 +41,7 @@ def render(
     """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
     The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three bands, computed over
-    the pixels that are ``clear`` ``(h, w)``: land is as bright among clouds as without, and brighter pixels, mostly
+    the pixels that are ``clear`` ``(h, w)``: land is as bright with clouds as without, and brighter pixels, mostly
     clouds, share the lightest greys. If ``clear`` is None, or hardly any pixel is clear, the upper end is at most
     `REACH` times as far from the haze as the median.
     """

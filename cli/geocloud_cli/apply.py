@@ -1,4 +1,4 @@
-"""``geocloud apply``: rasters without their clouds."""
+"""``geocloud apply``: copies of rasters with their clouds set to nodata."""
 
 from __future__ import annotations
 

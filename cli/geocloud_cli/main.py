@@ -20,11 +20,11 @@ COMMANDS = "mask apply compare batch preview qgis info tile models dataset train
 
 
 class Commands(click.Group):
-    """Prints errors in one line, and exits with code 1."""
+    """The group of commands; it prints each error in one line and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(50_000)  # imports create many lasting objects: scanning them for garbage is slow,
-        atexit.register(gc.freeze)  # and so it is at exit
+        atexit.register(gc.freeze)  # also at exit
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM is handled like Ctrl-C
         with errors_in_one_line(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)

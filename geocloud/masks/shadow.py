@@ -93,7 +93,7 @@ def _step(grid: GeoBox, sun: Sun) -> tuple[float, float]:
 
 
 def _any(cloud: NDArray[np.bool_], cell: tuple[int, int]) -> NDArray[np.bool_]:
-    """Cells with any cloud, from the first row on. Axis by axis: both at once take seven times as long."""
+    """Cells that contain cloud; the first row begins a cell. Axis by axis: both at once takes seven times as long."""
     height, width = cloud.shape
     whole = np.pad(cloud, ((0, -height % cell[0]), (0, -width % cell[1])))
     rows = np.logical_or.reduce(whole.reshape(-1, cell[0], whole.shape[1]), 1)

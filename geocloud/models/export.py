@@ -67,7 +67,7 @@ def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
 
 
 def _compare(network: Network, exported: bytes) -> None:
-    """Raises CheckpointError if the file and the network differ in probability on a batch with gaps."""
+    """Raises CheckpointError if file and network differ by more than `AGREEMENT` on a batch with gaps."""
     images = np.random.default_rng(0).uniform(0, 1.2, (3, len(BANDS), 64, 192)).astype("float32")
     images[0, :, :9], images[1, 2, 30, 40:50] = np.nan, np.nan
     if network.metadata.optional_nir:

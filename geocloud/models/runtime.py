@@ -27,7 +27,7 @@ MAX_WORKERS = 8
 """Maximum number of concurrent tiles. One tile per core is faster than all cores on one tile; each takes 100 MB."""
 
 PROBE = (64, 128)
-"""Size (height, width) of the image on which another program's network is tried."""
+"""Size (height, width) of the image that tests another program's network when it is loaded."""
 
 WINDOW_OVERLAP = 1 / 4
 """Overlap of windows, as a share of their shorter side, for networks that take images of one size only."""

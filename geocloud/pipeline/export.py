@@ -12,7 +12,7 @@ from geocloud.writers.staging import Staging
 def export_model(model: str | Path, output: str | Path, overwrite: bool = False) -> int:
     """Writes a model, by name or path, as an ONNX file in floating point, and returns the file's size in bytes.
 
-    The file is written only if its probabilities in OpenVINO are those of the weights in torch.
+    The file is written only if OpenVINO computes the same probabilities from it as torch from the weights.
     Raises OptionError, ModelError, DependencyError or OutputError.
     """
     output = Path(output)

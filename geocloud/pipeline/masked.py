@@ -27,7 +27,7 @@ from geocloud.writers.staging import OutputPlan, Staging
 log = logging.getLogger(__name__)
 
 NODATA = {"f": float("nan"), "u": 0, "i": -9999}
-"""Nodata values by kind of data type, for rasters that declare none; int8 has −128."""
+"""Nodata values by kind of data type, for rasters that declare none; −128 for int8."""
 
 
 def apply_mask(

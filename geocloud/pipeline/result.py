@@ -88,7 +88,7 @@ class MaskResult:
         return json.dumps(self.facts())
 
     def facts(self) -> dict[str, Any]:
-        """The fields as values that JSON can hold."""
+        """The fields as JSON-serialisable values."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("read", "codes")}
         values |= {"crs": self.crs and self.crs.to_string(), "acquired": self.acquired and self.acquired.isoformat()}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
@@ -108,7 +108,7 @@ class MaskResult:
         return data_array(values, coordinates_of(_grid(self.mask), self.acquired), ("y", "x"), "cloud_mask", attributes)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """The polygons of the mask: those written or, if none were, those of all regions, whatever their area.
+        """The polygons of the mask: read from the file or, without one, traced with no minimum area.
 
         Columns are those of `geocloud.writers.polygons.trace_clouds`; without a file there is no ``mean_probability``.
         """

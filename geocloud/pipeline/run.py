@@ -49,7 +49,7 @@ Layers = Callable[[int], dict[str, Mask]]
 
 @contextmanager
 def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[MaskOptions, Take, Layers]]:
-    """Layers of snow and thin cirrus, queued from reading to masking; options without classes that lack their band."""
+    """Options without classes whose band is missing, and functions to put in and take out layers of snow and cirrus."""
     readers: dict[str, ReadBand] = {}
     with ExitStack() as stack:
         for name in options.further:
@@ -190,7 +190,7 @@ class MaskRun:
         return len(frame)
 
     def _as_stored(self, raster: Path) -> Path:
-        """The raster in the orientation of the scene's file: flipped if that has south up."""
+        """The raster in the orientation of the scene's file: flipped if the file has south up."""
         scene = self._scene
         if not scene.south_up:
             return raster

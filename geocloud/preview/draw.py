@@ -35,7 +35,7 @@ def preview_scene(
     overwrite: bool = False,
     **look: Any,
 ) -> tuple[int, int]:
-    """Draws any source that `geocloud.open_scene` takes to a .png, .jpg or .webp file; see `draw_picture`.
+    """Draws a source of `geocloud.open_scene` as a .png, .jpg or .webp file; see `draw_picture`.
 
     Returns its (height, width) in pixels. Raises GeocloudError.
     """

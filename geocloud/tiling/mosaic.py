@@ -155,7 +155,7 @@ def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part
 def _extent(has_data: NDArray[np.bool_]) -> slice:
     """Slice from the first to the last True value, extended to one half of the array, or all of it.
 
-    Halves are rounded to 32 pixels. Smaller parts would have more shapes, each of which costs time and memory.
+    Halves are multiples of 32 pixels. Finer slices would give more input shapes, each of which costs time and memory.
     """
     where = np.flatnonzero(has_data)
     unit = 32 * math.ceil(has_data.size / 64)
@@ -179,7 +179,7 @@ def fill_gaps(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
     for index, tile in enumerate(reflectance):
         missing = np.isnan(tile[0])
         ends, begins = missing[1:] & ~missing[:-1], missing[:-1] & ~missing[1:]
-        between = np.flatnonzero(ends.any(0) & begins.any(0))  # columns in which data both end and begin
+        between = np.flatnonzero(ends.any(0) & begins.any(0))  # columns with both an end and a start of data
         source, within = _nearest_rows(missing[:, between])
         if within.any():
             filled = reflectance.copy() if filled is reflectance else filled

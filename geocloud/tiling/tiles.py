@@ -21,7 +21,7 @@ TALLEST, WIDEST = 768, 1216
 need less memory, as one row of tiles is held at a time."""
 
 ROW_PIXELS = 8 * 2**20
-"""Default maximum of pixels (16 bytes each) in a row of tiles; in wider scenes tiles are lower, down to `FLATTEST`."""
+"""Default maximum number of pixels (16 bytes each) in a row of tiles; wide scenes get lower tiles, to `FLATTEST`."""
 
 FLATTEST = 512
 
@@ -165,11 +165,11 @@ class TileGrid:
         return self._weights(row, self.rows, self.tile_height)
 
     def col_weights(self, col: int, cols: int | None = None) -> NDArray[np.float32]:
-        """Weights ``(tile_width,)`` of a tile by pixel column; ``cols``: number of tiles, if fewer, see `starts`."""
+        """Weights ``(tile_width,)`` of a tile by pixel column; ``cols``: tiles in the row, if fewer (`starts`)."""
         return self._weights(col, self.cols if cols is None else cols, self.tile_width)
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:
-        """Weights along an axis: 1, in overlaps 0 near the edge, where the model lacks context, then a ramp to 1."""
+        """Weights along an axis: 1 inside; in overlaps 0 near the edge, where the model lacks context, then a ramp."""
         weights = np.ones(size, "float32")
         trimmed = 7 * self.overlap // 16
         ramp = np.clip((np.arange(self.overlap) + 0.5 - trimmed) / max(self.overlap - 2 * trimmed, 1), 0, 1)
@@ -188,7 +188,7 @@ def _check_tiling(size: int, overlap: int) -> None:
 
 
 def _fit(length: int, largest: int, overlap: int) -> int:
-    """The shortest side of tiles that cover a length in the number that tiles of side ``largest`` need."""
+    """The smallest tile side that needs no more tiles than ``largest`` to cover a length."""
     count = max(1, math.ceil((length - overlap) / (largest - overlap)))
     needed = (
         max(math.ceil((length - overlap) / count) + overlap, 2 * overlap) if count > 1 else max(length, 2 * overlap)

@@ -23,12 +23,12 @@ from geocloud.errors import OptionError, OutputError, OutputExistsError
 GEOPACKAGE = ".gpkg"
 VECTORS = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
 SIDECARS = (".aux.xml", ".ovr", ".msk")
-"""Suffixes of files that GDAL may have left beside an earlier result. QGIS's NAME.qml is replaced, as an output."""
+"""Suffixes of files that GDAL may have left beside an earlier result. QGIS's NAME.qml is an output."""
 
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
 LONGEST_NAME = 255 - 2 * len(".aux.xml")
-"""Maximum length of a file name in bytes: 255, less room for a sidecar, and for GDAL's sidecar of that."""
+"""Maximum length of a file name in bytes: 255, minus the suffix of a sidecar and of its own sidecar."""
 
 ORPHAN_AGE = 24 * 3600
 """Age in seconds from which a folder of another machine, or one without a lock, counts as abandoned."""

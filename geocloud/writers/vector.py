@@ -34,7 +34,7 @@ def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:
 
 
 def check_place(path: Path, has_place: bool) -> None:
-    """Raises OptionError for GeoJSON, which is in WGS 84 (RFC 7946), if the scene has no place on Earth."""
+    """Raises OptionError for GeoJSON, which is in WGS 84 (RFC 7946), if the CRS does not locate the scene on Earth."""
     if path.suffix.lower() == ".geojson" and not has_place:
         raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene's CRS has no place on Earth; take .gpkg")
 

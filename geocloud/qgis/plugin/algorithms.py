@@ -15,7 +15,7 @@ NOT_OPTIONS = ("INPUT", "PRODUCT", "EXTENT", "OUTPUT")
 
 
 def member(owner, scope, name):
-    """A member of an enum: an attribute of the class in QGIS 3 (Qt 5), and of the enum in it in QGIS 4 (Qt 6)."""
+    """A member of an enum: an attribute of the class in QGIS 3 (Qt 5), of the enum in the class in QGIS 4 (Qt 6)."""
     return getattr(owner, name) if hasattr(owner, name) else getattr(getattr(owner, scope), name)
 
 
