@@ -1,9 +1,9 @@
 """Codes of a mask, derived from probabilities and from the bands for snow and thin cirrus.
 
 Snow reflects green and absorbs short-wave infrared at 1.6 µm, while most clouds reflect both. The normalised difference
-snow index (NDSI) separates them: Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Ice clouds have a high index,
-too, so the more probable cloud is, the higher an index is required for snow. At 1.37 µm water vapour absorbs the light
-that low ground reflects; bright pixels are high: cirrus, or mountains in dry air.
+snow index (NDSI) separates them: Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Ice clouds have a high
+index, too, so the more probable cloud is, the higher an index is required for snow. At 1.37 µm water vapour absorbs the
+light that low ground reflects; bright pixels are high: cirrus, or mountains in dry air.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def dilate(read: ReadMask, *, grid: GeoBox, radii: Mapping[int, float], strip: i
 
 
 def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], rows: slice) -> NDArray[np.bool_]:
-    """``(h, w)``, True for cloud → the given rows, True within ``radius`` metres of cloud."""
+    """``(h, w)``, True for cloud → the given rows of it, True within ``radius`` metres of cloud."""
     columns = np.arange(cloud.shape[1], dtype="int32")
     far = np.int32(2 * cloud.shape[1] + 1)
     left = np.maximum.accumulate(np.where(cloud, columns, -far), axis=1)

@@ -23,7 +23,7 @@ from geocloud.errors import OptionError, OutputError, OutputExistsError
 GEOPACKAGE = ".gpkg"
 VECTORS = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
 SIDECARS = (".aux.xml", ".ovr", ".msk")
-"""Suffixes of files that GDAL may have left beside an earlier result. QGIS's NAME.qml is an output."""
+"""Suffixes of files that GDAL may have left beside an earlier result; they are deleted. QGIS's NAME.qml is replaced."""
 
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
