@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def explained(cls: type[T]) -> type[T]:
-    """Appends the docstrings of a dataclass's fields to its own, for `help`. They are read from the source on demand."""
+    """Appends the docstrings of a dataclass's fields to its own, for `help`, reading its source on demand."""
     text = cls.__doc__ or ""
 
     class Doc:
