@@ -1,8 +1,8 @@
 """Styles of results in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
 
 Cloud is vermilion, its shadow reddish purple, snow blue and thin cirrus yellow, from Okabe and Ito's palette. People
-with any colour vision can distinguish them from each other and from land and sea (https://jfly.uni-koeln.de/color/).
-Clear and no data are transparent.
+with any colour vision can distinguish them from each other and from land, sea and snow
+(https://jfly.uni-koeln.de/color/). Clear and no data are transparent.
 """
 
 from __future__ import annotations
