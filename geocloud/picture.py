@@ -27,7 +27,7 @@ ENOUGH = 0.03
 """Minimum share of clear pixels, among the valid ones, for a stretch based on clear pixels only."""
 
 REACH = 3.0
-"""Maximum distance of the upper end from the haze, relative to the median's, if clouds are unknown."""
+"""Maximum ratio of the upper end's distance from the haze to the median's, if clouds are unknown."""
 
 SIDE = 480
 """Longest side in pixels of a picture in a notebook."""

@@ -19,7 +19,7 @@ from geocloud.models.runtime import read_onnx
 Floats = NDArray[np.float32]
 
 PERCENTILE = 99.99
-"""Percentile of a layer's values that is the maximum of its 8-bit range; higher values are clipped."""
+"""Percentile of a layer's values at which its 8-bit range ends; higher values are clipped."""
 
 
 def quantise(data: bytes, calibration: Iterable[Floats], floats: int = 2) -> bytes:

@@ -99,8 +99,8 @@ def to_mask(
 ) -> Mask:
     """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``.
 
-    ``layers`` are those of `LAYERS`, by band. With ``snow``, snow is a class, which cloud and clear pixels can become;
-    otherwise, cloud that is snow becomes clear.
+    ``layers`` are those of `LAYERS`, by band. With ``snow``, cloud and clear pixels that are snow become SNOW; without
+    it, cloud that is snow becomes clear.
     """
     cloud = probability[0]
     mask = (cloud > thresholds.cloud).astype("uint8")

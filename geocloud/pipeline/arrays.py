@@ -39,8 +39,8 @@ def mask_raster(
         The mask ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
 
     Raises:
-        GeocloudError: OptionError if the image lacks a band or pixel size that the model or an option needs, or the model
-            has no shadow class; the errors of `geocloud.load_model`.
+        GeocloudError: OptionError if the image lacks a band or pixel size that the model or an option needs, or if
+            the model has no shadow class; the errors of `geocloud.load_model`.
     """
     options = in_memory(options, changes)
     steps = refinements(options, raster.geobox, raster.sun)
