@@ -1,4 +1,4 @@
-"""PROJ's database of coordinate reference systems: the one that rasterio was built with."""
+"""Selection of PROJ's database of coordinate reference systems: the one in rasterio's package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ VARIABLES = ("PROJ_DATA", "PROJ_LIB")
 
 
 def use_own_database() -> None:
-    """Ignore `VARIABLES` if rasterio's package has a database of its own, as wheels from PyPI have.
+    """Unsets `VARIABLES` if rasterio's package has a database of its own, as wheels from PyPI have.
 
-    PostGIS, QGIS and conda set them for their own PROJ. With a database of another version every CRS is lost.
+    PostGIS, QGIS and conda set them for their own PROJ. With a database of another version, no CRS can be read.
     """
     package = find_spec("rasterio")
     folder = package and package.origin and Path(package.origin).with_name("proj_data")

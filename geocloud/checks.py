@@ -1,4 +1,4 @@
-"""Results of checks, of an installation or a QGIS plugin."""
+"""Results of checks of the installation and of the QGIS plugin."""
 
 from __future__ import annotations
 

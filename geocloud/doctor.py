@@ -25,15 +25,15 @@ from geocloud.errors import GeocloudError, ModelError
 OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG")
 SEED, SIDE = 7, 256
-"""Seed and side in pixels of the scene that is masked: simulated, so that its truth is known."""
+"""Seed, and side in pixels, of the simulated scene that is masked."""
 EPSG = 32633
-"""A CRS that any installation knows."""
+"""EPSG code of a CRS that every PROJ database has."""
 LIMIT = 0.9
-"""Share of its pixels that a working model gets right, at least."""
+"""Minimum share of the scene's pixels that a working model classifies correctly."""
 
 
 def examine() -> Iterator[Finding]:
-    """Runs the checks, one after the other."""
+    """Runs the checks and yields their results."""
     required = [re.split(r"[^\w-]", line)[0] for line in requires("geocloud") or [] if "extra ==" not in line]
     yield Finding("geocloud", True, f"{version('geocloud')}, Python {platform.python_version()}, {platform.platform()}")
     yield Finding("packages", True, ", ".join(f"{name} {_version(name)}" for name in required))
@@ -62,7 +62,7 @@ def _drivers() -> Finding:
 
 
 def _projections() -> Finding:
-    """Look a CRS up in the databases of both libraries that have one."""
+    """Looks a CRS up in the PROJ databases of both rasterio and pyproj."""
     try:
         names = {pyproj.CRS.from_epsg(EPSG).name, pyproj.CRS.from_user_input(CRS.from_epsg(EPSG)).name}
     except (CRSError, ProjError) as error:

@@ -1,10 +1,10 @@
-"""Every error that geocloud raises on purpose.
+"""Exceptions that geocloud raises.
 
     GeocloudError
     ├── SceneError                     a source cannot be used as a scene
     │   ├── SceneNotFoundError         (FileNotFoundError) no such file or folder
     │   ├── BandError                  a band is missing, or cannot be identified
-    │   ├── UnitsError                 the units of the pixel values are unknown, or make no sense
+    │   ├── UnitsError                 the units of the pixel values are unknown or invalid
     │   ├── GridError                  bands differ in size, CRS or position
     │   └── SceneReadError             (OSError) damaged, or not a raster
     ├── DatasetError                   training or test data are missing, incomplete or invalid
@@ -38,10 +38,10 @@ _ARGUMENT = re.compile(r"(?<![^\s(])(?:\w+Options\(((?:\([^()]*\)|[^()])*)\)|((?
 
 
 def on_command_line(text: str) -> str:
-    """The text with arguments such as ``ReadOptions(bands=(4, 3, 2))`` as options: ``--bands 4,3,2``."""
+    """The text with arguments such as ``ReadOptions(bands=(4, 3, 2))`` written as options: ``--bands 4,3,2``."""
 
-    def flags(found: re.Match[str]) -> str:
-        pairs = re.findall(r"(\w+)=(\([^)]*\)|[^,]*)", found[1] or found[2])
+    def flags(match: re.Match[str]) -> str:
+        pairs = re.findall(r"(\w+)=(\([^)]*\)|[^,]*)", match[1] or match[2])
         values = ("" if value == "True" else value.strip("()'…").replace(" ", "") for _, value in pairs)
         names = ("--as" if name == "kind" else f"--{name.replace('_', '-')}" for name, _ in pairs)
         return " and ".join(f"{name} {value}".rstrip() for name, value in zip(names, values, strict=True))
@@ -50,7 +50,7 @@ def on_command_line(text: str) -> str:
 
 
 class GeocloudError(Exception):
-    """Root of the tree: catch it to catch every error of geocloud. Line breaks in its message become spaces."""
+    """Base class of all exceptions of geocloud. Line breaks in messages become spaces."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(without_secrets(re.sub(r"\s*[\r\n]\s*", " ", str(message))))
@@ -69,7 +69,7 @@ class BandError(SceneError):
 
 
 class UnitsError(SceneError):
-    """The units of the pixel values are unknown, or those given make no sense."""
+    """The units of the pixel values are unknown or invalid."""
 
 
 class GridError(SceneError):

@@ -1,4 +1,4 @@
-"""Options of how and where a mask is made."""
+"""Options of the mask, and of the device that computes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def explained(cls: type[T]) -> type[T]:
-    """Adds the docstrings under a dataclass's fields to its own, read from its source on demand, for `help`."""
+    """Appends the docstrings of a dataclass's fields to its own, for `help`, reading its source on demand."""
     text = cls.__doc__ or ""
 
     class Doc:
@@ -42,39 +42,39 @@ class MaskOptions:
     """Options of the mask. Raises OptionError."""
 
     threshold: float | None = None
-    """Pixels with a higher probability of cloud are cloud; None: the model's own."""
+    """Probability of cloud above which a pixel is cloud; None: the model's own."""
     shadows: bool = False
-    """True masks cloud shadow as a class, 2."""
+    """True masks cloud shadow, as class 2."""
     snow: bool = False
-    """True masks snow and ice as a class, 3, where the scene has a band at 1.6 µm (swir1)."""
+    """True masks snow and ice, as class 3, if the scene has a band at 1.6 µm (swir1)."""
     cirrus: bool = False
-    """True masks thin cirrus over clear ground as a class, 4, where the scene has a band at 1.37 µm."""
+    """True masks thin cirrus over clear ground, as class 4, if the scene has a band at 1.37 µm."""
     reject_snow: bool = False
-    """True takes cloud back that is snow by swir1; without ``snow`` it becomes clear."""
+    """True removes cloud that the band swir1 shows to be snow; it becomes clear or, with ``snow``, snow."""
     shadow_threshold: float | None = None
-    """Pixels with a higher probability of shadow, unless cloud, are shadow; None: the model's own."""
+    """Probability of shadow above which a pixel is shadow, unless it is cloud; None: the model's own."""
     min_area: float = 0.0
-    """Square metres below which clouds and shadows are removed and holes filled."""
+    """Area in square metres below which clouds and shadows are removed and holes filled."""
     buffer: float = 0.0
-    """Metres by which cloud and shadow are then grown."""
+    """Distance in metres by which cloud and shadow are grown, after ``min_area`` is applied."""
     shadow_buffer: float = 0.0
-    """Further metres by which shadow is grown."""
+    """Additional distance in metres by which shadow is grown."""
     polygon_min_area: float | None = None
-    """Square metres below which clouds, shadows and holes are left out of the polygons; None: nine pixels."""
+    """Area in square metres below which clouds, shadows and holes are left out of the polygons; None: nine pixels."""
     tile_size: int | None = None
-    """Largest side of a tile, in pixels that the model sees; None: the fastest. Like ``overlap``, it affects speed and
+    """Maximum side of a tile, in pixels of the model's input; None: the fastest. Like ``overlap``, it affects speed and
     memory, but hardly the mask."""
     overlap: int = 128
-    """Pixels by which tiles overlap."""
+    """Overlap of neighbouring tiles in pixels."""
     working_resolution: float | str | None = None
-    """Pixel size in metres that the model sees, or "native" for the scene's own. None: finer scenes are
-    averaged to the model's, others are not, and pixels larger than 300 m are refused. The mask is always on the
-    scene's grid."""
+    """Pixel size of the model's input in metres, or "native" for the scene's own. None: scenes finer than the model's
+    pixel size are averaged to it, others are not resampled, and pixels larger than 300 m are refused. The mask is
+    always on the scene's grid."""
     overwrite: bool = False
     """True replaces existing results."""
 
     def changed(self, changes: Mapping[str, Any]) -> MaskOptions:
-        """These options with other values of some fields. Raises OptionError."""
+        """A copy with other values of some fields. Raises OptionError."""
         try:
             return replace(self, **changes)
         except TypeError as error:
@@ -82,7 +82,7 @@ class MaskOptions:
 
     @property
     def codes(self) -> tuple[int, ...]:
-        """Values of the mask besides no data: 0 clear, 1 cloud, and those of the further classes asked for."""
+        """Values of the mask besides no data: 0 clear, 1 cloud, and those of the further classes requested."""
         return (0, 1, *(code for code, wanted in ((2, self.shadows), (3, self.snow), (4, self.cirrus)) if wanted))
 
     @property
@@ -110,8 +110,8 @@ class ComputeOptions:
     """Device, precision and batch of a model given by name; see `geocloud.load_model`."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Device: auto, cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
-    """auto, float32, bfloat16, float16 or int8."""
+    """Precision: auto, float32, bfloat16, float16 or int8."""
     batch: int | None = None
-    """Tiles per batch; None: by device."""
+    """Tiles per batch; None: the default of the device."""

@@ -1,4 +1,4 @@
-"""Pictures of reflectance, and how a notebook shows them."""
+"""Pictures of reflectance, and HTML that shows them in notebooks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FALSE_COLOUR = (3, 0, 1)
 
 GAMMA = 0.7
 KNEE = 0.88
-"""Stretch: the exponent, and the share of the range from black to white given to its upper end."""
+"""Stretch: its exponent, and the brightness (0 black, 1 white) of its upper end."""
 
 SPAN = 0.08
-"""Smallest range of reflectance that is stretched from black to white, or noise would be seen on open water."""
+"""Minimum range of reflectance of the stretch; a smaller range would show noise on open water."""
 
 ENOUGH = 0.03
-"""Smallest share of the valid pixels that must be clear for the stretch to go by them."""
+"""Minimum share of clear pixels, among the valid ones, for a stretch based on clear pixels only."""
 
 REACH = 3.0
-"""Maximum distance of the upper end from the haze, relative to the median's, if clouds are unknown."""
+"""Maximum ratio of the upper end's distance from the haze to the median's, if clouds are unknown."""
 
 SIDE = 480
 """Longest side in pixels of a picture in a notebook."""
@@ -40,9 +40,9 @@ def render(
 ) -> Pixels:
     """Reflectance ``(4, h, w)`` → red, green, blue, alpha ``(h, w, 4)``; pixels without data are transparent.
 
-    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three together, over what
-    is ``clear`` ``(h, w)``: the land is as bright among clouds as without them, and what is brighter than that, clouds
-    above all, shares the lightest greys. Where that is unknown, or hardly anything is clear, the upper end is at most
+    The stretch runs from each band's 1st percentile, its haze, to the 98th percentile of all three bands, computed over
+    the pixels that are ``clear`` ``(h, w)``: land is as bright with clouds as without, and brighter pixels, mostly
+    clouds, share the lightest greys. If ``clear`` is None, or hardly any pixel is clear, the upper end is at most
     `REACH` times as far from the haze as the median.
     """
     valid = np.isfinite(reflectance[list(bands)]).all(0)

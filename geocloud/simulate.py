@@ -37,7 +37,7 @@ CORRECTED_COLOUR = ((1.0, 0.95, 0.89, 0.91), (0.0, 0.02, 0.04, 0.035))
 yellowish, which snow is not."""
 
 CLOUD_TRANSMISSION = 0.78
-"""Pixels with lower transmission are cloud in the truth."""
+"""Transmission below which a pixel is cloud in the truth."""
 
 
 def fractal_noise(
@@ -45,8 +45,8 @@ def fractal_noise(
 ) -> Array:
     """Noise ``(h, w)`` of zero mean and unit variance whose power falls as 1/f^slope.
 
-    A slope of 2.5 is broken and fluffy, 4 is smooth. ``stretch`` > 1 elongates it in a random direction, as wind does.
-    ``largest`` limits the size of its structures in pixels.
+    A slope of 2.5 gives broken, fluffy noise, a slope of 4 smooth noise. ``stretch`` > 1 elongates it in a random
+    direction, as wind does. ``largest`` limits the size of its structures in pixels.
     """
     height, width = shape
     fy = np.fft.fftfreq(height).astype("float32")[:, None]
@@ -91,9 +91,9 @@ CLOUD_KINDS = {
 def add_clouds(
     surface: Array, rng: np.random.Generator, kind: str | None = None, cover: float | None = None
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Draws random clouds of a kind (None: any), and their shadows, over a surface, reflectance ``(4, h, w)``.
+    """Draws random clouds of a kind (None: a random one), and their shadows, over a surface, reflectance ``(4, h, w)``.
 
-    They cover about the share ``cover`` of the scene (None: any). Returns reflectance, and True where there is cloud.
+    They cover about the share ``cover`` of the scene (None: random). Returns reflectance, and True for cloud.
     """
     often = np.array([ranges.frequent for ranges in CLOUD_KINDS.values()])
     name = kind or str(rng.choice(list(CLOUD_KINDS), p=often / often.sum()))
@@ -140,10 +140,10 @@ SURFACES: dict[str, tuple[tuple[float, float, float, float], float]] = {
 }
 
 RUGGED = {"snow": 0.35}
-"""Surfaces on mountains, and the relative variation of their brightness by the slope of the terrain."""
+"""Relative variation of brightness with the slope of the terrain, for surfaces on mountains."""
 
 BLOCKS = {"crops": 14.0, "city": 5.0}
-"""Surfaces made of rectangles, and the mean side of these in pixels."""
+"""Mean side in pixels of the rectangles, for surfaces made of rectangles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def simulate_scene(
 
 
 SUN_AZIMUTH = 145.0
-"""Degrees clockwise from north, as in the middle of a summer's morning in the north."""
+"""Azimuth of the sun in degrees clockwise from north, as on a summer morning at northern latitudes."""
 
 
 def write_level1(
@@ -247,7 +247,7 @@ def write_level1(
 
 
 def _metadata(name: str, grid: GeoBox, sun_elevation: float, acquired: datetime) -> str:
-    """The part of a Collection 2 Level-1 MTL that readers use."""
+    """The entries of a Collection 2 Level-1 MTL that readers use."""
     left, top = grid.transform @ (0.5, 0.5)
     right, bottom = grid.transform @ (grid.width - 0.5, grid.height - 0.5)
     zone, bands = grid.crs.to_epsg() - 32600 if grid.crs else 0, (2, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""ONNX files in 8-bit integers, by ONNX Runtime's quantiser."""
+"""Quantisation of ONNX files to 8-bit integers, by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from geocloud.models.runtime import read_onnx
 Floats = NDArray[np.float32]
 
 PERCENTILE = 99.99
-"""Percentile of the values of a layer that its 8-bit integers reach to; higher values are clipped."""
+"""Percentile of a layer's values at which its 8-bit range ends; higher values are clipped."""
 
 
 def quantise(data: bytes, calibration: Iterable[Floats], floats: int = 2) -> bytes:
-    """An ONNX file of `to_onnx` whose convolutions, and what passes between them, are 8-bit integers.
+    """An ONNX file of `to_onnx` with its convolutions, and the activations between them, in 8-bit integers.
 
-    Their ranges are measured on ``calibration``, images ``(4, h, w)`` like those that the network was trained on.
+    Ranges are measured on ``calibration``, images ``(4, h, w)`` like those that the network was trained on.
 
-    Reflectance needs more than 8 bits, and so do logits: the first ``floats`` convolutions and the last stay in
-    floating point, and so do transposed ones, which OpenVINO computes so anyway. CPUs without VNNI clip sums of two
-    products to 16 bits: compare masks on such a CPU. With weights of 7 bits, which cannot be clipped, masks agree less.
+    Reflectance and logits need more than 8 bits, so the first ``floats`` convolutions and the last one stay in floating
+    point. So do transposed convolutions, which OpenVINO computes in floating point anyway. CPUs without VNNI clip sums
+    of two products to 16 bits: compare masks on such a CPU. Weights of 7 bits are never clipped, but masks agree less.
     """
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc] # it has no types
+    class Reader(CalibrationDataReader):  # type: ignore[misc] # it has no type annotations
         images = ({INPUT: np.ascontiguousarray(image)[None]} for image in calibration)
 
         def get_next(self) -> dict[str, Floats] | None:

@@ -33,7 +33,7 @@ SAMPLES = 100
 """Number of training samples for calibrating 8-bit ranges."""
 
 SCENES = 12
-"""Maximum number of validation scenes per set for comparing 8 bits with floating point."""
+"""Maximum number of validation scenes per set on which 8 bits and floating point are compared."""
 
 SETS = ("biome", "sparcs", "catalogue", "taught")
 
@@ -63,7 +63,7 @@ def release(
     network = Network(replace(network.metadata, licence=LICENCE), network.body)
     path = out / f"{network.metadata.name}.safetensors"
     network.save(path)
-    network = Network.load(path)  # the metadata then has the SHA-256 of the weights
+    network = Network.load(path)  # so that the metadata have the SHA-256 of the weights
     samples = Samples(groups, augment, seed=0)
     exact = to_onnx(network)
     images = [samples[i][0].numpy() for i in range(SAMPLES)]
@@ -81,7 +81,7 @@ def release(
 
 
 def agreement(one: bytes, other: bytes, data: Path, fold: Fold | None = None) -> float:
-    """Share of pixels in the validation scenes to which two ONNX files give the same class."""
+    """Share of pixels in the validation scenes for which two ONNX files give the same class."""
     masks = [_clouds(Predictor(OnnxRuntime(file, Precision.AUTO, cores())), data, fold) for file in (one, other)]
     return float(np.mean(np.concatenate([a == b for a, b in zip(*masks, strict=True)])))
 

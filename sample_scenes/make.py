@@ -1,4 +1,4 @@
-"""Makes the sample scenes beside this file, from seeds: simulated, not observed.
+"""Makes the sample scenes in this folder, simulated from fixed seeds, not observed.
 
 python sample_scenes/make.py
 """
@@ -37,7 +37,7 @@ def collar(size: int) -> NDArray[np.bool_]:
 
 
 def write_truth(scene: SimulatedScene, fill: NDArray[np.bool_] | None, place: GeoBox, name: str) -> None:
-    """The exact mask: 0 clear, 1 cloud, 255 no data."""
+    """Writes the exact mask: 0 clear, 1 cloud, 255 no data."""
     truth = scene.truth.astype("uint8")
     if fill is not None:
         truth[fill] = 255

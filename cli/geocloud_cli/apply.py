@@ -1,4 +1,4 @@
-"""``geocloud apply``: rasters without their clouds."""
+"""``geocloud apply``: copies of rasters with their clouds set to nodata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def apply(mask: str, raster: str, output: str, overwrite: bool) -> None:
     """Copy RASTER with the cloud, shadow and no data of MASK.tif set to nodata, as a Cloud Optimized GeoTIFF.
 
     All bands are copied, with their data type, scale, offset and tags. A mask on another grid is resampled to the
-    raster's, nearest neighbour. For the scene's own bands: geocloud mask --masked.
+    raster's (nearest neighbour). To mask the scene itself, use geocloud mask --masked.
 
     \b
     Example:

@@ -46,18 +46,18 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _environment(ctx: click.Context) -> Finding:
-    """The environment variables that set defaults of options, and whether 'geocloud mask' would take them."""
+    """Checks the environment variables that set defaults of options of 'geocloud mask'."""
     from geocloud.checks import Finding
     from geocloud.models import find_model
     from geocloud.pipeline import MaskOptions
 
     names = [parameter.envvar for parameter in mask.params if isinstance(parameter.envvar, str)]
-    found = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
-    text = ", ".join(found) or f"none of {', '.join(names)} is set"
+    variables = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+    text = ", ".join(variables) or f"none of {', '.join(names)} is set"
     try:
-        said = mask.make_context("mask", ["SCENE"], ctx.parent).params
-        MaskOptions(threshold=said["threshold"])
-        find_model(said["model"])
+        parameters = mask.make_context("mask", ["SCENE"], ctx.parent).params
+        MaskOptions(threshold=parameters["threshold"])
+        find_model(parameters["model"])
     except GeocloudError as error:
         return Finding("environment variables", False, f"{text}: {error}")
     return Finding("environment variables", True, text)

@@ -1,4 +1,4 @@
-"""``geocloud export``: a model for other programs."""
+"""``geocloud export``: models for other programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from geocloud_cli.command import Command, output
 
 @click.command(cls=Command, short_help="Write a model for other programs (ONNX).")
 @click.argument("model", metavar="MODEL")
-@output("FILE.onnx", "The file to write.", type=click.Path(path_type=Path), required=True)
+@output("FILE.onnx", "File to write.", type=click.Path(path_type=Path), required=True)
 @options.overwrite
 @options.as_json
 def export(model: str, output: Path, overwrite: bool, as_json: bool) -> None:
-    """Write MODEL, a bundled one or a .safetensors file, as ONNX in floating point, with its metadata inside. Its
-    input is reflectance, its output probability. It is kept only if it gives the same probabilities as torch.
+    """Write MODEL, a bundled model or a .safetensors file, as an ONNX file in floating point, with its metadata.
+    The input is reflectance, the output probability. The file is kept only if its probabilities are those of torch.
 
-    'geocloud mask --model FILE.onnx' takes it, and other programs' files too, with a FILE.toml beside them.
+    'geocloud mask --model FILE.onnx' runs it. ONNX files of other programs need a FILE.toml beside them.
 
     Example: geocloud export fast -o fast.onnx
     """

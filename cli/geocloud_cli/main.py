@@ -16,16 +16,16 @@ import click
 from geocloud_cli.messages import errors_in_one_line, show_notices
 
 COMMANDS = "mask apply compare batch preview qgis info tile models dataset train evaluate export doctor"
-"""Each in a file of its name."""
+"""Names of the commands; each is in the module of its name."""
 
 
 class Commands(click.Group):
-    """Prints errors in one line, and exits with code 1."""
+    """The group of commands; it prints each error in one line and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        gc.set_threshold(50_000)  # imports make many objects that stay: searching them for garbage takes long,
-        atexit.register(gc.freeze)  # and so it does at the end
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: as by Ctrl-C
+        gc.set_threshold(50_000)  # imports create many lasting objects: scanning them for garbage is slow,
+        atexit.register(gc.freeze)  # also at exit
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM is handled like Ctrl-C
         with errors_in_one_line(bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
@@ -33,7 +33,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(version("geocloud"), prog_name="geocloud")
 @click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
-@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr; errors are still shown.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on stderr, only errors.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """Cloud masks for Landsat 8 and similar satellites.
@@ -41,7 +41,7 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     Example: geocloud mask LC08_L1TP_190026_20200803_20200807_02_T1.tar -o mask.tif
     """
     for stream in (sys.stdout, sys.stderr):
-        # In a pipe on Windows: its code page lacks most characters that names of files may have.
+        # On Windows, the code page of a pipe lacks many characters that file names may contain.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     ctx.obj = {"debug": debug, "quiet": quiet}

@@ -27,7 +27,7 @@ FILE_SUFFIXES = (".tif", ".tiff", ".gpkg", ".geojson", ".fgb", ".parquet")
 
 @click.command(cls=Command, short_help="Mask the clouds of one or several scenes.")
 @click.argument("scenes", nargs=-1, required=True, metavar="SCENE...")
-@output("OUT.tif|DIR", "File of the mask, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]")
+@output("OUT.tif|DIR", "Mask to write, or a folder for several scenes.  [default: NAME_cloudmask.tif, here]")
 @option(
     "Output",
     "--polygons",
@@ -83,9 +83,9 @@ def mask(
     compute = options.compute_options(given)
     settings = MaskOptions(**given)
     many = len(scenes) > 1
-    for said in (output, polygons, probability, masked):
-        if many and said is not None and Path(said).suffix.lower() in FILE_SUFFIXES:
-            raise click.UsageError(f"{said}: several scenes need a folder, not a file")
+    for place in (output, polygons, probability, masked):
+        if many and place is not None and Path(place).suffix.lower() in FILE_SUFFIXES:
+            raise click.UsageError(f"{place}: several scenes need a folder, not a file")
     if settings.polygon_min_area is not None and polygons is None:
         raise click.UsageError("--polygon-min-area has no effect without --polygons")
     keep_freed_memory()
@@ -96,7 +96,7 @@ def mask(
         loaded = load_model(model, **asdict(compute))
 
     failed, taken = 0, set[Path]()
-    fresh = [Path(said) for said in (output, polygons, probability, masked) if said and not _exists(said)]
+    fresh = [Path(place) for place in (output, polygons, probability, masked) if place and not _exists(place)]
     for scene in scenes:
         try:
             recipe = find_recipe(scene, read)
@@ -123,7 +123,7 @@ def mask(
         except Exception as error:
             for folder in fresh:
                 with suppress(OSError):
-                    folder.rmdir()  # created for nothing
+                    folder.rmdir()  # only if it is empty
             if not many or ctx.obj["debug"]:
                 raise
             failed += 1
@@ -136,21 +136,21 @@ def mask(
 
 
 def _exists(place: str) -> bool:
-    """False also for a name that no disk takes: whoever writes there says so."""
+    """True if a path exists; False for an invalid path, too, on which writing fails later."""
     try:
         return Path(place).exists()
     except OSError:
         return False
 
 
-def _destination(said: str | None, many: bool, name: str, ending: str) -> Path | None:
-    """The file ``said``, or a file with the scene's name in the folder ``said`` ("": here), which is created."""
+def _destination(place: str | None, many: bool, name: str, ending: str) -> Path | None:
+    """The file ``place``, or a file with the scene's name in the folder ``place`` ("": here), which is created."""
     from geocloud.errors import OutputError
 
-    if said is None:
+    if place is None:
         return None
-    path = Path(said)
-    if not many and path.suffix and not said.endswith(("/", os.sep)) and not (_exists(said) and path.is_dir()):
+    path = Path(place)
+    if not many and path.suffix and not place.endswith(("/", os.sep)) and not (_exists(place) and path.is_dir()):
         return path
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Errors, notices and progress on stderr; errors and notices take a line each."""
+"""Errors, notices and progress on stderr. Each error and notice is one line."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Notices(logging.Handler):
 
 
 def show_notices(quiet: bool) -> None:
-    """Prints the library's notices to stderr; with ``quiet`` only errors."""
+    """Prints the library's notices to stderr; with ``quiet``, only errors."""
     logger = logging.getLogger("geocloud")
     logger.handlers = [Notices(logging.ERROR if quiet else logging.WARNING)]
     logger.propagate = False
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # geocloud raises GDAL's errors itself
     sys.unraisablehook = _hide_rasterios
 
 
 def _hide_rasterios(ignored: sys.UnraisableHookArgs) -> None:
-    """Hides the tracebacks with which rasterio fails to log GDAL messages that are not in UTF-8; shows all others."""
+    """Hides rasterio's tracebacks about GDAL messages that are not in UTF-8; shows all others."""
     if not (isinstance(ignored.exc_value, UnicodeDecodeError) and "rasterio" in str(ignored.object)):
         sys.__unraisablehook__(ignored)
 
@@ -53,7 +53,7 @@ def show_error(error: BaseException) -> None:
 
 @contextmanager
 def errors_in_one_line(debug: bool = False) -> Iterator[None]:
-    """Prints an error in one line and exits with code 1; ``debug`` shows where it was raised, too."""
+    """Prints an error in one line and exits with code 1; ``debug`` also prints the traceback."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -71,26 +71,26 @@ def errors_in_one_line(debug: bool = False) -> Iterator[None]:
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 patch``, ``2 patches``."""
+    """A number and its noun: ``1 patch``, ``2 patches``."""
     ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
     return f"{number} {noun}{ending}"
 
 
 EVERY = 10.0
-"""Seconds between lines about a training run."""
+"""Seconds between the progress lines of a training run."""
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed}<{remaining}{postfix}"
 
 
 def progress_bar(description: str, units: str, quiet: bool = False, stays: bool = False) -> Callable[..., None]:
-    """A progress bar on stderr if that is a terminal: call it with the number done, the total, and a text to add.
+    """A progress bar on stderr, if that is a terminal: call it with the number done, the total, and a text to append.
 
-    ``units`` names what is counted, in the plural; a bar that ``stays`` is left there at the end. The bar ends when all
-    is done, unless it is called as ``busy``.
+    ``units`` is the plural of the items that are counted. With ``stays``, the bar stays visible at the end. The bar
+    closes when all items are done, unless it is called with ``busy``.
     """
     from tqdm import tqdm
 
-    hidden = quiet or None  # None: where stderr is no terminal
+    hidden = quiet or None  # None: hidden if stderr is not a terminal
     bar = tqdm(desc=description[:40], unit=units, bar_format=BAR, leave=stays, disable=hidden, file=sys.stderr)
 
     def show(done: int, total: int, text: str = "", busy: bool = False) -> None:
@@ -104,9 +104,9 @@ def progress_bar(description: str, units: str, quiet: bool = False, stays: bool 
 
 
 def training_progress(quiet: bool = False) -> Callable[[Progress], None]:
-    """The same for a training run, with its scores; if stderr is no terminal, a line now and then, and one at the end.
+    """Progress of a training run, with its scores: a bar or, if stderr is not a terminal, a line every `EVERY` seconds.
 
-    A thread prints the lines, whatever the run is busy with. Of torchrun's processes only the first one shows anything.
+    A thread prints the lines, so they also appear while the run is busy. Of torchrun's processes only the first prints.
     """
     if quiet or os.environ.get("RANK", "0") != "0":
         return lambda progress: None

@@ -13,30 +13,30 @@ from geocloud_cli.command import Command, option, output
 
 @click.command(cls=Command, short_help="Draw a scene, with its clouds.")
 @click.argument("scene", metavar="SCENE")
-@output("OUT.png", "Or .jpg, .webp.", type=click.Path(path_type=Path), required=True)
+@output("OUT.png", "Picture to write: .png, .jpg or .webp.", type=click.Path(path_type=Path), required=True)
 @options.overwrite
-@option("Picture", "--mask", metavar="MASK.tif", help="The scene's mask, as 'geocloud mask' wrote it.")
+@option("Picture", "--mask", metavar="MASK.tif", help="Mask of the scene, written by 'geocloud mask'.")
 @option(
     "Picture",
     "--colour",
     type=click.Choice(["natural", "nir", "both"]),
     default="natural",
-    help="nir: near-infrared is shown as red.",
+    help="Colours; nir shows near-infrared as red.",
 )
 @option(
     "Picture",
     "--cloud",
     type=click.Choice(["outline", "overlay"]),
-    help="How clouds are shown.  [default: overlay with --beside, else outline]",
+    help="Style of the clouds.  [default: overlay with --beside, else outline]",
 )
-@option("Picture", "--beside", is_flag=True, help="Also show the scene without its clouds, beside it.")
+@option("Picture", "--beside", is_flag=True, help="Also show the scene without the mask, beside it.")
 @option(
     "Picture", "--size", type=click.IntRange(16, 8192), default=1200, help="Longest side of each picture in pixels."
 )
-@option("Picture", "--caption/--no-caption", default=True, help="Scale bar, name and date below.")
+@option("Picture", "--caption/--no-caption", default=True, help="Draw scale bar, name and date below the picture.")
 @options.reading
 def preview(scene: str, output: Path, mask: str | None, **given: Any) -> None:
-    """Draw SCENE (whatever 'geocloud mask' takes) as a picture.
+    """Draw SCENE (any source that 'geocloud mask' takes) as a picture.
 
     \b
     Examples:

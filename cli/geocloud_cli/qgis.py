@@ -53,7 +53,7 @@ def install(profile: str, folder: Path | None) -> None:
 @qgis.command()
 @in_profile
 def uninstall(profile: str, folder: Path | None) -> None:
-    """Remove the plugin from your QGIS profile. The profile itself stays as it is.
+    """Remove the plugin from your QGIS profile. The rest of the profile stays unchanged.
 
     Example: geocloud qgis uninstall
     """
@@ -68,7 +68,7 @@ def uninstall(profile: str, folder: Path | None) -> None:
 @qgis.command()
 @in_profile
 def doctor(profile: str, folder: Path | None) -> None:
-    """Check the plugin and report any problems. Exit code 0: all is well; 1: something is bad.
+    """Check the plugin and report any problems. Exit code 0: all checks passed; 1: some failed.
 
     Example: geocloud qgis doctor
     """

@@ -12,10 +12,10 @@ from geocloud_cli.messages import errors_in_one_line, show_notices
 
 
 class RioCommand(Command):
-    """Does what the group ``geocloud`` does for its commands."""
+    """A command with the notices and error handling of the group ``geocloud``."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        ctx.obj = {"debug": False, "quiet": False} | (ctx.obj or {})  # rio's own, with what geocloud's commands look at
+        ctx.obj = {"debug": False, "quiet": False} | (ctx.obj or {})  # rio's, with the keys that geocloud needs
         show_notices(ctx.obj["quiet"])
         with errors_in_one_line():
             return super().invoke(ctx)

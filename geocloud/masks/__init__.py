@@ -1,1 +1,1 @@
-"""Masks: their codes, and what is done to them after the model."""
+"""Masks: their codes, and their refinement after prediction."""

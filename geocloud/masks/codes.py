@@ -1,9 +1,9 @@
-"""Codes of a mask, and how probabilities and the bands of snow and thin cirrus become them.
+"""Codes of a mask, derived from probabilities and from the bands for snow and thin cirrus.
 
-Snow reflects green and absorbs short-wave infrared at 1.6 µm; most clouds reflect both: the normalised difference snow
-index (NDSI) of Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Clouds of ice have a high index, too, so that
-a pixel needs the higher an index, the more probable cloud is. At 1.37 µm water vapour absorbs what the ground reflects;
-what is seen there is high: cirrus, or mountains in dry air.
+Snow reflects green and absorbs short-wave infrared at 1.6 µm, while most clouds reflect both. The normalised difference
+snow index (NDSI) separates them: Dozier 1989, https://doi.org/10.1016/0034-4257(89)90101-6. Ice clouds have a high
+index, too, so the more probable cloud is, the higher an index is required for snow. At 1.37 µm water vapour absorbs the
+light that low ground reflects; bright pixels are high: cirrus, or mountains in dry air.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CLEAR, CLOUD, SHADOW, SNOW, CIRRUS, NO_DATA = 0, 1, 2, 3, 4, 255
 """Values of a mask, uint8."""
 
 STRIP = 640
-"""Rows of a mask that are refined or counted at once."""
+"""Number of rows of a mask that are refined or counted at once."""
 
 Mask = NDArray[np.uint8]
 
 ReadMask = Callable[[int, int], Mask]
-"""Reads the rows of a mask from the first to the last (exclusive), as an array of its own."""
+"""Reads the rows of a mask from the first to the last (exclusive) into a new array."""
 
 Rows = Iterator[tuple[int, Mask]]
 """Strips of a mask from top to bottom, each with its first row."""
@@ -34,29 +34,29 @@ LOWEST_INDEX, INDEX_BY_PROBABILITY = 0.2, 0.5
 """Snow has an NDSI above 0.2 + 0.5 × the probability of cloud: chosen on half of SPARCS, see `benchmarks/snow.py`."""
 
 DARKEST_SNOW = 0.2
-"""Reflectance of snow in green is above it; water, whose NDSI is high, too, is darker."""
+"""Lower limit of snow's green reflectance; water, whose NDSI is also high, is darker."""
 
 THIN_CIRRUS = 0.012
 """Reflectance at 1.37 µm above which there is thin cirrus: Sen2Cor, Level-2A ATBD 2.10, section 3.3.4."""
 
 ROWS = 16
-"""Rows at a time: what is computed between stays in a CPU's cache."""
+"""Number of rows processed at once, so that intermediate arrays fit into a CPU's cache."""
 
 
 def count(mask: Mask) -> Counter[int]:
-    """Number of pixels of each value of a mask, or of a part of one; parts add up."""
+    """Number of pixels of each value of a mask, or of part of it; the counts of parts can be added."""
     counts = {code: int(np.count_nonzero(mask == code)) for code in (CLOUD, SHADOW, SNOW, CIRRUS, NO_DATA)}
     return Counter({CLEAR: mask.size - sum(counts.values()), **counts})
 
 
 def percent(counts: Counter[int], code: int) -> float | None:
-    """Per cent of the valid pixels that are of a class; None if there are no valid pixels."""
+    """Per cent of the valid pixels that belong to a class; None if there are no valid pixels."""
     valid = counts.total() - counts[NO_DATA]
     return 100 * counts[code] / valid if valid else None
 
 
 class Thresholds(NamedTuple):
-    """Pixels with a higher probability of cloud are cloud, others with a higher one of shadow are shadow."""
+    """Probabilities above which a pixel is cloud or, if it is not cloud, shadow."""
 
     cloud: float
     shadow: float | None = None  # None: shadow is not masked
@@ -68,7 +68,7 @@ class Thresholds(NamedTuple):
 
 
 def snow_limit(reflectance: NDArray[np.float32], swir1: NDArray[np.float32]) -> Mask:
-    """Per cent of the probability of cloud below which pixels are snow by the band at 1.6 µm ``(h, w)``; 0: no snow."""
+    """Cloud probability in per cent below which a pixel is snow, from the band at 1.6 µm ``(h, w)``; 0: no snow."""
     green = reflectance[1]
     limit = np.zeros(green.shape, "uint8")
     bright = (green > DARKEST_SNOW) & (swir1 < green * (1 - LOWEST_INDEX) / (1 + LOWEST_INDEX))  # NDSI above the lowest
@@ -88,7 +88,7 @@ LAYERS: dict[str, Callable[[NDArray[np.float32], NDArray[np.float32]], Mask]] = 
     "swir1": snow_limit,
     "cirrus": thin_cirrus,
 }
-"""Functions by name of a band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `to_mask`."""
+"""Functions by band: reflectance ``(4, h, w)`` and that band ``(h, w)`` → a layer for `to_mask`."""
 
 
 def to_mask(
@@ -99,8 +99,8 @@ def to_mask(
 ) -> Mask:
     """Probability ``(class, h, w)`` of cloud, then of shadow, NaN where there is no data → mask ``(h, w)``.
 
-    ``layers`` are those of `LAYERS`, by name of the band. With ``snow``, snow is a class, and clear ground may be snow,
-    too; else cloud that is snow becomes clear.
+    ``layers`` are those of `LAYERS`, by band. With ``snow``, cloud and clear pixels that are snow become SNOW; without
+    it, cloud that is snow becomes clear.
     """
     cloud = probability[0]
     mask = (cloud > thresholds.cloud).astype("uint8")

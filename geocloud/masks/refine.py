@@ -1,6 +1,6 @@
 """Refinement of a mask: impossible shadow and small regions are removed, the rest is buffered.
 
-Each step reads the rows of a mask and yields those of another, so that the same code refines files and arrays.
+Each step reads rows of a mask and yields rows of the refined mask, so that it works on files and on arrays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Step = Callable[[ReadMask], Rows]
 
 
 def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Step]:
-    """The steps that clean a mask, in order. Raises OptionError for sizes in metres if the pixel size is unknown."""
+    """The steps that refine a mask, in order. Raises OptionError for sizes in metres if the pixel size is unknown."""
     steps: list[Step] = []
     if grid.pixel_size is None:
         if any((options.min_area, options.buffer, options.shadow_buffer, options.polygon_min_area)):
@@ -46,7 +46,7 @@ def refinements(options: MaskOptions, grid: GeoBox, sun: Sun | None) -> list[Ste
 
 
 def refine(mask: Mask, steps: list[Step]) -> Mask:
-    """A mask ``(h, w)`` in memory after all steps."""
+    """A mask ``(h, w)`` in memory, refined by all steps."""
     for step in steps:
         mask = np.concatenate([rows for _, rows in step(lambda first, last, mask=mask: mask[first:last].copy())])  # type: ignore[misc]
     return mask
@@ -63,9 +63,9 @@ def count_pixels(area: float, grid: GeoBox) -> int:
 def remove_small(read: ReadMask, *, grid: GeoBox, pixels: int) -> Rows:
     """The mask without clouds, shadows and holes of fewer than ``pixels`` pixels (4-connected).
 
-    A small region takes the value of its largest neighbour, or stays if none is large enough: clouds first, then
-    shadows, each against everything else. No data stays. The whole mask is held in memory, at a few bytes per pixel,
-    as regions are known only once all rows are read.
+    A small region takes the value of its largest neighbour, or stays if none is large enough. Clouds come first, then
+    shadows, each against all other classes. No data stays. The whole mask is held in memory, at a few bytes per pixel,
+    as regions are known only when all rows have been read.
     """
     mask = read(0, grid.height)
     least = min(pixels, mask.size - 1)
@@ -81,11 +81,11 @@ def remove_small(read: ReadMask, *, grid: GeoBox, pixels: int) -> Rows:
 
 
 def dilate(read: ReadMask, *, grid: GeoBox, radii: Mapping[int, float], strip: int = STRIP) -> Rows:
-    """The mask with its classes grown: to all pixels whose centre is within a radius of a class pixel's centre.
+    """The mask with cloud and shadow grown by a radius, measured between the centres of pixels.
 
-    ``radii`` holds, in metres, the radius of CLOUD, which grows over all but no data, and of SHADOW, which grows over
-    all but cloud and no data. Distances are Euclidean and allow for pixels that are not square. In a geographic CRS the
-    pixel size is that at each strip's latitude.
+    ``radii`` are those of CLOUD and SHADOW in metres. Cloud grows over all classes except no data, shadow over all
+    except cloud and no data. Distances are Euclidean, also for pixels that are not square. In a geographic CRS the
+    pixel size is computed at the latitude of each strip.
     """
     assert grid.pixel_size is not None
     reach = math.floor(max(radii.values()) / grid.pixel_size[0])
@@ -105,7 +105,7 @@ def dilate(read: ReadMask, *, grid: GeoBox, radii: Mapping[int, float], strip: i
 
 
 def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], rows: slice) -> NDArray[np.bool_]:
-    """``(h, w)``, True for cloud → the given rows, True within ``radius`` of cloud."""
+    """``(h, w)``, True for cloud → the given rows of it, True within ``radius`` metres of cloud."""
     columns = np.arange(cloud.shape[1], dtype="int32")
     far = np.int32(2 * cloud.shape[1] + 1)
     left = np.maximum.accumulate(np.where(cloud, columns, -far), axis=1)

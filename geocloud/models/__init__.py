@@ -13,10 +13,10 @@ FILES = Path(__file__).parent.parent / "weights"
 """Folder of the bundled models."""
 
 DEFAULT = "fast"
-"""Name of the model that is used unless another is named."""
+"""Name of the default model."""
 
 ONNX, SAFETENSORS = ".onnx", ".safetensors"
-"""Suffixes of model files: for running on a CPU, and trained weights for torch."""
+"""Suffixes of model files: ONNX for inference on a CPU, safetensors for trained weights in torch."""
 
 
 def bundled_models() -> dict[str, Path]:
@@ -25,7 +25,7 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The ONNX file of a bundled model, given its name, or a model file, given its path. Raises ModelNotFoundError."""
+    """The ONNX file of a bundled model by its name, or any model file by its path. Raises ModelNotFoundError."""
     bundled = bundled_models()
     path = bundled.get(str(name), Path(name))
     if not path.is_file():
@@ -35,7 +35,7 @@ def find_model(name: str | Path) -> Path:
 
 
 def find_weights(name: str | Path) -> Path:
-    """The safetensors file of a model: its own, or the one beside its ONNX file. Raises ModelNotFoundError."""
+    """The safetensors file of a model, or the one beside its ONNX file. Raises ModelNotFoundError."""
     path = find_model(name)
     weights = path.with_suffix(SAFETENSORS) if path.suffix.lower() == ONNX else path
     if not weights.is_file():
@@ -44,7 +44,7 @@ def find_weights(name: str | Path) -> Path:
 
 
 def model_files(name: str | Path) -> tuple[Path, ...]:
-    """All files that a model is read from: its own and, beside an ONNX file, one of TOML. Raises ModelNotFoundError."""
+    """All files of a model: the model file and, if there is one, the TOML file beside it. Raises ModelNotFoundError."""
     path = find_model(name)
     beside = path.with_suffix(".toml")
     return (path, beside) if path.suffix.lower() == ONNX and beside.is_file() else (path,)

@@ -1,4 +1,4 @@
-"""Devices of this machine, found without torch, which takes seconds to import."""
+"""Devices of this machine, detected without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 
 class Precision(StrEnum):
-    """Number types that networks compute in."""
+    """Data types in which networks compute."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -26,7 +26,7 @@ DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
 def cores() -> int:
-    """Threads to compute on: OMP_NUM_THREADS, or else as many as the processors that this process may use."""
+    """Number of threads to use: OMP_NUM_THREADS, or else the number of processors that this process may use."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdecimal() and int(limit):
         return int(limit)
@@ -34,7 +34,7 @@ def cores() -> int:
 
 
 def has_torch() -> bool:
-    """True if torch is installed, which only GPUs and training need."""
+    """True if torch is installed. Only GPUs and training need it."""
     return find_spec("torch") is not None
 
 
@@ -49,7 +49,7 @@ def nvidia_gpus() -> int:
 
 
 def may_have_gpu() -> bool:
-    """False where torch cannot find a GPU: it is not installed or for CPUs, or there is no driver with a device."""
+    """False if torch cannot use a GPU: it is not installed or built for CPUs, or no driver reports a device."""
     build = version("torch").partition("+")[2] if has_torch() else "cpu"
     system = platform.system() == "Darwin" or build.startswith(("rocm", "xpu"))
     return build != "cpu" and (system or nvidia_gpus() > 0)

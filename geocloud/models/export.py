@@ -1,4 +1,4 @@
-"""ONNX files, made from trained networks by torch's exporter."""
+"""Export of trained networks to ONNX files by torch's exporter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from geocloud.models.metadata import KEY, ModelMetadata
 from geocloud.models.runtime import DIGEST, OnnxRuntime, file_digest
 
 OPSET = 17
-"""Version of the ONNX operators; onnxruntime-web knows it, too."""
+"""Version of the ONNX operator set; onnxruntime-web supports it, too."""
 
 INPUT, OUTPUT = "reflectance", "probability"
 
@@ -32,20 +32,20 @@ AGREEMENT = 1e-3
 
 
 def to_onnx(network: Network) -> bytes:
-    """An ONNX file that takes reflectance and gives probability, with the network's metadata inside.
+    """The network as an ONNX file that maps reflectance to probability and holds the network's metadata.
 
-    Its input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data, its output ``probability``,
-    ``(N, classes, H, W)``; N, H and W are dynamic, H and W multiples of the network's stride.
-    Raises CheckpointError if it gives other probabilities than torch.
+    The input is ``reflectance``, float32 ``(N, 4, H, W)``, NaN where there is no data. The output is ``probability``,
+    ``(N, classes, H, W)``. N, H and W are dynamic; H and W must be multiples of the network's stride.
+    Raises CheckpointError if the probabilities differ from torch's.
     """
     file, axes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     with warnings.catch_warnings():
-        # The newer exporter, by torch.export, fixes the batch size of `fast`, and needs onnxscript.
+        # The newer exporter (torch.export) makes the batch size of `fast` static, and needs onnxscript.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.folded(),
             (torch.zeros(1, len(BANDS), 64, 64),),
-            file,  # type: ignore[arg-type] # its type knows paths only
+            file,  # type: ignore[arg-type] # annotated as a path
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
@@ -58,7 +58,7 @@ def to_onnx(network: Network) -> bytes:
 
 
 def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
-    """An ONNX file with its metadata replaced, and the digest of the whole."""
+    """The ONNX file with its metadata replaced and its SHA-256 updated."""
     model, zeros = onnx.load_model_from_string(data), "0" * 64
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {KEY: metadata.to_json(), DIGEST: zeros})
@@ -67,7 +67,7 @@ def with_metadata(data: bytes, metadata: ModelMetadata) -> bytes:
 
 
 def _compare(network: Network, exported: bytes) -> None:
-    """Raises CheckpointError if a file gives other probabilities than its network on a batch with gaps."""
+    """Raises CheckpointError if file and network differ by more than `AGREEMENT` on a batch with gaps."""
     images = np.random.default_rng(0).uniform(0, 1.2, (3, len(BANDS), 64, 192)).astype("float32")
     images[0, :, :9], images[1, 2, 30, 40:50] = np.nan, np.nan
     if network.metadata.optional_nir:
@@ -77,6 +77,6 @@ def _compare(network: Network, exported: bytes) -> None:
     difference = float(abs(OnnxRuntime(exported, Precision.FLOAT32, 1)(images) - expected).max())
     if not difference <= AGREEMENT:
         raise CheckpointError(
-            f"model {network.metadata.name!r}: exported, it differs by {difference:.3g} in probability from what torch "
-            "computes; nothing was written: please report it"
+            f"model {network.metadata.name!r}: exported, it differs by {difference:.3g} in probability from "
+            "torch; nothing was written: please report it"
         )

@@ -1,4 +1,4 @@
-"""A U-Net that is fast on a CPU, as it works at half resolution.
+"""A U-Net that is fast on a CPU because it works at half resolution.
 
 The input passes through a 2×2 space-to-depth and the logits through a pixel shuffle (Shi et al. 2016,
 https://arxiv.org/abs/1609.05158). No other layer runs at full resolution. Each level halves the resolution again.
@@ -18,8 +18,8 @@ from geocloud.models.unet import convolve_twice
 class FastUNet(nn.Module):
     """Output of `geocloud.models.network.prepare` ``(N, 4 or 5, H, W)`` → logits ``(N, classes, H, W)``.
 
-    H and W are multiples of ``stride``. The channels, ``width`` at the first level, double with each level up to
-    ``widest``. ``optional_nir`` adds the fifth channel of the input.
+    H and W are multiples of ``stride``. The first level has ``width`` channels, and each further level twice as many,
+    up to ``widest``. ``optional_nir`` adds the fifth input channel.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class FastUNet(nn.Module):
         return self.leave(x)  # (N, classes, H, W)
 
     def folded(self) -> FastUNet:
-        """The same network with space-to-depth and first convolution in one, which takes less time in ONNX files.
+        """The same network with space-to-depth and the first convolution merged, which is faster in ONNX files.
 
-        Weights ``(width, 4·2·2, 3, 3)`` become ``(width, 4, 6, 6)``, applied to every second pixel.
+        Weights ``(width, 4·2·2, 3, 3)`` become ``(width, 4, 6, 6)``, applied with a stride of 2.
         """
         folded, old = copy.deepcopy(self), next(self.down.parameters()).detach()
         new = nn.Conv2d(4 + old.shape[1] - 16, len(old), 6, stride=2, padding=2, bias=False)
         bands = old[:, :16].reshape(-1, 4, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
         new.weight.data = torch.zeros_like(new.weight)
         new.weight.data[:, :4] = bands.reshape(-1, 4, 6, 6)
-        new.weight.data[:, 4:, ::2, ::2] = old[:, 16:]  # the fifth channel is the same in all of an image
+        new.weight.data[:, 4:, ::2, ::2] = old[:, 16:]  # the fifth channel is constant within an image
         folded.enter = nn.Identity()
         folded.set_submodule("down.0.0", new)
         return folded

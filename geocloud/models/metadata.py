@@ -1,4 +1,4 @@
-"""Metadata of a model, the same inside its ONNX file and its safetensors file."""
+"""Metadata of a model, stored in its ONNX file and its safetensors file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from geocloud.errors import CheckpointError, ModelNotFoundError
 from geocloud.options import explained
 
 KEY = "geocloud"
-"""Name of the entry that holds the metadata, as JSON, in a file."""
+"""Name of the entry in a model file that holds the metadata as JSON."""
 
 FORMAT = 2
-"""Version of the entry."""
+"""Version of the metadata format."""
 
 ARCHITECTURES = ("fast", "unet", "attention-unet")
-"""Names of the networks in `geocloud.models.network.NETWORKS`, which needs torch."""
+"""Names of the networks in `geocloud.models.network.NETWORKS`, repeated here because that module needs torch."""
 
 INPUTS, ACTIVATIONS = ("reflectance", "normalised"), ("sigmoid", "softmax", "none")
 
@@ -29,35 +29,35 @@ INPUTS, ACTIVATIONS = ("reflectance", "normalised"), ("sigmoid", "softmax", "non
 @explained
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelMetadata:
-    """Facts about a model that are needed to use it. Raises CheckpointError."""
+    """Metadata of a model: its input, output, thresholds and provenance. Raises CheckpointError."""
 
     name: str = "custom"
-    """Name in messages and in the tags of results."""
+    """Name of the model, for messages and for the tags of results."""
     bands: tuple[str, ...] = BANDS
-    """Bands of the input, in order: red, green and blue, and nir unless the model does without it."""
+    """Input bands in order: red, green and blue, and nir if the model takes it."""
     input: str = "reflectance"
-    """reflectance: TOA reflectance, NaN where there is no data; nir all NaN if the image has none and the model allows
-    it. normalised: (reflectance − mean) / std, without NaN."""
+    """reflectance: TOA reflectance, NaN where there is no data; nir is all NaN if the image has none and
+    ``optional_nir`` is True. normalised: (reflectance − mean) / std, without NaN."""
     mean: tuple[float, ...] = ()
     """Mean reflectance of each band, for normalisation."""
     std: tuple[float, ...] = ()
     """Standard deviation of each band's reflectance, for normalisation."""
     clip: float | None = None
-    """Reflectance is clipped to this maximum before normalisation; None: no clipping."""
+    """Maximum to which reflectance is clipped before normalisation; None: no clipping."""
     activation: str = "none"
-    """Function that turns the output of the file into probability: sigmoid, softmax, or none if it is probability."""
+    """Activation applied to the network's output: sigmoid, softmax, or none if the output is probability."""
     cloud: tuple[int, ...] = (0,)
-    """Output channels, from 0, whose probabilities add up to that of cloud."""
+    """Output channels, counted from 0, whose probabilities are summed to that of cloud."""
     shadow: tuple[int, ...] = ()
-    """Output channels whose probabilities add up to that of cloud shadow; empty: no shadow class."""
+    """Output channels whose probabilities are summed to that of cloud shadow; empty: no shadow class."""
     threshold: float = 0.5
-    """Pixels with a higher probability of cloud are cloud."""
+    """Probability of cloud above which a pixel is cloud."""
     shadow_threshold: float = 0.5
-    """Pixels with a higher probability of shadow are shadow, unless they are cloud."""
+    """Probability of shadow above which a pixel is shadow, unless it is cloud."""
     pixel_size: float | None = None
     """Pixel size in metres that the model was trained on; None: any."""
     optional_nir: bool = False
-    """True if near-infrared may be missing: NaN over the whole image."""
+    """True if near-infrared may be missing (NaN over the whole image)."""
     architecture: str = ""
     """Name of the network, one of `ARCHITECTURES`; empty: another program's network."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class ModelMetadata:
     licence: str = ""
     """SPDX identifier of the licence of the weights."""
     sha256: str = ""
-    """SHA-256 of the trained weights, by `geocloud.models.network.digest`."""
+    """SHA-256 of the trained weights, as computed by `geocloud.models.network.digest`."""
 
     def __post_init__(self) -> None:
         sizes = {len(self.mean), len(self.std)}
@@ -99,7 +99,7 @@ class ModelMetadata:
         return 2 if self.shadow else 1
 
     def to_json(self) -> str:
-        """JSON, as in files."""
+        """The metadata as JSON, as stored in model files."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
@@ -117,7 +117,7 @@ class ModelMetadata:
 
 
 def from_json(text: str) -> ModelMetadata:
-    """Metadata from the entry in a file. Raises CheckpointError, or ValueError for anything but JSON."""
+    """Metadata from the JSON in a model file. Raises CheckpointError, or ValueError for invalid JSON."""
     values = json.loads(text)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise CheckpointError(f"wanted metadata of format {FORMAT}; another version of geocloud wrote this file")
@@ -136,7 +136,7 @@ def from_toml(path: Path) -> ModelMetadata:
 
 
 def read_safetensors(path: Path) -> ModelMetadata:
-    """Metadata of a safetensors file, without its weights or torch. Raises ModelNotFoundError or CheckpointError."""
+    """Metadata of a safetensors file, read without weights or torch. Raises ModelNotFoundError or CheckpointError."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

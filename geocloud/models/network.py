@@ -32,7 +32,7 @@ NETWORKS: dict[str, Any] = {
     "unet": UNet,
     "attention-unet": lambda **options: UNet(attention=True, **options),
 }
-"""Each of `geocloud.models.metadata.ARCHITECTURES`: call it with its options to get a network with random weights."""
+"""Constructors by name, see `geocloud.models.metadata.ARCHITECTURES`; they return networks with random weights."""
 
 BATCH, WORKERS = {"cuda": 8, "mps": 2}, {"cuda": 2}
 """Tiles per batch, and threads that call the model, by type of device; 1 on others. On a GPU one thread transfers data
@@ -66,11 +66,11 @@ class Network(nn.Module):
         return probability
 
     def folded(self) -> Network:
-        """The same network with layers joined where that makes ONNX files faster."""
+        """The same network with layers merged where that makes ONNX files faster."""
         return Network(self.metadata, self.body.folded() if isinstance(self.body, FastUNet) else self.body)
 
     def save(self, path: Path) -> None:
-        """Writes one safetensors file."""
+        """Writes weights and metadata to a safetensors file."""
         from safetensors.torch import save_file
 
         weights = {name: value.detach().cpu().contiguous() for name, value in self.body.state_dict().items()}
@@ -132,15 +132,15 @@ def prepare(
     clip: float | None = None,
     optional_nir: bool = False,
 ) -> Tensor:
-    """Normalised reflectance, and a plane that marks images without near-infrared.
+    """Normalised reflectance and, if ``optional_nir``, a channel that marks images without near-infrared.
 
     Pixels without data, NaN in any band, are filled with each band's mean over the rest of the tile: a constant would
-    make an edge that is bright beside the sea and dark beside snow.
+    make a bright edge beside the sea and a dark edge beside snow.
 
     ``(N, 4, H, W)``, NaN where there is no data, becomes (min(reflectance, clip) − mean) / std. If ``optional_nir``,
     near-infrared may be NaN over a whole image: red replaces it, and a fifth channel is 1 over such images, else 0.
     """
-    # Band by band, joined at the end: in OpenVINO a pass over all of them takes longer than the arithmetic.
+    # Band by band, concatenated at the end: in OpenVINO a pass over all bands takes longer than the arithmetic.
     bands, flag = list(torch.split(reflectance, 1, 1)), []  # (N, 1, H, W) each
     if optional_nir:
         no_nir = bands[3].isnan().to(reflectance.dtype).amin((2, 3), keepdim=True)
@@ -157,14 +157,14 @@ def prepare(
 
 
 class TorchRuntime:
-    """A network on a device, for `Predictor`. Raises DeviceError if that lacks the precision."""
+    """A network on a device, for `Predictor`. Raises DeviceError if the device lacks the precision."""
 
     def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
         self.metadata = network.metadata
         self._place, dtype = device, find_dtype(device, precision)
         self.device, self.precision = str(device), Precision(str(dtype).removeprefix("torch."))
         self.batch, self.workers = BATCH.get(device.type, 1), WORKERS.get(device.type, 1)
-        self._turns = BoundedSemaphore(self.workers)  # scenes that share it must not compete for memory
+        self._turns = BoundedSemaphore(self.workers)  # scenes that share the network must not compete for memory
         self._network = copy.deepcopy(network).to(device)
         self._network.body.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -183,7 +183,7 @@ class TorchRuntime:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name: auto, cpu, cuda, cuda:N or mps. Raises DeviceError if this machine lacks it."""
+    """The torch device for auto, cpu, cuda, cuda:N or mps. Raises DeviceError if this machine lacks it."""
     if not DEVICES.fullmatch(name):
         raise DeviceError(f"device {name!r}: wanted auto, cpu, cuda, cuda:N or mps")
     if name == "auto":
@@ -198,7 +198,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """The dtype of a precision; auto: the one that the device is fastest at. Raises DeviceError if it is bad at it."""
+    """The dtype for a precision; auto: the fastest on the device. Raises DeviceError if the device is unsuitable."""
     if precision is Precision.INT8:
         raise DeviceError(f"precision int8: wanted a CPU and a model file in 8-bit integers, this is {device}")
     if precision is Precision.FLOAT16 and device.type == "cpu":

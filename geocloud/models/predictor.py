@@ -30,24 +30,24 @@ Function = Callable[[Floats], Floats]
 classes ``(N, classes, H, W)``."""
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|bad_alloc")
-OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")  # attributes told by metadata
+OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")  # attributes defined by the metadata
 
 
 class Predictor:
-    """A network with the metadata of its model.
+    """A network with its metadata, callable on tiles and images.
 
     Call it with a batch of tiles, or use `predict_array` for an image of any size. It has the attributes of
     `geocloud.tiling.tiles.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
         runtime: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud
-            ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``. One with the attribute ``metadata``, as `load_model`
-            finds it, also says its ``device``, ``precision``, ``batch`` and ``workers``.
-        metadata: Metadata of the model, for a plain function; None: one of cloud alone, which may lack near-infrared.
+            ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``. The runtimes of `load_model` also have
+            the attributes ``metadata``, ``device``, ``precision``, ``batch`` and ``workers``.
+        metadata: Metadata for a plain function; None: cloud is the only class, and near-infrared may be missing.
         batch: Tiles per batch; None: the runtime's own.
 
     Raises:
-        OptionError: A batch below 1, or a function with attributes in place of metadata.
+        OptionError: ``batch`` is below 1, or a plain function has attributes that belong in ``metadata``.
     """
 
     def __init__(self, runtime: Function, metadata: ModelMetadata | None = None, batch: int | None = None) -> None:
@@ -79,12 +79,12 @@ class Predictor:
             part = reflectance[first : first + self.batch]
             try:
                 probability = self._runtime(part)
-                if self._is_plain:  # its result may be read-only, the input itself, or of cloud alone
+                if self._is_plain:  # its result may be read-only, the input itself, or (N, H, W)
                     probability = np.array(probability if np.ndim(probability) == 4 else probability[:, None])
                 parts.append(probability)
                 first += len(part)
             except (RuntimeError, MemoryError) as error:
-                # CUDA raises an error of its own type, CPUs' allocators one whose message differs between systems.
+                # CUDA raises its own type of error; the message of a CPU's allocator differs between systems.
                 if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
                     raise
                 if len(part) == 1:
@@ -111,15 +111,15 @@ class Predictor:
             valid: ``(h, w)``, True where there is data; None: where all bands are finite.
             tile_size: Largest side of a tile in pixels; None: the fastest.
             overlap: Pixels by which tiles overlap.
-            pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
-                probability interpolated back; None: no resampling, as for pixels of 30 m.
+            pixel_size: Pixel size in metres. Images finer than the model's training data are averaged to its pixel
+                size, and the probability is interpolated back. None: no resampling.
 
         Returns:
             Probability ``(classes, h, w)``, NaN where there is no data.
 
         Raises:
-            OptionError: A wrong shape, values that cannot be reflectance, or a missing near-infrared band that the
-                model needs.
+            OptionError: The shape is wrong, the values cannot be reflectance, or a near-infrared band that the
+                model needs is missing.
         """
         raster = Raster.from_array(reflectance, valid, pixel_size)
         return predict_raster(self, raster, MaskOptions(tile_size=tile_size, overlap=overlap))
@@ -134,15 +134,15 @@ def load_model(
 ) -> Predictor:
     """Loads a bundled model by its name, or any ONNX or safetensors file by its path.
 
-    OpenVINO computes ONNX files on the CPU. torch computes safetensors files, and those beside an ONNX file on a GPU or
-    in another precision than that of the ONNX file.
+    OpenVINO runs ONNX files on the CPU. torch runs safetensors files. On a GPU, or in a precision that an ONNX file
+    lacks, torch runs the safetensors file beside it.
 
     Args:
         model: Name or path.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, float32, bfloat16, float16 or int8.
-        batch: Tiles per batch; None: by device.
-        threads: Threads to compute in, on a CPU; None: one per core, or OMP_NUM_THREADS.
+        batch: Tiles per batch; None: the default of the device.
+        threads: Number of threads on a CPU; None: OMP_NUM_THREADS, or one per core.
 
     Raises:
         GeocloudError: ModelNotFoundError, CheckpointError, DeviceError, DependencyError or OptionError.
@@ -156,7 +156,7 @@ def load_model(
 
 
 def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
-    """A network computed by torch. Raises DeviceError if this machine lacks the device or precision."""
+    """A predictor that runs a network in torch. Raises DeviceError if this machine lacks the device or precision."""
     from geocloud.models.network import TorchRuntime, find_device
 
     return Predictor(TorchRuntime(network, find_device(device), Precision(precision)))

@@ -1,4 +1,4 @@
-"""ONNX files computed by OpenVINO, on a CPU: https://docs.openvino.ai. An ONNX file cannot run code."""
+"""Inference of ONNX files on a CPU by OpenVINO, https://docs.openvino.ai. An ONNX file cannot run code."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from geocloud.tiling.tiles import TileGrid
 Floats = NDArray[np.float32]
 
 TYPES = {Precision.FLOAT32: ("f32", "FP32"), Precision.BFLOAT16: ("bf16", "BF16"), Precision.FLOAT16: ("f16", "FP16")}
-"""OpenVINO's names of precisions: as a hint, and among the capabilities of a CPU."""
+"""OpenVINO's names of each precision: as a hint, and as a capability of the CPU."""
 
 MAX_WORKERS = 8
-"""Maximum number of tiles at a time. A tile per core is faster than all cores on one; each takes 100 MB."""
+"""Maximum number of concurrent tiles. One tile per core is faster than all cores on one tile; each takes 100 MB."""
 
 PROBE = (64, 128)
-"""Size of the image that another program's network is tried with."""
+"""Size (height, width) of the image that tests another program's network when it is loaded."""
 
 WINDOW_OVERLAP = 1 / 4
-"""Overlap of the windows, as a share of their shorter side, of a network that takes images of one size only."""
+"""Overlap of windows, as a share of their shorter side, for networks that take images of one size only."""
 
 DIGEST = f"{KEY}-sha256"
-"""Name of the entry with the SHA-256 of an ONNX file, in which the digest itself counts as zeros."""
+"""Name of the entry with the SHA-256 of an ONNX file, computed with zeros in place of the digest."""
 
 _CORE: list[Any] = []
 _LOCK = Lock()
 
 
 class OnnxRuntime:
-    """An ONNX file's network, for `geocloud.models.predictor.Predictor`; one tile per thread.
+    """The network of an ONNX file, for `geocloud.models.predictor.Predictor`; one tile per thread.
 
-    ``precision`` is that of what the file does not quantise. Raises DeviceError if the CPU lacks it, and
-    CheckpointError if the file cannot be used, or does not compute in 8-bit integers.
+    ``precision`` applies to layers that are not quantised. Raises DeviceError if the CPU lacks it, and CheckpointError
+    if the file cannot be used, or if ``precision`` is int8 and the file is not quantised.
     """
 
     device, batch = "cpu", 1
 
     def __init__(self, source: Path | bytes, precision: Precision, threads: int) -> None:
-        model, self.metadata, told_by = read_onnx(source)
+        model, self.metadata, metadata_source = read_onnx(source)
         label = source if isinstance(source, Path) else "the exported file"
         self.workers = min(threads, MAX_WORKERS)
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": self.workers,
-            "ENABLE_CPU_PINNING": False,  # processes side by side would take the same cores
+            "ENABLE_CPU_PINNING": False,  # parallel processes would all be pinned to the same cores
         }
         quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
         if precision is Precision.INT8 and not quantised:
@@ -70,13 +70,13 @@ class OnnxRuntime:
             network = _core().compile_model(model, "CPU", settings)
             hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
             self.precision = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
-            self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share it must not compete for cores
+            self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share the network must not compete for cores
             for _ in range(self.workers):
                 self._idle.put(network.create_infer_request())
             if not self.metadata.architecture:  # another program's network
                 self(np.zeros((1, len(BANDS), *PROBE), "float32"))
         except GeocloudError as error:
-            raise CheckpointError(f"{told_by}: {error}") from error
+            raise CheckpointError(f"{metadata_source}: {error}") from error
         except RuntimeError as error:
             raise CheckpointError(f"{label}: OpenVINO cannot run it ({_last_line(error)})") from error
 
@@ -87,7 +87,7 @@ class OnnxRuntime:
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
     def _windows(self, x: Floats) -> Floats:
-        """Probability of an image of another size than the network takes, by overlapping windows."""
+        """Probability of an image of any size, blended from overlapping windows of the network's fixed size."""
         assert self._size is not None
         height, width = x.shape[2:]
         grid = TileGrid(height, width, self._size, int(min(self._size) * WINDOW_OVERLAP))
@@ -101,7 +101,7 @@ class OnnxRuntime:
         return blended[:, :, :height, :width]
 
     def _probability(self, x: Floats) -> Floats:
-        """Input ``(1, channels, H, W)`` of a size that the network takes → probability. Raises CheckpointError."""
+        """Input ``(1, bands, H, W)`` → probability ``(1, classes, H, W)``. Raises CheckpointError."""
         request, metadata = self._idle.get(), self.metadata
         try:
             request.infer([np.ascontiguousarray(x)], share_inputs=True)
@@ -127,8 +127,8 @@ class OnnxRuntime:
 
 
 def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata, Path | str]:
-    """The graph (``openvino.Model``) of an ONNX file, its metadata, and the file that holds these: a TOML file beside
-    it, or itself. Raises CheckpointError.
+    """The graph (``openvino.Model``) of an ONNX file, its metadata, and the file that holds the metadata: the TOML file
+    beside it, or the ONNX file itself. Raises CheckpointError.
     """
     label, beside = (source, source.with_suffix(".toml")) if isinstance(source, Path) else ("the exported file", None)
     try:
@@ -153,18 +153,18 @@ def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata, Path | str]:
 
 
 def file_digest(data: bytes, digest: str) -> str:
-    """The SHA-256 of an ONNX file that holds ``digest``, which counts as zeros."""
+    """The SHA-256 of an ONNX file, computed with zeros in place of ``digest``."""
     return sha256(data.replace(digest.encode(), b"0" * len(digest))).hexdigest()
 
 
 def _entry(model: Any, name: str) -> str:
-    """An entry of an ONNX file's ``metadata_props``, where OpenVINO keeps them; empty if there is none."""
+    """The value of an entry in an ONNX file's ``metadata_props``; empty if the entry is missing."""
     place = ["framework", name]
     return str(model.get_rt_info(place).value) if model.has_rt_info(place) else ""
 
 
 def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
-    """Input ``(N, bands, H, W)`` of a network that does not normalise and fill by itself, as `network.prepare` does."""
+    """Reflectance ``(N, bands, H, W)``, normalised and filled as by `network.prepare`, for networks that do neither."""
     x = reflectance[:, [BANDS.index(band) for band in metadata.bands]]
     missing = np.isnan(x.sum(1, keepdims=True))  # (N, 1, H, W)
     if metadata.clip is not None:
@@ -177,7 +177,7 @@ def normalised(reflectance: Floats, metadata: ModelMetadata) -> Floats:
 
 
 def _prepare_input(model: Any, metadata: ModelMetadata) -> tuple[int, int] | None:
-    """Sets the batch size to 1, and returns the only size that a network takes; None: any. Raises CheckpointError."""
+    """Sets the batch size to 1, and returns the network's fixed (height, width); None: any. Raises CheckpointError."""
     shape = model.inputs[0].partial_shape
     if len(model.inputs) != 1 or shape.rank != 4 or model.inputs[0].element_type.to_string() != "f32":
         raise CheckpointError("wanted one input of float32, (N, channels, H, W)")
@@ -185,7 +185,7 @@ def _prepare_input(model: Any, metadata: ModelMetadata) -> tuple[int, int] | Non
     if channels not in (None, len(metadata.bands)):
         raise CheckpointError(f"has {channels} input channels, and its metadata {len(metadata.bands)} bands")
     if count is None:
-        model.reshape([1, *list(shape)[1:]])  # saves copies: a band of one image is contiguous
+        model.reshape([1, *list(shape)[1:]])  # avoids copies: each band of a single image is contiguous
     if height is None and width is None:
         return None
     if not height or not width or height % 32 or width % 32:
@@ -200,25 +200,25 @@ def _last_line(error: Exception) -> str:
 
 
 def _core() -> Any:
-    """OpenVINO's core, one for the process, which is never freed.
+    """The OpenVINO core of this process, which is never freed.
 
-    Its CPU plugin gives the thread that makes it a stack for signals, and at its end unmaps that without telling the
-    system: the next signal, such as Ctrl-C, would kill the process.
+    Its CPU plugin sets a signal stack for the thread that creates it. Freeing the plugin unmaps that stack, but does
+    not unset it: the next signal, such as Ctrl-C, would kill the process.
     """
     with _LOCK:
         if not _CORE:
             openvino = import_openvino()
-            # OpenVINO's table of numpy's types is made on first use: two threads that do that at once wait forever.
+            # OpenVINO creates its table of numpy types on first use: two threads that do so at once deadlock.
             _ = openvino.Tensor(np.zeros(1, "float32")).data
             _CORE.append(openvino.Core())
         return _CORE[0]
 
 
 def import_openvino() -> Any:
-    """OpenVINO without its telemetry, which would send an event to Google each time that it is imported."""
+    """Imports OpenVINO without its telemetry, which would send an event to Google on each import."""
     hidden = "openvino_telemetry" not in sys.modules
     if hidden:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # importing it fails, which is foreseen
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # its import fails, which is handled
     try:
         import openvino
     finally:

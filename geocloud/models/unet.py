@@ -1,4 +1,4 @@
-"""The U-Net that geocloud started from, and its attention-gated variant.
+"""The original U-Net of geocloud, and its attention-gated variant.
 
 Both take the output of `geocloud.models.network.prepare`, with H and W multiples of eight, and return logits
 ``(N, classes, H, W)``: positive means cloud.

@@ -31,16 +31,16 @@ def mask_raster(
         raster: The image, as `geocloud.open_scene(...).read()` returns it.
         model: As for `geocloud.mask_scene`. Loading takes longer than masking a small image: for many images, pass a
             `Predictor`.
-        options: How the mask is made.
-        compute: Where and how a model given by name computes.
+        options: Options of the mask.
+        compute: Device, precision and batch of a model given by name.
         changes: Fields of `MaskOptions` that differ from ``options``, such as ``shadows=True``.
 
     Returns:
-        ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
+        The mask ``(h, w)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
 
     Raises:
-        GeocloudError: OptionError for a missing near-infrared band that the model needs, and for options that do not
-            fit the image; whatever loading the model raises.
+        GeocloudError: OptionError if the image lacks a band or pixel size that the model or an option needs, or if
+            the model has no shadow class; the errors of `geocloud.load_model`.
     """
     options = in_memory(options, changes)
     steps = refinements(options, raster.geobox, raster.sun)
@@ -64,16 +64,16 @@ def mask_array(
     compute: ComputeOptions | None = None,
     **changes: Any,
 ) -> Mask:
-    """Masks a numpy array: see `geocloud.mask_raster`.
+    """Masks a numpy array; see `geocloud.mask_raster`.
 
     Args:
-        reflectance: ``(4, h, w)``, red, green, blue, nir, at the top of the atmosphere (0 to about 1.2), or
-            ``(3, h, w)`` without near-infrared. No data: NaN, masked, all bands 0, or any band at most −1.
-        pixel_size: In metres. A finer image is averaged to the pixel size that the model was trained on, and the
-            probability interpolated back; None: no resampling, as for pixels of 30 m.
-        valid: ``(h, w)``, True where there is data; None: wherever the values are data.
-        sun: Position of the sun over an image whose first row is its northern edge: shadow that no cloud can throw is
-            removed; None: unknown.
+        reflectance: TOA reflectance (0 to about 1.2) ``(4, h, w)``, red, green, blue, nir, or ``(3, h, w)`` without
+            nir. Pixels without data are NaN, masked, 0 in all bands, or at most −1 in any band.
+        pixel_size: Pixel size in metres. Images finer than the model's training data are averaged to its pixel size,
+            and the probability is interpolated back. None: no resampling.
+        valid: ``(h, w)``, True where there is data; None: derived from the values.
+        sun: Position of the sun, for an image with north up: shadow that no cloud can cast is removed. None: unknown,
+            no shadow is removed.
         model: As for `geocloud.mask_raster`.
         options: As for `geocloud.mask_raster`.
         compute: As for `geocloud.mask_raster`.
@@ -88,7 +88,7 @@ def mask_array(
 
 
 def in_memory(options: MaskOptions | None, changes: dict[str, Any]) -> MaskOptions:
-    """Options with changes, for a mask that is not written. Raises OptionError for those that concern files."""
+    """Options with changes, for a mask in memory. Raises OptionError for options that only apply to files."""
     options = (options or MaskOptions()).changed(changes)
     if options.polygon_min_area is not None or options.overwrite:
         raise OptionError("polygon_min_area and overwrite are for masks written to files")

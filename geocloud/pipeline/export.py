@@ -1,4 +1,4 @@
-"""Models for other programs."""
+"""Export of models for other programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from geocloud.writers.staging import Staging
 
 
 def export_model(model: str | Path, output: str | Path, overwrite: bool = False) -> int:
-    """Writes the weights of a model, by name or path, as an ONNX file in floating point, and returns its size in bytes.
+    """Writes a model, by name or path, as an ONNX file in floating point, and returns the file's size in bytes.
 
-    The file appears only if OpenVINO gives the same probabilities for it as torch does for the weights.
+    The file is written only if OpenVINO computes the same probabilities from it as torch from the weights.
     Raises OptionError, ModelError, DependencyError or OutputError.
     """
     output = Path(output)

@@ -1,4 +1,4 @@
-"""From a scene to its output files."""
+"""Masking of one scene, from source to output files."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from geocloud.writers.staging import OutputPlan, Staging
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 3 * 2**20
-"""Pixels of a scene that are prefetched."""
+"""Number of pixels of a scene that are prefetched."""
 
 COARSEST = 300.0
 """Largest accepted pixel size in metres; clouds are unresolved beyond it."""
 
 Model = str | Path | Predict | Function
-"""A model by name or path, loaded, or as a plain function."""
+"""A model: its name or path, a loaded model, or a plain function."""
 
 Place = str | Path | None
 
@@ -85,19 +85,19 @@ def mask_scene(
     Files appear only when all of them are complete, the mask last. A failure leaves no partial files.
 
     Args:
-        source: Whatever `geocloud.open_scene` takes, a recipe made from it, or an open scene.
+        source: Any source that `geocloud.open_scene` takes, its recipe, or an open scene.
         output: The mask to write, a Cloud Optimized GeoTIFF on the scene's own grid: uint8, 0 clear, 1 cloud, 2 cloud
             shadow if requested, 255 no data. A ``.qml`` and an ``.aux.xml`` are written beside it. None: nothing is
             written, and the mask is returned.
         polygons: GeoPackage to write, with the layer ``clouds`` (or, by its suffix, GeoJSON, FlatGeobuf, GeoParquet).
         probability: Cloud Optimized GeoTIFF to write, in per cent, 255 no data: cloud and, if requested, shadow.
         masked: Cloud Optimized GeoTIFF to write: the scene's own pixels, with cloud, shadow (if requested) and no data
-            set to nodata. It holds all bands of a scene in one file, otherwise red, green, blue and nir.
+            set to nodata. It has all bands of a scene in a single file, otherwise red, green, blue and nir.
         model: A bundled model's name, a model file's path, a `Predictor`, or any function from reflectance
             ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud ``(N, H, W)``.
-        read: What is known of the source.
-        options: How the mask is made.
-        compute: Where and how a model given by name computes.
+        read: Options for reading the source, such as units and bands.
+        options: Options of the mask.
+        compute: Device, precision and batch of a model given by name.
         progress: Called after each row of tiles.
         watch: Called with each strip of the scene as it is read, from top to bottom.
         changes: Fields of `MaskOptions` that differ from ``options``, such as ``shadows=True``.
@@ -133,7 +133,7 @@ def mask_scene(
         if size and max(size) > COARSEST and options.working_resolution != "native":
             raise GridError(
                 f"{label}: pixels of {max(size):.0f} m, and the models were trained at 30 to 60 m; take at most "
-                f"{COARSEST:g} m, or say MaskOptions(working_resolution='native') to mask it all the same"
+                f"{COARSEST:g} m, or set MaskOptions(working_resolution='native') to mask it anyway"
             )
         factors = find_factors(size, trained_at(model), options.working_resolution)
         staging = stack.enter_context(Staging([*plan.results, *plan.styles.values()], options.overwrite))
@@ -169,22 +169,22 @@ def mask_scene(
         result = run.write()
         staging.publish()
         for path in plan.outdated:
-            log.warning("%s: these polygons are of an earlier mask; delete them, or have them written anew", path)
+            log.warning("%s: these polygons are of an earlier mask; delete them or write them again", path)
         return replace(result, seconds=round(time.monotonic() - started, 3))
 
 
 def trained_at(model: Model) -> float | None:
     """Pixel size in metres that a model was trained on; None: any. Raises as `load` does.
 
-    A model given by name is not loaded, so that reading can begin before.
+    A model given by name is not loaded, so that the scene can be read meanwhile.
     """
     return read_metadata(model).pixel_size if isinstance(model, (str, Path)) else load(model).pixel_size
 
 
 def load(model: Model, compute: ComputeOptions | None = None) -> Predict:
-    """Loads a model given by name; any other model is used as it is.
+    """Loads a model given by name; returns a loaded model unchanged.
 
-    Raises OptionError if ``compute`` comes with a loaded model, and whatever loading raises.
+    Raises OptionError if ``compute`` is given with a loaded model, and the errors of `load_model`.
     """
     if isinstance(model, (str, Path)):
         return load_model(model, **asdict(compute or ComputeOptions()))

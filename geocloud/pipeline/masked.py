@@ -1,4 +1,4 @@
-"""Scenes without their clouds: rasters as they are on disk, with cloud, shadow and no data set to nodata."""
+"""Copies of rasters with cloud, shadow and no data set to nodata."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from geocloud.writers.staging import OutputPlan, Staging
 log = logging.getLogger(__name__)
 
 NODATA = {"f": float("nan"), "u": 0, "i": -9999}
-"""Nodata value by kind of number, of a raster that has none; −128 in 8 bits."""
+"""Nodata values by kind of data type, for rasters that declare none; −128 for int8."""
 
 
 def apply_mask(
@@ -40,19 +40,19 @@ def apply_mask(
 ) -> None:
     """Copies all bands of a raster to a Cloud Optimized GeoTIFF, with cloud, shadow and no data set to nodata.
 
-    Data type, scales, offsets, descriptions and tags are kept. A raster without a nodata value gets one: NaN, 0 of
-    unsigned and −9999 of signed integers. A mask on another grid is resampled to the raster's, nearest neighbour; what
-    it does not cover becomes nodata.
+    Data type, scales, offsets, descriptions and tags are kept. A raster without a nodata value gets one: NaN for
+    floats, 0 for unsigned and −9999 for signed integers. A mask on another grid is resampled (nearest neighbour) to the
+    raster's grid; pixels outside the mask become nodata.
 
     Args:
         raster: A file, or anything else that GDAL opens.
         mask: A mask that geocloud wrote.
         output: The file to write.
-        codes: Values of the mask that become nodata; those of no data (255) always do.
+        codes: Values of the mask that become nodata; 255 (no data) always does.
         overwrite: True replaces an existing file.
 
     Raises:
-        GeocloudError: SceneReadError, GridError where one has a CRS and the other has none, or OutputError.
+        GeocloudError: SceneReadError, GridError if the grids differ and one of them has no CRS, or OutputError.
     """
     plan = OutputPlan(output)
     with rasterio.Env(**gdal.OPTIONS), open_raster(str(raster), str(raster)) as dataset:
@@ -65,16 +65,16 @@ def apply_mask(
 
 
 def write_masked(scene: RasterScene, mask: Path, destination: Path, tags: dict[str, str]) -> None:
-    """Writes the bands of a scene: all bands of a single raster; red, green, blue and nir of files with a band each.
+    """Writes a masked scene: all bands of a single raster, or red, green, blue and nir of separate files.
 
-    ``mask`` is the scene's finished mask.
+    ``mask`` is the path of the scene's finished mask.
     """
     bands: Sequence[BandSource] = scene.recipe.bands
     if len({band.path for band in bands}) == 1:
         with open_raster(bands[0].path, bands[0].label) as dataset:
             bands = [BandSource(bands[0].path, bands[0].label, index) for index in dataset.indexes]
     window = scene.file_window(scene.grid.whole)
-    grid = scene.grid.flip() if scene.south_up else scene.grid  # with the CRS that metadata tell
+    grid = scene.grid.flip() if scene.south_up else scene.grid  # with the CRS of the metadata
     copy_bands(bands, grid, window, mask, destination, (CLOUD, SHADOW), tags, scene.recipe.fill)
 
 
@@ -88,9 +88,9 @@ def copy_bands(
     tags: dict[str, str],
     nodata: float | None,
 ) -> None:
-    """Copies a window of bands that share a grid, ``grid`` that of the window, without the pixels that a mask marks.
+    """Copies a window of bands on one grid, with masked pixels set to nodata. ``grid`` is the grid of the window.
 
-    ``nodata`` is the nodata value of rasters that name none; None: by data type.
+    ``nodata`` is the nodata value if the rasters declare none; None: by data type, see `NODATA`.
     """
     with ExitStack() as stack:
         sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}
@@ -119,14 +119,14 @@ def copy_bands(
                     values[gone] = value
                     out.write(values.astype(dtype, copy=False), position, window=here)
         if hidden:
-            log.warning("%s: %d values of clear pixels are %g, which now is nodata", bands[0].label, hidden, value)
+            log.warning("%s: %d values of clear pixels are %g, which is nodata now", bands[0].label, hidden, value)
         names = [d.descriptions[i - 1] or Path(band.label).stem for band, (d, i) in zip(bands, readers, strict=True)]
         write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags})
         copy.unlink()
 
 
 def on_grid(mask: Any, grid: GeoBox, nodata: int) -> Any:
-    """An open mask on a grid: as it is, or resampled to it, nearest neighbour. Raises GridError."""
+    """An open mask on ``grid``, resampled (nearest neighbour) if it is on another. Raises GridError."""
     own = GeoBox.of(mask)
     if own.agrees_with(grid):
         return mask

@@ -1,4 +1,4 @@
-"""Summary of a mask, and its forms: a picture, a plot, an xarray object, a table."""
+"""Result of masking a scene: a summary, and the mask as picture, plot, xarray object and table."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class MaskResult:
     """The files written for a scene, and a summary of the scene and its cloud cover."""
 
     source: str
-    """The source as it was named."""
+    """The source, as given."""
     scene: str
     """Name of the scene."""
     mask: Path
-    """The mask written."""
+    """Path of the mask."""
     polygons: Path | None
-    """The polygons written; None: not requested."""
+    """Path of the polygons; None: not requested."""
     probability: Path | None
-    """The probability raster written; None: not requested."""
+    """Path of the probability raster; None: not requested."""
     cloud_percent: float | None
     """Per cent of the valid pixels that are cloud; None if there are no valid pixels."""
     valid_percent: float
-    """Per cent of all pixels that hold data."""
+    """Per cent of all pixels that have data."""
     height: int
     """Pixel rows of the mask."""
     width: int
@@ -58,17 +58,17 @@ class MaskResult:
     model: str
     """Name of the model."""
     threshold: float
-    """Threshold of cloud that was applied."""
+    """Threshold of cloud probability that was applied."""
     seconds: float = 0
-    """Wall-clock time."""
+    """Wall-clock time in seconds."""
     polygon_count: int | None = None
     """Number of polygons; None: not requested."""
     masked: Path | None = None
-    """The scene without its clouds that was written; None: not requested."""
+    """Path of the scene with its clouds set to nodata; None: not requested."""
     shadow_percent: float | None = None
     """Per cent of the valid pixels that are cloud shadow; None if not requested, or if there are no valid pixels."""
     shadow_threshold: float | None = None
-    """Threshold of shadow that was applied; None: shadow was not requested."""
+    """Threshold of shadow probability that was applied; None: shadow was not requested."""
     snow_percent: float | None = None
     """Per cent of the valid pixels that are snow or ice; None if not requested, or if there are no valid pixels."""
     cirrus_percent: float | None = None
@@ -76,11 +76,11 @@ class MaskResult:
     codes: tuple[int, ...] = field(default=(0, 1), repr=False)
     """Values that the mask may hold besides no data."""
     read: ReadOptions = field(default_factory=ReadOptions, repr=False)
-    """Options for reading the source, to open it again for a picture."""
+    """Options for reading the source, for reopening it to draw pictures."""
 
     @property
     def shares(self) -> dict[str, float | None]:
-        """Per cent of the valid pixels by class that was asked for; None if there are no valid pixels."""
+        """Per cent of the valid pixels by requested class; None if there are no valid pixels."""
         return {CLASSES[code]: getattr(self, f"{CLASSES[code]}_percent") for code in self.codes[1:]}
 
     def to_json(self) -> str:
@@ -88,7 +88,7 @@ class MaskResult:
         return json.dumps(self.facts())
 
     def facts(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """The fields as JSON-serialisable values."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("read", "codes")}
         values |= {"crs": self.crs and self.crs.to_string(), "acquired": self.acquired and self.acquired.isoformat()}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
@@ -96,8 +96,8 @@ class MaskResult:
     def to_xarray(self) -> xarray.DataArray:
         """The mask ``(y, x)``, uint8: 0 clear, 1 cloud, 2 cloud shadow if requested, 255 no data.
 
-        Coordinates are the centres of pixels (none for a rotated grid), ``spatial_ref`` with the CRS as rioxarray has
-        it, and ``time``, UTC, where that is known.
+        Coordinates are the centres of pixels (none for a rotated grid), ``spatial_ref`` with the CRS, as in
+        rioxarray, and ``time``, UTC, if it is known.
 
         Raises:
             DependencyError: xarray is not installed.
@@ -108,7 +108,7 @@ class MaskResult:
         return data_array(values, coordinates_of(_grid(self.mask), self.acquired), ("y", "x"), "cloud_mask", attributes)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """The polygons of the mask: those written or, if none were, every one however small.
+        """The polygons of the mask: read from the file or, without one, traced with no minimum area.
 
         Columns are those of `geocloud.writers.polygons.trace_clouds`; without a file there is no ``mean_probability``.
         """
@@ -119,10 +119,10 @@ class MaskResult:
         return polygons.trace_clouds(self.mask, None, scene=self.scene, acquired=self.acquired, codes=self.codes)
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Draws the scene with its clouds outlined, in coordinates of its CRS; if it is gone, the mask alone.
+        """Plots the scene with its clouds outlined, in coordinates of its CRS; the mask alone if the scene is gone.
 
         Args:
-            axes: Where to draw; None: a new figure.
+            axes: Axes to draw into; None: a new figure.
 
         Raises:
             DependencyError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""From strips of probability to the results of a scene: GeoTIFFs, polygons, and the summary for the caller."""
+"""Results of a scene, made from strips of probability: GeoTIFFs, polygons and the summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from geocloud.writers.staging import OutputPlan, Staging
 log = getLogger(__name__)
 
 POLYGON_PIXELS = 9
-"""Clouds and holes of fewer pixels are left out of the polygons, unless another minimum is given."""
+"""Default minimum size in pixels of clouds, shadows and holes in the polygons."""
 
 WITHOUT = {
     "swir1": ("at 1.6 µm (swir1)", "snow", {"snow": False, "reject_snow": False}),
@@ -41,15 +41,15 @@ WITHOUT = {
 """Further bands that a scene may lack: title, class that needs the band, options without that class."""
 
 Take = Callable[[int, NDArray[np.float32]], None]
-"""Takes the next rows of the scene, ``(4, rows, width)``, from a row on."""
+"""Takes the next rows of the scene: the number of the first row, and reflectance ``(4, rows, width)``."""
 
 Layers = Callable[[int], dict[str, Mask]]
-"""Gives the layers of the next rows for `to_mask`."""
+"""Returns the layers of the given number of next rows, for `to_mask`."""
 
 
 @contextmanager
 def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[MaskOptions, Take, Layers]]:
-    """The snow index and thin cirrus of rows between reading and masking; options lose classes that lack their band."""
+    """Options without classes whose band is missing, and functions to put in and take out layers of snow and cirrus."""
     readers: dict[str, ReadBand] = {}
     with ExitStack() as stack:
         for name in options.further:
@@ -57,7 +57,7 @@ def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[M
                 readers[name] = band
             else:
                 title, kind, without = WITHOUT[name]
-                log.warning("%s: no band %s with a known scale; %s is not told", scene.recipe.source, title, kind)
+                log.warning("%s: no band %s with a known scale; %s is not masked", scene.recipe.source, title, kind)
                 options = replace(options, **without)
         queues = {name: RowQueue() for name in readers}
 
@@ -72,7 +72,7 @@ def further_layers(scene: RasterScene, options: MaskOptions) -> Iterator[tuple[M
 
 
 class MaskRun:
-    """The mask of a scene in the making: temporary rasters, and the results that are written from them."""
+    """The mask of a scene in progress: temporary rasters, and the results written from them."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class MaskRun:
         self._mask, self._percent = self._scratch("mask.tif"), self._scratch("percent.tif")
 
     def stage(self, strips: Iterable[Strip], layers: Layers) -> None:
-        """Writes strips of probability as temporary rasters, each while the next is predicted."""
+        """Writes strips of probability to temporary rasters, each strip while the next one is predicted."""
         scene, plan, classes = self._scene, self._plan, self.thresholds.classes
         with ExitStack() as stack:
             masks = stack.enter_context(StripWriter(self._mask, scene.grid, scene.area_or_point))
@@ -110,11 +110,11 @@ class MaskRun:
             for strip in strips:
                 self._counts += written.result()
                 written = writer.submit(write, strip)
-                del strip  # by the writer, too, as soon as it is written
+                del strip  # the writer also releases it, once it is written
             self._counts += written.result()
 
     def refine(self, steps: Iterable[Step]) -> None:
-        """Refines the mask, see `geocloud.masks.refine`."""
+        """Refines the mask; see `geocloud.masks.refine`."""
         for number, step in enumerate(steps):
             refined = self._scratch(f"refined-{number}.tif")
             self._counts = rewrite(self._mask, refined, step, self._scene.grid, self._scene.area_or_point)
@@ -125,7 +125,7 @@ class MaskRun:
         return rows_of(self._mask)(0, self._scene.grid.height)
 
     def write(self) -> MaskResult:
-        """Writes all results, the mask last but for what is made from it, and returns the summary."""
+        """Writes all results, the mask and the masked scene last, and returns the summary."""
         plan, codes, place, result = self._plan, self._options.codes, self._staging.place, self._result()
         tags = _tags(result)
         if plan.polygons:
@@ -149,7 +149,7 @@ class MaskRun:
         return result
 
     def _result(self) -> MaskResult:
-        """The summary, without polygons and time."""
+        """The summary, without ``polygon_count`` and ``seconds``."""
         scene, plan, counts, codes = self._scene, self._plan, self._counts, self._options.codes
         shares: Any = {f"{styles.CLASSES[code]}_percent": percent(counts, code) for code in codes[1:]}
         return MaskResult(
@@ -190,7 +190,7 @@ class MaskRun:
         return len(frame)
 
     def _as_stored(self, raster: Path) -> Path:
-        """The raster in the orientation of the scene's own file: south up if that is."""
+        """The raster in the orientation of the scene's file: flipped if the file has south up."""
         scene = self._scene
         if not scene.south_up:
             return raster
@@ -218,7 +218,7 @@ def _tags(result: MaskResult) -> dict[str, str]:
 
 
 def _abstract(result: MaskResult) -> str:
-    """The same as text, for the GeoPackage."""
+    """Summary of the result as text, for the GeoPackage."""
     shares = ", ".join(f"{v:.1f} % {name}" for name, v in result.shares.items() if v is not None) or "no valid pixels"
     when = f", acquired {result.acquired:%Y-%m-%d %H:%M} UTC" if result.acquired else ""
     how = f"geocloud {version('geocloud')}, model {result.model}, threshold {result.threshold:g}"

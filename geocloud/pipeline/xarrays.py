@@ -40,8 +40,8 @@ CRS_COORDINATES = ("spatial_ref", "epsg", "proj:epsg", "proj:code", "crs")
 """Coordinates that may hold the CRS: rioxarray's and odc-stac's, then stackstac's."""
 
 PADDING = 128
-"""Overlap of dask blocks on each side, in pixels that the model sees. Blocks start at multiples of it, and so of the
-network's stride: other starts change 0.3 % of a mask."""
+"""Overlap of dask blocks on each side, in pixels of the model's input. Blocks start at multiples of it, and so of the
+network's stride; other starts change 0.3 % of a mask."""
 
 
 def mask_xarray(
@@ -54,19 +54,19 @@ def mask_xarray(
     probability: bool = False,
     **changes: Any,
 ) -> Any:
-    """Masks an image, or a stack of images, on the same pixels: see `geocloud.mask_raster`.
+    """Masks an xarray image, or a stack of images on one grid; see `geocloud.mask_raster`.
 
-    The mask is lazy if the image is. Dask then predicts it block by block, with overlaps that hide the seams.
+    The mask is lazy if the image is. Dask then computes it block by block, with overlaps that avoid seams.
 
     Args:
         image: Reflectance at the top of the atmosphere (0 to about 1.2), NaN where there is no data: a DataArray with
             dimensions ``band``, ``y``, ``x`` and possibly others, such as ``time``, whose coordinate ``band`` names the
             bands; or a Dataset with a variable per band. Bands have STAC's common names, or those of Landsat's or
             Sentinel-2's products; nir may be missing. Snow and cirrus need the bands swir16 (B6, B11) and cirrus (B9,
-            B10). Integers need the attributes ``scale_factor`` (or ``scale``)
-            and, if they have one, ``_FillValue`` (or ``nodata``).
-        pixel_size: In metres; None: from the coordinates and the CRS (``spatial_ref``, ``epsg`` or ``proj:epsg``), if
-            the image has them.
+            B10). Integers need the attribute ``scale_factor`` (or ``scale``) and, if they have a nodata value,
+            ``_FillValue`` (or ``nodata``).
+        pixel_size: Pixel size in metres; None: from the coordinates and the CRS (``spatial_ref``, ``epsg`` or
+            ``proj:epsg``), if the image has them.
         sun: Position of the sun, the same in all images; None: unknown.
         model: As for `geocloud.mask_raster`; each process loads a model given by name once.
         options: As for `geocloud.mask_raster`.
@@ -75,7 +75,7 @@ def mask_xarray(
         changes: As for `geocloud.mask_raster`.
 
     Returns:
-        A DataArray ``(…, y, x)``, uint8, as `geocloud.mask_raster` returns it, or a Dataset with it.
+        The mask as a DataArray ``(…, y, x)``, uint8, with the values of `geocloud.mask_raster`, or a Dataset with it.
 
     Raises:
         GeocloudError: BandError for missing bands, OptionError for wrong dimensions and for values that cannot be
@@ -98,7 +98,7 @@ def mask_xarray(
     else:
         padding = round(PADDING * max(find_factors(geobox.pixel_size, predict.pixel_size, options.working_resolution)))
         values = _predict_lazily(bands, of_block, padding, thresholds.classes + len(options.further))
-        # Refinement looks across blocks: it takes whole masks, of a byte a pixel.
+        # Refinement crosses the borders of blocks, so it takes whole images.
         blocks = values.rechunk({-2: -1, -1: -1}) if steps else values
         mask = blocks.map_blocks(to_masks, drop_axis=0, dtype="uint8")
     like = bands.isel(band=0, drop=True)
@@ -114,7 +114,7 @@ def mask_xarray(
 
 
 def _predict_lazily(bands: Any, of_block: Any, padding: int, layers: int) -> Any:
-    """`_predict` of a lazy image, in blocks that overlap by ``padding`` while predicted: ``(layers, …, h, w)``."""
+    """`_predict` on a lazy image, in blocks that overlap by ``padding`` pixels: ``(layers, …, h, w)``."""
     from dask.array.overlap import overlap, trim_internal
 
     sides = {axis: _chunks(bands.shape[axis], max(bands.chunks[axis]), padding) for axis in (-2, -1)}
@@ -142,7 +142,7 @@ def _predict(
 def _to_masks(
     values: NDArray[np.float32], *, thresholds: Thresholds, options: MaskOptions, steps: list[Step]
 ) -> NDArray[np.uint8]:
-    """Refined masks ``(…, h, w)`` of the values that `_predict` returns."""
+    """Refined masks ``(…, h, w)`` from the values that `_predict` returns."""
     out = np.empty(values.shape[1:], "uint8")
     for place in np.ndindex(*out.shape[:-2]):
         layers = dict(zip(options.further, values[thresholds.classes :, *place], strict=True))
@@ -151,7 +151,7 @@ def _to_masks(
 
 
 def _chunks(size: int, chunk: int, unit: int) -> tuple[int, ...]:
-    """Chunks of about the given size, multiples of ``unit`` but the last, which is at least ``unit``."""
+    """Chunk sizes of about ``chunk``: multiples of ``unit``, except the last, which is at least ``unit``."""
     side = max(1, round(chunk / unit)) * unit
     count = max(1, (size - unit) // side + 1) if size > side else 1
     return (*(side,) * (count - 1), size - side * (count - 1))
@@ -162,7 +162,7 @@ def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
     if isinstance(image, xarray.DataArray):
         if "band" not in image.dims or "band" not in image.coords:
             raise BandError(f"dimensions {image.dims}: wanted one named band, with a coordinate that names the bands")
-        image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # of bands
+        image = image.drop_vars([c for c in image.coords if c != "band" and "band" in image[c].dims])  # per band
     elif not isinstance(image, xarray.Dataset):
         raise OptionError(f"{type(image).__name__}: wanted a DataArray or a Dataset of xarray")
     names = [str(name) for name in (image.data_vars if isinstance(image, xarray.Dataset) else image["band"].values)]
@@ -187,7 +187,7 @@ def _bands(image: Any, further: tuple[str, ...], xarray: Any) -> Any:
 def _layer(image: Any, name: str, xarray: Any) -> Any:
     """One band as float32 reflectance, NaN where there is no data."""
     layer = image[name] if isinstance(image, xarray.Dataset) else image.sel(band=name)
-    facts = {**image.attrs, **layer.attrs}  # encoding is of what xarray has decoded already
+    facts = {**image.attrs, **layer.attrs}  # not encoding: xarray has already applied it
     scale = facts.get("scale_factor", facts.get("scale"))
     if layer.dtype.kind != "f" and scale is None:
         raise OptionError(
@@ -211,7 +211,7 @@ def _ground(image: Any) -> tuple[str, str]:
 
 
 def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
-    """The grid by coordinates and CRS; without them the pixel size is ``pixel_size``, if that is given."""
+    """The grid from coordinates and CRS; without these, a grid of ``pixel_size``, if that is given."""
     rows, cols = _ground(image)
     height, width = image.sizes[rows], image.sizes[cols]
     crs, placed = _crs(image), rows in image.coords and cols in image.coords
@@ -231,9 +231,9 @@ def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
 
 
 def _crs(image: Any) -> CRS | None:
-    for held in (image[name] for name in CRS_COORDINATES if name in image.coords):
-        value = "" if held.ndim else held.values.item()
-        text = held.attrs.get("crs_wkt") or held.attrs.get("spatial_ref") or value
+    for coordinate in (image[name] for name in CRS_COORDINATES if name in image.coords):
+        value = "" if coordinate.ndim else coordinate.values.item()
+        text = coordinate.attrs.get("crs_wkt") or coordinate.attrs.get("spatial_ref") or value
         with suppress(CRSError, TypeError, ValueError):
             return CRS.from_user_input(text if isinstance(text, str) else int(text))
     return None
@@ -243,5 +243,5 @@ _loaded = lru_cache(maxsize=2)(load)
 
 
 def _of(model: Model) -> Predict:
-    """The model; one given by name is loaded once per process."""
+    """The loaded model; a model given by name is loaded once per process."""
     return _loaded(model) if isinstance(model, (str, Path)) else load(model)

@@ -35,7 +35,7 @@ def preview_scene(
     overwrite: bool = False,
     **look: Any,
 ) -> tuple[int, int]:
-    """Draws a picture, .png, .jpg or .webp, of whatever `geocloud.open_scene` takes, see `draw_picture`.
+    """Draws a source of `geocloud.open_scene` as a .png, .jpg or .webp file; see `draw_picture`.
 
     Returns its (height, width) in pixels. Raises GeocloudError.
     """
@@ -67,11 +67,11 @@ def draw_picture(
 
     Args:
         scene: The scene.
-        mask: Its mask, whose clouds are drawn; None: none.
+        mask: Mask of the scene, whose clouds are drawn; None: no clouds.
         size: Longest side of each picture of the scene, in pixels.
         colour: natural, nir (near-infrared shown as red) or both.
-        cloud: outline or overlay; None: overlay where the scene is shown ``beside``, else outline.
-        beside: True also shows the scene without its clouds, beside the picture with them.
+        cloud: outline or overlay; None: overlay with ``beside``, else outline.
+        beside: True also shows the scene without the mask, beside the picture with it.
         caption: True shows a scale bar, the scene's name and its date below.
     """
     if beside and mask is None:
@@ -149,7 +149,7 @@ def _bar(place: GeoBox) -> tuple[int, str] | None:
     if place.pixel_size is None or place.width < 60:
         return None
     metre = place.pixel_size[1]
-    most = place.width / 4 * metre
-    power = 10 ** math.floor(math.log10(most))
-    length = next(step * power for step in (5, 2, 1) if step * power <= most)
+    longest = place.width / 4 * metre
+    power = 10 ** math.floor(math.log10(longest))
+    length = next(step * power for step in (5, 2, 1) if step * power <= longest)
     return max(1, round(length / metre)), f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"

@@ -21,7 +21,7 @@ SHOWN = {code: styles.RGB[code] for code in (CIRRUS, SNOW, SHADOW, CLOUD)}
 
 
 class Overview:
-    """A decimated copy of a scene, collected while it is read: see ``watch`` of `geocloud.pipeline.mask_scene`.
+    """A decimated copy of a scene, collected while the scene is read; see ``watch`` of `geocloud.pipeline.mask_scene`.
 
     It holds every ``step``-th pixel, so that no side exceeds ``side`` pixels.
     """
@@ -67,7 +67,7 @@ def overlay(picture: Pixels, mask: Pixels) -> Pixels:
 def outline(picture: Pixels, mask: Pixels) -> Pixels:
     """A picture ``(h, w, 4)`` with lines around the classes of a mask ``(h, w)``.
 
-    On the inside a line of one pixel has the colour of the class; a black one outside keeps it visible on any ground.
+    Each edge has two lines, one pixel wide: inside in the colour of the class, outside in black, for contrast.
     """
     over = picture.copy()
     for value, colour in SHOWN.items():

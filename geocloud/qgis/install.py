@@ -1,4 +1,4 @@
-"""Installing, enabling, removing and checking the QGIS plugin in a user's profile."""
+"""Installation, removal and checks of the QGIS plugin in a user's profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geocloud.errors import OptionError, OutputError
 NAME = "geocloud"
 ENVIRONMENT = "environment.json"
 TIMEOUT = 120
-"""Seconds that an interpreter or QGIS may take to print its version."""
+"""Timeout in seconds for an interpreter or QGIS to print its version."""
 
 
 def profiles_folders() -> list[Path]:
@@ -35,9 +35,9 @@ def profiles_folders() -> list[Path]:
 
 
 def find_profiles(profile: str, folder: Path | None = None) -> list[Path]:
-    """The profiles of a name in every QGIS found: where it keeps profiles, or else by its program on the PATH.
+    """The profiles of a name in all of QGIS's folders of profiles; a new one if QGIS has none yet.
 
-    Raises OptionError if there is neither, or if there are profiles, but none of that name.
+    Raises OptionError if QGIS is not installed, or if it has profiles, but none of that name.
     """
     places = [folder] if folder else profiles_folders()
     existing = [place for place in places if place.is_dir()]
@@ -61,7 +61,7 @@ def plugin_folder(profile: Path) -> Path:
 
 
 def install(profile: Path) -> Path:
-    """Copies the plugin into a profile, enables it, and sets this Python as the one it runs. Returns its folder.
+    """Copies the plugin into a profile, enables it, and sets this Python as the one that it runs. Returns its folder.
 
     An earlier copy is replaced. Raises OutputError.
     """
@@ -98,7 +98,7 @@ def uninstall(profile: Path) -> bool:
 
 
 def examine(profile: Path) -> Iterator[Finding]:
-    """Checks a profile's plugin: is it there, enabled, of this version, and does its Python have geocloud?"""
+    """Checks that a profile's plugin is installed, enabled and of this version, and that its Python has geocloud."""
     target, again = plugin_folder(profile), f"run: geocloud qgis install --profile {profile.name}"
     metadata, exists = target / "metadata.txt", profile.is_dir()
     yield Finding("profile", exists, str(profile) if exists else f"{profile}: does not exist; start QGIS once")
@@ -132,7 +132,7 @@ def _ask(command: list[str]) -> str:
     """Output of a program; empty if it fails."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     try:
-        done = subprocess.run(  # noqa: S603 - programs found above
+        done = subprocess.run(  # noqa: S603 - programs named above
             command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=True
         )
     except (OSError, subprocess.SubprocessError):

@@ -1,1 +1,1 @@
-"""Scenes cut into overlapping tiles, and the predictions of the tiles blended into one raster."""
+"""Tiling: scenes are cut into overlapping tiles, and the tiles' predictions blended into one raster."""

@@ -1,6 +1,6 @@
-"""Probabilities of whole images: resampled to the model's pixel size, cut into tiles, predicted, blended, and back.
+"""Prediction of whole images: resample to the model's pixel size, cut into tiles, predict, blend, resample back.
 
-Memory does not grow with the scene's height.
+Memory use does not depend on the scene's height.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Progress = Callable[[int, int], None]
 """Called with the number of finished rows of tiles, and their total."""
 
 WIDEST = 16
-"""Rows of the widest gap in the data that is filled. The stripes that Landsat 7 leaves since its scan-line
-corrector failed in 2003 are at most 14 wide, at the edges of a scene."""
+"""Height in rows of the largest gap in the data that is filled. Landsat 7 scenes since 2003, when the scan-line
+corrector failed, have gaps of up to 14 rows at their edges."""
 
 
 def mosaic(
@@ -38,9 +38,9 @@ def mosaic(
     factors: Factors = NATIVE,
     progress: Progress | None = None,
 ) -> Iterator[Strip]:
-    """Predicts an image of ``shape`` (height, width) from top to bottom, in strips of its own pixels.
+    """Predicts an image of ``shape`` (height, width) from top to bottom, in strips at the image's own pixel size.
 
-    The first ``classes`` probabilities are kept. For ``factors`` see `find_factors`.
+    Only the first ``classes`` probabilities are kept. ``factors`` are those of `find_factors`.
     """
     coarse = None if factors == NATIVE else Coarse(read, *shape, factors)
     grid = TileGrid.fitted(*(coarse.shape if coarse else shape), options.tile_size, options.overlap)
@@ -69,10 +69,10 @@ def predict_raster(
 
 
 def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[NDArray[np.float32]]:
-    """A scene's rows of tiles, from top to bottom, each ``(4, tile_height, reach)``; each pixel is read once.
+    """Rows of tiles of a scene, from top to bottom, each ``(4, tile_height, reach)``. Each pixel is read once.
 
-    NaN where there is no data; mirrored where tiles extend beyond the scene. The rows share one array: each is valid
-    until the next one is requested.
+    Pixels are NaN where there is no data, and mirrored beyond the edges of the scene. All rows of tiles share one
+    array, which is overwritten when the next row is requested.
     """
     reflectance = np.empty((4, grid.tile_height, grid.reach), "float32")
     first = 0
@@ -89,7 +89,7 @@ def tile_rows(grid: TileGrid, read: ReadRows) -> Iterator[NDArray[np.float32]]:
 
 
 def _mirrored(size: int, total: int) -> NDArray[np.integer]:
-    """Positions mirrored to those from ``size`` to ``total``."""
+    """Indices of the pixels that are mirrored to indices ``size`` to ``total`` (exclusive)."""
     return np.pad(np.arange(size), (0, total - size), "symmetric")[size:]
 
 
@@ -100,25 +100,25 @@ def blend(
     classes: int = 1,
     progress: Progress | None = None,
 ) -> Iterator[Strip]:
-    """Predicts every tile and blends the overlaps; only the first ``classes`` probabilities are kept.
+    """Predicts all tiles and blends their overlaps; only the first ``classes`` probabilities are kept.
 
-    The weights of all tiles at a pixel sum to one, see `TileGrid`. A row takes no more tiles than cover its data, and
-    halves of a tile (upper, lower, left, right) without data are cut off before the model sees it.
+    At each pixel the weights of all tiles sum to one, see `TileGrid`. Each row has only as many tiles as cover its
+    data. If the upper, lower, left or right half of a tile has no data, only the other half is predicted.
     """
 
-    def ask(reflectance: NDArray[np.float32], group: list[_Part]) -> NDArray[np.float32]:
+    def predict_group(reflectance: NDArray[np.float32], group: list[_Part]) -> NDArray[np.float32]:
         tiles = [reflectance[:, rows, cols] for rows, cols, _ in group]
-        return predict(tiles[0][None] if len(tiles) == 1 else np.stack(tiles))  # a single one is not copied
+        return predict(tiles[0][None] if len(tiles) == 1 else np.stack(tiles))  # a single tile is not copied
 
     canvas = np.zeros((classes, grid.tile_height, grid.reach), "float32")  # weighted sums of probabilities
     with ThreadPoolExecutor(predict.workers) as pool:
         for row, reflectance in enumerate(rows):
             top = row * grid.step
             valid = ~np.isnan(reflectance[0])
-            valid[grid.height - top :] = valid[:, grid.width :] = False  # mirrored rows are not the scene
+            valid[grid.height - top :] = valid[:, grid.width :] = False  # mirrored pixels are outside the scene
             down = grid.row_weights(row)[:, None]
             groups = list(_groups(_parts_with_data(grid, valid), predict.batch))
-            answers = pool.map(partial(ask, reflectance), groups)
+            answers = pool.map(partial(predict_group, reflectance), groups)
             for group, answer in zip(groups, answers, strict=True):
                 for (part_rows, part_cols, weights), probability in zip(group, answer, strict=True):
                     weighted = down[part_rows] * probability[:classes]
@@ -130,21 +130,21 @@ def blend(
             if progress:
                 progress(row + 1, grid.rows)
             yield Strip(top, strip)
-            del strip  # what is not released lies beside the next row of tiles
+            del strip  # free the memory before the next row of tiles
             canvas[:, : grid.overlap] = canvas[:, grid.step :]
             canvas[:, grid.overlap :] = 0
 
 
 _Part = tuple[slice, slice, NDArray[np.float32]]
-"""Part of a tile that is predicted: its rows and columns in the row of tiles, and its weight in each column."""
+"""The part of a tile that is predicted: its rows and columns in the row of tiles, and its weights by column."""
 
 
 def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part]:
-    """The parts of a row of tiles that cover its data, given where that is: ``(tile_height, reach)``."""
-    some = np.flatnonzero(valid.any(0))
-    if not some.size:
+    """The parts of a row of tiles that cover its data. ``valid``: ``(tile_height, reach)``, True if there is data."""
+    data_cols = np.flatnonzero(valid.any(0))
+    if not data_cols.size:
         return
-    starts = grid.starts(int(some[0]), int(some[-1]) + 1)
+    starts = grid.starts(int(data_cols[0]), int(data_cols[-1]) + 1)
     for col, start in enumerate(starts):
         inside = valid[:, start : start + grid.tile_width]
         if inside.any():
@@ -152,34 +152,34 @@ def _parts_with_data(grid: TileGrid, valid: NDArray[np.bool_]) -> Iterator[_Part
             yield rows, slice(start + cols.start, start + cols.stop), grid.col_weights(col, len(starts))[cols]
 
 
-def _extent(some: NDArray[np.bool_]) -> slice:
-    """Extent of the True values, extended to whole halves (multiples of 32 pixels).
+def _extent(has_data: NDArray[np.bool_]) -> slice:
+    """Slice from the first to the last True value, extended to one half of the array, or all of it.
 
-    No tighter, as every further input shape costs the network time and memory.
+    Halves are multiples of 32 pixels. Finer slices would give more input shapes, each of which costs time and memory.
     """
-    where = np.flatnonzero(some)
-    unit = 32 * math.ceil(some.size / 64)
-    return slice(int(where[0]) // unit * unit, min(math.ceil((int(where[-1]) + 1) / unit) * unit, some.size))
+    where = np.flatnonzero(has_data)
+    unit = 32 * math.ceil(has_data.size / 64)
+    return slice(int(where[0]) // unit * unit, min(math.ceil((int(where[-1]) + 1) / unit) * unit, has_data.size))
 
 
-def _groups(parts: Iterable[_Part], most: int) -> Iterator[list[_Part]]:
-    """Consecutive parts of the same shape, at most ``most`` at a time."""
+def _groups(parts: Iterable[_Part], limit: int) -> Iterator[list[_Part]]:
+    """Groups of consecutive parts of the same shape, at most ``limit`` in each."""
     for _, same in itertools.groupby(parts, key=lambda part: [side.stop - side.start for side in part[:2]]):
-        while group := list(itertools.islice(same, most)):
+        while group := list(itertools.islice(same, limit)):
             yield group
 
 
 def fill_gaps(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Tiles ``(N, 4, H, W)`` whose narrow gaps hold the values of the nearest row in the same column, for the network.
+    """Tiles ``(N, 4, H, W)`` whose narrow gaps are filled with the nearest valid pixel of the same column.
 
-    A gap is NaN in red, has data above and below, and is at most `WIDEST` rows high; all other NaN stay. The mask
-    keeps gaps as no data: filling only spares their surroundings. Tiles without gaps are returned as they are.
+    A gap is NaN in red, has data above and below, and is at most `WIDEST` rows high; all other NaN stay. In the mask,
+    gaps are still no data: filling only improves the prediction around them. Tiles without gaps are unchanged.
     """
     filled = reflectance
     for index, tile in enumerate(reflectance):
         missing = np.isnan(tile[0])
         ends, begins = missing[1:] & ~missing[:-1], missing[:-1] & ~missing[1:]
-        between = np.flatnonzero(ends.any(0) & begins.any(0))  # columns whose data end and begin again, or the reverse
+        between = np.flatnonzero(ends.any(0) & begins.any(0))  # columns with both an end and a start of data
         source, within = _nearest_rows(missing[:, between])
         if within.any():
             filled = reflectance.copy() if filled is reflectance else filled
@@ -189,7 +189,7 @@ def fill_gaps(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _nearest_rows(missing: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """For each pixel the nearest row with data in its column, and whether it lies in a narrow gap, both ``(H, W)``."""
+    """The nearest row with data in each pixel's column, and True for pixels in narrow gaps, both ``(H, W)``."""
     height = missing.shape[0]
     rows = np.arange(height, dtype="int32")[:, None]
     above = np.maximum.accumulate(np.where(missing, -1, rows), axis=0)

@@ -1,4 +1,4 @@
-"""Scenes averaged to the pixel size that a model was trained on, and their probabilities interpolated back."""
+"""Resampling: scenes are averaged to the pixel size of a model, and probabilities interpolated back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from geocloud.tiling.tiles import ReadRows, RowQueue, Strip
 Floats = NDArray[np.float32]
 
 Factors = tuple[float, float]
-"""Ratios (height, width) of the pixels that a model sees to those of the scene, each at least 1."""
+"""Ratios (height, width) of the pixel size of a model's input to that of the scene, each at least 1."""
 
 NATIVE: Factors = (1.0, 1.0)
-"""The model sees the scene's own pixels."""
+"""Factors without resampling."""
 
 ROUNDING = 1e-6
-"""Part of a pixel that is the rounding error of a ratio of pixel sizes."""
+"""Tolerance in pixels for the rounding error of a ratio of pixel sizes."""
 
 SIMILAR = 1.1  # ratio of pixel sizes below which a scene is not resampled
 FINEST = 1e-3  # smallest accepted pixel size in metres
@@ -30,10 +30,10 @@ ROWS = 64  # coarse rows that are averaged at once
 def find_factors(
     pixel_size: tuple[float, float] | None, trained: float | None, wanted: float | str | None = None
 ) -> Factors:
-    """Find by how much a scene is downsampled for a model: to exactly its pixel size, if the scene is finer.
+    """Factors by which a scene is downsampled to the pixel size of a model; 1 if the scene is not finer.
 
-    Sizes are in metres, ``pixel_size`` (height, width) of the scene's pixels, None: unknown; ``trained`` of the model,
-    None: any; ``wanted`` by the user instead, or "native". Raises OptionError if one is no size, or unknown and needed.
+    ``pixel_size`` (height, width) is the scene's in metres, None: unknown; ``trained`` is the model's, None: any;
+    ``wanted`` replaces ``trained``, "native": no resampling. Raises OptionError for invalid or missing sizes.
     """
     if wanted == "native":
         return NATIVE
@@ -60,8 +60,8 @@ def find_factors(
 class Coarse:
     """A scene of ``height`` × ``width`` pixels, downsampled by ``factors``.
 
-    `read` averages the valid pixels, weighted by area. `enlarge` brings the probabilities back to the scene's own
-    pixels (bilinear), NaN where the scene has no data. Both go through the rows from top to bottom, once.
+    `read` averages the valid pixels, weighted by area. `enlarge` interpolates probabilities to the scene's own
+    pixels (bilinear), NaN where the scene has no data. Both process the rows once, from top to bottom.
     """
 
     def __init__(self, read: ReadRows, height: int, width: int, factors: Factors) -> None:
@@ -92,7 +92,7 @@ class Coarse:
             out[bands:, part] = np.nan
 
     def enlarge(self, strips: Iterable[Strip]) -> Iterator[Strip]:
-        """Probabilities of coarse pixels → those of the scene's own pixels, strip by strip from top to bottom."""
+        """Probabilities of coarse pixels → probabilities of the scene's own pixels, in strips from top to bottom."""
         rows = self.shape[0]
         kept: Floats | None = None
         done = top = 0  # rows already yielded; coarse row at which `kept` begins
@@ -119,7 +119,7 @@ class Coarse:
 
 
 def _places(fine: NDArray[np.integer], factor: float, start: int, count: int) -> tuple[NDArray[np.integer], Floats]:
-    """Positions of fine pixels between the centres of ``count`` coarse ones: index of the one before, and distance."""
+    """Positions of fine pixels among ``count`` coarse ones: index of the previous coarse pixel, and distance to it."""
     at = np.clip((fine + 0.5) / factor - 0.5 - start, 0, count - 1)
     before = np.minimum(at.astype(int), max(count - 2, 0))
     return before, (at - before).astype("float32")
@@ -137,21 +137,21 @@ def _between(values: Floats, axis: int, before: NDArray[np.integer], share: Floa
 
 
 def _spread(coarse: Floats) -> Floats:
-    """Fills pixels without data with the mean of their valid neighbours (of eight), or 0 where there is none."""
+    """Fills pixels without data with the mean of their valid neighbours (of eight), or 0 if there are none."""
     gaps = np.isnan(coarse[0])
     if not gaps.any():
         return coarse
     height, width = gaps.shape
     padded = np.pad(coarse, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    around = np.stack([padded[:, i : i + height, j : j + width][:, gaps] for i in range(3) for j in range(3)])
-    known = np.isfinite(around).sum(0)
+    neighbours = np.stack([padded[:, i : i + height, j : j + width][:, gaps] for i in range(3) for j in range(3)])
+    known = np.isfinite(neighbours).sum(0)
     spread = coarse.copy()
-    spread[:, gaps] = np.where(known > 0, np.nansum(around, 0) / np.maximum(known, 1), 0)
+    spread[:, gaps] = np.where(known > 0, np.nansum(neighbours, 0) / np.maximum(known, 1), 0)
     return spread
 
 
 def average(fine: Floats, factor: float) -> Floats:
-    """Average an image to pixels ``factor`` ≥ 1 times as large, weighted by the area that they share.
+    """Averages an image to pixels ``factor`` ≥ 1 times as large, weighted by overlapping area.
 
     ``(bands, h, w)``, NaN where there is no data → ``(bands, ceil(h / factor), ceil(w / factor))``: means over the
     valid part of each pixel, NaN where nothing is valid. The last row and column may extend beyond the image.
@@ -168,7 +168,7 @@ def coarse_size(size: int, factor: float) -> int:
 def average_rows(
     fine: Floats, factors: tuple[float, float], rows: tuple[int, int], cols: int, start: int = 0
 ) -> Floats:
-    """Average to the coarse rows from ``rows[0]`` to ``rows[1]`` (exclusive).
+    """Averages an image to the coarse rows ``rows[0]`` to ``rows[1]`` (exclusive).
 
     ``factors`` are the ratios of the pixels' heights and widths; the first row of ``fine`` is row ``start`` of the
     image.
@@ -192,7 +192,7 @@ def _sums(values: Floats, factors: tuple[float, float], rows: tuple[int, int], c
 
 
 def _sum(values: Floats, axis: int, factor: float, coarse: tuple[int, int], start: int) -> Floats:
-    """Sum values along an axis over the extents of coarse pixels, weighted by the part of each that lies inside."""
+    """Sums values along an axis over each coarse pixel, weighted by the fraction of the value that lies inside it."""
     edges = np.arange(coarse[0], coarse[1] + 1) * factor - start
     edges = np.where(np.abs(edges - np.rint(edges)) < ROUNDING * np.maximum(1, edges), np.rint(edges), edges)
     first, size = np.floor(edges[:-1]).astype(int), values.shape[axis]

@@ -1,5 +1,5 @@
-"""The overlapping tiles that a raster is cut into, whose blending weights sum to one at every pixel, and what passes
-between the steps: rows, tiles, strips.
+"""Overlapping tiles of a raster, with blending weights that sum to one at every pixel, and the types that the steps
+exchange: rows, tiles and strips.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rasterio.windows import Window
 from geocloud.errors import OptionError
 
 TALLEST, WIDEST = 768, 1216
-"""Largest default height and width of a tile in pixels. Larger tiles spend less time on overlaps; flat ones need less
-memory, as one row of tiles is held at a time."""
+"""Largest default height and width of a tile in pixels. Larger tiles spend less time on overlaps; lower ones
+need less memory, as one row of tiles is held at a time."""
 
 ROW_PIXELS = 8 * 2**20
-"""Most pixels (of 16 bytes) in a row of tiles by default: in wider scenes tiles are flatter, down to `FLATTEST`."""
+"""Default maximum number of pixels (16 bytes each) in a row of tiles; wide scenes get lower tiles, to `FLATTEST`."""
 
 FLATTEST = 512
 
 
 ReadRows = Callable[[int, NDArray[np.float32]], None]
-"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a row on, NaN where there is no data. Rows are
-requested from top to bottom, each once."""
+"""Fills an array ``(4, rows, width)`` with a scene's reflectance from a given row on, NaN where there is no data. Rows
+are requested once, from top to bottom."""
 
 
 class Predict(Protocol):
-    """A model: a function on batches of tiles, with those of `geocloud.ModelMetadata` that its callers need.
+    """A model: a function on batches of tiles, with the attributes of `geocloud.ModelMetadata` that callers need.
 
     Tiles are ``(N, 4, H, W)``, H and W multiples of 32, NaN: no data; the probability is ``(N, classes, H, W)``.
     """
@@ -50,7 +50,7 @@ class Predict(Protocol):
 
 
 class RowQueue:
-    """Rows of an image ``(rows, width)``, put in and taken out in order, by other numbers."""
+    """Queue of image rows ``(rows, width)``: put and taken in order, in strips of different heights."""
 
     def __init__(self) -> None:
         self._parts: deque[NDArray[Any]] = deque()
@@ -72,14 +72,14 @@ class RowQueue:
 
 
 class Strip(NamedTuple):
-    """Finished rows of the scene."""
+    """Consecutive rows of the scene, fully predicted."""
 
     first_row: int
     probability: NDArray[np.float32]  # (class, rows, width) in [0, 1], NaN where there is no data
 
 
 class Tile(NamedTuple):
-    """One tile of a `TileGrid`: its row and column, and the window that the model sees, which may exceed the scene."""
+    """One tile of a `TileGrid`: its row and column, and its window, which may extend beyond the scene."""
 
     row: int
     col: int
@@ -88,7 +88,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """Overlapping tiles that cover a raster; iterating goes row by row. Raises OptionError."""
+    """Overlapping tiles that cover a raster; iteration is row by row. Raises OptionError for invalid sizes."""
 
     height: int
     """Pixel rows of the raster."""
@@ -105,9 +105,9 @@ class TileGrid:
 
     @classmethod
     def fitted(cls, height: int, width: int, tile_size: int | None = None, overlap: int = 128) -> TileGrid:
-        """The fewest tiles that the largest side, ``tile_size``, allows, each no larger than needed.
+        """The grid with the fewest tiles whose sides are at most ``tile_size``, each no larger than needed.
 
-        ``tile_size`` None: as large as `TALLEST`, `WIDEST` and `ROW_PIXELS` allow. Raises OptionError.
+        ``tile_size`` None: at most what `TALLEST`, `WIDEST` and `ROW_PIXELS` allow. Raises OptionError.
         """
         if tile_size is None:
             tallest, widest = min(max(ROW_PIXELS // width // 32 * 32, FLATTEST), TALLEST), WIDEST
@@ -139,7 +139,7 @@ class TileGrid:
 
     @property
     def reach(self) -> int:
-        """Pixels from the left edge of the first tile of a row to the right edge of its last one."""
+        """Width of a row of tiles in pixels; it may exceed the width of the raster."""
         return (self.cols - 1) * (self.tile_width - self.overlap) + self.tile_width
 
     def __len__(self) -> int:
@@ -151,9 +151,9 @@ class TileGrid:
             yield Tile(row, col, Window(col * aside, row * self.step, *size))
 
     def starts(self, left: int, right: int) -> list[int]:
-        """Start columns of the fewest tiles that cover columns ``left`` to ``right`` (exclusive) of the ``reach``.
+        """Start columns of the fewest tiles that cover columns ``left`` to ``right`` (exclusive) of a row of tiles.
 
-        Where that takes all tiles of a row they are the row's own.
+        If that takes as many tiles as the row has, they are the row's own.
         """
         step = self.tile_width - self.overlap
         count = max(1, math.ceil((right - left - self.overlap) / step))
@@ -161,15 +161,15 @@ class TileGrid:
         return [min(left, last) + col * step for col in range(count)]
 
     def row_weights(self, row: int) -> NDArray[np.float32]:
-        """``(tile_height,)``: weight of a tile of this row in each of its pixel rows; over all tiles they sum to 1."""
+        """Weights ``(tile_height,)`` of a tile of this row by pixel row; at each pixel, those of all tiles sum to 1."""
         return self._weights(row, self.rows, self.tile_height)
 
     def col_weights(self, col: int, cols: int | None = None) -> NDArray[np.float32]:
-        """``(tile_width,)``: the same in each of its columns; ``cols``: columns of tiles, if fewer, see `starts`."""
+        """Weights ``(tile_width,)`` of a tile by pixel column; ``cols``: tiles in the row, if fewer (`starts`)."""
         return self._weights(col, self.cols if cols is None else cols, self.tile_width)
 
     def _weights(self, index: int, count: int, size: int) -> NDArray[np.float32]:
-        """Over each overlap with a neighbour: 0 near the tile's edge, where the model lacks context, then a ramp."""
+        """Weights along an axis: 1 inside; in overlaps 0 near the edge, where the model lacks context, then a ramp."""
         weights = np.ones(size, "float32")
         trimmed = 7 * self.overlap // 16
         ramp = np.clip((np.arange(self.overlap) + 0.5 - trimmed) / max(self.overlap - 2 * trimmed, 1), 0, 1)
@@ -188,7 +188,7 @@ def _check_tiling(size: int, overlap: int) -> None:
 
 
 def _fit(length: int, largest: int, overlap: int) -> int:
-    """The shortest side with which as few tiles as ``largest`` allows cover a length."""
+    """The smallest tile side that needs no more tiles than ``largest`` to cover a length."""
     count = max(1, math.ceil((length - overlap) / (largest - overlap)))
     needed = (
         max(math.ceil((length - overlap) / count) + overlap, 2 * overlap) if count > 1 else max(length, 2 * overlap)

@@ -1,1 +1,1 @@
-"""The results of a scene on disk: rasters, polygons and styles, all or nothing."""
+"""Writers of results: rasters, polygons and styles, published together or not at all."""

@@ -31,20 +31,20 @@ TILED = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BL
 
 COG = {
     "COMPRESS": "DEFLATE",
-    "LEVEL": 5,  # much faster than level 6, and hardly larger files
+    "LEVEL": 5,  # much faster than level 6, with hardly larger files
     "BLOCKSIZE": BLOCK,
     "BIGTIFF": "IF_SAFER",
     "STATISTICS": "YES",
     "NUM_THREADS": "ALL_CPUS",
 }
-"""Creation options of GDAL's COG driver. A predictor would slow masks down and make them no smaller."""
+"""Creation options of GDAL's COG driver. A predictor would make masks slower to write, and no smaller."""
 
 
 class StripWriter:
-    """Writes a uint8 raster from top to bottom; GDAL's cache holds the blocks that are incomplete."""
+    """Writes a uint8 raster from top to bottom; GDAL's cache holds incomplete blocks."""
 
     def __init__(self, path: Path, grid: GeoBox, area_or_point: str | None, bands: int = 1) -> None:
-        # Packbits is fast, for a temporary file; tiled as the COG is, or copying it would decode each block many times.
+        # PackBits is fast. Tiled like the COG, or copying the file would decode each block many times.
         profile = {**TILED, "count": bands, "dtype": "uint8", "nodata": NO_DATA, "compress": "PACKBITS", **grid.profile}
         with writing(path):
             self._dataset = open_quietly(path, "w", **profile)
@@ -92,7 +92,7 @@ def rows_of(path: Path) -> ReadMask:
 
 
 def rewrite(source: Path, destination: Path, step: Step, grid: GeoBox, area_or_point: str | None) -> Counter[int]:
-    """Copies a mask through a step of its refinement, and counts its pixels."""
+    """Writes a mask refined by one step, and returns the number of its pixels by value."""
     counts = Counter[int]()
     with StripWriter(destination, grid, area_or_point) as writer:
         for first, rows in step(rows_of(source)):
@@ -121,10 +121,10 @@ def write_cog(
     colours: Mapping[int, tuple[int, int, int, int]] | None = None,
     resampling: Resampling = Resampling.nearest,
 ) -> None:
-    """Copies a raster, whose metadata are changed, to a Cloud Optimized GeoTIFF.
+    """Copies a raster to a Cloud Optimized GeoTIFF, after setting its metadata in place.
 
-    ``descriptions`` are of the bands, ``colours`` the colour table of the first one. ``resampling`` is that of the
-    overviews; nearest preserves the cloud cover, mode reduces it.
+    ``descriptions`` are those of the bands, ``colours`` is the colour table of the first band, ``resampling`` the
+    method of the overviews: nearest preserves the cloud cover, mode reduces it.
     """
     with writing(destination):
         with rasterio.open(source, "r+") as dataset:
@@ -133,7 +133,7 @@ def write_cog(
             if colours:
                 dataset.write_colormap(1, dict(colours))
             factors = [2**level for level in range(1, math.ceil(math.log2(max(dataset.shape) / BLOCK)) + 1)]
-            dataset.build_overviews(factors, resampling)  # in less time than the COG driver, which compresses more
-        # Of a raster one pixel high the driver makes its own.
+            dataset.build_overviews(factors, resampling)  # faster than in the COG driver, which compresses more
+        # For a raster one pixel high, the driver builds its own overviews.
         options: dict[str, Any] = {**COG, "OVERVIEW_RESAMPLING": resampling.name}
         rasterio.shutil.copy(source, destination, driver="COG", **options)

@@ -26,11 +26,11 @@ LAYER = "clouds"
 def trace_clouds(
     mask: Path, probability: Path | None, *, scene: str, acquired: datetime | None, codes: tuple[int, ...] = (0, 1)
 ) -> geopandas.GeoDataFrame:
-    """Polygons of all classes of a mask but clear: 4-connected pixels, outlined along pixel edges, in the mask's CRS.
+    """Polygons of all classes of a mask except clear: 4-connected pixels outlined along their edges, in the mask's CRS.
 
-    Columns are ``id`` from 1; with further classes, ``class`` (cloud, shadow, snow, cirrus); ``area_m2`` (on the
-    ellipsoid where the CRS is geographic; missing without a CRS); with a raster of ``probability`` in whole per cent, a
-    band per class, ``mean_probability`` in [0, 1]; ``scene``; ``acquired``, UTC. Polygons are valid and do not overlap.
+    Columns: ``id`` from 1; ``class`` (cloud, shadow, snow, cirrus) if there are several; ``area_m2`` (on the ellipsoid
+    if the CRS is geographic; NaN without a CRS); ``mean_probability`` in [0, 1] if ``probability`` is given, a raster
+    in whole per cent with a band per class; ``scene``; ``acquired``, UTC. Polygons are valid and do not overlap.
     """
     with open_quietly(mask) as dataset:
         band = rasterio.band(dataset, 1)
@@ -44,11 +44,11 @@ def trace_clouds(
     means = {}
     if probability is not None:
         bands = {CLOUD: 1, SHADOW: 2}
-        found = [
+        part_means = [
             _mean_probability(part, probability, bands[code], grid) if code in bands else np.full(len(part), np.nan)
             for code, part in zip(codes[1:], parts, strict=True)
         ]
-        means = {"mean_probability": np.concatenate(found)}
+        means = {"mean_probability": np.concatenate(part_means)}
     kinds = np.repeat([CLASSES[code] for code in codes[1:]], [len(part) for part in parts])
     return geopandas.GeoDataFrame(
         {
@@ -74,7 +74,7 @@ def _valid_polygons(traced: NDArray[Any]) -> NDArray[Any]:
 
 
 def _areas(geometry: NDArray[Any], grid: GeoBox) -> NDArray[np.float64]:
-    """Square metres: on the ellipsoid in a geographic CRS, else planar, corrected for the scale of the projection."""
+    """Areas in square metres: on the ellipsoid in a geographic CRS, else planar, corrected for projection scale."""
     if grid.pixel_size is None or grid.crs is None:
         return np.full(len(geometry), np.nan)
     if grid.crs.is_geographic:

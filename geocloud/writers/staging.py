@@ -1,7 +1,7 @@
-"""Results appear whole or not at all: written to a hidden folder beside their destination, then moved into place.
+"""Atomic results: files are written to a hidden folder beside their destination, then moved into place.
 
-A process locks the staging folders that it creates. The lock ends with the process, however that ends: from it `sweep`
-knows which folders were left behind by killed runs.
+A process locks the staging folders that it creates. The system releases the locks when the process ends, even if it is
+killed, so `sweep` can tell abandoned folders from those in use.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from geocloud.errors import OptionError, OutputError, OutputExistsError
 GEOPACKAGE = ".gpkg"
 VECTORS = (GEOPACKAGE, ".geojson", ".fgb", ".parquet")
 SIDECARS = (".aux.xml", ".ovr", ".msk")
-"""Files that GDAL may have left beside an earlier file of that name. QGIS's NAME.qml is an output, and replaced."""
+"""Suffixes of files that GDAL may have left beside an earlier result; they are deleted. QGIS's NAME.qml is replaced."""
 
 STAGING_PREFIX = ".geocloud-"
 LOCK = "lock"
 LONGEST_NAME = 255 - 2 * len(".aux.xml")
-"""Bytes: what disks take, but for the sidecar of a result, and what GDAL may have left beside that."""
+"""Maximum length of a file name in bytes: 255, minus the suffix of a sidecar and of its own sidecar."""
 
 ORPHAN_AGE = 24 * 3600
-"""Seconds after which a folder of another machine, or one without a lock, counts as abandoned."""
+"""Age in seconds from which a folder of another machine, or one without a lock, counts as abandoned."""
 
 
 def sweep(folder: Path) -> None:
     """Deletes the staging folders that killed runs have left in a folder; those of live runs stay."""
-    found = []
-    with suppress(OSError), os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
-        found = [Path(file) for file in files if file.name.startswith(STAGING_PREFIX) and file.is_dir()]
-    for left in found:
+    folders = []
+    with suppress(OSError), os.scandir(folder) as files:  # Path.glob would list a million masks
+        folders = [Path(file) for file in files if file.name.startswith(STAGING_PREFIX) and file.is_dir()]
+    for left in folders:
         lock = left / LOCK
         with suppress(OSError, Timeout, NotImplementedError):
             if lock.exists() and left.name.startswith(_prefix()):
                 with FileLock(lock, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
-                shutil.rmtree(left, ignore_errors=True)  # Windows deletes no open file, as the lock was until now
+                shutil.rmtree(left, ignore_errors=True)  # Windows cannot delete the lock while it is open
             elif time.time() - left.stat().st_mtime > ORPHAN_AGE:
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -56,15 +56,15 @@ def _prefix() -> str:
 
 
 def check_suffix(path: Path) -> None:
-    """Raises OptionError if the suffix of a path stands for no known vector format."""
+    """Raises OptionError if the suffix of a path is not one of `VECTORS`."""
     if path.suffix.lower() not in VECTORS:
         raise OptionError(f"{path}: wanted a name that ends in {', '.join(VECTORS)}")
 
 
 class Staging:
-    """Holds results until all of them are complete. Use it in a ``with`` block, and end that with `publish`.
+    """Staging area that holds results until all are complete. Use it in a ``with`` block that ends with `publish`.
 
-    Raises OutputExistsError at once if a destination exists, unless ``overwrite``, and OutputError if one cannot be
+    Raises OutputExistsError if a destination exists and ``overwrite`` is False, and OutputError if one cannot be
     written.
     """
 
@@ -100,7 +100,7 @@ class Staging:
         self.close()
 
     def place(self, destination: Path) -> Path:
-        """The path to write a file to that `publish` will move to ``destination``, or to the target of a link."""
+        """Path of a file to write, which `publish` moves to ``destination`` or, for a symbolic link, to its target."""
         if destination.is_symlink():
             destination = destination.resolve()
         staged = self._folder(destination.parent) / destination.name
@@ -108,18 +108,18 @@ class Staging:
         return staged
 
     def place_text(self, destination: Path, text: str) -> None:
-        """Writes a text file that `publish` will move to ``destination``."""
+        """Writes a text file, which `publish` moves to ``destination``."""
         try:
             self.place(destination).write_text(text, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 
     def scratch(self, near: Path, name: str) -> Path:
-        """The path of a temporary file, on the same disk as ``near``; it is deleted at the end."""
+        """Path of a temporary file on the same disk as ``near``; the file is deleted at the end."""
         return self._folder(near.parent) / f"{name}.scratch"
 
     def publish(self) -> None:
-        """Moves the files into place, in the order of the `place` calls: once the last one exists, all do."""
+        """Moves the files into place, in the order of the `place` calls, so once the last file exists, all do."""
         try:
             for staged, destination in self._staged.items():
                 with staged.open("r+b") as file:  # Windows syncs only files open for writing
@@ -177,7 +177,7 @@ class OutputPlan:
 
     @property
     def outdated(self) -> list[Path]:
-        """Polygons of an earlier mask of this name, which are not written anew."""
+        """Polygons of an earlier mask of this name that would not be overwritten."""
         base = self.mask.with_suffix("")
         bases = {base, base.with_name(base.name.removesuffix("_cloudmask") + "_clouds")}
         paths = (base.with_name(base.name + suffix) for base in bases for suffix in VECTORS)

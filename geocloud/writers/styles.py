@@ -1,8 +1,8 @@
 """Styles of results in a GIS: one colour scheme, as colour tables, QGIS styles and class names.
 
-Cloud is vermilion, its shadow reddish purple, snow blue and thin cirrus yellow, of Okabe and Ito's palette. People with
-any colour vision can distinguish them from each other and from land, sea and snow (https://jfly.uni-koeln.de/color/).
-Clear and no data are transparent.
+Cloud is vermilion, its shadow reddish purple, snow blue and thin cirrus yellow, from Okabe and Ito's palette. People
+with any colour vision can distinguish them from each other and from land, sea and snow
+(https://jfly.uni-koeln.de/color/). Clear and no data are transparent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLASSES = {CLEAR: "clear", CLOUD: "cloud", SHADOW: "shadow", SNOW: "snow", CIRRU
 """Names of the mask values, apart from no data."""
 
 DEFAULT = (CLEAR, CLOUD)
-"""Values of a mask for which nothing more was asked."""
+"""Values of a mask without further classes."""
 
 _ALL = {CLEAR: (0, 0, 0, 0), **{code: (*rgb, 255) for code, rgb in RGB.items()}, NO_DATA: (0, 0, 0, 0)}
 
@@ -31,7 +31,7 @@ def classes(codes: Collection[int] = DEFAULT) -> dict[int, str]:
 
 
 def name_flags(codes: Collection[int]) -> dict[str, Any]:
-    """Attributes that name the values of a mask, by the CF conventions, section 3.5."""
+    """Attributes that name the values of a mask, following section 3.5 of the CF conventions."""
     names = {**classes(codes), NO_DATA: "no_data"}
     return {"flag_values": list(names), "flag_meanings": " ".join(names.values()), "nodata": NO_DATA}
 
@@ -89,11 +89,11 @@ FOOTPRINT_STEPS = ((0, 10), (10, 30), (30, 60), (60, 100))
 """Classes of cloud cover in per cent, (from, to)."""
 
 CLEAR_RGB = (86, 180, 233)
-"""Sky blue, number 3 of the same palette, for a cloud-free scene."""
+"""Sky blue of the same palette, for a cloud-free scene."""
 
 
 def polygons_qml(codes: Collection[int] = DEFAULT) -> str:
-    """A QGIS style for polygons, of several classes categorised by ``class``: an outline and a light fill."""
+    """A QGIS style for polygons: an outline and a light fill, categorised by ``class`` if there are several."""
     if set(codes) <= set(DEFAULT):
         return _vector_qml('type="singleSymbol"', "", [CLOUD_RGB], 60)
     kinds = [code for code in codes if code != CLEAR]
@@ -106,7 +106,7 @@ def polygons_qml(codes: Collection[int] = DEFAULT) -> str:
 
 
 def footprints_qml() -> str:
-    """A QGIS style for scene footprints: from sky blue to the colour of cloud, by cloud cover."""
+    """A QGIS style for scene footprints, graduated by cloud cover from sky blue to the colour of cloud."""
     ranges, colours = "", []
     for index, (low, high) in enumerate(FOOTPRINT_STEPS):
         share = index / (len(FOOTPRINT_STEPS) - 1)

@@ -34,7 +34,7 @@ def read_layer(path: Path, layer: str) -> geopandas.GeoDataFrame:
 
 
 def check_place(path: Path, has_place: bool) -> None:
-    """Raise OptionError for GeoJSON, which is in WGS 84 (RFC 7946), of a scene without a place on Earth."""
+    """Raises OptionError for GeoJSON, which is in WGS 84 (RFC 7946), if the CRS does not locate the scene on Earth."""
     if path.suffix.lower() == ".geojson" and not has_place:
         raise OptionError(f"{path.name}: GeoJSON is in WGS 84, and this scene's CRS has no place on Earth; take .gpkg")
 
@@ -49,11 +49,11 @@ def write_layer(
     qml: str,
     kind: str = "Polygon",
 ) -> None:
-    """Writes features, in one table or several of the same columns, in the format that the path's suffix stands for.
+    """Writes features from one or several tables with the same columns, in the format of the path's suffix.
 
-    GeoPackage and GeoParquet are written table by table, so that only one has to be in memory, GeoParquet with a row
-    group each; the others all at once. GeoJSON is written in WGS 84, as RFC 7946 demands, and needs a CRS. A GeoPackage
-    also holds the title, the abstract, and the style, which QGIS applies by itself. Raises GeocloudError.
+    GeoPackage and GeoParquet are written table by table, so that only one is in memory (GeoParquet: one row group per
+    table); other formats are written at once. GeoJSON is in WGS 84, as RFC 7946 demands, and needs a CRS. A GeoPackage
+    also holds the title, the abstract, and the style, which QGIS applies automatically. Raises GeocloudError.
     """
     check_suffix(path)
     form = path.suffix.lower()
@@ -92,7 +92,7 @@ def write_layer(
 
 
 def _write_parquet(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> None:
-    """GeoParquet 1.0, https://geoparquet.org/releases/v1.0.0/; geopandas writes only whole tables."""
+    """Writes GeoParquet 1.0, https://geoparquet.org/releases/v1.0.0/; geopandas can only write whole tables."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
@@ -105,15 +105,15 @@ def _write_parquet(frames: Iterable[geopandas.GeoDataFrame], path: Path) -> None
         kinds |= set(frame.geom_type.dropna())
         boxes.append(frame.total_bounds)
     assert writer is not None
-    about: dict[str, Any] = {
+    column: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": sorted(kinds),
         "crs": frame.crs and frame.crs.to_json_dict(),
     }
     if not np.isnan(boxes).all():
-        about["bbox"] = [*np.nanmin(boxes, 0)[:2].tolist(), *np.nanmax(boxes, 0)[2:].tolist()]
+        column["bbox"] = [*np.nanmin(boxes, 0)[:2].tolist(), *np.nanmax(boxes, 0)[2:].tolist()]
     name = frame.geometry.name
-    geo = {"version": "1.0.0", "primary_column": name, "columns": {name: about}}
+    geo = {"version": "1.0.0", "primary_column": name, "columns": {name: column}}
     writer.add_key_value_metadata({"geo": json.dumps(geo)})
     writer.close()
 

@@ -11,11 +11,11 @@ MODELS = ["fast", "unet", "attention-unet"]
 UNITS = ["auto", "reflectance", "landsat-l1", "landsat-l2", "sentinel2", "sentinel2-baseline4", "scaled-8bit"]
 NAMES = {"MODEL_FILE": "model"}
 NOT_OPTIONS = ("INPUT", "PRODUCT", "EXTENT", "OUTPUT")
-"""Parameters that are no options of the command line; the others are options of their name, or of that in `NAMES`."""
+"""Parameters that are not command-line options; all others are options of the same name, or of that in `NAMES`."""
 
 
 def member(owner, scope, name):
-    """A member of an enum: an attribute of the class in QGIS 3 (Qt 5), of the enum in that class in QGIS 4 (Qt 6)."""
+    """A member of an enum: an attribute of the class in QGIS 3 (Qt 5), of the enum in the class in QGIS 4 (Qt 6)."""
     return getattr(owner, name) if hasattr(owner, name) else getattr(getattr(owner, scope), name)
 
 
@@ -66,7 +66,7 @@ def masking():
 
 
 class Algorithm(core.QgsProcessingAlgorithm):
-    """Base of the algorithms: a key, a title and a help text, parameters and outputs, and options made of them."""
+    """Base class of the algorithms, which have a key, a title, a help text, parameters and outputs."""
 
     def name(self):
         return self.key
@@ -96,7 +96,7 @@ class Algorithm(core.QgsProcessingAlgorithm):
         return []
 
     def source(self, parameters, context):
-        """The scene, as geocloud takes it. Raises core.QgsProcessingException."""
+        """Path or URL of the scene. Raises core.QgsProcessingException."""
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         product = self.parameterAsFile(parameters, "PRODUCT", context)
         if (layer is None) == (not product):
@@ -104,7 +104,7 @@ class Algorithm(core.QgsProcessingAlgorithm):
         return product or layer.source().partition("|")[0]
 
     def options(self, parameters, context):
-        """The parameters as options of the command line."""
+        """The parameters as command-line options."""
         options = []
         for definition in self.parameterDefinitions():
             name, kind = definition.name(), definition.type()
@@ -129,7 +129,7 @@ class Algorithm(core.QgsProcessingAlgorithm):
 
 
 class MaskClouds(Algorithm):
-    """One scene."""
+    """Masks one scene."""
 
     key, title = "mask", "Mask clouds"
     help = (
@@ -182,7 +182,7 @@ class MaskClouds(Algorithm):
 
 
 class MaskFolder(Algorithm):
-    """Many scenes."""
+    """Masks a folder of scenes."""
 
     key, title = "maskfolder", "Mask a folder"
     help = (
@@ -225,7 +225,7 @@ class MaskFolder(Algorithm):
 
 
 class Preview(Algorithm):
-    """A picture of a scene."""
+    """Draws a picture of a scene."""
 
     key, title = "preview", "Preview"
     help = "Draws a scene in natural colour or with near-infrared shown as red, with the clouds of a mask outlined."

@@ -11,7 +11,7 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 
 
 class Provider(QgsProcessingProvider):
-    """The provider of the algorithms in the Processing toolbox."""
+    """The provider of geocloud's algorithms in the Processing toolbox."""
 
     def id(self):
         return "geocloud"

@@ -16,7 +16,7 @@ QGIS_ONLY = re.compile(
     r"PYTHON(HOME|PATH|EXECUTABLE|STARTUP)|VIRTUAL_ENV|GDAL_(DATA|DRIVER_PATH)|PROJ_(LIB|DATA)|(DY)?LD_LIBRARY_PATH|"
     r"QT_PLUGIN_PATH"
 )
-"""Environment variables that QGIS sets for itself, and that break another Python."""
+"""Environment variables that QGIS sets for itself and that break other Pythons."""
 ERROR, NOTE = "geocloud: error: ", "geocloud: note: "
 
 
@@ -36,8 +36,8 @@ def interpreter():
 def run(arguments, feedback, share):
     """Runs ``geocloud ARGUMENTS`` and returns its output; None if it was cancelled.
 
-    ``share`` turns a line of progress (a dict) into per cent done. Raises QgsProcessingException with the reason if it
-    fails.
+    ``share`` converts a line of progress (a dict) to per cent done. Raises QgsProcessingException with the error
+    message of geocloud.
     """
     environment = {key: value for key, value in os.environ.items() if not QGIS_ONLY.fullmatch(key)}
     command, reason = [interpreter(), "-m", "geocloud_cli", *arguments], ""
