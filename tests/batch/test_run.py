@@ -430,7 +430,7 @@ def test_manifests_in_one_folder_never_share_a_name(archive, tmp_path):
             run_batch([source], tmp_path / "out", BatchOptions(shard=Shard(number, 2)))
     names = [entry.name for entry in read_entries(tmp_path / "out")]
     assert len(names) == len(set(names)) == 4 and "collection" not in names
-    with pytest.raises(OutputError, match="divided otherwise, as manifest-00001-of-00002"):
+    with pytest.raises(OutputError, match=r"manifest-00001-of-00002.sqlite is of a run with another"):
         run_batch(sources, tmp_path / "out", BatchOptions())
     describe_folder(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "collection.json").read_text())["type"] == "Collection"
