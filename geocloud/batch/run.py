@@ -299,7 +299,7 @@ def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str,
 
     ``every`` holds the scenes of all shards; ``taken`` maps the names in use, in lower case, to their keys.
     """
-    count = Counter(hash(plain_name(found).lower()) for found in every)  # hashes need less memory
+    count = Counter(hash(plain_name(found).lower()) for found in every)  # hashes save memory; collisions are harmless
     names = {}
     for found in new:
         name = plain_name(found)

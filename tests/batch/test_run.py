@@ -119,7 +119,7 @@ def test_what_is_done_stays_done(archive, batch):
     with Manifest(batch / "manifest.sqlite") as manifest:
         manifest.plan(
             [("other", "other", "o.tif", "print")], "settings", OTHER
-        )  # as a run killed before its report leaves it: later than that
+        )  # newer than the report, as after a run that was killed before writing its report
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
@@ -208,7 +208,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
 
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
-    """A scene that kills a worker once is retried; one that always kills fails, and no other does."""
+    """A scene that kills its worker is retried, and fails after three times. Other scenes are unaffected."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     starts = []
@@ -220,7 +220,7 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
 
 
 def load_deadly(*arguments):
-    """Loads a worker in which the job of this name ends the process."""
+    """Loads a worker whose process is killed by the source ``kill me``."""
     import geocloud.batch.job as module
 
     mask = module.mask_scene
@@ -250,7 +250,7 @@ def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=30)
-    if run.returncode != 0:  # it was not finished yet
+    if run.returncode != 0:  # interrupted before its end
         assert run.returncode == 130 and "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
