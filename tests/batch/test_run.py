@@ -208,7 +208,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
 
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
-    """A scene that kills its worker is retried, and fails after three times. Other scenes are unaffected."""
+    """A scene that kills its worker is tried three times, then fails. Other scenes are unaffected."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     starts = []
