@@ -91,7 +91,7 @@ def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
 
 
 def fingerprint(source: str, reader: Reader | None = None) -> str:
-    """Hash of the names, sizes and modification times of a source's files, or of ETags if remote, not of contents.
+    """Hash of the names, sizes and modification times of a source's files, or ETags if remote. Reads no contents.
 
     The fingerprint of an unreadable source changes once it becomes readable. ``reader`` is the source's reader, if
     known; finding it may require opening rasters.

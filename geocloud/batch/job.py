@@ -51,7 +51,7 @@ QUICKLOOK, THUMBNAIL = 1024, 192
 SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
 """Fields common to `MaskResult` and `Entry`."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
-"""Kinds of failure: retried once the source has changed, in the next run, or in the same run."""
+"""Kinds of failure, retried once the source changes, in the next run, and in the same run, respectively."""
 COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -78,7 +78,7 @@ class Job:
     options: BatchOptions
 
     def files(self) -> dict[str, Path]:
-        """Output files: kind → path. The STAC item, which describes the other files, is last."""
+        """Output files: kind → path. The STAC item is last, because it describes the others."""
         endings = {
             "mask": "_cloudmask.tif",
             "polygons": self.options.polygons and "_clouds.gpkg",

@@ -16,7 +16,7 @@ from geocloud.readers import ReadOptions
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of ``count`` disjoint parts of a batch, each masked by a run of its own."""
+    """One of ``count`` disjoint parts of a batch, each masked by a separate run."""
 
     number: int = 1  # from 1 to ``count``
     count: int = 1  # number of shards

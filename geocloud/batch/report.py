@@ -46,7 +46,7 @@ STYLE = (
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
-    """Writes a folder's report, collection and footprints, and uploads them to the URL ``to``. Raises OutputError."""
+    """Writes a folder's report, collection and footprints; uploads them to the URL ``to`` if set. Raises OutputError."""
     entries = read_entries(folder)
     made = [write_report(entries, folder), write_collection(entries, folder)]
     made.append(write_footprints(entries, folder, footprints))
@@ -60,7 +60,7 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
 
 
 def is_described(folder: Path, options: BatchOptions) -> bool:
-    """True if the files that describe a folder are newer than its manifest. False if uploaded: that may have failed."""
+    """True if the files describing a folder are newer than its manifest. False for uploads, which may have failed."""
     manifest, names = folder / options.shard.manifest, (REPORT, COLLECTION, f"{FOOTPRINTS}.{options.footprints}")
     if options.upload or not all((folder / name).exists() for name in (*names, PARTS)):
         return False
@@ -105,7 +105,7 @@ def write_collection(entries: Iterable[Entry], folder: Path) -> Path:
 
 
 def write_footprints(entries: Iterable[Entry], folder: Path, form: str = "gpkg") -> Path:
-    """Writes the footprints of the finished scenes, with dates, class percentages and paths. Returns their path.
+    """Writes the footprints of the finished scenes, with dates, class percentages and paths. Returns the file's path.
 
     The columns do not depend on the options, so that footprints of several folders can be merged. ``form`` is gpkg
     (layer ``footprints``) or parquet; geometries are in WGS 84. Raises DependencyError, OutputError.

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 RESERVED = ("collection", "footprints", "manifest", "report")
 """Base names reserved for the files that describe the folder."""
 REMOTE, LOCAL = 16, 4
-"""Threads that check sources: many for servers, which respond slowly; more on a disk would only block each other."""
+"""Threads that check remote or local sources: many for servers, which respond slowly; on disks, more are no faster."""
 PART = 512
 """Scenes per query of the manifest: SQLite accepts up to 999 values in a query."""
 COLUMNS = ("key", "name", "state", "failure", "fingerprint", "settings", "files", "uploaded")
@@ -187,7 +187,7 @@ def _tidy(manifest: Manifest, folder: Path, options: BatchOptions, is_needed: bo
 
 @contextmanager
 def _alone(manifest: Path) -> Iterator[None]:
-    """Creates the folder, and allows one run at a time per manifest. The lock ends with its process.
+    """Creates the folder, and allows one run at a time per manifest. The lock is released when its process ends.
 
     The lock file is removed while it is still locked. A run that has already opened it then locks a deleted file;
     filelock detects this and retries until the timeout.
@@ -240,7 +240,7 @@ def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
 
 
 def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
-    """Rows of a manifest by key, for these keys."""
+    """Rows of a manifest with the given keys: key → row."""
     if not path.exists():
         return {}
     with Manifest(path, "rw") as manifest:
@@ -253,8 +253,8 @@ def _check(
 ) -> list[tuple[str, str]]:
     """Fingerprint and planning state of each candidate. Unchanged rasters of earlier runs are not opened.
 
-    States: new, before (finished), outdated (finished with other options), refused (bad input), other (not a scene) and
-    ignored (not a scene, as in earlier runs).
+    States: new (to be masked), before (finished), outdated (finished with other options), refused (bad input), other
+    (not a scene), ignored (not a scene, as in earlier runs).
     """
     checks = []
     for found in part:
@@ -281,7 +281,7 @@ def _check(
 
 
 def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
-    """True if the results of a finished scene still exist, and have been uploaded if ``options`` require it."""
+    """True if the local results of a finished scene still exist and its upload destination is unchanged."""
     if row["uploaded"] != options.upload:
         return False
     start = f"{folder}{os.sep}"  # creating a Path for each of a million files is three times slower

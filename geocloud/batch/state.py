@@ -99,7 +99,7 @@ class Manifest:
     """An open manifest, for use from any thread. One process may write at a time, any number may read."""
 
     def __init__(self, path: Path, mode: str = "rwc") -> None:
-        """Opens a manifest, and adds missing columns. SQLite's ``mode`` "rwc" creates it. Raises OutputError."""
+        """Opens a manifest, or with mode "rwc" creates it, and adds missing columns. Raises OutputError."""
         self.path, self._lock = path, threading.Lock()
         try:
             # Readers, too, open it for writing, because the transaction of a killed writer must be rolled back.
@@ -121,7 +121,7 @@ class Manifest:
         self._database.close()
 
     def _complete(self) -> None:
-        """Creates the table, or adds missing columns to it."""
+        """Creates the table, or adds the columns that it lacks."""
         version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
             hint = f"this geocloud reads version {VERSION}; update it"
@@ -217,7 +217,7 @@ class Entries:
 
 
 def _pages(path: Path, columns: Sequence[str], where: str, size: int) -> Iterator[sqlite3.Row]:
-    """Rows sorted by name. The file is closed between pages, so that writers can go on and few files are open."""
+    """Rows sorted by name. The file is closed between pages, so that writers can continue and few files are open."""
     last = ""
     while True:
         with Manifest(path, "rw") as manifest:

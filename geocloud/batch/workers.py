@@ -47,7 +47,7 @@ class Executor(Protocol):
     """Maximum number of unfinished jobs that are submitted at a time."""
 
     def submit(self, job: Job) -> futures.Future[Entry]:
-        """Submits a job. Its future raises BrokenExecutor if the worker dies, and is cancelled if the executor fails."""
+        """Submits a job. The future raises BrokenExecutor if a worker dies, and is cancelled if the cluster is lost."""
 
     def close(self) -> None:
         """Stops all work immediately."""
@@ -68,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
             job = waiting.popleft()
             tries[job.name] += 1
             running[executor.submit(job)] = job
-        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # s; Windows ignores Ctrl-C meanwhile
+        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # 2 s: Windows ignores Ctrl-C meanwhile
             job, again = running.pop(future), waiting
             try:
                 entry = future.result()
@@ -77,7 +77,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
                 entry, again = failed(job, died, PASSING), lost
             except futures.CancelledError as error:
                 raise GeocloudError(LOST) from error
-            except Exception as error:  # raised by the executor, because jobs raise nothing
+            except Exception as error:  # raised by the executor; jobs raise nothing
                 entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
             if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
                 again.append(job)
@@ -99,7 +99,7 @@ def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1
 
 
 def count_devices(compute: ComputeOptions) -> int:
-    """Number of CUDA devices to distribute workers over; 0 if the options name a single device."""
+    """Number of CUDA devices to distribute workers over; 0 if ``compute`` names a specific device."""
     from geocloud.models.devices import cuda_devices
 
     return cuda_devices() if compute.device in ("auto", "cuda") else 0
