@@ -46,7 +46,7 @@ STYLE = (
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
-    """Writes a folder's report, collection and footprints; uploads them to the URL ``to`` if set. Raises OutputError."""
+    """Writes a folder's report, collection and footprints; uploads them to ``to`` if set. Raises OutputError."""
     entries = read_entries(folder)
     made = [write_report(entries, folder), write_collection(entries, folder)]
     made.append(write_footprints(entries, folder, footprints))
