@@ -35,7 +35,7 @@ class Run(Command):
 
 
 class Batch(Group):
-    """A group with the default command ``run``. With ``-o``, which only ``run`` has, SOURCE may be named ``status``."""
+    """Group with the default command ``run``. If ``-o`` is given, a source may be named ``status`` or ``report``."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         return super().resolve_command(ctx, self._named(args))

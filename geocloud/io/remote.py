@@ -185,7 +185,7 @@ def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
     except FileNotFoundError as error:
         raise errors.SceneNotFoundError(f"{url}: not found") from error
     except obstore.exceptions.NotSupportedError as error:
-        raise errors.SceneError(f"{url}: this server does not support range requests; download the file first") from error
+        raise errors.SceneError(f"{url}: this server does not support range requests; download the file") from error
     except Exception as error:
         if "response body" in str(error) and attempt < RETRIES:
             time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
