@@ -51,7 +51,7 @@ QUICKLOOK, THUMBNAIL = 1024, 192
 SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
 """Fields common to `MaskResult` and `Entry`."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
-"""Kinds of failure: retried when the source has changed, in the next run, or immediately."""
+"""Kinds of failure: retried when the source has changed, in the next run, or in the same run."""
 COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",

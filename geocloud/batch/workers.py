@@ -47,7 +47,7 @@ class Executor(Protocol):
     """Maximum number of unfinished jobs that are submitted at a time."""
 
     def submit(self, job: Job) -> futures.Future[Entry]:
-        """Submits a job. Its future raises BrokenExecutor if its worker dies, and is cancelled if the run is lost."""
+        """Submits a job. Its future raises BrokenExecutor if the worker dies, CancelledError if the cluster is lost."""
 
     def close(self) -> None:
         """Stops all work immediately."""
