@@ -1,4 +1,4 @@
-"""``geocloud batch``: archives of scenes."""
+"""``geocloud batch``: mask archives of scenes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS, PATH, URL = click.Choice(["gpkg", "parquet"]), click.Path(path_type=Pat
 
 
 class Run(Command):
-    """``batch run``, which users know as ``batch``."""
+    """The command ``batch run``, shown to users as ``batch``."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -35,7 +35,7 @@ class Run(Command):
 
 
 class Batch(Group):
-    """Defaults to ``run``. With ``-o``, which only ``run`` has, the name of another command is taken as a folder."""
+    """Group with the default command ``run``. If ``-o`` is given, a source may be named ``status`` or ``report``."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         return super().resolve_command(ctx, self._named(args))
@@ -49,7 +49,7 @@ class Batch(Group):
         return args if other or not args else ["run", *args]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The help of ``run``, followed by the other commands."""
+        """Writes the help of ``run``, followed by the other commands."""
         run = self.commands["run"]
         with run.make_context("run", [], ctx, resilient_parsing=True) as inner:
             run.format_help(inner, formatter)
@@ -67,17 +67,17 @@ def batch() -> None:
 @output("DIR", "Folder of the results.", type=PATH, required=True)
 @option("Output", "--polygons", is_flag=True, help="Also write cloud polygons.")
 @option("Output", "--probability", is_flag=True, help="Also write the cloud probability, in per cent.")
-@option("Output", "--quicklook", is_flag=True, help="Also write a picture of each scene beside its mask.")
+@option("Output", "--quicklook", is_flag=True, help="Also write a picture of each scene next to its mask.")
 @option("Output", "--footprints", type=FORMATS, default="gpkg", help="Format of the footprints.")
-@option("Output", "--upload", metavar=URL, help="Upload each scene's results when they are complete; or gs://, az://.")
-@option("Output", "--keep/--no-keep", default=True, help="Whether uploaded results stay here too.")
+@option("Output", "--upload", metavar=URL, help="Upload the results of each scene to this s3://, gs:// or az:// URL.")
+@option("Output", "--keep/--no-keep", default=True, help="Keep uploaded results in DIR, or delete them.")
 @options.as_json
 @option("Run", "--resume/--no-resume", default=True, help="Skip scenes done with the same input, model and options.")
 @option("Run", "--retry-failed", is_flag=True, help="Retry scenes that failed for bad input, even if unchanged.")
 @option(
     "Run", "--workers", type=int, metavar="N", help="Processes on this machine.  [default: 2, or 2 per CUDA device]"
 )
-@option("Run", "--shard", default="1/1", metavar="I/N", help="Only this part of all scenes, for job arrays.")
+@option("Run", "--shard", default="1/1", metavar="I/N", help="Mask only shard I of N, for job arrays.")
 @option("Run", "--scheduler", metavar="tcp://HOST:PORT", help="Run on this dask cluster instead (extra 'batch').")
 @option("Run", "--dry-run", is_flag=True, help="Only list the scenes to be masked.")
 @options.masking
@@ -112,7 +112,7 @@ def run(
     if ctx.obj["quiet"]:
         progress = "none"
     if not given["keep"] and not given["upload"]:
-        raise click.UsageError("--no-keep without --upload would keep nothing at all")
+        raise click.UsageError("--no-keep without --upload would keep no results")
     _check_upload(given["upload"])
     read, compute = options.read_options(given), options.compute_options(given)
     chosen = {field.name: given.pop(field.name) for field in fields(BatchOptions) if field.name in given}
@@ -137,7 +137,7 @@ def run(
 @click.option("--export", "table", type=PATH, metavar="FILE", help="Also write a table: .csv or .parquet.")
 @options.as_json
 def status(folder: Path, table: Path | None, as_json: bool) -> None:
-    """Show the progress of a folder, and what failed.
+    """Show the progress of a batch and the scenes that failed.
 
     Example: geocloud batch status masks/ --export manifest.csv
     """
@@ -154,9 +154,9 @@ def status(folder: Path, table: Path | None, as_json: bool) -> None:
 @batch.command()
 @click.argument("folder", type=PATH, metavar="DIR")
 @click.option("--footprints", type=FORMATS, default="gpkg", help="Format of the footprints.")
-@click.option("--upload", metavar=URL, help="Also upload them, beside the results there.")
+@click.option("--upload", metavar=URL, help="Also upload these files to the folder of the uploaded results.")
 def report(folder: Path, footprints: str, upload: str | None) -> None:
-    """Write report.html, footprints and the STAC collection, of all shards.
+    """Write report.html, footprints and the STAC collection for all shards.
 
     Example: geocloud batch report masks/
     """
@@ -175,7 +175,7 @@ def _check_upload(url: str | None) -> None:
 
 
 def _tell(entries: Entries, folder: Path, as_json: bool) -> None:
-    """Prints how many scenes are in each state, and why those that failed did."""
+    """Prints the number of scenes in each state, and the errors of failed scenes."""
     states = entries.counts()
     if as_json:
         reasons = [{"name": e.name, "source": e.source, "error": e.error} for e in entries.failures()]
@@ -185,7 +185,7 @@ def _tell(entries: Entries, folder: Path, as_json: bool) -> None:
     noted = entries.noted()
     more = f" ({noted} with notes)" if noted else ""
     page = folder / "report.html"
-    hint = f"see {page}" if page.exists() else f"'geocloud batch report {folder}' makes a page to look at"
+    hint = f"see {page}" if page.exists() else f"'geocloud batch report {folder}' writes a report"
     click.echo(f"{folder}: {counted(states.total(), 'scene')}: {counts}{more}; {hint}")
     for entry in islice(entries.failures(), MOST_REASONS):
         click.echo(f"failed: {entry.error}")
@@ -204,7 +204,7 @@ def _reporter(kind: str) -> Callable[[Status], None]:
 
     def show(status: Status) -> None:
         bar.total = status.total
-        bar.initial = status.before  # or the rate would count scenes of earlier runs
+        bar.initial = status.before  # otherwise the rate would count scenes of earlier runs
         bar.set_postfix_str(f"{status.rate:.1f} MP/s, {status.failed} failed", refresh=False)
         bar.update(status.before + status.done + status.failed - bar.n)
         if bar.n == status.total:

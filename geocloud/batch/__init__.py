@@ -1,6 +1,6 @@
-"""Batches of scenes: search, local processes or a dask cluster, a manifest of what is done, and a report.
+"""Batch processing of scenes: search, workers on this machine or a dask cluster, a manifest and a report.
 
-Each name is loaded on first use: what only reads manifests needs no raster library.
+Names are imported on first use, so that reading manifests does not import raster libraries.
 """
 
 from __future__ import annotations

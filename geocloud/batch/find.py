@@ -1,4 +1,4 @@
-"""Search for scenes in folders, globs, lists, buckets and STAC catalogs; each product is found once."""
+"""Search for scenes in folders, globs, lists, buckets and STAC catalogs, without duplicate products."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ LIST_COLUMNS = ("source", "path", "url", "href", "scene")
 _IDS = (re.sub(r"[?]P<[a-z]+>", "?:", pattern) for reader in READERS for pattern in reader.product_ids)
 PRODUCT_IDS = re.compile("|".join(f"(?:{pattern})" for pattern in _IDS), re.IGNORECASE)
 THREADS = 16
-"""Items of a catalog that are fetched at a time."""
+"""Number of catalog items fetched at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A scene that was found."""
+    """A scene found in a batch source."""
 
-    source: str  # path or URL, as `geocloud.open_scene` takes it
+    source: str  # path or URL, as accepted by `geocloud.open_scene`
     name: str  # product ID, or name of the file or folder
-    key: str  # the same for all sources of one product
-    rank: int = 1  # order of preference among sources of one product: the lowest, the fastest to read, is used
-    reader: Reader | None = None  # `RASTER` for a raster in a folder, a scene if it has several bands; else None
+    key: str  # identical for all sources of a product
+    rank: int = 1  # preference among sources of a product: the lowest rank, the fastest to read, is used
+    reader: Reader | None = None  # `RASTER` for rasters in folders (scenes if they have several bands); otherwise None
 
     @classmethod
     def of(cls, source: str, name: str, rank: int = 1, reader: Reader | None = None) -> Found:
-        """A scene whose key is its product ID, or its path or URL if it has none."""
-        # A path that is not UTF-8 cannot be stored or shown. It is escaped: opening it then fails with an error.
+        """A scene whose key is its product ID or, without one, its path or URL."""
+        # Paths that are not UTF-8 cannot be stored or printed. They are escaped, so opening them raises an error.
         source, name = (text.encode("utf-8", "backslashreplace").decode() for text in (source, name))
         if PRODUCT_IDS.fullmatch(name):
             key = name.upper()
         else:
             key = without_secrets(source) if is_remote(source) else _resolve(source)
-        same = next((text for text in (name, source) if text == key), key)  # of half a million, no second copy
+        same = next((text for text in (name, source) if text == key), key)  # reuses the string to save memory
         return cls(source, name, same, rank, reader)
 
     @property
     def is_scene(self) -> bool:
-        """False for a raster of a single band; an unreadable one counts as a scene, so that masking reports it."""
+        """False for a single-band raster. An unreadable raster counts as a scene, so that masking reports the error."""
         try:
             return self.reader is not RASTER or count_bands(self.source) > 1
         except SceneReadError:
@@ -64,14 +64,14 @@ class Found:
 
 
 def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found]:
-    """Finds the scenes in sources, each product once, in order.
+    """Finds the scenes in sources, in order, without duplicate products.
 
     Args:
-        sources: Each is one scene; a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), .SAFE
+        sources: Each is a scene; a folder, which is searched for folders of bands (Landsat, HLS, Sentinel-2), .SAFE
             products, archives and multi-band rasters; a glob; a text file that lists sources, or a CSV with a column
             ``source``; a STAC item, item collection or static catalog; or the URL of any of these (folders only in
             object stores).
-        aside: The folder of results, which is not searched.
+        aside: Folder of the results, which is not searched.
 
     Raises:
         GeocloudError: SceneNotFoundError for a missing source, SceneReadError for an unreadable list or catalog.
@@ -80,7 +80,7 @@ def find_scenes(sources: Iterable[str], aside: Path | None = None) -> list[Found
 
 
 def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
-    """The scenes of `find_scenes`, and rasters of a single band: rasters in folders are not opened here."""
+    """Scenes as in `find_scenes`, plus single-band rasters, because rasters in folders are not opened here."""
     best: dict[str, Found] = {}
     here = aside.resolve() if aside else None
     for found in chain.from_iterable(_expand(source, here) for source in sources):
@@ -91,23 +91,23 @@ def find_candidates(sources: Iterable[str], aside: Path | None) -> list[Found]:
 
 
 def fingerprint(source: str, reader: Reader | None = None) -> str:
-    """A hash of the names, sizes and times of a source's files, or of the ETags of remote ones: contents are not read.
+    """Hash of the names, sizes and modification times of a source's files, or ETags if remote. Reads no contents.
 
-    A source that cannot be read has another fingerprint once it can. ``reader`` is its reader, if known: to find it,
-    rasters may have to be opened.
+    The fingerprint of an unreadable source changes once it becomes readable. ``reader`` is the source's reader, if
+    known; finding it may require opening rasters.
     """
     digest = hashlib.sha256()
     files: tuple[str, ...] = (source,)
     try:
-        if reader is not RASTER or not os.path.isfile(source):  # noqa: PTH113 - pathlib takes ten times as long
+        if reader is not RASTER or not os.path.isfile(source):  # noqa: PTH113 - pathlib is ten times slower
             place = Source(source)
             reader = reader or find_reader(place)
-            if reader.virtual:  # of an item collection only this item counts
+            if reader.virtual:  # for an item collection, only this item
                 digest.update(without_secrets(repr(reader.recipe(place, ReadOptions()))).encode())
             files = reader.files(place)
         for file in files:
             if is_remote(file):
-                part = f"{without_secrets(file)} {identity(file)}"  # a new signature does not make it another file
+                part = f"{without_secrets(file)} {identity(file)}"  # without the signature, which expires
             else:
                 stat = os.stat(file)  # noqa: PTH116
                 part = f"{os.path.basename(file)} {stat.st_size} {stat.st_mtime_ns}"  # noqa: PTH119
@@ -118,7 +118,7 @@ def fingerprint(source: str, reader: Reader | None = None) -> str:
 
 
 def _resolve(path: str) -> str:
-    """The real path of a file. The folder's is looked up once: each part of it costs a call of the system."""
+    """Real path of a file. Real paths of folders are cached, because each path component costs a system call."""
     folder, name = os.path.split(path)
     if not name or name == ".." or os.path.islink(path):  # noqa: PTH114 - see `fingerprint`
         return os.path.realpath(path)
@@ -129,14 +129,14 @@ _real_folder = lru_cache(maxsize=16)(os.path.realpath)
 
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
-    """The scenes in a source. ``lists`` are the lists that led to it: lists may be nested, but not circular."""
+    """Scenes in a source. ``lists`` are the lists that lead to it; a list that refers to one of them is skipped."""
     path = Path(source)
     if is_remote(source):
         yield from _at_url(source)
     elif is_gdal_name(source):
         yield Found(source, stem_of(source), source)
     elif not path.exists() and glob.has_magic(source):
-        matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob rejects absolute patterns
         if not matches:
             raise SceneNotFoundError(f"{source}: nothing matches")
         for match in matches:
@@ -144,7 +144,7 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
                 yield from _expand(match, aside, lists)
     elif not path.exists() and "#" not in source:
         raise SceneNotFoundError(f"{source}: no such file or folder")
-    elif (root := find_root(path)) and root.resolve() != path.resolve():  # a part of a Sentinel-2 product
+    elif (root := find_root(path)) and root.resolve() != path.resolve():  # inside a Sentinel-2 product
         scenes = list(_below(root, aside))
         yield from [s for s in scenes if path.resolve().is_relative_to(Path(s.source).resolve())] or scenes
     elif path.is_dir():
@@ -159,7 +159,7 @@ def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset(
 
 
 def _below(path: Path, aside: Path | None) -> Iterator[Found]:
-    """The scenes in a folder and those below it, but for hidden ones and results."""
+    """Scenes in a folder and its subfolders. Hidden entries and the folder of the results are skipped."""
     for folder, folders, files in os.walk(path):
         visible = (tuple(sorted(n for n in names if not n.startswith("."))) for names in (files, folders))
         listing = on_disk(Path(folder), *visible)
@@ -168,10 +168,10 @@ def _below(path: Path, aside: Path | None) -> Iterator[Found]:
 
 
 def _in_listing(listing: Listing) -> Generator[Found, None, bool]:
-    """The scenes of a folder or bucket. Returns True if all that is below belongs to one of them.
+    """Scenes in a folder or bucket. Returns True if its subfolders belong to one of the scenes.
 
-    One product of band files is named by its folder, several by a file of each. In a bucket the folder stands for all
-    products; several in one are an error, which masking reports.
+    The source of a product of band files is its folder or, if the folder holds several products, one of its files. In a
+    bucket it is always the folder: masking reports an error if that holds several products.
     """
     candidates, remote = list(scenes_in(listing)), is_remote(listing.source)
     scenes = [(reader, scene) for reader, scene in candidates if scene.is_scene]
@@ -188,7 +188,7 @@ def _in_listing(listing: Listing) -> Generator[Found, None, bool]:
 
 
 def _single(source: str, path: PurePosixPath | Path) -> Found:
-    """A source that stands for itself."""
+    """A source that is a single scene."""
     named = next(RASTER.scenes(in_bucket("", (path.name,))), Candidate("", path.stem, rank=1))
     return Found.of(source, named.name, named.rank)
 
@@ -210,7 +210,7 @@ def _in_list(path: Path, aside: Path | None, lists: frozenset[Path]) -> Iterator
         near = line if is_remote(line) or is_gdal_name(line) or Path(line).exists() else str(path.parent / line)
         try:
             yield from _expand(near, aside, lists)
-        except SceneError:  # masking reports it; the other scenes go on
+        except SceneError:  # masking reports the error; other scenes are unaffected
             yield _single(near, Path(near))
 
 
@@ -233,9 +233,9 @@ def _at_url(url: str) -> Iterator[Found]:
 
 
 def _in_catalog(source: str) -> Iterator[Found]:
-    """The items of a STAC item, item collection (``FILE#ID``: one item of it) or static catalog, level by level.
+    """Items of a STAC item, item collection (``FILE#ID`` selects one item) or static catalog, level by level.
 
-    pystac would keep all items of a catalog in memory. Raises SceneNotFoundError, SceneReadError.
+    pystac is not used, because it keeps all items in memory. Raises SceneNotFoundError, SceneReadError.
     """
     place, _, wanted = source.partition("#")
     level, seen = {place: "root"}, {place}
@@ -250,14 +250,14 @@ def _in_catalog(source: str) -> Iterator[Found]:
 
 
 def _visit(here: str, kind: str) -> tuple[list[Found], dict[str, str]]:
-    """The items in a STAC file, and its links to further files: address → item, child (of a catalog) or next (page)."""
+    """Items in a STAC file, and its links to other files: address → relation (item, child or next)."""
     try:
         document = read_document(here)
         links = document.rest.get("links")
         if not (document.items or "features" in document.rest or isinstance(links, list)):
             raise ValueError("there are neither items nor links")
     except (OSError, ValueError) as error:
-        if kind == "item":  # masking reports it; the others go on
+        if kind == "item":  # masking reports the error; other items are unaffected
             return [Found.of(here, PurePosixPath(without_secrets(here)).stem)], {}
         if isinstance(error, SceneError):
             raise
@@ -265,6 +265,6 @@ def _visit(here: str, kind: str) -> tuple[list[Found], dict[str, str]]:
     several = document.rest.get("type") == "FeatureCollection"
     items = [Found.of(f"{here}#{name}" if several else here, name) for name in document.items]
     if items and not several:
-        return items, {}  # an item's links lead to what it is part of
+        return items, {}  # an item links to its parent and collection, which are not searched
     links = [link for link in links or [] if isinstance(link, dict) and isinstance(link.get("href"), str)]
     return items, {absolute(here, ln["href"]): ln["rel"] for ln in links if ln.get("rel") in ("item", "child", "next")}

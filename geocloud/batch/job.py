@@ -1,6 +1,6 @@
-"""The work on one scene: a job, which is passed to processes and machines, and the entry that comes back.
+"""Masking of one scene of a batch: a job, which is sent to a worker, and the entry that it returns.
 
-Beside the mask are its STAC item, a quick-look and thumbnails.
+Each mask comes with a STAC item, thumbnails and an optional quick-look.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("geocloud")
 
 QUICKLOOK, THUMBNAIL = 1024, 192
-"""Longest sides of a quick-look's pictures and of a thumbnail, in pixels."""
+"""Longest side of each picture in a quick-look, and of a thumbnail, in pixels."""
 SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
-"""Fields that a `MaskResult` and an `Entry` have in common."""
+"""Fields common to `MaskResult` and `Entry`."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
-"""Kinds of failure: the source must change, a later run may succeed, another try may succeed."""
+"""Kinds of failure: retried when the source has changed, in the next run, or in the same run."""
 COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -63,7 +63,7 @@ ASSETS = {
     "mask": ("Cloud mask", COG_TYPE, ["data", "cloud"]),
     "probability": ("Cloud probability, per cent", COG_TYPE, ["data"]),
     "polygons": ("Cloud polygons, layer 'clouds'", "application/geopackage+sqlite3", ["data"]),
-    "quicklook": ("The scene beside its mask", "image/jpeg", ["overview"]),
+    "quicklook": ("Scene and mask, side by side", "image/jpeg", ["overview"]),
 }
 """Kind of file → title, media type and roles of its STAC asset."""
 
@@ -74,11 +74,11 @@ class Job:
 
     name: str  # base name of the scene's files
     source: str  # path or URL of the scene
-    folder: Path  # of the results
+    folder: Path  # folder of the results
     options: BatchOptions
 
     def files(self) -> dict[str, Path]:
-        """The files to be written: kind → path. The STAC item, which describes the others, appears last."""
+        """Output files: kind → path. The STAC item is last, because it describes the others."""
         endings = {
             "mask": "_cloudmask.tif",
             "polygons": self.options.polygons and "_clouds.gpkg",
@@ -89,13 +89,13 @@ class Job:
         return {kind: self.folder / f"{self.name}{ending}" for kind, ending in endings.items() if ending}
 
     def entry(self, state: str, **results: Any) -> Entry:
-        """The outcome of the job, for `geocloud.batch.state.Manifest.finish`."""
+        """Entry with the outcome of the job, for `geocloud.batch.state.Manifest.finish`."""
         worker = f"{platform.node()}:{os.getpid()}"
         return Entry("", self.name, errors.without_secrets(self.source), state, worker=worker, **results)
 
 
 def run_job(job: Job, predict: Predict) -> Entry:
-    """Masks a scene and writes its STAC item and pictures. Errors are returned as a failed entry."""
+    """Masks a scene and writes its STAC item and pictures. Raises nothing: errors are returned as a failed entry."""
     notes, thread, started = BufferingHandler(sys.maxsize), threading.get_ident(), time.monotonic()
     notes.setLevel(logging.WARNING)
     notes.addFilter(lambda record: record.thread == thread)
@@ -114,7 +114,7 @@ def run_job(job: Job, predict: Predict) -> Entry:
 
 
 def failed(job: Job, error: BaseException | str, kind: str) -> Entry:
-    """The entry of a failed job, with the error in one line."""
+    """Entry of a failed job, with the error in one line."""
     text = errors.on_command_line(errors.without_secrets(" ".join(str(error).split())))
     if isinstance(error, BaseException) and not isinstance(error, errors.GeocloudError):
         text = f"{type(error).__name__}: {text}"
@@ -143,9 +143,9 @@ def _mask(job: Job, predict: Predict) -> Entry:
 
 
 def _upload(files: dict[str, Path], to: str, keep: bool) -> None:
-    """Uploads a scene's files, each after its sidecars and the item last; deletes the local ones unless ``keep``."""
-    beside = [(path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml"), path) for path in files.values()]
-    sent = [file for group in beside for file in group if file.exists()]
+    """Uploads a scene's files, each after its sidecars and the item last. Deletes local files unless ``keep``."""
+    groups = [(path.with_suffix(".qml"), path.with_name(path.name + ".aux.xml"), path) for path in files.values()]
+    sent = [file for group in groups for file in group if file.exists()]
     for file in sent:
         upload(file, f"{to.rstrip('/')}/{file.name}")
     for file in () if keep else sent:
@@ -153,7 +153,7 @@ def _upload(files: dict[str, Path], to: str, keep: bool) -> None:
 
 
 def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
-    """Writes the STAC item, thumbnails and quick-look of a mask. Returns the fields of `Entry` that it lacks."""
+    """Writes the STAC item, thumbnails and quick-look of a mask. Returns ``transform`` and ``footprint`` of `Entry`."""
     with open_quietly(result.mask) as dataset:
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         seen = overview.reflectance
@@ -171,7 +171,7 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
 
 
 def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> None:
-    """Writes a JPEG of a picture of the scene ``(h, w, 4)``, and a PNG of its mask ``(h, w)``."""
+    """Writes thumbnails: a JPEG of the scene's picture ``(h, w, 4)`` and a PNG of its mask ``(h, w)``."""
     scene, classes = Image.fromarray(picture), Image.fromarray(mask)
     scene.thumbnail((THUMBNAIL, THUMBNAIL))
     classes = classes.resize(scene.size, Image.Resampling.NEAREST)
@@ -182,9 +182,9 @@ def write_thumbnails(folder: Path, name: str, picture: Pixels, mask: Pixels) -> 
 
 
 def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry | None:
-    """The convex hull of a scene's data in WGS 84, split at the antimeridian; None without a CRS or data.
+    """Convex hull of a scene's valid pixels in WGS 84, split at the antimeridian; None without a CRS or valid pixels.
 
-    ``seen`` is reflectance ``(4, h, w)`` of every ``step``-th pixel: the outline is accurate to ``step`` pixels.
+    ``seen`` is the reflectance ``(4, h, w)`` of every ``step``-th pixel, so the hull is accurate to ``step`` pixels.
     """
     valid: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(seen))
     rows = np.flatnonzero(valid.any(1))
@@ -198,7 +198,7 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
     placed = shapely.transform(hull, lambda xy: np.stack(grid.transform @ tuple(xy.T), 1))
     try:
         turned = transform_geom(grid.crs, "EPSG:4326", shapely.geometry.mapping(placed), antimeridian_cutting=True)
-    except Exception:  # rasterio raises many kinds; without a transformation to WGS 84 there is no footprint
+    except Exception:  # rasterio raises various errors if there is no transformation to WGS 84
         return None
     shape = shapely.make_valid(shapely.geometry.shape(turned))
     return shape if shape.area and np.isfinite(shape.bounds).all() else None
@@ -207,9 +207,9 @@ def outline(seen: NDArray[np.float32], step: int, grid: GeoBox) -> BaseGeometry 
 def make_item(
     result: MaskResult, grid: GeoBox, footprint: BaseGeometry | None, files: dict[str, Path], name: str
 ) -> dict[str, Any]:
-    """A STAC 1.1 item of a mask, with links relative to the item.
+    """STAC 1.1 item of a mask. Paths of its assets are relative to the item.
 
-    Without a time of acquisition ``datetime`` is when the item is made, and ``geocloud:undated`` is true.
+    If the acquisition time is unknown, ``datetime`` is the time of writing and ``geocloud:undated`` is true.
     """
     percents = {column: round(value, 2) for column in PERCENTS if (value := getattr(result, column)) is not None}
     cloud = percents.pop("cloud_percent", None)
@@ -272,10 +272,10 @@ def _asset(kind: str, name: str, codes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def collection_id(folder: Path) -> str:
-    """The id of the STAC collection of an output folder."""
+    """ID of the STAC collection of an output folder."""
     return folder.resolve().name or "geocloud"
 
 
 def shelf_of(name: str) -> str:
-    """The folder of a scene's thumbnails, one of a thousand: a folder of a million files is slow."""
+    """Subfolder of a scene's thumbnails, one of 1000, because a folder of a million files is slow."""
     return f"{zlib.crc32(name.encode()) % 1000:03}"

@@ -1,4 +1,4 @@
-"""Options of a batch, and the part of all scenes that it masks."""
+"""Options of a batch, and its division into shards."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from geocloud.readers import ReadOptions
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of all scenes that a run masks."""
+    """One of ``count`` disjoint parts of a batch, each masked by a separate run."""
 
     number: int = 1  # from 1 to ``count``
-    count: int = 1
+    count: int = 1  # number of shards
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """From text such as ``3/100``. Raises OptionError."""
+        """Parses text such as ``3/100``. Raises OptionError."""
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise OptionError(f"shard {text!r}: wanted NUMBER/COUNT, such as 3/100")
@@ -31,11 +31,11 @@ class Shard:
 
     @property
     def manifest(self) -> str:
-        """File name of the manifest. Each shard has its own, as machines cannot share an SQLite database."""
+        """File name of the manifest. Each shard has its own, because machines cannot share an SQLite database."""
         return "manifest.sqlite" if self.count == 1 else f"manifest-{self.number:05}-of-{self.count:05}.sqlite"
 
     def holds(self, key: str) -> bool:
-        """True if the scene of a key is in this part; the same on every machine."""
+        """True if the scene with this key is in this shard. The answer is the same on every machine."""
         return int(hashlib.sha256(key.encode()).hexdigest(), 16) % self.count == self.number - 1
 
 
@@ -44,35 +44,35 @@ class BatchOptions:
     """Options of a batch. Raises OptionError, DependencyError."""
 
     model: str = "fast"
-    """A bundled model's name or a checkpoint's path."""
+    """Name of a bundled model, or path of a checkpoint."""
     read: ReadOptions = field(default_factory=ReadOptions)
     """Options for reading scenes."""
     mask: MaskOptions = field(default_factory=MaskOptions)
-    """Options of the masks."""
+    """Options for masking."""
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     """Device and precision of the model."""
     polygons: bool = False
-    """True also writes cloud polygons, GeoPackage."""
+    """True also writes cloud polygons (GeoPackage)."""
     probability: bool = False
     """True also writes the probability of cloud, and of shadow if requested."""
     quicklook: bool = False
-    """True also writes a picture of each scene beside its mask."""
+    """True also writes a picture of each scene and its mask, side by side."""
     upload: str | None = None
-    """The URL in an object store that results are uploaded to; None: no upload."""
+    """Object store URL to which results are uploaded; None: no upload."""
     keep: bool = True
-    """True keeps uploaded results in the output folder, too."""
+    """False deletes uploaded results from the output folder."""
     workers: int | None = None
-    """Processes on this machine; None: two, or two per CUDA device."""
+    """Number of processes on this machine; None: two, or two per CUDA device."""
     scheduler: str | None = None
     """Address of a dask scheduler to use instead of processes on this machine."""
     shard: Shard = field(default_factory=Shard)
-    """The part of all scenes that this run masks."""
+    """Shard masked by this run."""
     resume: bool = True
-    """True keeps finished scenes; False masks all again."""
+    """True skips finished scenes; False masks all scenes again."""
     retry_failed: bool = False
-    """True tries scenes again that failed for bad input and have not changed since."""
+    """True retries scenes that failed for bad input, even if unchanged."""
     footprints: str = "gpkg"
-    """gpkg or parquet."""
+    """Format of the footprints: gpkg or parquet."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -81,7 +81,7 @@ class BatchOptions:
             raise DependencyError("Parquet needs pyarrow; run pip install 'geocloud[batch]'")
 
     def fingerprint(self) -> str:
-        """A hash of everything that affects results: the model's weights and the options, but not the device."""
+        """Hash of everything that affects results: the model's weights and the options, but not the device."""
         mask = {name: value for name, value in asdict(self.mask).items() if name != "overwrite"}
         model = hashlib.sha256(b"".join(file.read_bytes() for file in model_files(self.model))).hexdigest()
         files = {name: getattr(self, name) for name in ("polygons", "probability", "quicklook")}

@@ -1,4 +1,4 @@
-"""Files that describe an output folder as a whole: a page for browsers, a STAC collection, and footprints for a GIS."""
+"""Files that describe an output folder: a report for browsers, a STAC collection, and footprints for a GIS."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 REPORT, PARTS, FOOTPRINTS = "report.html", "report", "footprints"
 ROWS, PORTION = 10_000, 1000
-"""Scenes in memory at a time: in a row group of GeoParquet, and in a script of the page."""
+"""Scenes in memory at a time: for footprints and overview, and for each script of the page."""
 NUMBERS = {name.removesuffix("_percent"): name for name in (*PERCENTS, "seconds")}
-"""Column of the page → of the manifest, shown with one decimal."""
+"""Columns shown with one decimal: name in the page → name in the manifest."""
 SHADES = ("#2b6ca8", "#6fa3cc", "#b9b6b0", "#e39a5f", "#d55e00", "#8a929b")
-"""Colours of 0-20 %, 20-40 % … cloud; the last one: not known."""
+"""Colours of cloud cover in steps of 20 %; the last one is for unknown cloud cover."""
 WIDTH, HEIGHT, MARGIN, SMALLEST = 880, 500, 24, 3
-"""Largest size of the overview, its margin, and the smallest side of a scene's box, in pixels."""
+"""Maximum width and height of the overview, its margin, and minimum side of a scene's box, in pixels."""
 STYLE = (
     "text{font:11px sans-serif;fill:#54616e}path{stroke:#0007;stroke-width:.5;fill-opacity:.8}"
     "@media(prefers-color-scheme:dark){text{fill:#a5b2bf}}"
@@ -46,7 +46,7 @@ STYLE = (
 
 
 def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = None) -> None:
-    """Writes the files that describe a folder, from its manifests; uploads them to ``to``. Raises OutputError."""
+    """Writes a folder's report, collection and footprints; uploads them to ``to`` if set. Raises OutputError."""
     entries = read_entries(folder)
     made = [write_report(entries, folder), write_collection(entries, folder)]
     made.append(write_footprints(entries, folder, footprints))
@@ -60,7 +60,7 @@ def describe_folder(folder: Path, footprints: str = "gpkg", to: str | None = Non
 
 
 def is_described(folder: Path, options: BatchOptions) -> bool:
-    """True if all that describes a folder is there and later than its manifest; an upload may have failed."""
+    """True if the files describing a folder are newer than its manifest. False for uploads, which may have failed."""
     manifest, names = folder / options.shard.manifest, (REPORT, COLLECTION, f"{FOOTPRINTS}.{options.footprints}")
     if options.upload or not all((folder / name).exists() for name in (*names, PARTS)):
         return False
@@ -73,7 +73,7 @@ def write_collection(entries: Iterable[Entry], folder: Path) -> Path:
     bounds: BaseGeometry = shapely.Polygon()
     times: set[datetime] = set()
     with Staging([path], overwrite=True) as staging:
-        with staging.place(path).open("w") as file:  # link by link: pystac would hold all of them in memory
+        with staging.place(path).open("w") as file:  # pystac would hold all links in memory
             root = {"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}
             file.write(f'{{"links": [\n  {json.dumps(root)}')
             for entry in _done(entries):
@@ -105,11 +105,10 @@ def write_collection(entries: Iterable[Entry], folder: Path) -> Path:
 
 
 def write_footprints(entries: Iterable[Entry], folder: Path, form: str = "gpkg") -> Path:
-    """Writes the footprints of the finished scenes, with dates, percentages of each class and of valid pixels, paths.
+    """Writes the footprints of the finished scenes, with dates, class percentages and paths. Returns the file's path.
 
-    The columns are always the same, so that the footprints of several folders fit together: what was not asked for is
-    empty. ``form`` is gpkg (layer ``footprints``) or parquet; the geometry is in WGS 84. Returns the path. Raises
-    DependencyError, OutputError.
+    The columns do not depend on the options, so that footprints of several folders can be merged. ``form`` is gpkg
+    (layer ``footprints``) or parquet; geometries are in WGS 84. Raises DependencyError, OutputError.
     """
     from geocloud.writers.vector import write_layer  # imports geopandas: only after workers have started
 
@@ -133,7 +132,7 @@ def _done(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _frames(done: Iterator[Entry]) -> Iterator[geopandas.GeoDataFrame]:
-    """So many scenes at a time; where there are none, one table without rows."""
+    """Tables of up to ``ROWS`` scenes; one empty table if there are no scenes."""
     import geopandas
     import pandas as pd
 
@@ -154,10 +153,10 @@ def _frames(done: Iterator[Entry]) -> Iterator[geopandas.GeoDataFrame]:
 
 
 def write_report(entries: Entries, folder: Path) -> Path:
-    """Writes the page and its folder in place of earlier ones. Returns the path of the page. Raises OutputError.
+    """Writes the page and its folder, replacing earlier ones. Returns the path of the page. Raises OutputError.
 
-    A page that is opened from a disk may not fetch files, but it may load scripts and pictures. So the data are
-    scripts, written as the manifest is read; thumbnails are the files that masking has written.
+    A page opened from disk cannot fetch files, but can load scripts and pictures. The data are therefore scripts,
+    written while the manifest is read. The thumbnails are those written by `write_thumbnails`.
     """
     path, parts = folder / REPORT, folder / PARTS
     page = files("geocloud.batch").joinpath("page")
@@ -186,13 +185,13 @@ def write_report(entries: Entries, folder: Path) -> Path:
 
 
 def _columns(rows: list[sqlite3.Row], folder: Path) -> dict[str, list[Any]]:
-    """Columns of the page, which holds them in memory, in short form; numbers and notes only where there are any."""
+    """Columns of the page for some scenes. Dates, numbers and notes are left out if all of them are missing."""
     columns: dict[str, list[Any]] = {
         key: [None if row[name] is None else round(row[name], 1) for row in rows] for key, name in NUMBERS.items()
     }
     columns["day"] = [row["acquired"] and row["acquired"][:10] for row in rows]
     columns["notes"] = [row["notes"] for row in rows]
-    start = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    start = f"{folder}{os.sep}"  # creating a Path for each of a million files is three times slower
     return {
         "name": [row["name"] for row in rows],
         "state": [row["state"] for row in rows],
@@ -204,14 +203,14 @@ def _columns(rows: list[sqlite3.Row], folder: Path) -> dict[str, list[Any]]:
 
 
 def _script(path: Path, call: str, value: Any) -> None:
-    """Writes a script that hands a value to ``report.js``, as JSON in a string: browsers read it faster than code."""
+    """Writes a script that passes a value to ``report.js`` as a JSON string, which browsers parse faster than code."""
     path.write_text(f"report.{call}({json.dumps(json.dumps(value, separators=(',', ':')))});\n")
 
 
 def _overview(entries: Entries) -> str | None:
-    """The finished scenes in longitude and latitude, coloured by cloud percentage; None if no footprint is known.
+    """SVG map of the finished scenes in longitude and latitude, coloured by cloud percentage; None without footprints.
 
-    Each is a box of the scenes' median size; scenes less than half of it apart share one, with their mean cloud.
+    Each scene is a box of the scenes' median size. Scenes less than half a box apart share one, coloured by their mean.
     """
     rows = entries.rows(("key", "name", "footprint", "cloud_percent"), f"footprint IS NOT NULL AND state = '{DONE}'")
     boxes, clouds = [np.empty((0, 4))], [np.empty(0)]
@@ -225,7 +224,7 @@ def _overview(entries: Entries) -> str | None:
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     squeeze = max(0.2, np.cos(np.deg2rad((bottom + top) / 2)))
     spread = np.maximum([(right - left) * squeeze, top - bottom], 1e-6)
-    scale = float(np.min((np.array([WIDTH, HEIGHT]) - 2 * MARGIN) / spread))  # pixels in a degree of latitude
+    scale = float(np.min((np.array([WIDTH, HEIGHT]) - 2 * MARGIN) / spread))  # pixels per degree of latitude
     width, height = (scale * spread + 2 * MARGIN).astype(int)
     low, high = ((bounds[:, at] - [left, top]) * [scale * squeeze, -scale] + MARGIN for at in ([0, 3], [2, 1]))
     size, centres = np.maximum(np.median(high - low, axis=0), SMALLEST), (low + high) / 2

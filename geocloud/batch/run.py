@@ -1,4 +1,4 @@
-"""A batch from start to end: find scenes, plan what is to do, run it, describe the folder."""
+"""A batch from start to end: find scenes, plan the run, mask the scenes, describe the folder."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from geocloud.writers.staging import sweep
 log = logging.getLogger(__name__)
 
 RESERVED = ("collection", "footprints", "manifest", "report")
-"""Base names of the files that describe the folder, which no scene may take."""
+"""Base names reserved for the files that describe the folder."""
 REMOTE, LOCAL = 16, 4
-"""Threads that look at sources: servers are waited for, and at disks more of them only wait for each other."""
+"""Threads that check remote or local sources: many for servers, which respond slowly; on disks, more are no faster."""
 PART = 512
-"""Scenes that are looked up together: SQLite takes 999 values in a query."""
+"""Scenes per query of the manifest: SQLite accepts up to 999 values in a query."""
 COLUMNS = ("key", "name", "state", "failure", "fingerprint", "settings", "files", "uploaded")
 
 
@@ -50,12 +50,12 @@ class Status:
 
     total: int  # number of scenes
     before: int  # scenes finished in earlier runs
-    failed: int  # scenes that failed, including those that failed before and are not tried again
+    failed: int  # scenes that failed in this run, or in earlier runs if they are not retried
     done: int = 0  # scenes finished in this run
     megapixels: float = 0.0  # pixels masked in this run, in millions
     seconds: float = 0.0  # wall-clock time of this run
-    scene: str | None = None  # name of the scene just finished or failed
-    error: str | None = None  # why that scene failed; None: it did not
+    scene: str | None = None  # name of the last scene that finished or failed
+    error: str | None = None  # error of that scene; None if it finished
 
     @property
     def rate(self) -> float:
@@ -64,48 +64,48 @@ class Status:
 
     @property
     def eta(self) -> float | None:
-        """Estimated seconds left, from the mean time per scene so far; None: no scene has finished yet."""
+        """Estimated remaining time in seconds, from the mean time per scene; None before the first scene ends."""
         tried = self.done + self.failed
         return self.seconds / tried * (self.total - self.before - tried) if tried else None
 
 
 class Plan(NamedTuple):
-    """The plan of a run."""
+    """Plan of a run."""
 
     jobs: list[tuple[Found, str, str]]  # scenes to be masked, with their names and fingerprints
     scenes: list[Found]  # all scenes of the run
-    others: list[tuple[Found, str]]  # rasters that turned out to be no scenes, with their fingerprints
+    others: list[tuple[Found, str]]  # rasters that are not scenes, with their fingerprints
     before: int = 0  # scenes finished in earlier runs
-    refused: int = 0  # scenes that failed for bad input, and are not tried again
-    outdated: int = 0  # scenes among the jobs that are done, but with another model or other options
+    refused: int = 0  # scenes that failed for bad input in earlier runs and are not retried
+    outdated: int = 0  # scenes in ``jobs`` that were finished earlier with another model or other options
 
 
 def plan_batch(sources: Sequence[str], folder: Path, options: BatchOptions) -> Plan:
-    """Plans what `run_batch` would do, and writes nothing. Raises SceneError, ModelError, OutputError."""
+    """Plan of `run_batch` with the same arguments. Writes nothing. Raises SceneError, ModelError, OutputError."""
     return _plan(sources, _search(sources, folder, options), folder, options)
 
 
 def run_batch(
     sources: Sequence[str], folder: Path, options: BatchOptions, report: Callable[[Status], None] = lambda status: None
 ) -> Entries:
-    """Masks every scene in some sources into a folder.
+    """Masks all scenes in ``sources`` and writes the results to ``folder``.
 
-    Results of earlier runs for the same input, model and options are kept. ``manifest.sqlite``, ``collection.json``,
-    ``footprints.gpkg`` and ``report.html`` describe the folder, also when the run is interrupted; a run with nothing to
-    do leaves them as they are where they tell all. Those of shards are written by `describe_folder`, once all are done.
+    Scenes finished in earlier runs with the same input, model and options are skipped. The state of each scene is in
+    ``manifest.sqlite``. ``collection.json``, ``footprints.gpkg`` and ``report.html`` are updated at the end, even if
+    the run is interrupted. Shards do not write them; call `describe_folder` when all shards are done.
 
     Args:
         sources: See `find_scenes`.
         folder: Folder of the results.
-        options: How the batch runs.
-        report: Called with the progress after each scene.
+        options: Options of the batch.
+        report: Called with the progress at the start and after each scene.
 
     Returns:
-        The scenes of this run with their states, read from the manifest when they are asked for.
+        The scenes of this run with their states, read from the manifest on demand.
 
     Raises:
         GeocloudError: SceneError for a source that cannot be searched, ModelError, OptionError, or OutputError, for
-            example if another run is using the folder. A scene that fails raises nothing.
+            example if another run is using the folder. Scenes that fail are recorded, and raise nothing.
     """
     candidates = _search(sources, folder, options)
     path, settings = folder / options.shard.manifest, options.fingerprint()
@@ -115,16 +115,16 @@ def run_batch(
         plan = _plan(sources, candidates, folder, options)
         others = ((found, found.key, print_) for found, print_ in plan.others)
         for state, rows in ((WAITING, plan.jobs), (OTHER, others)):
-            told = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in rows)
-            manifest.plan(told, settings, state)
+            records = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in rows)
+            manifest.plan(records, settings, state)
         jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
         try:
             _run(jobs, manifest, options, Status(len(plan.scenes), plan.before, plan.refused), report)
         except BaseException:
             try:
                 _tidy(manifest, folder, options)
-            except Exception as error:  # does not hide why the run ended
-                log.warning("%s: cannot be described (%s)", folder, error)
+            except Exception as error:  # only logged, so that the error that ended the run is raised
+                log.warning("%s: the report, collection or footprints cannot be written (%s)", folder, error)
             raise
         _tidy(manifest, folder, options, is_needed=bool(jobs))
     every = Entries([path])
@@ -134,14 +134,14 @@ def run_batch(
 def _search(sources: Sequence[str], folder: Path, options: BatchOptions) -> list[Found]:
     divided = options.shard.manifest.rpartition("-of-")[2]
     if other := next((path.name for path in manifests_in(folder) if not path.name.endswith(divided)), None):
-        how = "go on with as many shards (--shard I/N), or take another folder"
-        raise OutputError(f"{folder}: was divided otherwise, as {other} tells; {how}")
+        hint = "use that number (--shard I/N), or another folder"
+        raise OutputError(f"{folder}: {other} is of a run with another number of shards; {hint}")
     return find_candidates(sources, folder) or _refuse(sources)
 
 
 def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
     plan = make_plan(candidates, folder, options)
-    if options.shard.count == 1 and not plan.scenes:  # or they may be in others
+    if options.shard.count == 1 and not plan.scenes:  # with several shards, all scenes may be in others
         _refuse(sources)
     return plan
 
@@ -178,7 +178,7 @@ def _executor(jobs: int, options: BatchOptions, manifest: Manifest) -> Executor:
 
 
 def _tidy(manifest: Manifest, folder: Path, options: BatchOptions, is_needed: bool = True) -> None:
-    """Leaves no scene running and nothing half-written, and describes the folder, unless it is one of several parts."""
+    """Resets running scenes, removes incomplete files and, unless the run is a shard, describes the folder."""
     manifest.stop()
     sweep(folder)
     if options.shard.count == 1 and (is_needed or not is_described(folder, options)):
@@ -187,30 +187,30 @@ def _tidy(manifest: Manifest, folder: Path, options: BatchOptions, is_needed: bo
 
 @contextmanager
 def _alone(manifest: Path) -> Iterator[None]:
-    """Makes the folder, and allows one run at a time per manifest. The lock ends with its process.
+    """Creates the folder, and allows one run at a time per manifest. The lock is released when its process ends.
 
-    Its file is removed while it is locked. A run that had opened it before then gets a lock on a file that is no longer
-    there, which filelock notices and tries again until the timeout.
+    The lock file is removed while it is still locked. A run that has already opened it then locks a deleted file;
+    filelock detects this and retries until the timeout.
     """
     folder, lock = manifest.parent, FileLock(manifest.with_name(f".{manifest.name}.lock"), timeout=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        hint = "wait for it, or take another folder"
+        hint = "wait for it, or use another folder"
         raise OutputError(f"{folder}: another 'geocloud batch' is using this folder; {hint}") from error
     except (OSError, NotImplementedError) as error:
-        raise OutputError(f"{folder}: the folder cannot be made, or no file locked in it ({error})") from error
+        raise OutputError(f"{folder}: cannot create this folder or lock a file in it ({error})") from error
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file; filelock does there, on release
+        with suppress(OSError):  # Windows cannot remove open files; there, filelock removes it on release
             Path(lock.lock_file).unlink()
         lock.release(force=True)
 
 
 def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> Plan:
-    """The plan for the candidates of all shards. Reads the folder's manifests, writes nothing. Raises OutputError."""
+    """Plan for one shard from the candidates of all shards. Reads the folder's manifests. Raises OutputError."""
     shard, settings = options.shard, options.fingerprint()
     mine = candidates if shard.count == 1 else [found for found in candidates if shard.holds(found.key)]
     plan, counts = Plan([], [], []), Counter[str]()
@@ -218,9 +218,9 @@ def make_plan(candidates: list[Found], folder: Path, options: BatchOptions) -> P
     with ThreadPoolExecutor(threads) as pool:
         for part in _parts(mine, PART):
             rows = _known(folder / shard.manifest, [found.key for found in part])
-            look = partial(_look, rows=rows, settings=settings, folder=folder, options=options)
-            looks = chain.from_iterable(pool.map(look, _parts(part, PART // threads)))
-            for found, (print_, answer) in zip(part, looks, strict=True):
+            check = partial(_check, rows=rows, settings=settings, folder=folder, options=options)
+            checks = chain.from_iterable(pool.map(check, _parts(part, PART // threads)))
+            for found, (print_, answer) in zip(part, checks, strict=True):
                 counts[answer] += 1
                 if answer == "other":
                     plan.others.append((found, print_))
@@ -240,7 +240,7 @@ def _parts(items: list[Found], size: int) -> Iterator[list[Found]]:
 
 
 def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
-    """The rows of a manifest with one of these keys."""
+    """Rows of a manifest with the given keys: key → row."""
     if not path.exists():
         return {}
     with Manifest(path, "rw") as manifest:
@@ -248,20 +248,21 @@ def _known(path: Path, keys: list[str]) -> dict[str, sqlite3.Row]:
     return {row["key"]: row for row in rows}
 
 
-def _look(
+def _check(
     part: list[Found], rows: Mapping[str, sqlite3.Row], settings: str, folder: Path, options: BatchOptions
 ) -> list[tuple[str, str]]:
-    """The fingerprint of each and how it stands. Rasters that are known and unchanged are not opened.
+    """Fingerprint and planning state of each candidate. Unchanged rasters of earlier runs are not opened.
 
-    before: done; outdated: done with other options; refused: bad input; other: no scene; ignored: known to be none; new
+    States: new (to be masked), before (finished), outdated (finished with other options), refused (bad input), other
+    (not a scene), ignored (not a scene, as in earlier runs).
     """
-    looks = []
+    checks = []
     for found in part:
         row = rows.get(found.key)
         known = row["fingerprint"] if row and row["state"] in (DONE, OTHER) else None
         is_quick = known is not None and not is_remote(found.source)
         print_ = fingerprint(found.source, RASTER if is_quick else found.reader)
-        if is_quick and found.reader is None and print_ != known:  # it is more than a raster, or has changed
+        if is_quick and found.reader is None and print_ != known:  # a source of several files, or changed
             print_ = fingerprint(found.source)
         if row and print_ == known and row["state"] == OTHER:
             answer = "ignored"
@@ -275,30 +276,30 @@ def _look(
             answer = "refused"
         else:
             answer = "before" if row["state"] == DONE and _is_there(row, folder, options) else "new"
-        looks.append((print_, answer))
-    return looks
+        checks.append((print_, answer))
+    return checks
 
 
 def _is_there(row: sqlite3.Row, folder: Path, options: BatchOptions) -> bool:
-    """True if the results of a finished scene still exist."""
+    """True if the local results of a finished scene still exist and its upload destination is unchanged."""
     if row["uploaded"] != options.upload:
         return False
-    start = f"{folder}{os.sep}"  # a Path for each of a million files takes three times as long
+    start = f"{folder}{os.sep}"  # creating a Path for each of a million files is three times slower
     files = json.loads(row["files"]).values() if row["uploaded"] is None or options.keep else ()
     return all(os.path.exists(start + name) for name in files)  # noqa: PTH110
 
 
 def plain_name(found: Found) -> str:
-    """The name of a scene's product or file, as far as file names may have it."""
+    """Name of a scene's product or file, with special characters replaced, at most 150 characters long."""
     return re.sub(r"[^\w.\-+ ]", "_", found.name)[:150].strip() or "scene"
 
 
 def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str, str]) -> dict[str, str]:
-    """The base name of each new scene's files, by key: its plain name, with a hash if that is not its alone.
+    """Base names of the files of new scenes, by key: the plain name, plus a hash if it is not unique.
 
-    ``every`` are all that may take a name, of all shards, ``taken`` the names in use, in lower case → their keys.
+    ``every`` holds the scenes of all shards; ``taken`` maps the names in use, in lower case, to their keys.
     """
-    count = Counter(hash(plain_name(found).lower()) for found in every)  # smaller; a collision only lengthens a name
+    count = Counter(hash(plain_name(found).lower()) for found in every)  # hashes save memory; collisions are harmless
     names = {}
     for found in new:
         name = plain_name(found)
@@ -310,7 +311,7 @@ def make_names(new: Iterable[Found], every: Iterable[Found], taken: Mapping[str,
 
 
 def _taken(folder: Path, new: list[Found]) -> dict[str, str]:
-    """Names in all manifests of a folder that new scenes would like, in lower case → their keys."""
+    """Plain names of new scenes that are in use in any manifest of a folder: name in lower case → key."""
     wanted = {plain_name(found).lower() for found in new}
     rows = ((row["name"].lower(), row["key"]) for row in Entries(manifests_in(folder)).rows(("key", "name")))
     return {name: key for name, key in rows if name in wanted}

@@ -1,7 +1,7 @@
-"""The state of a batch: a table of scenes in an SQLite database in the output folder, a manifest, and its queries.
+"""Manifests: SQLite databases in the output folder of a batch that hold the state of each scene.
 
-One process writes a manifest; each shard has its own. SQLite keeps a rollback journal, no WAL: that does not work on
-network file systems (https://sqlite.org/wal.html). With it a reader holds a writer up, so it reads in short pages.
+Each shard has its own manifest, written by one process. It uses a rollback journal, because WAL does not work on
+network file systems (https://sqlite.org/wal.html). Readers then block the writer, so they read in short pages.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ log = logging.getLogger(__name__)
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 OTHER = "other"
-"""State of a raster that is no scene: its row, whose name is its key, only saves opening it again."""
+"""State of a raster that is not a scene. Its row, whose name is its key, saves opening it again in later runs."""
 VERSION = 1
-"""Version of the table. Later columns do not change it: earlier programs ignore them."""
+"""Version of the table. New columns do not change it, because earlier versions of geocloud ignore them."""
 PAGE = 2000
-"""Rows in memory at a time, of all manifests together."""
+"""Rows in memory at a time, over all manifests."""
 TIMEOUT = 120
-"""Seconds that a reader or writer waits for another."""
+"""Seconds to wait while another reader or writer locks the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scene's row in the manifest. Times are UTC, in ISO 8601; None: not known, not yet, or not requested."""
+    """A scene's row in the manifest. Times are ISO 8601 in UTC. None: unknown, not yet known, or not requested."""
 
-    key: str  # the same for all sources of one product
+    key: str  # identical for all sources of a product
     name: str  # base name of the scene's files
     source: str  # path or URL of the scene, without secrets
     state: str  # waiting, running, done or failed
-    fingerprint: str | None = None  # of the source's contents when the scene was last planned
+    fingerprint: str | None = None  # fingerprint of the source when the scene was last planned
     settings: str | None = None  # fingerprint of model and options when the scene was last planned
     tries: int = 0  # number of times that the scene was started
-    error: str | None = None  # why it failed, in one line
+    error: str | None = None  # error message, in one line
     failure: str | None = None  # kind of failure, see `geocloud.batch.job.BAD_INPUT`
-    started: str | None = None  # when a worker last began with it
-    finished: str | None = None  # when it was done or failed
+    started: str | None = None  # time when a worker last started the scene
+    finished: str | None = None  # time when the scene was done or failed
     seconds: float | None = None  # wall-clock time
     worker: str | None = None  # host and process ID
     megapixels: float | None = None  # pixels of the scene, in millions
-    cloud_percent: float | None = None  # of the valid pixels, as shadow, snow and cirrus
+    cloud_percent: float | None = None  # percentage of valid pixels; likewise shadow, snow and cirrus
     shadow_percent: float | None = None
     snow_percent: float | None = None
     cirrus_percent: float | None = None
-    valid_percent: float | None = None  # of all pixels
+    valid_percent: float | None = None  # percentage of all pixels
     height: int | None = None
     width: int | None = None
     crs: str | None = None  # such as EPSG:32633
@@ -68,23 +68,23 @@ class Entry:
     footprint: str | None = None  # GeoJSON in WGS 84 of the area with data
     acquired: str | None = None
     model: str | None = None
-    threshold: float | None = None  # threshold of cloud that was applied
-    files: dict[str, str] = field(default_factory=dict)  # names by kind, in the manifest's folder or under ``uploaded``
-    uploaded: str | None = None  # URL in an object store that the files were uploaded to
-    notes: str | None = None  # warnings, a line each
+    threshold: float | None = None  # cloud probability threshold of the mask
+    files: dict[str, str] = field(default_factory=dict)  # kind → file name in the folder, or under ``uploaded``
+    uploaded: str | None = None  # object store URL to which the files were uploaded
+    notes: str | None = None  # warnings, one per line
 
     def place(self, kind: str) -> str | None:
-        """A file's name in the folder, or its URL if it was uploaded."""
+        """Name of a file in the folder, or its URL if it was uploaded; None without a file of this kind."""
         name = self.files.get(kind)
         return f"{self.uploaded.rstrip('/')}/{name}" if self.uploaded and name else name
 
 
 KINDS = {f.name: str(f.type).partition(" ")[0] for f in fields(Entry)}
-"""Column → str, int or float; what else there is, is JSON."""
+"""Column → type: str, int or float. Columns of other types hold JSON."""
 NAMES = tuple(KINDS)
 PERCENTS = ("cloud_percent", "shadow_percent", "snow_percent", "cirrus_percent", "valid_percent")
 TOLD = [n for n in NAMES if n not in ("key", "name", "source", "fingerprint", "settings", "tries", "started")]
-"""Columns that a finished job tells."""
+"""Columns that are set when a job ends."""
 
 _TYPES = {name: {"int": "INTEGER", "float": "REAL"}.get(kind, "TEXT") for name, kind in KINDS.items()}
 _TYPES |= {"key": "TEXT PRIMARY KEY", "name": "TEXT NOT NULL UNIQUE", "tries": "INTEGER NOT NULL DEFAULT 0"}
@@ -96,13 +96,13 @@ _SCHEMA = (
 
 
 class Manifest:
-    """The database, open for any thread of this process. One process writes it at a time, any number may read."""
+    """An open manifest, for use from any thread. One process may write at a time, any number may read."""
 
     def __init__(self, path: Path, mode: str = "rwc") -> None:
-        """Opens it, and adds what earlier versions lack. ``mode`` is SQLite's. Raises OutputError."""
+        """Opens a manifest, or with mode "rwc" creates it, and adds missing columns. Raises OutputError."""
         self.path, self._lock = path, threading.Lock()
         try:
-            # For reading, too, it is opened for writing: what a killed writer has left must be undone first.
+            # Readers, too, open it for writing, because the transaction of a killed writer must be rolled back.
             address = f"{path.resolve().as_uri()}?mode={mode}"
             self._database = sqlite3.connect(address, uri=True, timeout=TIMEOUT, check_same_thread=False)
             self._database.row_factory = sqlite3.Row
@@ -121,13 +121,13 @@ class Manifest:
         self._database.close()
 
     def _complete(self) -> None:
-        """Makes the table, or adds the columns that it lacks."""
+        """Creates the table, or adds the columns that it lacks."""
         version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
         if version > VERSION:
-            reads = f"this one reads {VERSION}: update it"
-            raise OutputError(f"{self.path}: a manifest of version {version}, written by a later geocloud; {reads}")
+            hint = f"this geocloud reads version {VERSION}; update it"
+            raise OutputError(f"{self.path}: manifest of version {version}, written by a later geocloud; {hint}")
         present = {row["name"] for row in self._database.execute("PRAGMA table_info(scenes)")}
-        if present.issuperset(NAMES):  # or every opening would make the manifest newer than the report
+        if present.issuperset(NAMES):  # otherwise every opening would make the manifest newer than the report
             return
         self._database.execute("PRAGMA journal_mode=DELETE")
         with self._database:
@@ -139,14 +139,14 @@ class Manifest:
                 self._database.execute(f"CREATE {part}")
             self._database.execute(f"PRAGMA user_version = {VERSION}")
         if added:
-            log.warning("%s: of an earlier version; added the columns %s", self.path, ", ".join(added))
+            log.warning("%s: manifest of an earlier version; added the columns %s", self.path, ", ".join(added))
 
     def select(self, columns: Sequence[str], then: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """The rows of ``SELECT columns FROM scenes then``."""
+        """Rows of the query ``SELECT columns FROM scenes then``."""
         return self._database.execute(f"SELECT {', '.join(columns)} FROM scenes {then}", values).fetchall()  # noqa: S608
 
     def plan(self, rows: Iterable[tuple[str, str, str, str]], settings: str, state: str = WAITING) -> None:
-        """Adds or resets scenes to be masked: rows of key, name, source, fingerprint."""
+        """Adds or resets scenes. Each row is (key, name, source, fingerprint)."""
         self._write(
             "INSERT INTO scenes (key, name, source, fingerprint, settings, state) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET name = excluded.name, source = excluded.source, "
@@ -156,12 +156,12 @@ class Manifest:
         )
 
     def start(self, name: str) -> None:
-        """Records that a worker has begun with a scene, unless it has ended since."""
+        """Records that a worker has started a scene, unless the scene is already done or failed."""
         change = "UPDATE scenes SET state = ?, tries = tries + 1, started = ? WHERE name = ? AND state IN (?, ?)"
         self._write(change, [(RUNNING, _now(), name, WAITING, RUNNING)])
 
     def finish(self, entry: Entry) -> None:
-        """Records what came of a scene."""
+        """Records the outcome of a scene."""
         values = {name: getattr(entry, name) for name in TOLD} | {"finished": _now(), "files": json.dumps(entry.files)}
         values["transform"] = entry.transform and json.dumps(entry.transform)
         changes = ", ".join(f"{name} = :{name}" for name in TOLD)
@@ -177,10 +177,10 @@ class Manifest:
 
 
 class Entries:
-    """The scenes in some manifests, by name. They are read when they are asked for, a page at a time."""
+    """Scenes in one or more manifests, sorted by name. They are read on demand, a page at a time."""
 
     def __init__(self, paths: list[Path], keys: frozenset[str] | None = None) -> None:
-        """``keys``: the scenes to keep; None: all."""
+        """Scenes in the manifests at ``paths``, limited to ``keys`` if given."""
         self._paths, self._keys = paths, keys
 
     def __iter__(self) -> Iterator[Entry]:
@@ -194,7 +194,7 @@ class Entries:
         return map(_entry, self.rows(where=f"state = '{FAILED}'"))
 
     def counts(self) -> Counter[str]:
-        """State → number of scenes."""
+        """Number of scenes in each state."""
         if self._keys is not None:
             return Counter(row["state"] for row in self.rows(("key", "name", "state")))
         counts: Counter[str] = Counter()
@@ -209,7 +209,7 @@ class Entries:
         return sum(1 for _ in self.rows(("key", "name"), "notes IS NOT NULL"))
 
     def rows(self, columns: Sequence[str] = NAMES, where: str = "true") -> Iterator[sqlite3.Row]:
-        """Columns of the scenes, the key and the name among them. ``where`` is a condition in SQL."""
+        """Rows of the scenes. ``columns`` must include key and name; ``where`` is an SQL condition."""
         size = max(1, PAGE // max(1, len(self._paths)))
         pages = (_pages(path, columns, f"{where} AND state != '{OTHER}'", size) for path in self._paths)
         rows = heapq.merge(*pages, key=itemgetter("name"))
@@ -217,7 +217,7 @@ class Entries:
 
 
 def _pages(path: Path, columns: Sequence[str], where: str, size: int) -> Iterator[sqlite3.Row]:
-    """Rows by name. Between pages nothing is open: a writer need not wait, and a thousand shards are no open files."""
+    """Rows sorted by name. The file is closed between pages, so that writers can continue and few files are open."""
     last = ""
     while True:
         with Manifest(path, "rw") as manifest:
@@ -236,7 +236,7 @@ def _entry(row: sqlite3.Row) -> Entry:
 
 
 def read_entries(folder: Path) -> Entries:
-    """The scenes of a folder, of all shards. Raises SceneReadError if no manifest is there."""
+    """Scenes in a folder, of all shards. Raises SceneReadError if the folder has no manifest."""
     paths = manifests_in(folder)
     if not paths:
         raise SceneReadError(f"{folder}: no manifest there; 'geocloud batch SOURCE -o {folder}' makes one")
@@ -244,9 +244,9 @@ def read_entries(folder: Path) -> Entries:
 
 
 def manifests_in(folder: Path) -> list[Path]:
-    """The manifests in a folder, of which each shard has one, by name. None if there is no such folder."""
+    """Manifests in a folder, one per shard, sorted by name; empty if the folder does not exist."""
     try:
-        with os.scandir(folder) as files:  # Path.glob would hold the names of a million masks
+        with os.scandir(folder) as files:  # Path.glob would keep the names of a million masks in memory
             names = [f.name for f in files if f.name.startswith("manifest") and f.name.endswith(".sqlite")]
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -254,7 +254,7 @@ def manifests_in(folder: Path) -> list[Path]:
 
 
 def export(entries: Entries, path: Path) -> None:
-    """Writes the manifest as a table: .csv or .parquet. Raises OutputError, DependencyError."""
+    """Writes entries as a table, .csv or .parquet. Raises OutputError, DependencyError."""
     if path.suffix not in (".csv", ".parquet"):
         raise OutputError(f"{path}: wanted a name that ends in .csv or .parquet")
     with Staging([path], overwrite=True) as staging:

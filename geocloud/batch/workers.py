@@ -1,4 +1,4 @@
-"""Jobs on an executor: their order, what is tried again, and executors of local processes and of a dask cluster."""
+"""Execution of jobs, with retries, on executors: local processes or a dask cluster."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from geocloud.pipeline import ComputeOptions
 log = logging.getLogger(__name__)
 
 PROCESSES = 2
-"""Processes of a machine or CUDA device: while one reads or writes a scene, the other computes."""
+"""Processes per machine or CUDA device: while one reads or writes a scene, the other computes."""
 MAX_TRIES = 3
-"""Most tries of a scene in a run, if its worker dies or the failure may be temporary."""
+"""Maximum tries of a scene in a run, if its worker dies or the failure may be temporary."""
 START = multiprocessing.get_context("spawn")  # torch and OpenVINO hang in a forked process
 LOST = "the cluster is lost, or it cancelled this run; start the run again to continue"
 TIMEOUT, GPU = 30, "GPU"
-"""Seconds that a scheduler may take to respond, and the resource of a worker that has a GPU."""
+"""Timeout of the scheduler in seconds, and the resource declared by workers with a GPU."""
 AHEAD = 1000
-"""Scenes submitted to a cluster at a time: enough that no worker waits, however many scenes there are in all."""
+"""Scenes submitted to a cluster at a time: enough to keep all workers busy."""
 
 
 class Executor(Protocol):
     """Runs jobs on workers, as `concurrent.futures.Executor` does."""
 
     room: int
-    """Number of jobs to be submitted at a time."""
+    """Maximum number of unfinished jobs that are submitted at a time."""
 
     def submit(self, job: Job) -> futures.Future[Entry]:
-        """Hands a job over. Its future raises BrokenExecutor if the worker dies, and is cancelled if all is lost."""
+        """Submits a job. Its future raises BrokenExecutor if the worker dies, CancelledError if the cluster is lost."""
 
     def close(self) -> None:
-        """Ends all work, at once."""
+        """Stops all work immediately."""
 
 
 def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
-    """Runs jobs; yields their entries as they finish.
+    """Runs jobs, and yields their entries as they finish.
 
-    Jobs that may succeed on another try are tried again, and those that were lost with a worker after all others, one
-    at a time: they may need all memory. Raises GeocloudError if the executor is lost.
+    Temporary failures are retried. Jobs whose worker died are retried after all others, one at a time, because they may
+    need all memory. Raises GeocloudError if the executor is lost.
     """
     waiting, lost, tries = deque(jobs), deque[Job](), Counter[str]()
     running: dict[futures.Future[Entry], Job] = {}
@@ -68,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
             job = waiting.popleft()
             tries[job.name] += 1
             running[executor.submit(job)] = job
-        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # Windows sees no Ctrl-C for so long
+        for future in futures.wait(running, 2, futures.FIRST_COMPLETED).done:  # 2 s: Windows ignores Ctrl-C meanwhile
             job, again = running.pop(future), waiting
             try:
                 entry = future.result()
@@ -77,7 +77,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
                 entry, again = failed(job, died, PASSING), lost
             except futures.CancelledError as error:
                 raise GeocloudError(LOST) from error
-            except Exception as error:  # of the executor: jobs raise nothing
+            except Exception as error:  # raised by the executor; jobs raise nothing
                 entry = failed(job, f"{job.source}: its worker failed, out of memory? ({error})", LATER)
             if entry.failure == PASSING and tries[job.name] < MAX_TRIES:
                 again.append(job)
@@ -86,9 +86,9 @@ def run_jobs(jobs: Sequence[Job], executor: Executor) -> Iterator[Entry]:
 
 
 def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1) -> Any:
-    """The predictor of worker number ``place``, from 0, ``of`` so many on its machine. Raises ModelError, DeviceError.
+    """Predictor of worker number ``place`` (from 0) among ``of`` workers of a machine. Raises ModelError, DeviceError.
 
-    They share its cores, and take its CUDA devices in turn.
+    Workers share the cores equally, and are assigned to CUDA devices in turn.
     """
     from geocloud.models.devices import cores
     from geocloud.models.predictor import load_model
@@ -99,14 +99,14 @@ def load_worker(model: str, compute: ComputeOptions, place: int = 0, of: int = 1
 
 
 def count_devices(compute: ComputeOptions) -> int:
-    """Number of CUDA devices to choose from; 0 if a device was named."""
+    """Number of CUDA devices to distribute workers over; 0 if ``compute`` names a specific device."""
     from geocloud.models.devices import cuda_devices
 
     return cuda_devices() if compute.device in ("auto", "cuda") else 0
 
 
 class LocalExecutor:
-    """Processes on this machine, with a scene at a time in each; one that dies is replaced.
+    """Executor of processes on this machine, each with one job at a time. A process that dies is replaced.
 
     ``begun`` is called with the name of each job that starts. Raises GeocloudError if a process cannot start.
     """
@@ -136,9 +136,9 @@ class LocalExecutor:
         self._loads.append(self._pools[place].submit(_load))
 
     def close(self) -> None:
-        """Ends the processes, at once if they are still working."""
+        """Terminates the processes, even while they are working."""
         for place, pool in self._pools.items():
-            with suppress(Exception):  # it has died, or could not start
+            with suppress(Exception):  # the process has died, or could not start
                 os.kill(self._pids[place].result(), signal.SIGTERM)
             pool.shutdown(cancel_futures=True)
 
@@ -147,7 +147,7 @@ class LocalExecutor:
         place = self._idle.get()
         try:
             future = self._pools[place].submit(_run, job)
-        except futures.BrokenExecutor:  # it died, with its last job or since
+        except futures.BrokenExecutor:  # the process died during its last job, or later
             self._start(place)
             future = self._pools[place].submit(_run, job)
         self._begun(job.name)
@@ -156,15 +156,15 @@ class LocalExecutor:
 
 
 _worker: dict[str, Any] = {}
-"""What a worker process was started with, and its predictor."""
+"""Arguments and predictor of this worker process."""
 
 
 def _settle(arguments: tuple[Any, ...], place: int, of: int) -> None:
-    """Prepares a worker process. Its first call loads the model, so that errors reach the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    """Prepares a worker process. The model is loaded later, by `_load`, so that its errors reach the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole process group; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.getLogger("geocloud").propagate = False  # warnings are part of entries
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as ours
+    logging.getLogger("geocloud").propagate = False  # entries contain the warnings
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1)  # GDAL's errors are raised as GeocloudError
     keep_freed_memory()
     _worker["arguments"] = *arguments, place, of
 
@@ -182,16 +182,16 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # the parent was killed: nobody waits for the results
+    os._exit(1)  # the parent was killed, so nothing waits for the results
 
 
 class ClusterExecutor:
-    """The workers of a scheduler such as ``tcp://host:8786``: see `Executor`.
+    """Executor of a dask cluster. The scheduler's address is ``options.scheduler``, such as ``tcp://host:8786``.
 
-    Every worker loads the model once; workers that join later get work, too. Workers must see the sources and the
-    output folder under the same paths. If workers declare the resource GPU, or the device is CUDA, each scene takes one
-    GPU; workers left out for lack of it are logged. ``begun`` is called with the name of each job that a worker begins
-    with, in any thread. Raises GeocloudError, DependencyError.
+    Each worker loads the model once. Workers may join later. Sources and output folder must have the same paths on all
+    workers. If workers declare the resource GPU, or the device is CUDA, each scene takes one GPU; workers without GPU
+    are logged and not used. ``begun`` is called with the name of each job that starts, from any thread. Raises
+    GeocloudError, DependencyError.
     """
 
     room = AHEAD
@@ -204,7 +204,7 @@ class ClusterExecutor:
             raise DependencyError("--scheduler needs dask.distributed; run pip install 'geocloud[batch]'") from error
         self._topic = f"geocloud-{uuid4().hex}"
         with ExitStack() as stack:
-            stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # its tracebacks are told in entries
+            stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # entries contain its errors
             try:
                 self._client: Any = Client(options.scheduler, timeout=TIMEOUT, set_as_default=False)
             except Exception as error:
@@ -219,17 +219,17 @@ class ClusterExecutor:
             self.close = stack.pop_all().close
 
     def submit(self, job: Job) -> futures.Future[Entry]:
-        """See `Executor`. dask itself tries a job again whose worker has died. Raises GeocloudError if it is lost."""
+        """See `Executor`. Dask itself retries jobs whose worker died. Raises GeocloudError if the cluster is lost."""
         if self._client.status != "running":
             raise GeocloudError(LOST)
-        if not (is_remote(job.source) or is_gdal_name(job.source)):  # workers have another working directory
-            job = replace(job, source=os.path.abspath(job.source))  # noqa: PTH100 - it may end in #ITEM
+        if not (is_remote(job.source) or is_gdal_name(job.source)):  # workers have other working directories
+            job = replace(job, source=os.path.abspath(job.source))  # noqa: PTH100 - may end in #ITEM
         future: futures.Future[Entry] = self._executor.submit(_run_there, job, self._mark, self._topic)
         return future
 
 
 def _resources(scheduler: str, workers: dict[str, Any], compute: ComputeOptions) -> dict[str, float] | None:
-    """The resources that each job needs of a worker. Raises GeocloudError if no worker has them."""
+    """Resources that each job needs, or None. Raises GeocloudError if no worker has them."""
     if not workers:
         raise GeocloudError(f"{scheduler}: has no workers; start some with: dask worker {scheduler}")
     with_gpu = [address for address, info in workers.items() if info.get("resources", {}).get(GPU)]
@@ -241,7 +241,7 @@ def _resources(scheduler: str, workers: dict[str, Any], compute: ComputeOptions)
             f"needs; start them with: dask worker {scheduler} --resources {GPU}=1"
         )
     for address in sorted(set(workers) - set(with_gpu)):
-        log.warning("%s is left out: it has no resource %s", address, GPU)
+        log.warning("%s is not used: it has no resource %s", address, GPU)
     return {GPU: 1}
 
 
@@ -254,12 +254,12 @@ def _plugin(model: str, compute: ComputeOptions, mark: str) -> Any:
         idempotent = False
 
         async def setup(self, worker: Any) -> None:
-            about = await worker.scheduler.identity(n_workers=-1)
+            cluster = await worker.scheduler.identity(n_workers=-1)
             host = worker.address.rpartition(":")[0]
-            beside = sorted({a for a in about["workers"] if a.rpartition(":")[0] == host} | {worker.address})
-            share = beside.index(worker.address), len(beside)
+            peers = sorted({a for a in cluster["workers"] if a.rpartition(":")[0] == host} | {worker.address})
+            share = peers.index(worker.address), len(peers)
             models = worker.__dict__.setdefault("geocloud_models", {})
-            # In a thread, so that the worker stays in touch with its scheduler.
+            # In a thread, so that the worker still sends heartbeats to the scheduler.
             models[mark] = await asyncio.to_thread(load_worker, model, compute, *share)
 
     return ModelPlugin()

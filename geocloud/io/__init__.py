@@ -1,1 +1,1 @@
-"""Reading of rasters and remote files: GDAL options, URLs, prefetching."""
+"""Access to rasters and remote files: GDAL options, URLs, prefetching."""

@@ -1,4 +1,4 @@
-"""Settings of the C library's memory allocator: memory freed after one tile is kept for the next."""
+"""Settings of the C library's memory allocator that keep the memory of one tile for the next."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Stops glibc from returning freed arrays to the system, which would have to clear new ones page by page.
+    """Stops glibc from returning freed memory to the system, which would clear it page by page before the next use.
 
-    All threads share one arena, so that memory freed by one can be used by another. Without glibc nothing is done.
+    All threads share one arena, so that memory freed by one can be used by another. Does nothing without glibc.
     """
     with suppress(OSError, AttributeError, TypeError):
         for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**30)):

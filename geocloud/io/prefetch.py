@@ -15,7 +15,7 @@ T = TypeVar("T")
 def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
     """Prefetches up to ``most`` items in a background thread, in order, starting at once.
 
-    An exception raised there is raised again when its item is requested.
+    An exception in the thread is raised again when its item is requested.
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:

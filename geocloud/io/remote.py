@@ -1,7 +1,7 @@
 """Remote files: ``https://``, ``s3://``, ``gs://`` and ``az://``.
 
-GDAL reads remote rasters itself; obstore reads, lists and writes all else: texts, archives' contents, results. Both
-repeat failed requests. Logins and servers are named by environment variables: see docs/scaling.md.
+GDAL reads remote rasters; obstore lists, reads and writes everything else: text files, archives, results. Both retry
+failed requests. Environment variables set credentials and endpoints: see docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from geocloud import errors
 T = TypeVar("T")
 
 STORES = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
-"""Object stores, which can be listed and written: scheme → GDAL's name for it."""
+"""Object stores, which can be listed and written: URL scheme → GDAL's virtual file system."""
 SCHEMES = ("https", "http", *STORES)
 FILES = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".tar", ".tar.gz", ".tgz", ".zip")
 CHUNK = 64 * 2**10
-"""Bytes that are requested at a time from a file that is read in parts."""
+"""Bytes per range request of `open_file`."""
 RETRIES, FIRST_PAUSE, MAX_PAUSE, TIMEOUT = 4, 1.0, 15.0, 60
-"""Retries of a request; seconds before the first, doubled up to the longest; seconds that a response may take."""
+"""Maximum retries of a request; initial and maximum backoff, and timeout, in seconds."""
 AMAZON = "https://s3.amazonaws.com"
 
 READING = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # or GDAL requests sidecar files that do not exist
-    "GDAL_HTTP_MAX_RETRY": str(RETRIES),  # of 429, 500, 502, 503, 504, resets and timeouts
-    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds; about twice as many before each further one
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # otherwise GDAL requests sidecar files that do not exist
+    "GDAL_HTTP_MAX_RETRY": str(RETRIES),  # after status 429, 500, 502, 503, 504, resets and timeouts
+    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds; roughly doubled for each further retry
     "GDAL_HTTP_TIMEOUT": str(TIMEOUT),
     "VSI_CACHE": "TRUE",
 }
-"""GDAL options for remote rasters; variables of these names in the environment take their place."""
+"""GDAL options for remote rasters; environment variables of the same names take precedence."""
 
 FORGETTING = {
     "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/{name}/" for name in ("vsicurl", *STORES.values())),
     "GDAL_HTTP_MAX_RETRY": "0",
 }
-"""GDAL options with which it forgets, when it closes a raster, what it has fetched of it."""
+"""GDAL options that disable retries, and drop cached remote data when a raster is closed."""
 
 VARIABLES = {
     "s3": {"AWS_NO_SIGN_REQUEST": "skip_signature", "AWS_REQUEST_PAYER": "request_payer"},
     "gs": {"GS_NO_SIGN_REQUEST": "skip_signature", "CPL_GS_ENDPOINT": "base_url"},
     "az": {"AZURE_NO_SIGN_REQUEST": "skip_signature", "AZURE_STORAGE_ACCOUNT": "account_name"},
 }
-"""GDAL's variables where obstore has other names: scheme → variable → obstore's option."""
+"""GDAL's environment variables with other names in obstore: scheme → variable → obstore's option."""
 
 CONNECTION = {
     "AccountName": "account_name",
@@ -65,7 +65,7 @@ CONNECTION = {
     "BlobEndpoint": "endpoint",
     "SharedAccessSignature": "sas_key",
 }
-"""Parts of AZURE_STORAGE_CONNECTION_STRING → obstore's names for them."""
+"""Part of AZURE_STORAGE_CONNECTION_STRING → obstore's option."""
 
 
 def is_remote(source: str | Path) -> bool:
@@ -79,18 +79,18 @@ def is_store(source: str | Path) -> bool:
 
 
 def names_file(url: str) -> bool:
-    """True for a URL with the extension of a raster or archive; in stores other names with dots are folders."""
+    """True for a URL with the extension of a raster or archive. In object stores, all other names are folders."""
     return urlparse(url).path.lower().endswith(FILES)
 
 
 def gdal_name(url: str) -> str:
-    """GDAL's name for the file at a URL."""
+    """GDAL's dataset name for the file at a URL."""
     scheme, _, rest = url.partition("://")
     return f"/{STORES[scheme]}/{rest}" if scheme in STORES else f"/vsicurl/{url}"
 
 
 def gdal_options(*paths: str) -> dict[str, Any]:
-    """Further arguments of `rasterio.Env` for rasters at these URLs or under these of GDAL's names; {} for disks."""
+    """Additional arguments of `rasterio.Env` for these URLs and GDAL dataset names; {} if none is remote."""
     names = [gdal_name(path) if is_remote(path) else path for path in paths]
     if not any(f"/{kind}" in name for name in names for kind in ("vsicurl", *STORES.values())):
         return {}
@@ -100,7 +100,7 @@ def gdal_options(*paths: str) -> dict[str, Any]:
             parts = urlparse(endpoint)
             options["AWS_S3_ENDPOINT"] = f"{parts.netloc}{parts.path}".rstrip("/")
             options["AWS_HTTPS"] = "NO" if parts.scheme == "http" else "YES"
-            options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")  # as obstore asks them
+            options["AWS_VIRTUAL_HOSTING"] = os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE")  # as obstore does
         if profile := _profile():
             from rasterio.session import AWSSession
 
@@ -109,7 +109,7 @@ def gdal_options(*paths: str) -> dict[str, Any]:
 
 
 def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
-    """A file's bytes from ``start`` to ``stop``, or all of them. Raises SceneNotFoundError, SceneReadError."""
+    """Bytes ``start`` to ``stop`` of a file, or all if ``stop`` is None. Raises SceneNotFoundError, SceneReadError."""
 
     def read(store: Any, key: str) -> bytes:
         if stop is not None:
@@ -120,14 +120,14 @@ def read_bytes(url: str, start: int = 0, stop: int | None = None) -> bytes:
 
 
 def identity(url: str) -> str:
-    """A text that changes with the file: its ETag, or else its date and size. Raises as `read_bytes` does."""
+    """A string that changes with the file: its ETag or, without one, its date and size. Raises as `read_bytes` does."""
     head = _asked(url, obstore.head)
     day = head["last_modified"]
     return str(head["e_tag"] or (day if is_store(url) else f"{format_datetime(day, usegmt=True)} {head['size']}"))
 
 
 def list_files(url: str) -> list[str]:
-    """The URLs of all files in a store's folder, which ends with a slash. Raises as `read_bytes` does."""
+    """URLs of all files below a folder in an object store; ``url`` ends with a slash. Raises as `read_bytes` does."""
 
     def listed(store: Any, key: str) -> list[str]:
         root = url[: len(url) - len(key)]
@@ -137,7 +137,7 @@ def list_files(url: str) -> list[str]:
 
 
 def upload(path: Path, url: str) -> None:
-    """Uploads a file to a store, whole or not at all. Raises OutputError, OptionError."""
+    """Uploads a file to an object store, completely or not at all. Raises OutputError, OptionError."""
     try:
         obstore.put(*_place(url), path)
     except errors.GeocloudError:
@@ -147,12 +147,12 @@ def upload(path: Path, url: str) -> None:
 
 
 def open_file(url: str) -> io.BufferedReader:
-    """A file of which only those parts are fetched that are read. Raises as `read_bytes` does, reading too."""
+    """A remote file that is fetched as it is read. Opening and reading it raise as `read_bytes` does."""
     return io.BufferedReader(_Parts(url), CHUNK)
 
 
 class _Parts(io.RawIOBase):
-    """A remote file that can be read from any place."""
+    """A seekable remote file."""
 
     def __init__(self, url: str) -> None:
         self._url, self._at = url, 0
@@ -177,7 +177,7 @@ class _Parts(io.RawIOBase):
 
 
 def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
-    """The answer of a store. Repeats what obstore does not: lists that are cut off, and bodies without an ETag."""
+    """Response of a store. Retries what obstore does not: truncated lists, and downloads without an ETag."""
     try:
         return ask(*_place(url))
     except errors.GeocloudError:
@@ -185,7 +185,7 @@ def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
     except FileNotFoundError as error:
         raise errors.SceneNotFoundError(f"{url}: not found") from error
     except obstore.exceptions.NotSupportedError as error:
-        raise errors.SceneError(f"{url}: this server sends no parts of files; fetch it and name your copy") from error
+        raise errors.SceneError(f"{url}: this server does not support range requests; download the file") from error
     except Exception as error:
         if "response body" in str(error) and attempt < RETRIES:
             time.sleep(min(FIRST_PAUSE * 2**attempt, MAX_PAUSE))
@@ -195,15 +195,15 @@ def _asked(url: str, ask: Callable[[Any, str], T], attempt: int = 0) -> T:
 
 
 def _reason(error: Exception) -> str:
-    """The first paragraph of obstore's message, which goes on for pages."""
+    """First paragraph of obstore's message; the rest is very long."""
     return str(error).partition("\n\n")[0] or type(error).__name__
 
 
 def _place(url: str) -> tuple[Any, str]:
-    """The store that holds a file, and the file's key there. Raises OptionError, DependencyError."""
+    """The obstore store of a URL, and the file's key in it. Raises OptionError, DependencyError."""
     scheme, _, rest = url.partition("://")
     if scheme not in STORES:
-        return _store(url, (), None), ""  # the URL as it is, with its signature
+        return _store(url, (), None), ""  # the whole URL, with its signature
     bucket, _, key = rest.partition("/")
     config = {option: value for name, option in VARIABLES[scheme].items() if (value := os.environ.get(name))}
     if scheme == "s3":
@@ -225,7 +225,7 @@ def _store(url: str, config: tuple[tuple[str, str], ...], profile: Any) -> Any:
     if profile:
         from obstore.auth.boto3 import Boto3CredentialProvider
 
-        options["credential_provider"] = Boto3CredentialProvider(profile).__call__  # without its region
+        options["credential_provider"] = Boto3CredentialProvider(profile).__call__  # hides the profile's region
     pauses = {"init_backoff": timedelta(seconds=FIRST_PAUSE), "max_backoff": timedelta(seconds=MAX_PAUSE), "base": 2}
     make: Any = obstore.store.from_url
     return make(
@@ -237,7 +237,7 @@ def _store(url: str, config: tuple[tuple[str, str], ...], profile: Any) -> Any:
 
 
 def _endpoint() -> str | None:
-    """The URL of a server other than Amazon's, by GDAL's variables or Amazon's."""
+    """URL of the S3 server in GDAL's or Amazon's environment variables; None: Amazon's server."""
     name = os.environ.get("AWS_S3_ENDPOINT")
     if not name:
         return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -247,7 +247,7 @@ def _endpoint() -> str | None:
 
 @lru_cache
 def _region(bucket: str) -> str:
-    """The region that holds a bucket. Amazon tells it to everyone; a request that names another region fails."""
+    """Region of a bucket, which requests must name. Amazon returns it without credentials."""
     request = urllib.request.Request(f"{AMAZON}/{bucket}", method="HEAD")  # noqa: S310 - a constant
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - the same
@@ -258,7 +258,7 @@ def _region(bucket: str) -> str:
 
 
 def _profile() -> Any:
-    """A boto3 session of a profile in Amazon's files; None: obstore and GDAL log in by themselves, or not at all."""
+    """boto3 session for a profile in Amazon's configuration files; None: obstore and GDAL need no profile."""
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() in ("YES", "TRUE", "1")
     files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
     paths = tuple(str(Path(os.environ.get(name, file)).expanduser()) for name, file in files.items())
@@ -276,6 +276,6 @@ def _session(profile: str | None, files: tuple[str, ...]) -> Any:
         return session if session.get_credentials() else None
     except ImportError as error:
         hint = "run pip install boto3, or set AWS_ACCESS_KEY_ID, or AWS_NO_SIGN_REQUEST=YES for public buckets"
-        raise errors.DependencyError(f"{' and '.join(files)}: profiles log in by boto3; {hint}") from error
-    except Exception as error:  # of botocore, for example for a profile that is not there
+        raise errors.DependencyError(f"{' and '.join(files)}: profiles require boto3; {hint}") from error
+    except Exception as error:  # raised by botocore, for example for an unknown profile
         raise errors.OptionError(f"AWS profile {profile or 'default'}: cannot log in ({error})") from error

@@ -20,7 +20,7 @@ def scene(seed: int, size: int) -> SimulatedScene:
 
 
 def make_archive(root: Path, count: int, broken: bool = True, size: int = 64) -> Path:
-    """Writes an archive of ``count`` scenes, the last ten of them damaged. A product present twice counts once."""
+    """Writes an archive of ``count`` scenes, the last ten of them damaged. A product stored twice counts once."""
     root.mkdir()
     whole = count - BROKEN * broken
     for number in range(whole):

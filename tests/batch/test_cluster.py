@@ -27,7 +27,7 @@ def cluster(tmp_path):
 
 
 def test_workers_that_come_and_go_and_a_cluster_that_is_lost(cluster, tmp_path, monkeypatch):
-    """One worker; after three scenes a second, and the first is killed; after ten, all. A new cluster does the rest."""
+    """After three scenes a worker joins and the first is killed; after ten, the cluster is replaced by a new one."""
     monkeypatch.setattr("geocloud.batch.workers.TIMEOUT", 2)
     monkeypatch.setattr("geocloud.batch.workers.ClusterExecutor.room", 4)
     archive, out = make_archive(tmp_path / "archive", COUNT + 10), tmp_path / "cluster"
@@ -78,7 +78,7 @@ def test_workers_without_the_resource_are_told_of(cluster, tmp_path, caplog):
     logger.propagate = True
     entries = run_batch([str(archive)], tmp_path / "out", BatchOptions(scheduler=address))
     assert {e.state for e in entries} == {"done"}
-    assert len({e.worker for e in entries}) == 1 and "is left out: it has no resource GPU" in caplog.text
+    assert len({e.worker for e in entries}) == 1 and "is not used: it has no resource GPU" in caplog.text
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):

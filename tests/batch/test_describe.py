@@ -202,7 +202,7 @@ def test_large_catalogs_are_walked_item_by_item(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert [f.name for f in found] == names and len({f.source for f in found}) == 1000
-        # Found scenes take 1 kB each. All items, parsed, would take about 7 times the size of their text.
+        # Each scene found takes 1 kB. Parsing all items at once would take about 7 times the size of their text.
         room = 1000 * 1024 + (4 * (tmp_path / start).stat().st_size if start == "all.json" else 1000 * one)
         assert peak < room, (start, peak, room)
 

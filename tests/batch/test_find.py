@@ -189,7 +189,7 @@ def test_a_level_1_item_reads_its_mtl(tmp_path):
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_offsets_of_sentinel_2(tmp_path, applied):
-    """Earth Search declares an offset even if it is applied already, which another property states."""
+    """Earth Search declares an offset even if it is already applied, as another property states."""
     assets = {}
     for band, name in enumerate(("red", "green", "blue", "nir")):
         values = np.rint((ramp()[[band]] + (0 if applied else 0.1)) * 1e4).astype("uint16")

@@ -59,7 +59,7 @@ def test_an_earlier_version_is_converted_with_a_note(old, caplog):
 
 
 def test_the_version_before_is_read_as_it_is(tmp_path):
-    """Its table is the same; rasters that are no scenes were in another one, and are looked at once more."""
+    """The table of scenes is unchanged. Rasters that are not scenes were in another table, and are opened once more."""
     path = fill(tmp_path / "manifest.sqlite", "ab")
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE others (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL)")
@@ -91,7 +91,7 @@ def test_the_journal_works_on_network_file_systems(tmp_path):
 
 
 def test_a_reader_holds_no_writer_up(tmp_path):
-    """A reader may pause between two pages for any time."""
+    """A reader that pauses between two pages does not block writers."""
     names = [f"scene_{i:05}" for i in range(3 * PAGE)]
     path = fill(tmp_path / "manifest.sqlite", names)
     reading = iter(read_entries(tmp_path))

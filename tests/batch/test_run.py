@@ -119,7 +119,7 @@ def test_what_is_done_stays_done(archive, batch):
     with Manifest(batch / "manifest.sqlite") as manifest:
         manifest.plan(
             [("other", "other", "o.tif", "print")], "settings", OTHER
-        )  # as a run killed before its report leaves it: later than that
+        )  # newer than the report, as after a run that was killed before writing its report
     assert again().exit_code == 0 and report.stat().st_mtime_ns > told
 
 
@@ -208,7 +208,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path):
 
 
 def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
-    """A scene that kills a worker once is retried; one that always kills fails, and no other does."""
+    """A scene that kills its worker is tried three times, then fails. Other scenes are unaffected."""
     jobs = [Job(f"s{i}", str(archive / "stack_002.tif"), tmp_path, BatchOptions()) for i in range(4)]
     jobs.insert(1, Job("killer", "kill me", tmp_path, BatchOptions()))
     starts = []
@@ -220,7 +220,7 @@ def test_a_worker_that_is_killed_is_replaced(archive, tmp_path):
 
 
 def load_deadly(*arguments):
-    """Loads a worker in which the job of this name ends the process."""
+    """Loads a worker whose process is killed by the source ``kill me``."""
     import geocloud.batch.job as module
 
     mask = module.mask_scene
@@ -250,7 +250,7 @@ def test_interrupted_it_stops_and_goes_on_later(archive, tmp_path):
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=30)
-    if run.returncode != 0:  # it was not finished yet
+    if run.returncode != 0:  # interrupted before its end
         assert run.returncode == 130 and "Traceback" not in errors
     assert not list((tmp_path / "out").glob(".*"))
     assert "running" not in {state for state, _ in states(tmp_path / "out").values()}
@@ -430,7 +430,7 @@ def test_manifests_in_one_folder_never_share_a_name(archive, tmp_path):
             run_batch([source], tmp_path / "out", BatchOptions(shard=Shard(number, 2)))
     names = [entry.name for entry in read_entries(tmp_path / "out")]
     assert len(names) == len(set(names)) == 4 and "collection" not in names
-    with pytest.raises(OutputError, match="divided otherwise, as manifest-00001-of-00002"):
+    with pytest.raises(OutputError, match=r"manifest-00001-of-00002.sqlite is of a run with another"):
         run_batch(sources, tmp_path / "out", BatchOptions())
     describe_folder(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "collection.json").read_text())["type"] == "Collection"

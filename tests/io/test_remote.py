@@ -55,7 +55,7 @@ def s3():
             "s3",
             endpoint_url=f"http://127.0.0.1:{port}",
             aws_access_key_id="any",
-            aws_secret_access_key="any",  # noqa: S106 - of a server that asks for none
+            aws_secret_access_key="any",  # noqa: S106 - the server accepts any
             region_name="us-east-1",
         )
         client.create_bucket(Bucket=BUCKET)

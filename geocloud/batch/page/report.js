@@ -1,12 +1,12 @@
 // The table of scenes. Text is from untrusted files, so it is only set as text, never as HTML.
 "use strict";
-const ROWS = 100;  // that are shown at a time
+const ROWS = 100;  // shown at a time
 const COLUMNS = {
   name: "Scene", day: "Acquired", cloud: "Cloud, %", shadow: "Shadow, %", snow: "Snow, %", cirrus: "Cirrus, %",
   valid: "Valid, %", seconds: "Time, s", state: "State",
 };
 const MARKS = { done: "✓", failed: "✕", waiting: "…", running: "▸" };
-const all = {};  // column → values by index of the scene; null: unknown
+const all = {};  // column → values by scene index; null: unknown
 let about, count, found = [], order = { key: "name", down: false };
 
 const $ = id => document.getElementById(id);
@@ -47,7 +47,7 @@ const report = {  // called by the scripts in the folder "report"
   },
 };
 
-function search() {  // sorted indices of the scenes that pass the filters
+function search() {  // sorted indices of the scenes that match the filters
   const text = $("search").value.trim().toLowerCase(), state = $("state").value;
   const within = (key, low, high, parse) => {
     const [minimum, maximum] = [low, high].map(id => $(id).value && parse($(id).value));
