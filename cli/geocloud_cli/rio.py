@@ -24,7 +24,7 @@ class RioCommand(Command):
 cloudmask = RioCommand(
     "cloudmask",
     callback=mask.callback,
-    params=[p for p in mask.params if p.name != "quiet"],  # which every Command adds
+    params=[p for p in mask.params if p.name not in ("quiet", "help_computing")],  # which every Command adds
     help=(mask.help or "").replace("geocloud mask", "rio cloudmask"),
     short_help="Mask the clouds of a scene (geocloud).",
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
