@@ -1,4 +1,4 @@
-"""A command of geocloud: help under headings, ``--quiet``, and errors that name the variable behind them."""
+"""Base class of the commands: help under headings, ``--quiet``, and errors that name an environment variable."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FOLDED = "Computing"
 """Heading of rarely needed options; if there are more than three, ``--help`` lists only their names."""
 
 OTHER = "Other"
-"""Heading of the options that belong under no other."""
+"""Heading of all other options."""
 
 
 class Option(click.Option):
-    """An option under a heading in the help of its command."""
+    """An option with a heading in the help of its command."""
 
     def __init__(self, *args: Any, heading: str = OTHER, **how: Any) -> None:
         super().__init__(*args, **how)
@@ -30,12 +30,12 @@ class Option(click.Option):
 
 
 def option(heading: str, *names: str, **how: Any) -> Decorator:
-    """`click.option` under a heading. With ``envvar``, that variable is shown in help and errors."""
+    """`click.option` with a heading. With ``envvar``, help and errors name the environment variable."""
     return click.option(*names, cls=Option, heading=heading, show_envvar="envvar" in how, **how)
 
 
 def output(metavar: str, help: str, **how: Any) -> Decorator:
-    """``-o``, ``--out``: where a command writes."""
+    """``-o``, ``--out``: the output of a command."""
     return option("Output", "-o", "--out", "output", metavar=metavar, help=help, **how)
 
 
@@ -53,14 +53,14 @@ def _show_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 
 class Command(click.Command):
-    """Groups its options by heading, has ``-q``, and blames a wrong value on the variable that it came from."""
+    """Groups options by heading, adds ``-q``, and names the environment variable if an invalid value came from one."""
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
         text, names = "No progress and no notes on stderr.", ["-q", "--quiet"]
         self.params.append(Option(names, is_flag=True, expose_value=False, callback=_silence, help=text))
         if sum(getattr(parameter, "heading", "") == FOLDED for parameter in self.params) > 3:
-            text, names = "This message, with all options of computing.", ["--help-computing"]
+            text, names = "Show this message with all computing options.", ["--help-computing"]
             how = {"is_flag": True, "is_eager": True, "expose_value": False}
             self.params.append(Option(names, callback=_show_all, help=text, **how))
 
@@ -74,7 +74,7 @@ class Command(click.Command):
             with formatter.section(heading if len(sections) > 1 else "Options"):
                 if heading == FOLDED and len(records) > 3 and not ctx.meta.get(FOLDED):
                     names = ", ".join(record[0].split(" ")[0].rstrip(",") for record in records)
-                    formatter.write_text(f"{names}; described by --help-computing.")
+                    formatter.write_text(f"{names}; see --help-computing.")
                 else:
                     formatter.write_dl(records)
 
@@ -98,14 +98,14 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands."""
+    """A group of `Command`."""
 
     command_class = Command
     group_class = type
 
 
 def _variable(ctx: click.Context, parameter: click.Parameter | None) -> str | None:
-    """The environment variable that a parameter's value came from; None: it came from elsewhere."""
+    """Environment variable that set a parameter's value; None if it was not set by one."""
     if parameter is None or parameter.name is None or not isinstance(parameter.envvar, str):
         return None
     there = ctx.get_parameter_source(parameter.name) is click.core.ParameterSource.ENVIRONMENT

@@ -12,14 +12,16 @@ from geocloud_cli.command import Command, option
 
 ADVICE = {
     "fast": "for all scenes, the default",
-    "unet": "the network that the project began with, for comparison",
-    "attention-unet": "the same with attention gates, for comparison",
+    "unet": "the project's first network, for comparison",
+    "attention-unet": "unet with attention gates, for comparison",
 }
 """Use of each bundled model."""
 
 
 @click.command(cls=Command, short_help="List the bundled models.")
-@option("Output", "--all", "everything", is_flag=True, help="Also models that are not recommended, and all scores.")
+@option(
+    "Output", "--all", "everything", is_flag=True, help="Also list models that are not recommended, and all scores."
+)
 @options.as_json
 def models(everything: bool, as_json: bool) -> None:
     """List the bundled models; 'geocloud mask --model' takes their names.

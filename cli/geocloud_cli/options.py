@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Numbers(click.ParamType[tuple[Any, ...] | str]):
-    """Numbers between commas, such as ``4,3,2,5``; anything else stays a word, unless so many numbers are wanted."""
+    """Comma-separated numbers such as ``4,3,2,5``; other text stays a string, unless a number of values is required."""
 
     def __init__(self, kind: type[Any], name: str, wanted: int | None = None) -> None:
         self.kind, self.name, self.wanted = kind, name, wanted
@@ -38,37 +38,37 @@ class Numbers(click.ParamType[tuple[Any, ...] | str]):
 
 
 def read_options(given: dict[str, Any]) -> ReadOptions:
-    """Removes the options of `reading`, or of `values`, from a command's parameters and returns them."""
+    """Removes the options added by `reading` or `values` from a command's parameters; returns them as ReadOptions."""
     from geocloud.readers import ReadOptions
 
     return _taken(ReadOptions, given)
 
 
 def compute_options(given: dict[str, Any]) -> ComputeOptions:
-    """Removes the options of where the model computes from a command's parameters and returns them."""
+    """Removes the computing options from a command's parameters; returns them as ComputeOptions."""
     from geocloud.pipeline import ComputeOptions
 
     return _taken(ComputeOptions, given)
 
 
 def _taken(kind: type[T], given: dict[str, Any]) -> T:
-    """Removes the fields of a dataclass from a command's parameters and returns them as one."""
+    """Removes the fields of a dataclass from a command's parameters; returns an instance of it."""
     return kind(**{field.name: given.pop(field.name) for field in fields(kind) if field.name in given})  # type: ignore[arg-type]
 
 
 def _limit_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
-    """Sets the variable that says how many threads compute, here and in the processes of a batch."""
+    """Sets the number of computing threads by the environment, for this process and those of a batch."""
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def adding(added: Sequence[Decorator]) -> Decorator:
-    """A decorator that adds several options, in their order."""
+    """A decorator that adds several options, in this order."""
     return lambda command: reduce(lambda made, decorator: decorator(made), reversed(added), command)
 
 
 def _rows(heading: str, *rows: tuple[str, str, dict[str, Any]]) -> dict[str, Decorator]:
-    """Options under a heading by name, from rows: the name with its metavar, the help, and what else click takes."""
+    """Options under a heading, by name. Each row: name with metavar, help text, further arguments of click.option."""
     made = {}
     for names, text, how in rows:
         name, _, metavar = names.partition(" ")
@@ -113,20 +113,20 @@ _MASK = _rows(
     "Mask",
     (
         "--threshold 0..1",
-        "Threshold of cloud probability.  [default: the model's own]",
+        "Threshold of cloud probability.  [default: set by the model]",
         FLOAT | {"envvar": "GEOCLOUD_THRESHOLD"},
     ),
     ("--shadows", "Also mask cloud shadow, as 2.", SWITCH),
     ("--snow", "Also mask snow and ice, as 3, if the scene has a band at 1.6 µm.", SWITCH),
     ("--cirrus", "Also mask thin cirrus, as 4, if the scene has a band at 1.37 µm.", SWITCH),
-    ("--reject-snow", "Take cloud back that is snow by its band at 1.6 µm.", SWITCH),
-    ("--shadow-threshold 0..1", "Threshold of shadow probability.  [default: the model's own]", FLOAT),
+    ("--reject-snow", "Set cloud to clear where the band at 1.6 µm shows snow.", SWITCH),
+    ("--shadow-threshold 0..1", "Threshold of shadow probability.  [default: set by the model]", FLOAT),
     ("--min-area M2", "Remove smaller clouds and shadows, fill smaller holes.", ZERO),
     ("--buffer METRES", "Grow clouds and shadows, after --min-area.", ZERO),
     ("--shadow-buffer METRES", "Grow shadows further.", ZERO),
     (
         "--polygon-min-area M2",
-        "Leave smaller clouds, shadows and holes out of the polygons; 0 keeps all.  [default: 9 pixels]",
+        "Omit smaller clouds, shadows and holes from the polygons; 0 keeps all.  [default: 9 pixels]",
         FLOAT,
     ),
 )
@@ -140,8 +140,8 @@ _MODEL = _rows(
     ),
     (
         "--working-resolution METRES|native",
-        "Pixel size that the model sees; the mask stays on the scene's grid. native also takes pixels larger than "
-        "300 m, which are refused otherwise.  [default: the model's own (30) for finer scenes, else native]",
+        "Pixel size for the model; the mask stays on the scene's grid. native also accepts pixels larger than "
+        "300 m, which are an error otherwise.  [default: the model's (30) for finer scenes, else native]",
         {},
     ),
 )
@@ -150,12 +150,12 @@ _COMPUTING = _rows(
     "Computing",
     (
         "--device auto|cpu|cuda|cuda:N|mps",
-        "Where the model runs.",
+        "Device that runs the model.",
         {"default": "auto", "envvar": "GEOCLOUD_DEVICE"},
     ),
     (
         "--precision",
-        "auto: what the device is fastest at.",
+        "auto: the fastest on the device.",
         {
             "type": click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
             "default": "auto",
@@ -164,7 +164,7 @@ _COMPUTING = _rows(
     ),
     (
         "--threads N",
-        "Threads in which the model computes on a CPU.  [default: one per core]",
+        "CPU threads for the model.  [default: one per core]",
         {
             "type": click.IntRange(1),
             "envvar": "GEOCLOUD_THREADS",
@@ -175,21 +175,21 @@ _COMPUTING = _rows(
     ("--batch TILES", "Tiles per batch.  [default: by device]", {"type": int}),
     (
         "--tile-size PIXELS",
-        "Largest side of a tile; less needs less memory.  [default: height 768, in wide scenes less; width 1216]",
+        "Maximum side of a tile; smaller ones need less memory.  [default: 768 high, less in wide scenes; 1216 wide]",
         {"type": int},
     ),
-    ("--overlap PIXELS", "Overlap of tiles, to hide seams.", {"type": int, "default": 128}),
+    ("--overlap PIXELS", "Overlap of tiles, which avoids seams.", {"type": int, "default": 128}),
 )
 
 values = adding([*_VALUES.values()])
-"""Adds the options of what the pixels of many images mean; `read_options` takes them."""
+"""Adds the options for the meaning of pixel values; see `read_options`."""
 
 reading = adding([values, *_SCENE.values()])
-"""Adds these and the options of a single scene; `read_options` takes them."""
+"""Adds the options of `values` and those for a single scene; see `read_options`."""
 
 masking = adding([reading, *_MASK.values(), *_MODEL.values(), *_COMPUTING.values()])
-"""Adds the options for reading and masking scenes, and ``model``. Those that `read_options` and `compute_options` leave
-are MaskOptions."""
+"""Adds the options for reading and masking scenes, and ``model``. Those left by `read_options` and `compute_options`
+are fields of MaskOptions."""
 
 model, device, threads = _MODEL["--model"], _COMPUTING["--device"], _COMPUTING["--threads"]
 snow, cirrus = _MASK["--snow"], _MASK["--cirrus"]
@@ -207,12 +207,12 @@ progress = option(
     "--progress",
     type=click.Choice(["bar", "json", "none"]),
     default="bar",
-    help="On stderr: a bar if it is a terminal, or lines of JSON.",
+    help="Progress on stderr: a bar on a terminal, or lines of JSON.",
 )
 
 
 def label_map(given: dict[str, Any]) -> dict[int, str] | None:
-    """Removes the option `classes` from a command's parameters and returns it."""
+    """Removes the option `classes` from a command's parameters; returns it as a label map."""
     from geocloud.training.data.chips import parse_classes
 
     text = given.pop("classes")
