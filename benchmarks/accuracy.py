@@ -24,11 +24,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from geocloud._picture import render
 from geocloud.models import ONNX, find_model, find_weights
 from geocloud.models.export import with_metadata
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
-from geocloud.picture import render
 from geocloud.tiling.resample import average
 from geocloud.training.data.augment import LANDSAT_5, LANDSAT_7, METRES, saturate
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN, Chip

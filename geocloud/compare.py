@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from geocloud._picture import Pixels, encode
 from geocloud.errors import BandError, GridError, OptionError, SceneNotFoundError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.masks.codes import CIRRUS, CLEAR, CLOUD, NO_DATA, SHADOW, SNOW, STRIP, Mask
-from geocloud.picture import Pixels, encode
 from geocloud.pipeline.masked import on_grid
 from geocloud.readers import Source, open_raster
 from geocloud.readers.archive import list_folder

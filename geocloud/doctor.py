@@ -18,8 +18,8 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from geocloud._checks import Finding
 from geocloud._proj import VARIABLES
-from geocloud.checks import Finding
 from geocloud.errors import GeocloudError, ModelError
 
 OPTIONAL = ("torch", "onnx", "onnxruntime", "distributed", "pyarrow", "xarray", "matplotlib")

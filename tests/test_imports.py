@@ -18,7 +18,7 @@ LEVELS = [
     {"preview", "qgis"},
     {"readers", "models", "writers", "simulate"},
     {"masks", "tiling", "io"},
-    {"raster", "options", "checks", "picture"},
+    {"raster", "options", "_checks", "_picture"},
     {"grid"},
     {"bands"},
     {"errors", "_proj"},

@@ -16,7 +16,7 @@ from geocloud_cli.command import Command
 from geocloud_cli.mask import mask
 
 if TYPE_CHECKING:
-    from geocloud.checks import Finding
+    from geocloud._checks import Finding
 
 
 @click.command(cls=Command, short_help="Check this installation, and mask a scene with known clouds.")
@@ -47,7 +47,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 def _environment(ctx: click.Context) -> Finding:
     """Checks the environment variables that set defaults of options of 'geocloud mask'."""
-    from geocloud.checks import Finding
+    from geocloud._checks import Finding
     from geocloud.models import find_model
     from geocloud.pipeline import MaskOptions
 

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 
+from geocloud._picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
 from geocloud.errors import GridError, OptionError, OutputError
 from geocloud.grid import GeoBox
 from geocloud.masks.codes import CLEAR, CLOUD, NO_DATA, count, percent
-from geocloud.picture import FALSE_COLOUR, NATURAL, Pixels, encode, render
 from geocloud.preview.render import outline, overlay, side_by_side
 from geocloud.readers import RasterScene, ReadOptions, open_scene
 from geocloud.readers.stack import open_raster

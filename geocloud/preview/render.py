@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from geocloud._picture import Pixels as Pixels
+from geocloud._picture import encode as encode
+from geocloud._picture import render as render
 from geocloud.masks.codes import CIRRUS, CLOUD, SHADOW, SNOW
-from geocloud.picture import Pixels as Pixels
-from geocloud.picture import encode as encode
-from geocloud.picture import render as render
 from geocloud.writers import styles
 
 GAP = 8

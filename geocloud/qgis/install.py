@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from geocloud.checks import Finding
+from geocloud._checks import Finding
 from geocloud.errors import OptionError, OutputError
 
 NAME = "geocloud"

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from geocloud._picture import render
 from geocloud.errors import OutputError
-from geocloud.picture import render
 from geocloud.training import require_extras
 from geocloud.training.data.chips import Chip
 
