@@ -148,7 +148,7 @@ class MaskResult:
 
     def _repr_html_(self) -> str:
         """The scene with its clouds outlined, beside a table of facts, for a notebook."""
-        from geocloud import picture
+        from geocloud._picture import SIDE, as_html
 
         shares = {k: "no valid pixels" if v is None else f"{v:.1f} % of valid pixels" for k, v in self.shares.items()}
         facts = shares | {
@@ -164,7 +164,7 @@ class MaskResult:
             "time": f"{self.seconds:.1f} s",
         }
         shown = {name: str(fact) for name, fact in facts.items() if fact}
-        return picture.as_html(self.scene, shown, _picture(self, picture.SIDE))
+        return as_html(self.scene, shown, _picture(self, SIDE))
 
 
 def _picture(result: MaskResult, side: int) -> NDArray[np.uint8]:

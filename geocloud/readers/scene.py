@@ -202,7 +202,7 @@ class RasterScene(BandStack):
 
     def _repr_html_(self) -> str:
         """HTML of a picture and the scene's facts, for notebooks."""
-        from geocloud import picture
+        from geocloud._picture import SIDE, as_html, render
 
         size = self.grid.pixel_size
         facts = {
@@ -215,10 +215,10 @@ class RasterScene(BandStack):
             "units": str(self.units),
         }
         try:
-            pixels = picture.render(self.shrink(picture.SIDE))
+            pixels = render(self.shrink(SIDE))
         except (SceneReadError, *gdal.TROUBLE):  # closed or deleted
             pixels = None
-        return picture.as_html(self.name, facts, pixels)
+        return as_html(self.name, facts, pixels)
 
 
 def read_filled(scene: RasterScene, window: Window) -> Reflectance:

@@ -206,4 +206,6 @@ def test_help_explains_every_field_of_the_options():
     for public in (geocloud.MaskOptions, geocloud.ReadOptions, geocloud.ComputeOptions, geocloud.ModelMetadata):
         text = pydoc.plain(pydoc.render_doc(public))
         assert all(re.search(rf"\| +{field.name}: \w", text) for field in fields(public)), public
-    assert "buffer: Metres by which cloud and shadow are then grown." in pydoc.plain(pydoc.render_doc(MaskOptions))
+    assert "buffer: Distance in metres by which cloud and shadow are grown" in pydoc.plain(
+        pydoc.render_doc(MaskOptions)
+    )

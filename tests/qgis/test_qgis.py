@@ -126,7 +126,7 @@ def test_shadow_is_a_third_class_of_mask_and_polygons(found, made):
     assert [label for label, _ in mask["legend"]] == ["clear", "cloud", "shadow"]
     assert mask["classes"][2] == [2, "shadow", [*styles.SHADOW_RGB, 128]]
     assert polygons["renderer"] == "categorizedSymbol" and polygons["labels"] == ["cloud", "shadow"]
-    assert "class" in polygons["fields"] and "cloud shadow" in polygons["abstract"]
+    assert "class" in polygons["fields"] and "% shadow" in polygons["abstract"]
     values = read_tif(made / "shadows.tif")[0]
     assert {1, 2} <= set(np.unique(values))
     drawn, band = np.array(picture(made / "qgis_shadows.png"), int), np.array(picture(made / "band.png"), int)
