@@ -35,6 +35,12 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_scenes"
 
 
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches start one process unless a test asks for more: starting one takes longer than the small scenes."""
+    monkeypatch.setattr("geocloud.batch.run.PROCESSES", 1)
+
+
 def geobox(height: int = 90, width: int = 110, crs: CRS | None = UTM, size: float = 30) -> GeoBox:
     """A grid that does not start at the origin, with a pixel size in metres."""
     return GeoBox(height, width, Affine(size, 0, 499_980, 0, -size, 5_400_040), crs)
