@@ -23,7 +23,7 @@ from geocloud.models.devices import Precision
 from geocloud.models.export import to_onnx
 from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
-from geocloud.models.runtime import OnnxRuntime
+from geocloud.models.runtime import open_onnx
 from geocloud.simulate import simulate_scene
 
 SHAPE = (768, 1216)
@@ -35,7 +35,7 @@ def prepare(runtime: str, precision: str, network: Network) -> Callable[[Tile], 
     if runtime == "openvino" and precision == Precision.AUTO:
         return load_model(device="cpu", threads=1)
     if runtime == "openvino":
-        return OnnxRuntime(to_onnx(network), Precision(precision), 1)
+        return open_onnx(to_onnx(network), Precision(precision))
     if runtime == "onnxruntime":
         import onnxruntime
 

@@ -45,7 +45,7 @@ def main(scene: str, output: str) -> None:
 
     SPENT["start-up"] = time.process_time()
     watch(RasterScene, "read_raw", "read")
-    watch(runtime.OnnxRuntime, "__call__", "network", time.perf_counter)
+    watch(runtime, "_predict", "network", time.perf_counter)
     watch(predictor, "fill_gaps", "fill gaps")
     watch(run, "to_mask", "write")
     watch(cog.StripWriter, "write", "write")

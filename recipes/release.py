@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from geocloud.models.devices import Precision, cores
+from geocloud.models.devices import cores
 from geocloud.models.export import to_onnx
 from geocloud.models.network import Network
 from geocloud.models.predictor import Predictor
-from geocloud.models.runtime import OnnxRuntime
+from geocloud.models.runtime import open_onnx
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.samples import Group, Samples
 from recipes.material import AUGMENT, SHARES, SOURCES, Fold, training_groups, validation_chips
@@ -82,7 +82,7 @@ def release(
 
 def agreement(one: bytes, other: bytes, data: Path, fold: Fold | None = None) -> float:
     """Share of pixels in the validation scenes for which two ONNX files give the same class."""
-    masks = [_clouds(Predictor(OnnxRuntime(file, Precision.AUTO, cores())), data, fold) for file in (one, other)]
+    masks = [_clouds(open_onnx(file, threads=cores()), data, fold) for file in (one, other)]
     return float(np.mean(np.concatenate([a == b for a, b in zip(*masks, strict=True)])))
 
 

@@ -20,7 +20,7 @@ except ImportError as error:
 
 from geocloud.models.devices import Precision
 from geocloud.models.metadata import KEY, ModelMetadata
-from geocloud.models.runtime import DIGEST, OnnxRuntime, file_digest
+from geocloud.models.runtime import DIGEST, file_digest, open_onnx
 
 OPSET = 17
 """Version of the ONNX operator set; onnxruntime-web supports it, too."""
@@ -74,7 +74,7 @@ def _compare(network: Network, exported: bytes) -> None:
         images[2, 3] = np.nan
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
-    difference = float(abs(OnnxRuntime(exported, Precision.FLOAT32, 1)(images) - expected).max())
+    difference = float(abs(open_onnx(exported, Precision.FLOAT32)(images) - expected).max())
     if not difference <= AGREEMENT:
         raise CheckpointError(
             f"model {network.metadata.name!r}: exported, it differs by {difference:.3g} in probability from "

@@ -11,13 +11,13 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geocloud.bands import BANDS
@@ -25,6 +25,7 @@ from geocloud.errors import CheckpointError, DeviceError
 from geocloud.models.devices import DEVICES, Precision
 from geocloud.models.fast import FastUNet
 from geocloud.models.metadata import KEY, ModelMetadata, read_safetensors
+from geocloud.models.predictor import Floats, Predictor
 from geocloud.models.unet import UNet
 
 NETWORKS: dict[str, Any] = {
@@ -156,30 +157,39 @@ def prepare(
     return torch.cat([*bands, *flag], 1)
 
 
-class TorchRuntime:
-    """A network on a device, for `Predictor`. Raises DeviceError if the device lacks the precision."""
+def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
+    """A predictor that runs a network in torch. Raises DeviceError if this machine lacks the device or precision."""
+    place = find_device(device)
+    dtype = find_dtype(place, Precision(precision))
+    network = copy.deepcopy(network).to(place)
+    network.body.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    workers = WORKERS.get(place.type, 1)
+    return Predictor(
+        partial(_predict, network, place, BoundedSemaphore(workers)),
+        network.metadata,
+        device=str(place),
+        precision=Precision(str(dtype).removeprefix("torch.")),
+        batch=BATCH.get(place.type, 1),
+        workers=workers,
+    )
 
-    def __init__(self, network: Network, device: torch.device, precision: Precision) -> None:
-        self.metadata = network.metadata
-        self._place, dtype = device, find_dtype(device, precision)
-        self.device, self.precision = str(device), Precision(str(dtype).removeprefix("torch."))
-        self.batch, self.workers = BATCH.get(device.type, 1), WORKERS.get(device.type, 1)
-        self._turns = BoundedSemaphore(self.workers)  # scenes that share the network must not compete for memory
-        self._network = copy.deepcopy(network).to(device)
-        self._network.body.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
-    def __call__(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self._turns:
-            x = torch.from_numpy(np.ascontiguousarray(reflectance))  # torch takes no negative strides
-            if self._place.type == "cuda":
-                x = torch.empty(x.shape, pin_memory=True).copy_(x).to(self._place, non_blocking=True)
-            try:
-                probability: NDArray[np.float32] = self._network(x.to(self._place)).cpu().numpy()
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                raise
-        return probability
+@torch.inference_mode()
+def _predict(network: Network, place: torch.device, turns: BoundedSemaphore, reflectance: Floats) -> Floats:
+    """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
+
+    ``turns`` keeps scenes that share the network from competing for memory.
+    """
+    with turns:
+        x = torch.from_numpy(np.ascontiguousarray(reflectance))  # torch takes no negative strides
+        if place.type == "cuda":
+            x = torch.empty(x.shape, pin_memory=True).copy_(x).to(place, non_blocking=True)
+        try:
+            probability: Floats = network(x.to(place)).cpu().numpy()
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            raise
+    return probability
 
 
 def find_device(name: str) -> torch.device:

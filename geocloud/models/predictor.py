@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from geocloud.options import MaskOptions
 from geocloud.raster import Raster
 from geocloud.tiling.mosaic import fill_gaps, predict_raster
 
-if TYPE_CHECKING:
-    from geocloud.models.network import Network
-
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
@@ -30,7 +27,6 @@ Function = Callable[[Floats], Floats]
 classes ``(N, classes, H, W)``."""
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|bad_alloc")
-OWN = ("threshold", "shadow_threshold", "pixel_size", "optional_nir", "classes")  # attributes defined by the metadata
 
 
 class Predictor:
@@ -40,34 +36,31 @@ class Predictor:
     `geocloud.tiling.tiles.Predict`. ``batch`` is halved when the device runs out of memory.
 
     Args:
-        runtime: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of cloud
-            ``(N, H, W)``, or of cloud and shadow ``(N, 2, H, W)``. The runtimes of `load_model` also have
-            the attributes ``metadata``, ``device``, ``precision``, ``batch`` and ``workers``.
-        metadata: Metadata for a plain function; None: cloud is the only class, and near-infrared may be missing.
-        batch: Tiles per batch; None: the runtime's own.
-
-    Raises:
-        OptionError: ``batch`` is below 1, or a plain function has attributes that belong in ``metadata``.
+        function: Any function from reflectance ``(N, 4, H, W)``, NaN where there is no data, to the probability of
+            cloud ``(N, H, W)``, or of cloud and other classes ``(N, classes, H, W)``.
+        metadata: The model's metadata; None: cloud is the only class, and near-infrared may be missing.
+        device: Name of the device that computes.
+        precision: Data type in which it computes.
+        batch: Tiles per call of the function.
+        workers: Number of threads that may call the function at the same time.
     """
 
-    def __init__(self, runtime: Function, metadata: ModelMetadata | None = None, batch: int | None = None) -> None:
-        if batch is not None and batch < 1:
-            raise OptionError(f"batch size {batch}: wanted 1 or more")
-        own: ModelMetadata | None = getattr(runtime, "metadata", None)
-        if not own and not metadata and (ignored := [name for name in OWN if hasattr(runtime, name)]):
-            raise OptionError(
-                f"a function's attributes ({', '.join(ignored)}) are no metadata; "
-                "pass Predictor(function, metadata=ModelMetadata(...))"
-            )
-        self.metadata = facts = own or metadata or ModelMetadata(optional_nir=True)
-        self._runtime, self._is_plain = runtime, own is None
+    def __init__(
+        self,
+        function: Function,
+        metadata: ModelMetadata | None = None,
+        *,
+        device: str = "cpu",
+        precision: Precision = Precision.FLOAT32,
+        batch: int = 4,
+        workers: int = 1,
+    ) -> None:
+        self.metadata = facts = metadata or ModelMetadata(optional_nir=True)
         self.name, self.classes, self.pixel_size = facts.name, facts.classes, facts.pixel_size
         self.threshold, self.shadow_threshold = facts.threshold, facts.shadow_threshold
         self.optional_nir = facts.optional_nir or "nir" not in facts.bands
-        self.device: str = getattr(runtime, "device", "cpu")
-        self.precision: Precision = getattr(runtime, "precision", Precision.FLOAT32)
-        self.workers: int = getattr(runtime, "workers", 1)
-        self.batch: int = getattr(runtime, "batch", 4) if batch is None else batch
+        self.device, self.precision, self.batch, self.workers = device, precision, batch, workers
+        self._function = function
 
     def __call__(self, reflectance: Floats, /) -> Floats:
         """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``.
@@ -78,10 +71,8 @@ class Predictor:
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
-                probability = self._runtime(part)
-                if self._is_plain:  # its result may be read-only, the input itself, or (N, H, W)
-                    probability = np.array(probability if np.ndim(probability) == 4 else probability[:, None])
-                parts.append(probability)
+                probability = np.asarray(self._function(part), "float32")
+                parts.append(probability if probability.ndim == 4 else probability[:, None])
                 first += len(part)
             except (RuntimeError, MemoryError) as error:
                 # CUDA raises its own type of error; the message of a CPU's allocator differs between systems.
@@ -151,41 +142,36 @@ def load_model(
         raise OptionError(f"precision {precision!r}: wanted {', '.join(Precision)}")
     if not DEVICES.fullmatch(device):
         raise DeviceError(f"device {device!r}: wanted auto, cpu, cuda, cuda:N or mps")
-    runtime = _find_runtime(find_model(model), device, Precision(precision), threads or cores())
-    return Predictor(runtime, batch=batch)
+    if batch is not None and batch < 1:
+        raise OptionError(f"batch size {batch}: wanted 1 or more")
+    predictor = _load(find_model(model), device, Precision(precision), threads or cores())
+    predictor.batch = batch or predictor.batch
+    return predictor
 
 
-def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
-    """A predictor that runs a network in torch. Raises DeviceError if this machine lacks the device or precision."""
-    from geocloud.models.network import TorchRuntime, find_device
-
-    return Predictor(TorchRuntime(network, find_device(device), Precision(precision)))
-
-
-def _find_runtime(path: Path, device: str, precision: Precision, threads: int) -> Function:
+def _load(path: Path, device: str, precision: Precision, threads: int) -> Predictor:
     is_onnx, wants_gpu = path.suffix.lower() == ONNX, device not in ("auto", "cpu")
     weights = path.with_suffix(SAFETENSORS) if is_onnx else path
     if is_onnx and not (weights.is_file() and (wants_gpu or (device == "auto" and may_have_gpu()))):
-        from geocloud.models.runtime import OnnxRuntime
+        from geocloud.models.runtime import open_onnx
 
         if wants_gpu:
             log.warning("%s: the CPU computes, as no %s lies beside it", path, weights.name)
         elif device == "auto" and not has_torch() and nvidia_gpus():
             log.warning("computing on the CPU: for the GPU that is here, run pip install 'geocloud[gpu]'")
-        runtime = OnnxRuntime(path, precision, threads)
-        if not weights.is_file() or precision in (Precision.AUTO, runtime.precision):
-            return runtime
+        predictor = open_onnx(path, precision, threads)
+        if not weights.is_file() or precision in (Precision.AUTO, predictor.precision):
+            return predictor
     try:
         import torch
     except ImportError as error:
         raise DependencyError(
             f"{weights.name} on device {device} in precision {precision} needs torch; run pip install 'geocloud[gpu]'"
         ) from error
-    from geocloud.models.network import Network, TorchRuntime, find_device
+    from geocloud.models.network import Network, by_torch, find_device
 
-    place = find_device(device)
-    if place.type == "cpu":
+    if find_device(device).type == "cpu":
         if is_onnx and precision is Precision.AUTO:
-            return _find_runtime(path, "cpu", precision, threads)
+            return _load(path, "cpu", precision, threads)
         torch.set_num_threads(threads)
-    return TorchRuntime(Network.load(weights), place, precision)
+    return by_torch(Network.load(weights), device, precision)

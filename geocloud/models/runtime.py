@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,9 +17,8 @@ from geocloud.bands import BANDS
 from geocloud.errors import CheckpointError, DeviceError, GeocloudError
 from geocloud.models.devices import Precision
 from geocloud.models.metadata import KEY, ModelMetadata, from_json, from_toml
+from geocloud.models.predictor import Floats, Function, Predictor
 from geocloud.tiling.tiles import TileGrid
-
-Floats = NDArray[np.float32]
 
 TYPES = {Precision.FLOAT32: ("f32", "FP32"), Precision.BFLOAT16: ("bf16", "BF16"), Precision.FLOAT16: ("f16", "FP16")}
 """OpenVINO's names of each precision: as a hint, and as a capability of the CPU."""
@@ -39,91 +39,94 @@ _CORE: list[Any] = []
 _LOCK = Lock()
 
 
-class OnnxRuntime:
-    """The network of an ONNX file, for `geocloud.models.predictor.Predictor`; one tile per thread.
+def open_onnx(source: Path | bytes, precision: Precision = Precision.AUTO, threads: int = 1) -> Predictor:
+    """The network of an ONNX file, computed by ``threads`` threads, one tile per thread.
 
     ``precision`` applies to layers that are not quantised. Raises DeviceError if the CPU lacks it, and CheckpointError
     if the file cannot be used, or if ``precision`` is int8 and the file is not quantised.
     """
+    model, metadata, metadata_source = read_onnx(source)
+    label = source if isinstance(source, Path) else "the exported file"
+    workers = min(threads, MAX_WORKERS)
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": workers,
+        "ENABLE_CPU_PINNING": False,  # parallel processes would all be pinned to the same cores
+    }
+    quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+    if precision is Precision.INT8 and not quantised:
+        raise CheckpointError(f"{label}: does not compute in int8; leave ComputeOptions(precision='int8') out")
+    if precision in TYPES:
+        hint, capability = TYPES[precision]
+        if capability not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise DeviceError(f"precision {precision}: this CPU has no instructions for it; take auto or float32")
+        settings["INFERENCE_PRECISION_HINT"] = hint
+    try:
+        size = _prepare_input(model, metadata)
+        network = _core().compile_model(model, "CPU", settings)
+        hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
+        used = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
+        idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share the network must not compete for cores
+        for _ in range(workers):
+            idle.put(network.create_infer_request())
+        infer = partial(_infer, idle, metadata)
+        if size:
+            infer = partial(_infer_windows, infer, size, metadata.classes)
+        predict = partial(_predict, infer, metadata)
+        if not metadata.architecture:  # another program's network
+            predict(np.zeros((1, len(BANDS), *PROBE), "float32"))
+    except GeocloudError as error:
+        raise CheckpointError(f"{metadata_source}: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{label}: OpenVINO cannot run it ({_last_line(error)})") from error
+    return Predictor(predict, metadata, precision=used, batch=1, workers=workers)
 
-    device, batch = "cpu", 1
 
-    def __init__(self, source: Path | bytes, precision: Precision, threads: int) -> None:
-        model, self.metadata, metadata_source = read_onnx(source)
-        label = source if isinstance(source, Path) else "the exported file"
-        self.workers = min(threads, MAX_WORKERS)
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": self.workers,
-            "ENABLE_CPU_PINNING": False,  # parallel processes would all be pinned to the same cores
-        }
-        quantised = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
-        if precision is Precision.INT8 and not quantised:
-            raise CheckpointError(f"{label}: does not compute in int8; leave ComputeOptions(precision='int8') out")
-        if precision in TYPES:
-            hint, capability = TYPES[precision]
-            if capability not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                raise DeviceError(f"precision {precision}: this CPU has no instructions for it; take auto or float32")
-            settings["INFERENCE_PRECISION_HINT"] = hint
-        try:
-            self._size = _prepare_input(model, self.metadata)
-            network = _core().compile_model(model, "CPU", settings)
-            hint = network.get_property("INFERENCE_PRECISION_HINT").to_string()
-            self.precision = Precision.INT8 if quantised else next(p for p, names in TYPES.items() if names[0] == hint)
-            self._idle: SimpleQueue[Any] = SimpleQueue()  # scenes that share the network must not compete for cores
-            for _ in range(self.workers):
-                self._idle.put(network.create_infer_request())
-            if not self.metadata.architecture:  # another program's network
-                self(np.zeros((1, len(BANDS), *PROBE), "float32"))
-        except GeocloudError as error:
-            raise CheckpointError(f"{metadata_source}: {error}") from error
-        except RuntimeError as error:
-            raise CheckpointError(f"{label}: OpenVINO cannot run it ({_last_line(error)})") from error
+def _predict(infer: Function, metadata: ModelMetadata, reflectance: Floats) -> Floats:
+    """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
+    x = reflectance if metadata.input == "reflectance" else normalised(reflectance, metadata)
+    answers = [infer(image[None]) for image in x]
+    return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
-    def __call__(self, reflectance: Floats) -> Floats:
-        """Tiles ``(N, 4, H, W)``, NaN where there is no data → probability ``(N, classes, H, W)``."""
-        x = reflectance if self.metadata.input == "reflectance" else normalised(reflectance, self.metadata)
-        answers = [self._windows(image[None]) if self._size else self._probability(image[None]) for image in x]
-        return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
-    def _windows(self, x: Floats) -> Floats:
-        """Probability of an image of any size, blended from overlapping windows of the network's fixed size."""
-        assert self._size is not None
-        height, width = x.shape[2:]
-        grid = TileGrid(height, width, self._size, int(min(self._size) * WINDOW_OVERLAP))
-        below, right = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
-        padded = np.pad(x, ((0, 0), (0, 0), (0, below), (0, right)), "symmetric")
-        blended = np.zeros((1, self.metadata.classes, *padded.shape[2:]), "float32")
-        for tile in grid:
-            rows, cols = tile.read.toslices()
-            weights = grid.row_weights(tile.row)[:, None] * grid.col_weights(tile.col)
-            blended[:, :, rows, cols] += weights * self._probability(padded[:, :, rows, cols])
-        return blended[:, :, :height, :width]
+def _infer_windows(infer: Function, size: tuple[int, int], classes: int, x: Floats) -> Floats:
+    """Probability of an image of any size, blended from overlapping windows of the network's fixed size."""
+    height, width = x.shape[2:]
+    grid = TileGrid(height, width, size, int(min(size) * WINDOW_OVERLAP))
+    below, right = (grid.rows - 1) * grid.step + grid.tile_height - height, grid.reach - width
+    padded = np.pad(x, ((0, 0), (0, 0), (0, below), (0, right)), "symmetric")
+    blended = np.zeros((1, classes, *padded.shape[2:]), "float32")
+    for tile in grid:
+        rows, cols = tile.read.toslices()
+        weights = grid.row_weights(tile.row)[:, None] * grid.col_weights(tile.col)
+        blended[:, :, rows, cols] += weights * infer(padded[:, :, rows, cols])
+    return blended[:, :, :height, :width]
 
-    def _probability(self, x: Floats) -> Floats:
-        """Input ``(1, bands, H, W)`` → probability ``(1, classes, H, W)``. Raises CheckpointError."""
-        request, metadata = self._idle.get(), self.metadata
-        try:
-            request.infer([np.ascontiguousarray(x)], share_inputs=True)
-            output: NDArray[Any] = request.get_output_tensor().data.astype("float32")
-        except RuntimeError as error:
-            raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({_last_line(error)})") from error
-        finally:
-            self._idle.put(request)
-        needed = max((*metadata.cloud, *metadata.shadow)) + 1
-        if output.ndim != 4 or output.shape[2:] != x.shape[2:] or output.shape[1] < needed:
-            raise CheckpointError(
-                f"gives {output.shape} for an image of {x.shape[2:]} pixels; wanted (N, at least {needed}, H, W)"
-            )
-        if metadata.activation == "softmax":
-            output = np.exp(output - output.max(1, keepdims=True))
-            output /= output.sum(1, keepdims=True)
-        elif metadata.activation == "sigmoid":
-            output = 1 / (1 + np.exp(-np.clip(output, -60, 60)))
-        groups = [group for group in (metadata.cloud, metadata.shadow) if group]
-        if groups == [(channel,) for channel in range(output.shape[1])]:
-            return output
-        return np.stack([output[:, list(group)].sum(1) for group in groups], 1)
+
+def _infer(idle: SimpleQueue[Any], metadata: ModelMetadata, x: Floats) -> Floats:
+    """Input ``(1, bands, H, W)`` → probability ``(1, classes, H, W)``. Raises CheckpointError."""
+    request = idle.get()
+    try:
+        request.infer([np.ascontiguousarray(x)], share_inputs=True)
+        output: NDArray[Any] = request.get_output_tensor().data.astype("float32")
+    except RuntimeError as error:
+        raise CheckpointError(f"cannot be run on {x.shape[2]}×{x.shape[3]} pixels ({_last_line(error)})") from error
+    finally:
+        idle.put(request)
+    needed = max((*metadata.cloud, *metadata.shadow)) + 1
+    if output.ndim != 4 or output.shape[2:] != x.shape[2:] or output.shape[1] < needed:
+        raise CheckpointError(
+            f"gives {output.shape} for an image of {x.shape[2:]} pixels; wanted (N, at least {needed}, H, W)"
+        )
+    if metadata.activation == "softmax":
+        output = np.exp(output - output.max(1, keepdims=True))
+        output /= output.sum(1, keepdims=True)
+    elif metadata.activation == "sigmoid":
+        output = 1 / (1 + np.exp(-np.clip(output, -60, 60)))
+    groups = [group for group in (metadata.cloud, metadata.shadow) if group]
+    if groups == [(channel,) for channel in range(output.shape[1])]:
+        return output
+    return np.stack([output[:, list(group)].sum(1) for group in groups], 1)
 
 
 def read_onnx(source: Path | bytes) -> tuple[Any, ModelMetadata, Path | str]:

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.models.devices import Precision
 from geocloud.models.metadata import ModelMetadata, read_safetensors
-from geocloud.models.network import Network, build_body, find_device, find_dtype, prepare
-from geocloud.models.predictor import Predictor, by_torch
+from geocloud.models.network import Network, build_body, by_torch, find_device, find_dtype, prepare
+from geocloud.models.predictor import Predictor
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.chips import Chip, Chips, LazyChips
 from geocloud.training.data.layout import DataSet, hold_out

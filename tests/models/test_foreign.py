@@ -11,7 +11,8 @@ from small import used
 
 from geocloud.errors import CheckpointError, GeocloudError
 from geocloud.models import model_files
-from geocloud.models.predictor import by_torch, load_model
+from geocloud.models.network import by_torch
+from geocloud.models.predictor import load_model
 from geocloud.pipeline import mask_scene
 from geocloud.pipeline.export import export_model
 

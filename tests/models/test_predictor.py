@@ -12,8 +12,8 @@ from small import needs_bfloat16, small
 from geocloud import ModelMetadata
 from geocloud.errors import DependencyError, DeviceError, OptionError
 from geocloud.models.devices import Precision, cores
-from geocloud.models.network import TorchRuntime, find_device, find_dtype
-from geocloud.models.predictor import Predictor, by_torch, load_model
+from geocloud.models.network import by_torch, find_device, find_dtype
+from geocloud.models.predictor import Predictor, load_model
 from geocloud.simulate import simulate_scene
 from geocloud.training import require_extras
 
@@ -24,9 +24,11 @@ def tiles(n=5, size=64):
     return np.random.default_rng(0).random((n, 4, size, size), "float32")
 
 
-def predictor(architecture="fast", batch=None):
+def predictor(architecture="fast", batch=4):
     """A small network, run by the code for GPUs."""
-    return Predictor(TorchRuntime(small(architecture), torch.device("cpu"), Precision.FLOAT32), batch=batch)
+    model = by_torch(small(architecture), "cpu", Precision.FLOAT32)
+    model.batch = batch
+    return model
 
 
 @pytest.mark.parametrize("architecture", NETWORKS)
@@ -49,7 +51,7 @@ def test_bfloat16_is_close_to_float32():
 def test_out_of_memory_halves_the_batch_and_loses_no_tile(monkeypatch):
     model = predictor(batch=8)
     expected = model(tiles(7))
-    run, sizes = model._runtime, []
+    run, sizes = model._function, []
 
     def short_of_memory(batch):
         sizes.append(len(batch))
@@ -57,7 +59,7 @@ def test_out_of_memory_halves_the_batch_and_loses_no_tile(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(batch)
 
-    monkeypatch.setattr(model, "_runtime", short_of_memory)
+    monkeypatch.setattr(model, "_function", short_of_memory)
     np.testing.assert_allclose(model(tiles(7)), expected, atol=1e-5)
     assert sizes == [7, 4, 2, 2, 2, 1]
     assert model.batch == 2
@@ -68,14 +70,14 @@ def test_out_of_memory_halves_the_batch_and_loses_no_tile(monkeypatch):
 )
 def test_a_cpu_that_is_out_of_memory_is_told_apart_from_one_that_fails(monkeypatch, error):
     model = predictor(batch=4)
-    run = model._runtime
+    run = model._function
 
     def short_of_memory(batch):
         if len(batch) > 1:
             raise error
         return run(batch)
 
-    monkeypatch.setattr(model, "_runtime", short_of_memory)
+    monkeypatch.setattr(model, "_function", short_of_memory)
     assert model(tiles(4)).shape == (4, 1, 64, 64)
 
 
@@ -85,7 +87,7 @@ def test_out_of_memory_with_one_tile_is_an_error(monkeypatch):
     def never(batch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model, "_runtime", never)
+    monkeypatch.setattr(model, "_function", never)
     with pytest.raises(DeviceError, match="memory"):
         model(tiles(1))
 
@@ -143,16 +145,6 @@ def test_a_plain_function_is_a_model_with_the_metadata_that_are_given():
     alone = Predictor(lambda batch: batch[:, 0])
     assert (alone.name, alone.classes, alone.optional_nir) == ("custom", 1, True)
     assert alone.predict_array(ramp()).shape == (1, 90, 110)
-
-
-def test_attributes_of_a_function_are_not_taken_for_metadata():
-    def bright(batch):
-        return batch[:, 0]
-
-    bright.pixel_size, bright.threshold = 30.0, 0.7
-    with pytest.raises(OptionError, match=r"\(threshold, pixel_size\) are no metadata; pass Predictor"):
-        Predictor(bright)
-    assert Predictor(bright, ModelMetadata(pixel_size=20.0)).pixel_size == 20
 
 
 def test_digital_numbers_are_not_taken_for_reflectance():

@@ -7,20 +7,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from conftest import write_tif
 from small import small, used
 
 from geocloud.errors import CheckpointError, DeviceError
 from geocloud.models.devices import Precision, may_have_gpu
 from geocloud.models.export import to_onnx
-from geocloud.models.network import TorchRuntime
-from geocloud.models.predictor import Predictor, load_model
-from geocloud.models.runtime import OnnxRuntime
+from geocloud.models.network import by_torch
+from geocloud.models.predictor import load_model
+from geocloud.models.runtime import open_onnx
 from geocloud.simulate import simulate_scene
 from recipes.quantise import quantise
-
-CPU = torch.device("cpu")
 
 WEB_OPERATORS = {
     "Add", "And", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose",
@@ -59,10 +56,10 @@ BOTH = {"width": 4, "classes": 2, "optional_nir": True}
 def test_a_file_gives_the_same_probabilities_everywhere(architecture, options):
     network = used(architecture, **options)
     images = tiles() if network.metadata.optional_nir else tiles()[:3]
-    expected = TorchRuntime(network, CPU, Precision.FLOAT32)(images)
+    expected = by_torch(network, "cpu", Precision.FLOAT32)(images)
     data = to_onnx(network)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    by_openvino = OnnxRuntime(data, Precision.FLOAT32, 1)
+    by_openvino = open_onnx(data, Precision.FLOAT32)
     assert by_openvino.metadata.to_json() == network.metadata.to_json()
     known = np.isfinite(images[:, :3]).all(1)[:, None]
     for probability in (session.run(None, {"reflectance": images})[0], by_openvino(images)):
@@ -79,9 +76,9 @@ def test_integers_compute_nearly_what_floating_point_does():
     samples[0, 3] = samples[1, :, :, :20] = np.nan
     data = quantise(to_onnx(network), iter(samples))
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    by_openvino = OnnxRuntime(data, Precision.AUTO, 1)
+    by_openvino = open_onnx(data)
     assert by_openvino.precision is Precision.INT8 and by_openvino.metadata.name == "small"
-    expected = TorchRuntime(network, CPU, Precision.FLOAT32)(samples)
+    expected = by_torch(network, "cpu", Precision.FLOAT32)(samples)
     for probability in (session.run(None, {"reflectance": samples})[0], by_openvino(samples)):
         known = np.isfinite(samples[:, :3]).all(1)[:, None]
         assert np.abs(probability - expected)[np.broadcast_to(known, expected.shape)].mean() < 0.01
@@ -116,20 +113,20 @@ def test_a_flipped_bit_is_noticed():
     data = bytearray(to_onnx(network))
     data[data.index(network.body.leave[0].bias.detach().numpy().tobytes())] ^= 1
     with pytest.raises(CheckpointError, match="damaged or changed") as caught:
-        OnnxRuntime(bytes(data), Precision.AUTO, 1)
+        open_onnx(bytes(data))
     assert "\n" not in str(caught.value)
 
 
 def test_an_export_that_differs_is_not_written(monkeypatch):
     network = used("fast", **BOTH)
-    monkeypatch.setattr(OnnxRuntime, "__call__", lambda self, images: np.zeros((len(images), 2, *images.shape[2:])))
+    monkeypatch.setattr("geocloud.models.runtime._infer", lambda idle, metadata, x: np.zeros((1, 2, *x.shape[2:])))
     with pytest.raises(CheckpointError, match="exported, it differs by"):
         to_onnx(network)
 
 
 def test_flipped_views_are_taken():
-    for runtime in (OnnxRuntime(to_onnx(small()), Precision.FLOAT32, 1), TorchRuntime(small(), CPU, Precision.FLOAT32)):
-        predictor, flipped = Predictor(runtime), tiles()[1:3, :, ::-1]
+    for predictor in (open_onnx(to_onnx(small())), by_torch(small(), "cpu")):
+        flipped = tiles()[1:3, :, ::-1]
         np.testing.assert_array_equal(predictor(flipped), predictor(flipped.copy()))
 
 

@@ -13,7 +13,8 @@ import geocloud
 from geocloud.errors import BandError, OptionError
 from geocloud.grid import GeoBox
 from geocloud.models.metadata import ModelMetadata
-from geocloud.models.predictor import Predictor, by_torch
+from geocloud.models.network import by_torch
+from geocloud.models.predictor import Predictor
 from geocloud.simulate import simulate_scene
 
 xarray = pytest.importorskip("xarray")

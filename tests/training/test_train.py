@@ -15,8 +15,7 @@ from conftest import simulated_chip as chip
 
 from geocloud.errors import CheckpointError, DatasetError, OptionError, OutputExistsError
 from geocloud.models.metadata import read_safetensors
-from geocloud.models.network import Network
-from geocloud.models.predictor import by_torch
+from geocloud.models.network import Network, by_torch
 from geocloud.training.config import TrainConfig
 from geocloud.training.data.augment import Augment
 from geocloud.training.data.layout import open_dataset
