@@ -83,6 +83,12 @@ class GeoBox:
         moved = self.transform @ Affine.translation(window.col_off, window.row_off)
         return replace(self, height=int(window.height), width=int(window.width), transform=moved)
 
+    @property
+    def south_up(self) -> bool:
+        """True if rows run from south to north. False for a plain image, without a CRS and with its origin at 0, 0."""
+        t = self.transform
+        return (self.crs is not None or (t.c, t.f) != (0, 0)) and t.e > 0 and t.a > 0 and t.b == t.d == 0
+
     def flip(self) -> GeoBox:
         """Grid of the same extent with rows in reverse order."""
         t = self.transform

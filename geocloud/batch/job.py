@@ -158,7 +158,9 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
         grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
         seen = overview.reflectance
         mask = dataset.read(1, out_shape=seen.shape[1:], resampling=rasterio.enums.Resampling.nearest)
-    footprint = outline(seen, overview.step, grid)
+    if grid.south_up:  # the overview is north up
+        mask = mask[::-1]
+    footprint = outline(seen, overview.step, grid.flip() if grid.south_up else grid)
     picture = render(seen, clear=mask == CLEAR)
     with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
         if "quicklook" in files:

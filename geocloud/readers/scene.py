@@ -75,9 +75,7 @@ class RasterScene(BandStack):
 
     def _place(self, options: ReadOptions) -> None:
         """Sets the grid, and logs notes on the grid and the bands. Raises GridError."""
-        source, t = self.recipe.source, self.file_grid.transform
-        placed = self.file_grid.crs is not None or (t.c, t.f) != (0, 0)  # else a plain image, top row first
-        self.south_up = placed and t.e > 0 and t.a > 0 and t.b == t.d == 0
+        source, self.south_up = self.recipe.source, self.file_grid.south_up
         whole = self.file_grid.flip() if self.south_up else self.file_grid
         if options.pixel_size is not None:
             whole = replace(whole, stated_size=(options.pixel_size, options.pixel_size))

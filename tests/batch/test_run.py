@@ -24,8 +24,9 @@ import rasterio
 import shapely
 from archive import BROKEN, break_ten, make_archive
 from click.testing import CliRunner
-from conftest import geobox, ramp, read_tif, write_tif
+from conftest import bright, geobox, ramp, read_tif, write_tif
 from geocloud_cli.main import cli
+from rasterio.windows import Window
 from torture import states, torture
 
 from geocloud.batch import BatchOptions, Shard, describe_folder, plan_batch, read_entries, run_batch
@@ -36,7 +37,7 @@ from geocloud.batch.state import OTHER, Manifest, export
 from geocloud.batch.workers import LocalExecutor, load_worker, run_jobs
 from geocloud.errors import DeviceError, GeocloudError, OptionError, OutputError
 from geocloud.grid import GeoBox
-from geocloud.models.predictor import load_model
+from geocloud.models.predictor import Predictor, load_model
 from geocloud.pipeline import ComputeOptions, MaskOptions, mask_scene
 
 pytestmark = pytest.mark.slow
@@ -368,6 +369,23 @@ def test_the_footprint_is_where_data_are():
     split = outline(np.zeros((4, 40, 30), "float32"), 10, across)
     assert split.geom_type == "MultiPolygon" and split.bounds[0] == -180 and split.bounds[2] == 180
     assert outline(seen, 10, GeoBox(400, 300, grid.transform, None)) is None
+
+
+def test_a_scene_that_is_south_up_has_the_footprint_and_pictures_of_its_ground(tmp_path):
+    image = ramp()
+    image[:, :45] = np.nan  # the northern half
+    footprints, pictures = [], []
+    for name, values, grid in (("north", image, geobox()), ("south", image[:, ::-1], geobox().flip())):
+        path = write_tif(tmp_path / f"{name}.tif", values, grid)
+        outcome = run_job(Job(name, str(path), tmp_path, BatchOptions(quicklook=True)), Predictor(bright))
+        assert outcome.transform == tuple(grid.transform)[:6]
+        footprints.append(shapely.from_geojson(outcome.footprint))
+        files = [tmp_path / f"{name}_quicklook.jpg", *(tmp_path / "thumbnails").rglob(f"{name}.*")]
+        pictures.append([(file.suffix, file.read_bytes()) for file in sorted(files, key=lambda file: file.suffix)])
+    assert footprints[0].equals_exact(footprints[1], 1e-9)
+    lower = geopandas.GeoSeries([shapely.box(*geobox().crop(Window(0, 45, 110, 45)).bounds)], crs=geobox().crs)
+    assert footprints[1].symmetric_difference(lower.to_crs(4326)[0]).area < 0.01 * footprints[1].area
+    assert len(pictures[0]) == 3 and pictures[0] == pictures[1]
 
 
 def test_fingerprints_follow_the_files(tmp_path):
