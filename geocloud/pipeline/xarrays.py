@@ -88,6 +88,8 @@ def mask_xarray(
     options = in_memory(options, changes)
     bands = _bands(image, options.further, xarray)
     geobox, predict = _geobox(bands, pixel_size), _of(model)
+    turn = {_ground(bands)[0]: slice(None, None, -1 if geobox.south_up else 1)}
+    bands, geobox = bands.isel(turn), geobox.flip() if geobox.south_up else geobox
     thresholds, steps = find_thresholds(predict, options), refinements(options, geobox, sun)
     size = max(geobox.pixel_size) if geobox.pixel_size else None
     of_block = partial(_predict, model=model, size=size, classes=thresholds.classes, options=options)
@@ -105,12 +107,12 @@ def mask_xarray(
     result = like.copy(data=mask).rename("cloud_mask")
     result.attrs, result.encoding = styles.name_flags(options.codes), {}
     if not probability:
-        return result
+        return result.isel(turn)
     layers = {"cloud_mask": result}
     for position, name in enumerate(("cloud", "shadow")[: thresholds.classes]):
         layers[f"{name}_probability"] = like.copy(data=values[position])
         layers[f"{name}_probability"].attrs = {"units": "1"}
-    return xarray.Dataset(layers)
+    return xarray.Dataset(layers).isel(turn)
 
 
 def _predict_lazily(bands: Any, of_block: Any, padding: int, layers: int) -> Any:
@@ -216,16 +218,17 @@ def _geobox(image: Any, pixel_size: float | None) -> GeoBox:
     height, width = image.sizes[rows], image.sizes[cols]
     crs, placed = _crs(image), rows in image.coords and cols in image.coords
     stated = (pixel_size, pixel_size) if pixel_size else None
-    if placed and (crs or stated):
+    if placed:
         y, x = image[rows].values, image[cols].values
         given = str(image["spatial_ref"].attrs.get("GeoTransform", "")).split() if "spatial_ref" in image.coords else []
         given = given if len(given) == 6 else [""] * 6
         right = x[1] - x[0] if width > 1 else float(given[1] or 0)
         down = y[1] - y[0] if height > 1 else float(given[5] or 0)
-        if right and down:
-            return GeoBox(height, width, Affine(right, 0, x[0], 0, down, y[0]), crs, stated)
-    if not stated:
+        placed = bool(right and down)
+    if not (stated or (placed and crs)):
         log.warning("no CRS or coordinates: the image is not resampled; give pixel_size if it is finer than 30 m")
+    if placed:
+        return GeoBox(height, width, Affine(right, 0, x[0] - right / 2, 0, down, y[0] - down / 2), crs, stated)
     size = pixel_size or 1.0
     return GeoBox(height, width, Affine.scale(size, -size), None, stated)
 

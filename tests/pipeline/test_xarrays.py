@@ -1,8 +1,11 @@
 """Stacks like those of odc-stac, stackstac and rioxarray."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import bright, geobox, ramp
+from rasterio.crs import CRS
 
 import geocloud
 from geocloud import ModelMetadata, Predictor, Raster
@@ -74,6 +77,22 @@ def test_a_mask_for_each_date_lazily_with_probabilities(raster):
     for date, image in enumerate((raster.data, raster.data * np.float32(0.5))):
         np.testing.assert_array_equal(result.cloud_probability[date].values, bright(image[None])[0])
         np.testing.assert_array_equal(result.cloud_mask[date].values, bright(image[None])[0])
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 40, "x": 50}])
+@pytest.mark.parametrize("crs", ["EPSG:32633", None])
+def test_an_image_that_is_south_up_is_turned_for_the_model(raster, chunks, crs):
+    """The model sees the same pixels as for the image with north up."""
+    if chunks:
+        pytest.importorskip("dask")
+    model = Predictor(lambda batch: np.tile(np.linspace(0, 1, batch.shape[2])[:, None], (1, 1, batch.shape[3])))
+    north = replace(raster, geobox=geobox(crs=crs and CRS.from_user_input(crs))).to_xarray()
+    for probability in (False, True):
+        expected = geocloud.mask_xarray(north, model=model, probability=probability)
+        south = north.isel(y=slice(None, None, -1))
+        result = geocloud.mask_xarray(south.chunk(chunks) if chunks else south, model=model, probability=probability)
+        xarray.testing.assert_identical(result.compute().isel(y=slice(None, None, -1)), expected)
+        np.testing.assert_array_equal(result.y, south.y)
 
 
 def with_further(raster, names, further):
