@@ -52,6 +52,14 @@ SHARED = ("height", "width", "crs", "acquired", "model", "threshold", *PERCENTS)
 """Fields common to `MaskResult` and `Entry`."""
 BAD_INPUT, LATER, PASSING = "bad input", "later", "passing"
 """Kinds of failure: retried when the source has changed, in the next run, or in the same run."""
+ENDINGS = {
+    "mask": "_cloudmask.tif",
+    "polygons": "_clouds.gpkg",
+    "probability": "_probability.tif",
+    "quicklook": "_quicklook.jpg",
+    "item": ".json",
+}
+"""Kind of file → ending of its name."""
 COLLECTION, THUMBNAILS = "collection.json", "thumbnails"
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -79,14 +87,8 @@ class Job:
 
     def files(self) -> dict[str, Path]:
         """Output files: kind → path. The STAC item is last, because it describes the others."""
-        endings = {
-            "mask": "_cloudmask.tif",
-            "polygons": self.options.polygons and "_clouds.gpkg",
-            "probability": self.options.probability and "_probability.tif",
-            "quicklook": self.options.quicklook and "_quicklook.jpg",
-            "item": ".json",
-        }
-        return {kind: self.folder / f"{self.name}{ending}" for kind, ending in endings.items() if ending}
+        endings = {kind: ending for kind, ending in ENDINGS.items() if getattr(self.options, kind, True)}
+        return {kind: self.folder / f"{self.name}{ending}" for kind, ending in endings.items()}
 
     def entry(self, state: str, **results: Any) -> Entry:
         """Entry with the outcome of the job, for `geocloud.batch.state.Manifest.finish`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +152,7 @@ def _frames(done: Iterator[Entry]) -> Iterator[geopandas.GeoDataFrame]:
 
 
 def write_report(entries: Entries, folder: Path) -> Path:
-    """Writes the page and its folder, replacing earlier ones. Returns the path of the page. Raises OutputError.
+    """Writes the page and its folder's files, replacing earlier ones. Returns the page's path. Raises OutputError.
 
     A page opened from disk cannot fetch files, but can load scripts and pictures. The data are therefore scripts,
     written while the manifest is read. The thumbnails are those written by `write_thumbnails`.
@@ -176,8 +175,11 @@ def write_report(entries: Entries, folder: Path) -> Path:
             about |= {"states": entries.counts(), "portion": PORTION, "overview": bool(picture)}
             _script(made / "about.js", "about", about)
             staging.place(path).write_bytes(page.joinpath(REPORT).read_bytes())
-            shutil.rmtree(parts, ignore_errors=True)
-            made.rename(parts)
+            parts.mkdir(exist_ok=True)
+            for old in (*parts.glob("scenes-*.js"), parts / "overview.svg"):
+                old.unlink(missing_ok=True)
+            for new in made.iterdir():
+                new.replace(parts / new.name)
         except OSError as error:
             raise OutputError(f"{parts}: cannot be written ({error})") from error
         staging.publish()

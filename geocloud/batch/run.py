@@ -22,9 +22,9 @@ from typing import NamedTuple, NoReturn
 from filelock import FileLock, Timeout
 
 from geocloud.batch.find import Found, find_candidates, fingerprint
-from geocloud.batch.job import BAD_INPUT, Job
+from geocloud.batch.job import BAD_INPUT, COLLECTION, ENDINGS, THUMBNAILS, Job
 from geocloud.batch.options import BatchOptions
-from geocloud.batch.report import describe_folder, is_described
+from geocloud.batch.report import FOOTPRINTS, PARTS, REPORT, describe_folder, is_described
 from geocloud.batch.state import DONE, FAILED, OTHER, WAITING, Entries, Manifest, manifests_in
 from geocloud.batch.workers import PROCESSES, ClusterExecutor, Executor, LocalExecutor, count_devices, run_jobs
 from geocloud.errors import OutputError, SceneNotFoundError, without_secrets
@@ -109,24 +109,25 @@ def run_batch(
     """
     candidates = _search(sources, folder, options)
     path, settings = folder / options.shard.manifest, options.fingerprint()
-    with _alone(path), Manifest(path) as manifest:
-        sweep(folder)
-        manifest.stop()
-        plan = _plan(sources, candidates, folder, options)
-        others = ((found, found.key, print_) for found, print_ in plan.others)
-        for state, rows in ((WAITING, plan.jobs), (OTHER, others)):
-            records = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in rows)
-            manifest.plan(records, settings, state)
-        jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
-        try:
-            _run(jobs, manifest, options, Status(len(plan.scenes), plan.before, plan.refused), report)
-        except BaseException:
+    with _alone(path):
+        plan = _plan(sources, candidates, folder, options)  # may refuse the folder, so the manifest is made later
+        with Manifest(path) as manifest:
+            sweep(folder)
+            manifest.stop()
+            others = ((found, found.key, print_) for found, print_ in plan.others)
+            for state, rows in ((WAITING, plan.jobs), (OTHER, others)):
+                records = ((found.key, name, without_secrets(found.source), print_) for found, name, print_ in rows)
+                manifest.plan(records, settings, state)
+            jobs = [Job(name, found.source, folder.resolve(), options) for found, name, _ in plan.jobs]
             try:
-                _tidy(manifest, folder, options)
-            except Exception as error:  # only logged, so that the error that ended the run is raised
-                log.warning("%s: the report, collection or footprints cannot be written (%s)", folder, error)
-            raise
-        _tidy(manifest, folder, options, is_needed=bool(jobs))
+                _run(jobs, manifest, options, Status(len(plan.scenes), plan.before, plan.refused), report)
+            except BaseException:
+                try:
+                    _tidy(manifest, folder, options)
+                except Exception as error:  # only logged, so that the error that ended the run is raised
+                    log.warning("%s: the report, collection or footprints cannot be written (%s)", folder, error)
+                raise
+            _tidy(manifest, folder, options, is_needed=bool(jobs))
     every = Entries([path])
     return every if len(every) == len(plan.scenes) else Entries([path], frozenset(found.key for found in plan.scenes))
 
@@ -143,7 +144,21 @@ def _plan(sources: Sequence[str], candidates: list[Found], folder: Path, options
     plan = make_plan(candidates, folder, options)
     if options.shard.count == 1 and not plan.scenes:  # with several shards, all scenes may be in others
         _refuse(sources)
+    _check_free(sources, plan, folder, options)
     return plan
+
+
+def _check_free(sources: Sequence[str], plan: Plan, folder: Path, options: BatchOptions) -> None:
+    """Raises OutputError if a file of the batch would replace a source or, in a new batch, any other file."""
+    every = (source.partition("#")[0] for source in chain(sources, (found.source for found in plan.scenes)))
+    kept = {os.path.realpath(source) for source in every if source.endswith(tuple(ENDINGS.values()))}
+    present = {file.name for file in folder.iterdir()} if folder.is_dir() and not manifests_in(folder) else set()
+    jobs = (Job(name, found.source, folder, options) for found, name, _ in plan.jobs)
+    shared = (COLLECTION, f"{FOOTPRINTS}.{options.footprints}", REPORT, PARTS, THUMBNAILS)
+    paths = chain((folder / name for name in shared), (path for job in jobs for path in job.files().values()))
+    for path in paths if present or kept else ():
+        if path.name in present or os.path.realpath(path) in kept:
+            raise OutputError(f"{path}: exists, and no batch wrote it; name another output folder")
 
 
 def _refuse(sources: Sequence[str]) -> NoReturn:

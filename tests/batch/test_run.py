@@ -419,6 +419,36 @@ def test_the_manifest_can_be_read_while_a_run_writes_it(archive, tmp_path):
     assert seen == list(range(COUNT + 1))
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("name", ["s_cloudmask.tif", "s.json", "collection.json", "footprints.gpkg", "report.html"])
+def test_a_new_batch_replaces_no_files(tmp_path, name, shards):
+    path, out = write_tif(tmp_path / "s.tif", ramp()), tmp_path / "out"
+    scenes = [str(path), str(write_tif(tmp_path / "other.tif", ramp()))]
+    shard = next(shard for shard in (Shard(i + 1, shards) for i in range(shards)) if shard.holds(str(path)))
+    out.mkdir()
+    (out / name).write_text("mine")
+    for run in (plan_batch, run_batch, run_batch):  # a refused run leaves no manifest
+        with pytest.raises(OutputError, match=rf"{re.escape(name)}: exists, and no batch wrote it; name another"):
+            run(scenes, out, BatchOptions(shard=shard))
+    assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, "mine")]
+
+
+def test_sources_and_files_in_the_reports_folder_stay(tmp_path):
+    path = write_tif(tmp_path / "s.tif", ramp())
+    run_batch([str(path)], tmp_path, BatchOptions())
+    notes = tmp_path / "report" / "notes.txt"
+    notes.write_text("mine")
+    run_batch([str(path)], tmp_path, BatchOptions(resume=False))
+    assert notes.read_text() == "mine" and (tmp_path / "report" / "scenes-0.js").exists()
+    assets = {name: {"href": str(path), "bands": [{"name": name}]} for name in ("red", "green", "blue", "nir")}
+    item = {"type": "Feature", "stac_version": "1.1.0", "id": "t", "geometry": None, "links": [], "assets": assets}
+    text = json.dumps(item | {"properties": {"datetime": "2024-07-01T10:00:00Z"}})
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(OutputError, match=r"t\.json: exists"):
+        run_batch([str(tmp_path / "t.json")], tmp_path, BatchOptions())
+    assert (tmp_path / "t.json").read_text() == text
+
+
 def test_results_beside_their_scenes_change_nothing(archive, tmp_path):
     """Masks, styles and sidecar files in a product's folder are not scenes."""
     folder = tmp_path / "in"
