@@ -130,7 +130,7 @@ _real_folder = lru_cache(maxsize=16)(os.path.realpath)
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
     """Scenes in a source. ``lists`` are the lists that lead to it; a list that refers to one of them is skipped."""
-    path = Path(source)
+    path = Path(source or Source(source).place)  # Source refuses an empty one
     if is_remote(source):
         yield from _at_url(source)
     elif is_gdal_name(source):

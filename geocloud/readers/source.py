@@ -134,6 +134,8 @@ class Source:
     """Kind of source, by its name and the local disk alone. Archives may be at URLs; ``name`` is a GDAL name."""
 
     def __init__(self, place: str) -> None:
+        if not place:  # as a Path, it would be the current folder
+            raise SceneNotFoundError("'': the source is empty; name a file, folder or URL (. is the current folder)")
         self.place, self.path, self.label = place, Path(place), without_secrets(place)
         named = PurePosixPath(self.label.partition("#")[0])
         is_stac = named.suffix.lower() in STAC_SUFFIXES

@@ -114,6 +114,15 @@ def test_nothing_there_is_said(tmp_path):
             names([source])
 
 
+def test_an_empty_source_is_not_the_current_folder(tmp_path, monkeypatch):
+    write_tif(tmp_path / "secret.tif", ramp())
+    monkeypatch.chdir(tmp_path)
+    for use in (open_scene, lambda source: find_scenes([source])):
+        with pytest.raises(SceneNotFoundError, match="the source is empty"):
+            use("")
+    assert [Path(found.source).name for found in find_scenes(["."])] == ["secret.tif"]
+
+
 def item_of(tif, **asset):
     item = pystac.Item("item-1", None, None, datetime(2024, 7, 1, 10, tzinfo=UTC), {})
     bands = [{"name": f"b{i}", "eo:common_name": name} for i, name in enumerate(("nir", "red", "green", "blue"))]
