@@ -58,8 +58,8 @@ class Found:
     def is_scene(self) -> bool:
         """False for a single-band raster. An unreadable raster counts as a scene, so that masking reports the error."""
         try:
-            return self.reader is not RASTER or count_bands(self.source) > 1
-        except SceneReadError:
+            return self.reader is not RASTER or count_bands(Source(self.source).place) > 1
+        except SceneError:
             return True
 
 

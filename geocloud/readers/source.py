@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsError, without_secrets
+from geocloud.errors import BandError, OptionError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
@@ -149,6 +149,8 @@ class Source:
             self.form = "name"
         elif not self.path.exists():
             raise SceneNotFoundError(f"{place}: no such file or folder")
+        elif not self.path.is_file():  # opening a pipe would wait for ever
+            raise SceneReadError(f"{place}: not a regular file but a pipe or device; write its content to a file first")
         else:
             self.form = "archive" if ARCHIVE.fullmatch(self.path.name) else "file"
         self.member = self.path.name if self.form == "file" else None

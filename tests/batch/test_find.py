@@ -123,6 +123,14 @@ def test_an_empty_source_is_not_the_current_folder(tmp_path, monkeypatch):
     assert [Path(found.source).name for found in find_scenes(["."])] == ["secret.tif"]
 
 
+def test_a_named_pipe_is_refused_not_opened(tmp_path):
+    write_tif(tmp_path / "a.tif", ramp())
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(SceneReadError, match=r"pipe\.tif: not a regular file"):
+        open_scene(tmp_path / "pipe.tif")
+    assert names([tmp_path]) == ["a", "pipe"]  # masking reports the error
+
+
 def item_of(tif, **asset):
     item = pystac.Item("item-1", None, None, datetime(2024, 7, 1, 10, tzinfo=UTC), {})
     bands = [{"name": f"b{i}", "eo:common_name": name} for i, name in enumerate(("nir", "red", "green", "blue"))]
