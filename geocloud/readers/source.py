@@ -105,8 +105,10 @@ class ReadOptions:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise OptionError(f"pixel size {self.pixel_size:g}: wanted metres, more than 0")
-        if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
-            raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
+        left, bottom, right, top = self.extent or (0, 0, 1, 1)
+        if not (-math.inf < left < right < math.inf and -math.inf < bottom < top < math.inf):
+            wanted = "finite left, bottom, right, top, right of left and above bottom"
+            raise OptionError(f"extent {self.extent}: wanted {wanted}")
 
     @property
     def band_numbers(self) -> tuple[int, ...] | None:

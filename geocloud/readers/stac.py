@@ -107,7 +107,10 @@ class Document(NamedTuple):
             items[name] = None if name in items else json.dumps(member, separators=(",", ":")).encode()
             return name
 
-        rest = json.loads(text, object_hook=keep)
+        try:
+            rest = json.loads(text, object_hook=keep)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
         return cls(rest if isinstance(rest, dict) else {}, items)
 
 

@@ -123,6 +123,7 @@ def test_an_empty_source_is_not_the_current_folder(tmp_path, monkeypatch):
     assert [Path(found.source).name for found in find_scenes(["."])] == ["secret.tif"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
 def test_a_named_pipe_is_refused_not_opened(tmp_path):
     write_tif(tmp_path / "a.tif", ramp())
     os.mkfifo(tmp_path / "pipe.tif")
@@ -225,6 +226,10 @@ def test_damaged_stac_is_one_clear_error(tmp_path):
     (tmp_path / "item.json").write_text('{"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": [1]}')
     with pytest.raises(SceneReadError, match="assets"):
         open_scene(tmp_path / "item.json")
+    for text in ("[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000):
+        (tmp_path / "deep.json").write_text(text)
+        with pytest.raises(SceneReadError, match=r"deep\.json"):
+            open_scene(tmp_path / "deep.json")
     (tmp_path / "c.json").write_text('{"type": "Catalog", "stac_version": "1.0.0"}')
     with pytest.raises(SceneReadError, match="cannot be read as STAC"):
         names([tmp_path / "c.json"])

@@ -36,6 +36,9 @@ def test_extents_that_make_no_sense(tmp_path):
         open_scene(path, ReadOptions(extent=(0, 0, 10, 10)))
     with pytest.raises(OptionError, match="right of left"):
         ReadOptions(extent=(10, 0, 0, 10))
+    for extent in ((0, 0, np.inf, np.inf), (-np.inf, 0, 1, 1), (0, np.nan, 1, 1)):
+        with pytest.raises(OptionError, match="wanted finite left"):
+            ReadOptions(extent=extent)
 
 
 def test_a_crs_without_a_geotransform_gives_no_pixel_size(tmp_path, caplog, monkeypatch):
