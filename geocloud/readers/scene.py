@@ -101,6 +101,9 @@ class RasterScene(BandStack):
             notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect lower accuracy")
         for note in notes:
             log.warning("%s: %s", source, note)
+        if size and not np.isfinite(size).all():
+            bounds = ",".join(f"{v:.10g}" for v in whole.bounds)
+            raise GridError(f"{source}: bounds {bounds} are outside {whole.crs}; repair the geotransform or CRS")
         if self.grid.width > WIDEST:
             raise GridError(
                 f"{source}: {self.grid.width} pixels, too wide; wanted {WIDEST} at most: give ReadOptions(extent=…)"

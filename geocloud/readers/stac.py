@@ -66,6 +66,8 @@ class Stac(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         try:
             return _recipe(source.place, read_item(source.place), options)
+        except UnitsError as error:
+            raise UnitsError(f"{source.label}: {error}") from error
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
             if isinstance(error, GeocloudError):
                 raise

@@ -15,7 +15,7 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
-from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneNotFoundError, SceneReadError, UnitsError
 from geocloud.readers import open_scene
 from geocloud.readers.stack import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
@@ -226,6 +226,11 @@ def test_damaged_stac_is_one_clear_error(tmp_path):
     (tmp_path / "item.json").write_text('{"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": [1]}')
     with pytest.raises(SceneReadError, match="assets"):
         open_scene(tmp_path / "item.json")
+    assets = {name: {"href": "x.tif", "scale": "half"} for name in ("red", "green", "blue", "nir")}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": assets}
+    (tmp_path / "half.json").write_text(json.dumps(item))
+    with pytest.raises(UnitsError, match=r"half\.json: .* is no number"):
+        open_scene(tmp_path / "half.json")
     for text in ("[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000):
         (tmp_path / "deep.json").write_text(text)
         with pytest.raises(SceneReadError, match=r"deep\.json"):

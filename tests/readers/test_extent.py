@@ -52,6 +52,12 @@ def test_a_crs_without_a_geotransform_gives_no_pixel_size(tmp_path, caplog, monk
     assert "pixel size unknown" in caplog.text
 
 
+def test_a_grid_beyond_its_crs_is_refused(tmp_path):
+    grid = GeoBox(90, 110, Affine(0.001, 0, 10, 0, -0.001, 120), CRS.from_epsg(4326))  # latitude 120
+    with pytest.raises(GridError, match=r"s\.tif: bounds 10,119\.91,10\.11,120 are outside EPSG:4326"):
+        open_scene(write_tif(tmp_path / "s.tif", ramp(), grid))
+
+
 @pytest.mark.parametrize("crs", [None, CRS.from_wkt('LOCAL_CS["Unknown",UNIT["metre",1]]')])
 def test_pixels_of_known_size_are_averaged_without_a_place(tmp_path, crs, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("geocloud"), "propagate", True)
