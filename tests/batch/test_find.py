@@ -132,6 +132,12 @@ def test_a_named_pipe_is_refused_not_opened(tmp_path):
     assert names([tmp_path]) == ["a", "pipe"]  # masking reports the error
 
 
+def test_a_raster_of_several_bands_named_like_one_band(tmp_path):
+    write_tif(tmp_path / "field_b8.tif", ramp())
+    write_tif(tmp_path / "other.tif", ramp())
+    assert names([tmp_path]) == ["field_b8", "other"]
+
+
 def item_of(tif, **asset):
     item = pystac.Item("item-1", None, None, datetime(2024, 7, 1, 10, tzinfo=UTC), {})
     bands = [{"name": f"b{i}", "eo:common_name": name} for i, name in enumerate(("nir", "red", "green", "blue"))]
