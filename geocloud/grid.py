@@ -38,8 +38,9 @@ class GeoBox:
 
     @classmethod
     def of(cls, dataset: Any) -> GeoBox:
-        """The grid of an open rasterio dataset."""
-        return cls(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        """The grid of an open rasterio dataset; without a geotransform (rasterio: identity) it has no CRS either."""
+        crs = None if dataset.transform.is_identity else dataset.crs
+        return cls(dataset.height, dataset.width, dataset.transform, crs)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -19,8 +19,8 @@ from geocloud.grid import GeoBox
 if TYPE_CHECKING:
     import xarray
 
-LOWEST = -1.0
-"""Values up to this are no data, such as −9999."""
+LOWEST = -0.9
+"""Reflectance up to this is no data, such as −9999, also with a scale of 0.0001."""
 
 HIGHEST = 2.0
 """Largest plausible median reflectance: an image above it holds something else, such as digital numbers."""
@@ -80,7 +80,7 @@ class Raster:
 
         Args:
             reflectance: ``(4, h, w)``, or ``(3, h, w)`` without near-infrared, 0 to about 1.2. No data: NaN, masked,
-                all bands 0, or any band at most −1.
+                all bands 0, or any band at most −0.9.
             valid: ``(h, w)``, True where there is data; None: wherever ``reflectance`` has data.
             pixel_size: Height and width of a pixel in metres; None: unknown.
             sun: Position of the sun; None: unknown.

@@ -58,8 +58,8 @@ class Found:
     def is_scene(self) -> bool:
         """False for a single-band raster. An unreadable raster counts as a scene, so that masking reports the error."""
         try:
-            return self.reader is not RASTER or count_bands(self.source) > 1
-        except SceneReadError:
+            return self.reader is not RASTER or count_bands(Source(self.source).place) > 1
+        except SceneError:
             return True
 
 
@@ -130,7 +130,7 @@ _real_folder = lru_cache(maxsize=16)(os.path.realpath)
 
 def _expand(source: str, aside: Path | None, lists: frozenset[Path] = frozenset()) -> Iterator[Found]:
     """Scenes in a source. ``lists`` are the lists that lead to it; a list that refers to one of them is skipped."""
-    path = Path(source)
+    path = Path(source or Source(source).place)  # Source refuses an empty one
     if is_remote(source):
         yield from _at_url(source)
     elif is_gdal_name(source):

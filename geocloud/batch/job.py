@@ -157,7 +157,7 @@ def _upload(files: dict[str, Path], to: str, keep: bool) -> None:
 def describe(result: MaskResult, overview: Overview, files: dict[str, Path], name: str) -> dict[str, Any]:
     """Writes the STAC item, thumbnails and quick-look of a mask. Returns ``transform`` and ``footprint`` of `Entry`."""
     with open_quietly(result.mask) as dataset:
-        grid = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        grid = GeoBox.of(dataset)
         seen = overview.reflectance
         mask = dataset.read(1, out_shape=seen.shape[1:], resampling=rasterio.enums.Resampling.nearest)
     if grid.south_up:  # the overview is north up

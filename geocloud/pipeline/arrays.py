@@ -68,7 +68,7 @@ def mask_array(
 
     Args:
         reflectance: TOA reflectance (0 to about 1.2) ``(4, h, w)``, red, green, blue, nir, or ``(3, h, w)`` without
-            nir. Pixels without data are NaN, masked, 0 in all bands, or at most −1 in any band.
+            nir. Pixels without data are NaN, masked, 0 in all bands, or at most −0.9 in any band.
         pixel_size: Pixel size in metres. Images finer than the model's training data are averaged to its pixel size,
             and the probability is interpolated back. None: no resampling.
         valid: ``(h, w)``, True where there is data; None: derived from the values.

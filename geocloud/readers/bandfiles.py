@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from geocloud.bands import Conversion, Units
 from geocloud.errors import BandError
+from geocloud.io.remote import is_remote
 from geocloud.readers.archive import Listing
 from geocloud.readers.band_names import COLOURS, SENTINEL2_NAME, ProductName, Wanted, is_msi, missing_bands, shorten
 from geocloud.readers.source import BandSource, Candidate, Reader, ReadOptions, SceneRecipe, Source, parse_time
+from geocloud.readers.stack import count_bands
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,8 @@ class BandFileReader(Reader):
             files = frozenset(name for product in products for name in product.files.values())
             scenes = [product for product in products if self.is_product(product)]
             member = next(iter((scenes or products)[0].files.values()))
+            if len(files) == 1 and not is_remote(listing.source) and count_bands(listing.path_of(member), 1) > 1:
+                continue  # a raster of several bands that is named like a band
             yield Candidate(member, products[0].stem, files, 0, bool(scenes), True)
 
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:

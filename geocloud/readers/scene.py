@@ -17,7 +17,7 @@ from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.prefetch import ahead
-from geocloud.raster import Raster, Sun
+from geocloud.raster import LOWEST, Raster, Sun
 from geocloud.readers.source import ReadOptions, SceneRecipe
 from geocloud.readers.stack import READ_ROWS, BandStack, Valid, Values
 from geocloud.readers.units import Sample, resolve
@@ -99,6 +99,9 @@ class RasterScene(BandStack):
             notes.append(f"pixels of {max(size):.3g} m; the models were trained at 30 to 60 m, expect lower accuracy")
         for note in notes:
             log.warning("%s: %s", source, note)
+        if size and not np.isfinite(size).all():
+            bounds = ",".join(f"{v:.10g}" for v in whole.bounds)
+            raise GridError(f"{source}: bounds {bounds} are outside {whole.crs}; repair the geotransform or CRS")
         if self.grid.width > WIDEST:
             raise GridError(
                 f"{source}: {self.grid.width} pixels, too wide; wanted {WIDEST} at most: give ReadOptions(extent=…)"
@@ -163,6 +166,10 @@ class RasterScene(BandStack):
     def read_values(self, window: Window, shape: tuple[int, int]) -> tuple[Values, Valid]:
         """Stored values and valid mask of a window of the scene, see `BandStack.read_values`."""
         values, valid = super().read_values(self.file_window(window), shape)
+        if self.units is not Units.AUTO and values.dtype.kind != "u":  # undeclared no data, as in `Raster.from_array`
+            limits = self.conversion.invert(np.float64(LOWEST)).flat
+            for band, scale, limit in zip(values, self.conversion.scale, limits, strict=False):
+                valid &= band > limit if scale > 0 else band < limit
         return (values[:, ::-1], valid[::-1]) if self.south_up else (values, valid)
 
     def coarsest(self, most: int) -> int:

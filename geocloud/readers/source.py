@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from geocloud.bands import Conversion, Units
-from geocloud.errors import BandError, OptionError, SceneNotFoundError, UnitsError, without_secrets
+from geocloud.errors import BandError, OptionError, SceneNotFoundError, SceneReadError, UnitsError, without_secrets
 from geocloud.grid import GeoBox
 from geocloud.io.gdal import is_gdal_name, stem_of
 from geocloud.io.remote import is_remote, is_store, names_file
@@ -105,8 +105,10 @@ class ReadOptions:
             raise UnitsError("an offset needs a scale: reflectance = scale · value + offset")
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise OptionError(f"pixel size {self.pixel_size:g}: wanted metres, more than 0")
-        if self.extent is not None and not (self.extent[0] < self.extent[2] and self.extent[1] < self.extent[3]):
-            raise OptionError(f"extent {self.extent}: wanted left, bottom, right, top, right of left and above bottom")
+        left, bottom, right, top = self.extent or (0, 0, 1, 1)
+        if not (-math.inf < left < right < math.inf and -math.inf < bottom < top < math.inf):
+            wanted = "finite left, bottom, right, top, right of left and above bottom"
+            raise OptionError(f"extent {self.extent}: wanted {wanted}")
 
     @property
     def band_numbers(self) -> tuple[int, ...] | None:
@@ -134,6 +136,8 @@ class Source:
     """Kind of source, by its name and the local disk alone. Archives may be at URLs; ``name`` is a GDAL name."""
 
     def __init__(self, place: str) -> None:
+        if not place:  # as a Path, it would be the current folder
+            raise SceneNotFoundError("'': the source is empty; name a file, folder or URL (. is the current folder)")
         self.place, self.path, self.label = place, Path(place), without_secrets(place)
         named = PurePosixPath(self.label.partition("#")[0])
         is_stac = named.suffix.lower() in STAC_SUFFIXES
@@ -147,6 +151,8 @@ class Source:
             self.form = "name"
         elif not self.path.exists():
             raise SceneNotFoundError(f"{place}: no such file or folder")
+        elif not self.path.is_file():  # opening a pipe would wait for ever
+            raise SceneReadError(f"{place}: not a regular file but a pipe or device; write its content to a file first")
         else:
             self.form = "archive" if ARCHIVE.fullmatch(self.path.name) else "file"
         self.member = self.path.name if self.form == "file" else None

@@ -66,6 +66,8 @@ class Stac(Reader):
     def recipe(self, source: Source, options: ReadOptions) -> SceneRecipe:
         try:
             return _recipe(source.place, read_item(source.place), options)
+        except UnitsError as error:
+            raise UnitsError(f"{source.label}: {error}") from error
         except (KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as error:
             if isinstance(error, GeocloudError):
                 raise
@@ -107,7 +109,10 @@ class Document(NamedTuple):
             items[name] = None if name in items else json.dumps(member, separators=(",", ":")).encode()
             return name
 
-        rest = json.loads(text, object_hook=keep)
+        try:
+            rest = json.loads(text, object_hook=keep)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
         return cls(rest if isinstance(rest, dict) else {}, items)
 
 

@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geocloud.bands import Conversion
-from geocloud.errors import BandError, GridError, SceneReadError
+from geocloud.errors import BandError, GridError, SceneReadError, UnitsError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.io.remote import FORGETTING, gdal_name, gdal_options, is_remote
@@ -96,6 +96,8 @@ class BandStack:
                 self._describe()
         except BaseException as error:
             self.close()
+            if isinstance(error, UnitsError):
+                raise UnitsError(f"{recipe.source}: {error}") from error
             if isinstance(error, gdal.TROUBLE):
                 raise SceneReadError(f"{recipe.source}: damaged, its description cannot be read ({error})") from error
             raise

@@ -196,7 +196,10 @@ def _from_values(recipe: SceneRecipe, dtype: str, sample: Sample) -> tuple[Units
     if units is Units.AUTO:
         ranges = {Units.SCALED_16BIT: " (0 to 65535 for 0 to 1)"}
         words = " or ".join(f"ReadOptions(units='{u}'){ranges.get(u, '')}" for u in likely)
-        raise UnitsError(f"{unknown}; say {words}, or ReadOptions(scale=…, offset=…)")
+        fill = low if low < NEGATIVE else high
+        is_fill = fill < NEGATIVE or fill == 65535
+        declare = f"; if {fill:g} is no data: gdal_edit.py -a_nodata {fill:g}" if is_fill else ""
+        raise UnitsError(f"{unknown}; say {words}, or ReadOptions(scale=…, offset=…){declare}")
     if note:
         log.warning("%s: read as %s%s", recipe.source, units, note)
     return units, CONVERSIONS[units]

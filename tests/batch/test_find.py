@@ -15,7 +15,7 @@ from conftest import geobox, ramp, write_tif
 from rasterio.windows import Window
 
 from geocloud.batch import BatchOptions, find_scenes, plan_batch, run_batch
-from geocloud.errors import SceneNotFoundError, SceneReadError
+from geocloud.errors import SceneNotFoundError, SceneReadError, UnitsError
 from geocloud.readers import open_scene
 from geocloud.readers.stack import count_bands
 from geocloud.simulate import SimulatedScene, write_level1
@@ -114,6 +114,30 @@ def test_nothing_there_is_said(tmp_path):
             names([source])
 
 
+def test_an_empty_source_is_not_the_current_folder(tmp_path, monkeypatch):
+    write_tif(tmp_path / "secret.tif", ramp())
+    monkeypatch.chdir(tmp_path)
+    for use in (open_scene, lambda source: find_scenes([source])):
+        with pytest.raises(SceneNotFoundError, match="the source is empty"):
+            use("")
+    assert [Path(found.source).name for found in find_scenes(["."])] == ["secret.tif"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_named_pipe_is_refused_not_opened(tmp_path):
+    write_tif(tmp_path / "a.tif", ramp())
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(SceneReadError, match=r"pipe\.tif: not a regular file"):
+        open_scene(tmp_path / "pipe.tif")
+    assert names([tmp_path]) == ["a", "pipe"]  # masking reports the error
+
+
+def test_a_raster_of_several_bands_named_like_one_band(tmp_path):
+    write_tif(tmp_path / "field_b8.tif", ramp())
+    write_tif(tmp_path / "other.tif", ramp())
+    assert names([tmp_path]) == ["field_b8", "other"]
+
+
 def item_of(tif, **asset):
     item = pystac.Item("item-1", None, None, datetime(2024, 7, 1, 10, tzinfo=UTC), {})
     bands = [{"name": f"b{i}", "eo:common_name": name} for i, name in enumerate(("nir", "red", "green", "blue"))]
@@ -208,6 +232,15 @@ def test_damaged_stac_is_one_clear_error(tmp_path):
     (tmp_path / "item.json").write_text('{"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": [1]}')
     with pytest.raises(SceneReadError, match="assets"):
         open_scene(tmp_path / "item.json")
+    assets = {name: {"href": "x.tif", "scale": "half"} for name in ("red", "green", "blue", "nir")}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "x", "assets": assets}
+    (tmp_path / "half.json").write_text(json.dumps(item))
+    with pytest.raises(UnitsError, match=r"half\.json: .* is no number"):
+        open_scene(tmp_path / "half.json")
+    for text in ("[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000):
+        (tmp_path / "deep.json").write_text(text)
+        with pytest.raises(SceneReadError, match=r"deep\.json"):
+            open_scene(tmp_path / "deep.json")
     (tmp_path / "c.json").write_text('{"type": "Catalog", "stac_version": "1.0.0"}')
     with pytest.raises(SceneReadError, match="cannot be read as STAC"):
         names([tmp_path / "c.json"])

@@ -5,10 +5,12 @@ import logging
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from conftest import bright, geobox, ramp, read_tif, write_tif
 from rasterio.crs import CRS
 
 from geocloud.errors import GridError, OptionError
+from geocloud.grid import GeoBox
 from geocloud.models.metadata import ModelMetadata
 from geocloud.models.predictor import Predictor
 from geocloud.pipeline import mask_scene
@@ -34,6 +36,26 @@ def test_extents_that_make_no_sense(tmp_path):
         open_scene(path, ReadOptions(extent=(0, 0, 10, 10)))
     with pytest.raises(OptionError, match="right of left"):
         ReadOptions(extent=(10, 0, 0, 10))
+    for extent in ((0, 0, np.inf, np.inf), (-np.inf, 0, 1, 1), (0, np.nan, 1, 1)):
+        with pytest.raises(OptionError, match="wanted finite left"):
+            ReadOptions(extent=extent)
+
+
+def test_a_crs_without_a_geotransform_gives_no_pixel_size(tmp_path, caplog, monkeypatch):
+    """And the rows are not turned, as they would be if the identity were a transform with south up."""
+    monkeypatch.setattr(logging.getLogger("geocloud"), "propagate", True)
+    grid = GeoBox(90, 110, Affine.identity(), CRS.from_epsg(32632))
+    path = write_tif(tmp_path / "i.tif", ramp(), grid, descriptions=("red", "green", "blue", "nir"))
+    with open_scene(path) as scene:
+        assert scene.grid.pixel_size is None and not scene.south_up
+        np.testing.assert_array_equal(scene.read().data, ramp())
+    assert "pixel size unknown" in caplog.text
+
+
+def test_a_grid_beyond_its_crs_is_refused(tmp_path):
+    grid = GeoBox(90, 110, Affine(0.001, 0, 10, 0, -0.001, 120), CRS.from_epsg(4326))  # latitude 120
+    with pytest.raises(GridError, match=r"s\.tif: bounds 10,119\.91,10\.11,120 are outside EPSG:4326"):
+        open_scene(write_tif(tmp_path / "s.tif", ramp(), grid))
 
 
 @pytest.mark.parametrize("crs", [None, CRS.from_wkt('LOCAL_CS["Unknown",UNIT["metre",1]]')])

@@ -8,7 +8,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geocloud.bands import Units
-from geocloud.errors import BandError, SceneNotFoundError, SceneReadError
+from geocloud.errors import BandError, SceneNotFoundError, SceneReadError, UnitsError
 from geocloud.readers import ReadOptions, open_scene
 
 R, G, B, N = range(4)
@@ -199,3 +199,24 @@ def test_a_scene_says_what_rasterio_says(tmp_path):
         reflectance, valid = raster.data, raster.valid
         np.testing.assert_allclose(reflectance, dataset.read(), rtol=1e-6)
         assert valid.all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "fill", "units"),
+    [("float32", 1, -9999, "reflectance"), ("int16", 1e-4, -9999, "sentinel2"), ("int16", 1e-4, -32768, "sentinel2")],
+)
+def test_undeclared_nodata_is_no_data(tmp_path, dtype, scale, fill, units):
+    """Slightly negative reflectance, from atmospheric correction, is data."""
+    image = ramp()
+    image[1, 3, 4] = -0.2
+    stored = np.rint(image / scale).astype(dtype) if scale < 1 else image
+    stored[:, 20:40, 7] = fill
+    stored[2, 50, 60] = fill
+    path = write_tif(tmp_path / "scene.tif", stored, descriptions=("red", "green", "blue", "nir"))
+    with pytest.raises(UnitsError, match=f"if {fill} is no data: gdal_edit.py -a_nodata {fill}"):
+        read(path)
+    expected = np.ones((90, 110), bool)
+    expected[20:40, 7] = expected[50, 60] = False
+    found, valid = read(path, units=units)
+    np.testing.assert_array_equal(valid, expected)
+    assert (np.isnan(found).all(0) == ~valid).all()

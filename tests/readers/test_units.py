@@ -118,6 +118,8 @@ def test_scales_in_the_file_count(tmp_path):
     with open_scene(path) as scene:
         assert scene.units is Units.REFLECTANCE
         assert scene.conversion.scale == pytest.approx((5e-5,) * 4)
+    with pytest.raises(UnitsError, match=r"\.tif: scale .*no zero scale"):
+        open_scene(save(tmp_path, values, scales=(0,) * 4))
 
 
 def test_a_sun_elevation_brightens_level1_only(tmp_path, caplog):

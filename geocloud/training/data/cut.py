@@ -163,7 +163,7 @@ def _read_mask(scene: Scene, path: str | Path, window: Window) -> NDArray[np.uin
     if the mask's grid differs from the scene's; without a CRS only the size must match.
     """
     with open_raster(str(path), str(path)) as dataset:
-        own = GeoBox(dataset.height, dataset.width, dataset.transform, dataset.crs)
+        own = GeoBox.of(dataset)
         if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
             raise GridError(f"{path}: its grid differs from the scene's ({own.height}×{own.width}, {own.crs})")
         values = dataset.read(1, window=window, boundless=True, fill_value=0)
