@@ -88,7 +88,8 @@ def copy_bands(
     tags: dict[str, str],
     nodata: float | None,
 ) -> None:
-    """Copies a window of bands on one grid, with masked pixels set to nodata. ``grid`` is the grid of the window.
+    """Copies a window of bands on one grid, with masked pixels set to nodata, also those that the rasters' own masks or
+    nodata values hide. ``grid`` is the grid of the window.
 
     ``nodata`` is the nodata value if the rasters declare none; None: by data type, see `NODATA`.
     """
@@ -113,11 +114,11 @@ def copy_bands(
                 part = Window(window.col_off, window.row_off + here.row_off, grid.width, here.height)
                 gone = np.isin(marks.read(1, window=here), (*codes, NO_DATA))
                 for position, (source, index) in enumerate(readers, 1):
-                    values = _read(source, index, part)
-                    if declared is None:
-                        hidden += int(((values == value) & ~gone).sum())
-                    values[gone] = value
-                    out.write(values.astype(dtype, copy=False), position, window=here)
+                    values = _read(source, index, part).astype(dtype, copy=False)
+                    invalid = gone | (source.read_masks(index, window=part) == 0)
+                    hidden += int(((values == value) & ~invalid).sum())
+                    values[invalid] = value
+                    out.write(values, position, window=here)
         if hidden:
             log.warning("%s: %d values of clear pixels are %g, which is nodata now", bands[0].label, hidden, value)
         names = [d.descriptions[i - 1] or Path(band.label).stem for band, (d, i) in zip(bands, readers, strict=True)]

@@ -91,3 +91,34 @@ def test_a_mask_is_applied_to_another_raster_on_another_grid(tmp_path):
     with pytest.raises(GridError, match="wanted the same grid, or a CRS in both"):
         geocloud.apply_mask(bare, tmp_path / "m.tif", tmp_path / "x.tif")
     assert not (tmp_path / "x.tif").exists()
+
+
+def test_pixels_without_data_stay_without_data(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    geocloud.mask_scene(scene, tmp_path / "m.tif", model=bright)
+    values = np.full((1, 90, 110), 7, "int16")
+    values[:, 3:20] = -1
+    hidden = np.zeros((90, 110), bool)
+    hidden[5:30, 4:60] = True
+    first = write_tif(tmp_path / "a.tif", values, nodata=-9999)
+    second = write_tif(tmp_path / "b.tif", values, nodata=-1)
+    third = write_tif(tmp_path / "c.tif", values)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(third, "r+") as dataset:
+        dataset.write_mask(~hidden)
+    bands = "".join(
+        f'<VRTRasterBand dataType="Int16" band="{i}"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
+        f"<SourceFilename>{path}</SourceFilename></SimpleSource></VRTRasterBand>"
+        for i, (path, nodata) in enumerate([(first, -9999), (second, -1)], 1)
+    )
+    stack = tmp_path / "v.vrt"
+    t = ",".join(map(str, geobox().transform.to_gdal()))
+    place = f"<SRS>EPSG:32633</SRS><GeoTransform>{t}</GeoTransform>"
+    stack.write_text(f'<VRTDataset rasterXSize="110" rasterYSize="90">{place}{bands}</VRTDataset>')
+    for path in (stack, third):
+        geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif", overwrite=True)
+        with rasterio.open(path) as source, rasterio.open(tmp_path / "out.tif") as copy:
+            clear = read_tif(tmp_path / "m.tif")[0] == 0
+            for band in source.indexes:
+                expected = clear & (source.read_masks(band) > 0)
+                assert (path, band) == (stack, 1) or (expected != clear).any()
+                np.testing.assert_array_equal(copy.read_masks(band) > 0, expected)
