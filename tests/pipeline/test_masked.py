@@ -1,6 +1,7 @@
 """Scenes with their clouds set to nodata."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from geocloud_cli.main import cli
 
 import geocloud
 from geocloud import ReadOptions
-from geocloud.errors import GridError, OutputError
+from geocloud.errors import BandError, GridError, OutputError
 
 
 def mask_both(path, folder, **how):
@@ -122,3 +123,21 @@ def test_pixels_without_data_stay_without_data(tmp_path):
                 expected = clear & (source.read_masks(band) > 0)
                 assert (path, band) == (stack, 1) or (expected != clear).any()
                 np.testing.assert_array_equal(copy.read_masks(band) > 0, expected)
+
+
+def test_a_raster_that_is_no_mask_of_the_place_is_refused(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", np.rint(ramp() * 10_000).astype("uint16"))
+    plan = {"probability": tmp_path / "p.tif", "model": lambda batch: batch[:, 0], "read": ReadOptions(scale=1e-4)}
+    geocloud.mask_scene(scene, tmp_path / "m.tif", **plan)
+    for raster, mask in ((tmp_path / "m.tif", scene), (scene, tmp_path / "p.tif")):
+        with pytest.raises(BandError, match=rf"{mask.name}: holds \d+, wanted a mask: 0 clear, 1 cloud"):
+            geocloud.apply_mask(raster, mask, tmp_path / "out.tif")
+    grid = geobox()
+    far = replace(grid, transform=grid.transform @ grid.transform.translation(500, 0))
+    raster = write_tif(tmp_path / "far.tif", ramp(), far)
+    with pytest.raises(GridError, match=r"m\.tif: no pixel with data in common with .*far\.tif"):
+        geocloud.apply_mask(raster, tmp_path / "m.tif", tmp_path / "out.tif")
+    assert not (tmp_path / "out.tif").exists()
+    own = write_tif(tmp_path / "own.tif", np.where(ramp()[:1] > 0.3501, 1, 0).astype("uint8"))
+    geocloud.apply_mask(scene, own, tmp_path / "out.tif")
+    np.testing.assert_array_equal(read_tif(tmp_path / "out.tif") == 0, np.repeat(read_tif(own) == 1, 4, 0))
