@@ -21,6 +21,7 @@ from geocloud.io import gdal
 from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW, STRIP
 from geocloud.readers import RasterScene, open_raster
 from geocloud.readers.source import BandSource
+from geocloud.readers.stack import check_band
 from geocloud.writers.cog import TILED, write_cog, writing
 from geocloud.writers.staging import OutputPlan, Staging
 from geocloud.writers.styles import CLASSES
@@ -101,6 +102,8 @@ def copy_bands(
         sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}
         readers = [(sources[band.path], band.index) for band in bands]
         first = readers[0][0]
+        for band in bands:
+            check_band(sources[band.path], band)
         dtype = np.result_type(*(d.dtypes[i - 1] for d, i in readers))
         declared = next((d.nodatavals[i - 1] for d, i in readers if d.nodatavals[i - 1] is not None), nodata)
         value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared

@@ -141,3 +141,11 @@ def test_a_raster_that_is_no_mask_of_the_place_is_refused(tmp_path):
     own = write_tif(tmp_path / "own.tif", np.where(ramp()[:1] > 0.3501, 1, 0).astype("uint8"))
     geocloud.apply_mask(scene, own, tmp_path / "out.tif")
     np.testing.assert_array_equal(read_tif(tmp_path / "out.tif") == 0, np.repeat(read_tif(own) == 1, 4, 0))
+
+
+def test_complex_values_are_refused(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    geocloud.mask_scene(scene, tmp_path / "m.tif", model=bright)
+    path = write_tif(tmp_path / "c.tif", ramp()[:1].astype("complex64"))
+    with pytest.raises(BandError, match=r"c\.tif: complex64 values; wanted integers or floats"):
+        geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif")
