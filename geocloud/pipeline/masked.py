@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -136,7 +137,9 @@ def copy_bands(
         if hidden:
             log.warning("%s: %d values of clear pixels are %g, which is nodata now", bands[0].label, hidden, value)
         names = [d.descriptions[i - 1] or Path(band.label).stem for band, (d, i) in zip(bands, readers, strict=True)]
-        write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags})
+        palette = len(bands) == 1 and first.colorinterp[0] == ColorInterp.palette
+        colours = first.colormap(1) if palette else None
+        write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags}, colours=colours)
         copy.unlink()
     return known
 

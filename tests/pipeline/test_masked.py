@@ -149,3 +149,13 @@ def test_complex_values_are_refused(tmp_path):
     path = write_tif(tmp_path / "c.tif", ramp()[:1].astype("complex64"))
     with pytest.raises(BandError, match=r"c\.tif: complex64 values; wanted integers or floats"):
         geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif")
+
+
+def test_a_colour_table_is_kept(tmp_path):
+    geocloud.mask_scene(write_tif(tmp_path / "s.tif", ramp()), tmp_path / "m.tif", model=bright)
+    path, colours = write_tif(tmp_path / "p.tif", (ramp()[:1] * 100).astype("uint8")), {7: (10, 20, 30, 255)}
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, colours)
+    geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as copy:
+        assert copy.colormap(1)[7] == colours[7]
