@@ -226,9 +226,8 @@ class BandStack:
             grid = GeoBox.of(dataset)
             first = first or grid
             if not grid.agrees_with(first):
-                here, there = (f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grid, first))
-                other = f"that of {self.recipe.bands[0].label} ({there}); all bands must cover the same pixels"
-                raise GridError(f"{band.label}: its grid ({here}) differs from {other}")
+                other = f"that of {self.recipe.bands[0].label} ({first}); all bands must cover the same pixels"
+                raise GridError(f"{band.label}: its grid ({grid}) differs from {other}")
         own = self.recipe.georeference
         assert first is not None
         if own is None or first.crs is not None:
