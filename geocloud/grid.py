@@ -102,6 +102,10 @@ class GeoBox:
         stated = self.stated_size and (self.stated_size[0] * down, self.stated_size[1] * across)
         return GeoBox(height, width, self.transform @ Affine.scale(across, down), self.crs, stated)
 
+    def __str__(self) -> str:
+        """Size, CRS and geotransform, for messages."""
+        return f"{self.height}×{self.width}, {self.crs}, {tuple(self.transform)[:6]}"
+
     def agrees_with(self, other: GeoBox) -> bool:
         """True if both have the same size and CRS, and their corners agree to a hundredth of a pixel."""
         if self.shape != other.shape or self.crs != other.crs:

@@ -67,9 +67,9 @@ class MaskOptions:
     overlap: int = 128
     """Overlap of neighbouring tiles in pixels."""
     working_resolution: float | str | None = None
-    """Pixel size of the model's input in metres, or "native" for the scene's own. None: scenes finer than the model's
-    pixel size are averaged to it, others are not resampled, and pixels larger than 300 m are refused. The mask is
-    always on the scene's grid."""
+    """Pixel size of the model's input in metres, at most 300, or "native" for the scene's own. None: scenes finer than
+    the model's pixel size are averaged to it, others are not resampled, and pixels larger than 300 m are refused. The
+    mask is always on the scene's grid."""
     overwrite: bool = False
     """True replaces existing results."""
 

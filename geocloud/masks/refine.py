@@ -63,16 +63,20 @@ def count_pixels(area: float, grid: GeoBox) -> int:
 def remove_small(read: ReadMask, *, grid: GeoBox, pixels: int) -> Rows:
     """The mask without clouds, shadows and holes of fewer than ``pixels`` pixels (4-connected).
 
-    A small region takes the value of its largest neighbour, or stays if none is large enough. Clouds come first, then
-    shadows, each against all other classes. No data stays. The whole mask is held in memory, at a few bytes per pixel,
-    as regions are known only when all rows have been read.
+    A small region takes the value of its largest neighbour, or stays if none is large enough. If there are fewer than
+    ``pixels`` valid pixels, all become clear. Clouds come first, then shadows, each against all other classes. No data
+    stays. The whole mask is held in memory, at a few bytes per pixel, as regions are known only when all rows have been
+    read.
     """
     mask = read(0, grid.height)
+    valid = mask != NO_DATA
+    if pixels > np.count_nonzero(valid):  # no region is large enough
+        mask[valid] = CLEAR
     least = min(pixels, mask.size - 1)
     shadow = mask == SHADOW
     if least > 0:
         mask[shadow] = CLEAR
-        mask = rasterio.features.sieve(mask, least, mask=mask != NO_DATA)
+        mask = rasterio.features.sieve(mask, least, mask=valid)
         if shadow.any():
             rest = mask == CLEAR
             shadow = rasterio.features.sieve((shadow & rest).astype("uint8"), least, mask=rest) > 0
@@ -112,10 +116,11 @@ def _near(cloud: NDArray[np.bool_], radius: float, size: tuple[float, float], ro
     right = np.minimum.accumulate(np.where(cloud, columns, far)[:, ::-1], axis=1)[:, ::-1]
     aside = np.minimum(columns - left, right - columns)  # pixels to the nearest cloud in the same row
     near = np.zeros((rows.stop - rows.start, cloud.shape[1]), bool)
-    reach = math.floor(radius / size[0])
+    height, width = cloud.shape
+    reach = min(math.floor(radius / size[0]), height)
     for down in range(-reach, reach + 1):
-        first, last = max(rows.start + down, 0), min(rows.stop + down, cloud.shape[0])
+        first, last = max(rows.start + down, 0), min(rows.stop + down, height)
         if first < last:
-            width = math.floor(math.sqrt(max(radius**2 - (down * size[0]) ** 2, 0)) / size[1])
-            near[first - down - rows.start : last - down - rows.start] |= aside[first:last] <= width
+            side = math.floor(math.sqrt(max(radius**2 - (down * size[0]) ** 2, 0)) / size[1])
+            near[first - down - rows.start : last - down - rows.start] |= aside[first:last] <= min(side, width)
     return near

@@ -26,7 +26,7 @@ from geocloud.pipeline.result import MaskResult
 from geocloud.pipeline.run import MaskRun, further_layers
 from geocloud.readers import RasterScene, ReadOptions, SceneRecipe, find_recipe, reading_down
 from geocloud.tiling.mosaic import Progress, mosaic
-from geocloud.tiling.resample import find_factors
+from geocloud.tiling.resample import COARSEST, find_factors
 from geocloud.tiling.tiles import Predict
 from geocloud.writers.staging import OutputPlan, Staging
 
@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 
 READ_AHEAD = 3 * 2**20
 """Number of pixels of a scene that are prefetched."""
-
-COARSEST = 300.0
-"""Largest accepted pixel size in metres; clouds are unresolved beyond it."""
 
 Model = str | Path | Predict | Function
 """A model: its name or path, a loaded model, or a plain function."""

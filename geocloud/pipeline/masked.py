@@ -12,17 +12,20 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from geocloud.errors import GridError, SceneReadError
+from geocloud.errors import BandError, GridError, SceneReadError
 from geocloud.grid import GeoBox
 from geocloud.io import gdal
 from geocloud.masks.codes import CLOUD, NO_DATA, SHADOW, STRIP
 from geocloud.readers import RasterScene, open_raster
 from geocloud.readers.source import BandSource
+from geocloud.readers.stack import check_band
 from geocloud.writers.cog import TILED, write_cog, writing
 from geocloud.writers.staging import OutputPlan, Staging
+from geocloud.writers.styles import CLASSES
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +49,14 @@ def apply_mask(
 
     Args:
         raster: A file, or anything else that GDAL opens.
-        mask: A mask that geocloud wrote.
+        mask: A mask by geocloud, or another raster of its values.
         output: The file to write.
         codes: Values of the mask that become nodata; 255 (no data) always does.
         overwrite: True replaces an existing file.
 
     Raises:
-        GeocloudError: SceneReadError, GridError if the grids differ and one of them has no CRS, or OutputError.
+        GeocloudError: SceneReadError, BandError if the mask has other values, GridError if the two do not overlap, or
+            their grids differ and one of them has no CRS, or OutputError.
     """
     plan = OutputPlan(output)
     with rasterio.Env(**gdal.OPTIONS), open_raster(str(raster), str(raster)) as dataset:
@@ -60,7 +64,8 @@ def apply_mask(
         plan.refuse([raster, mask])
         with Staging([plan.mask], overwrite) as staging:
             grid = GeoBox.of(dataset)
-            copy_bands(bands, grid, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata)
+            if not copy_bands(bands, grid, grid.whole, Path(mask), staging.place(plan.mask), codes, {}, dataset.nodata):
+                raise GridError(f"{mask}: no pixel with data in common with {raster}; wanted a mask of the same place")
             staging.publish()
 
 
@@ -87,15 +92,19 @@ def copy_bands(
     codes: Collection[int],
     tags: dict[str, str],
     nodata: float | None,
-) -> None:
-    """Copies a window of bands on one grid, with masked pixels set to nodata. ``grid`` is the grid of the window.
+) -> int:
+    """Copies a window of bands on one grid, with masked pixels set to nodata, also those that the rasters' own masks or
+    nodata values hide. ``grid`` is the grid of the window.
 
-    ``nodata`` is the nodata value if the rasters declare none; None: by data type, see `NODATA`.
+    ``nodata`` is the nodata value if the rasters declare none; None: by data type, see `NODATA`. Returns the number of
+    pixels with data in the mask. Raises BandError if other values than those of `CLASSES` and ``codes`` are in it.
     """
     with ExitStack() as stack:
         sources = {band.path: stack.enter_context(open_raster(band.path, band.label)) for band in bands}
         readers = [(sources[band.path], band.index) for band in bands]
         first = readers[0][0]
+        for band in bands:
+            check_band(sources[band.path], band)
         dtype = np.result_type(*(d.dtypes[i - 1] for d, i in readers))
         declared = next((d.nodatavals[i - 1] for d, i in readers if d.nodatavals[i - 1] is not None), nodata)
         value = (-128 if dtype == "int8" else NODATA[dtype.kind]) if declared is None else declared
@@ -108,21 +117,31 @@ def copy_bands(
             out.colorinterp = [d.colorinterp[i - 1] for d, i in readers]
             for position, (source, index) in enumerate(readers, 1):
                 out.update_tags(position, **source.tags(index))
-            hidden = 0
+            hidden = known = 0
             for here in grid.strips(STRIP):
                 part = Window(window.col_off, window.row_off + here.row_off, grid.width, here.height)
-                gone = np.isin(marks.read(1, window=here), (*codes, NO_DATA))
+                values = _read(marks, 1, here)
+                other = values[~np.isin(values, (*CLASSES, *codes, NO_DATA))]
+                if other.size:
+                    raise BandError(
+                        f"{mask}: holds {other[0]:g}, wanted a mask: 0 clear, 1 cloud, 2 shadow, 255 no data"
+                    )
+                known += np.count_nonzero(values != NO_DATA)
+                gone = np.isin(values, (*codes, NO_DATA))
                 for position, (source, index) in enumerate(readers, 1):
-                    values = _read(source, index, part)
-                    if declared is None:
-                        hidden += int(((values == value) & ~gone).sum())
-                    values[gone] = value
-                    out.write(values.astype(dtype, copy=False), position, window=here)
+                    values = _read(source, index, part).astype(dtype, copy=False)
+                    invalid = gone | (source.read_masks(index, window=part) == 0)
+                    hidden += int(((values == value) & ~invalid).sum())
+                    values[invalid] = value
+                    out.write(values, position, window=here)
         if hidden:
             log.warning("%s: %d values of clear pixels are %g, which is nodata now", bands[0].label, hidden, value)
         names = [d.descriptions[i - 1] or Path(band.label).stem for band, (d, i) in zip(bands, readers, strict=True)]
-        write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags})
+        palette = len(bands) == 1 and first.colorinterp[0] == ColorInterp.palette
+        colours = first.colormap(1) if palette else None
+        write_cog(copy, destination, descriptions=names, tags={**first.tags(), **tags}, colours=colours)
         copy.unlink()
+    return known
 
 
 def on_grid(mask: Any, grid: GeoBox, nodata: int) -> Any:

@@ -99,12 +99,13 @@ def draw_picture(
 def _read_mask(path: Path, scene: RasterScene, shape: tuple[int, int]) -> Pixels:
     with open_raster(str(path), str(path)) as dataset:
         grid = GeoBox.of(dataset)
-        if not grid.agrees_with(scene.grid):
-            raise GridError(f"{path}: is not a mask of {scene.recipe.source}, its grid differs")
+        south_up = grid.agrees_with(scene.grid.flip())
+        if not (south_up or grid.agrees_with(scene.grid)):
+            raise GridError(f"{path}: is not a mask of {scene.recipe.source}, its grid differs: {grid}; {scene.grid}")
         if dataset.dtypes[0] != "uint8":
             raise GridError(f"{path}: holds {dataset.dtypes[0]}, wanted a mask: 0 clear, 1 cloud, 255 no data")
         values: Pixels = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
-    return values
+    return values[::-1] if south_up else values
 
 
 def _share(clouds: Pixels | None) -> str:

@@ -224,13 +224,12 @@ class BandStack:
         first: GeoBox | None = None
         for band in self.recipe.bands:
             dataset = self._datasets[band.path]
-            _check(dataset, band)
+            check_band(dataset, band)
             grid = GeoBox.of(dataset)
             first = first or grid
             if not grid.agrees_with(first):
-                here, there = (f"{g.height}×{g.width}, {g.crs}, {tuple(g.transform)[:6]}" for g in (grid, first))
-                other = f"that of {self.recipe.bands[0].label} ({there}); all bands must cover the same pixels"
-                raise GridError(f"{band.label}: its grid ({here}) differs from {other}")
+                other = f"that of {self.recipe.bands[0].label} ({first}); all bands must cover the same pixels"
+                raise GridError(f"{band.label}: its grid ({grid}) differs from {other}")
         own = self.recipe.georeference
         assert first is not None
         if own is None or first.crs is not None:
@@ -240,13 +239,13 @@ class BandStack:
         return replace(first, crs=own.crs)
 
 
-def _check(dataset: rasterio.DatasetReader, band: BandSource) -> None:
-    """Refuses missing bands, complex values, degenerate transforms, and blocks above `LARGEST_BLOCK`."""
+def check_band(dataset: rasterio.DatasetReader, band: BandSource) -> None:
+    """Raises BandError for missing bands and complex values, GridError for degenerate transforms and large blocks."""
     if band.index > dataset.count:
         raise BandError(f"{band.label}: there is no band {band.index}, it has {dataset.count}")
     dtype, t = str(dataset.dtypes[band.index - 1]), dataset.transform
     if dtype.startswith(("complex", "cint", "cfloat")):
-        raise BandError(f"{band.label}: {dtype} values are no reflectance; wanted integers or floats")
+        raise BandError(f"{band.label}: {dtype} values; wanted integers or floats")
     if not all(math.isfinite(v) for v in t[:6]) or t.is_degenerate:
         raise GridError(f"{band.label}: its geotransform {tuple(t)[:6]} gives its pixels no area; repair the file")
     rows, cols = dataset.block_shapes[band.index - 1]

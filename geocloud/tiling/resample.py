@@ -19,6 +19,9 @@ Factors = tuple[float, float]
 NATIVE: Factors = (1.0, 1.0)
 """Factors without resampling."""
 
+COARSEST = 300.0
+"""Largest accepted pixel size in metres; clouds are unresolved beyond it."""
+
 ROUNDING = 1e-6
 """Tolerance in pixels for the rounding error of a ratio of pixel sizes."""
 
@@ -43,8 +46,8 @@ def find_factors(
             metres = float(wanted)
         except ValueError:
             metres = math.nan
-        if not (math.isfinite(metres) and metres > 0):
-            raise OptionError(f"working resolution {wanted}: wanted metres above 0, or native")
+        if not 0 < metres <= COARSEST:
+            raise OptionError(f"working resolution {wanted}: wanted metres above 0, at most {COARSEST:g}, or native")
         if pixel_size is None:
             raise OptionError("a working resolution in metres needs a known pixel size: state it, pixel_size=METRES")
     if pixel_size is None or metres is None:

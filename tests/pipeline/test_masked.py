@@ -1,6 +1,7 @@
 """Scenes with their clouds set to nodata."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from geocloud_cli.main import cli
 
 import geocloud
 from geocloud import ReadOptions
-from geocloud.errors import GridError, OutputError
+from geocloud.errors import BandError, GridError, OutputError
 
 
 def mask_both(path, folder, **how):
@@ -91,3 +92,70 @@ def test_a_mask_is_applied_to_another_raster_on_another_grid(tmp_path):
     with pytest.raises(GridError, match="wanted the same grid, or a CRS in both"):
         geocloud.apply_mask(bare, tmp_path / "m.tif", tmp_path / "x.tif")
     assert not (tmp_path / "x.tif").exists()
+
+
+def test_pixels_without_data_stay_without_data(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    geocloud.mask_scene(scene, tmp_path / "m.tif", model=bright)
+    values = np.full((1, 90, 110), 7, "int16")
+    values[:, 3:20] = -1
+    hidden = np.zeros((90, 110), bool)
+    hidden[5:30, 4:60] = True
+    first = write_tif(tmp_path / "a.tif", values, nodata=-9999)
+    second = write_tif(tmp_path / "b.tif", values, nodata=-1)
+    third = write_tif(tmp_path / "c.tif", values)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(third, "r+") as dataset:
+        dataset.write_mask(~hidden)
+    bands = "".join(
+        f'<VRTRasterBand dataType="Int16" band="{i}"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
+        f"<SourceFilename>{path}</SourceFilename></SimpleSource></VRTRasterBand>"
+        for i, (path, nodata) in enumerate([(first, -9999), (second, -1)], 1)
+    )
+    stack = tmp_path / "v.vrt"
+    t = ",".join(map(str, geobox().transform.to_gdal()))
+    place = f"<SRS>EPSG:32633</SRS><GeoTransform>{t}</GeoTransform>"
+    stack.write_text(f'<VRTDataset rasterXSize="110" rasterYSize="90">{place}{bands}</VRTDataset>')
+    for path in (stack, third):
+        geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif", overwrite=True)
+        with rasterio.open(path) as source, rasterio.open(tmp_path / "out.tif") as copy:
+            clear = read_tif(tmp_path / "m.tif")[0] == 0
+            for band in source.indexes:
+                expected = clear & (source.read_masks(band) > 0)
+                assert (path, band) == (stack, 1) or (expected != clear).any()
+                np.testing.assert_array_equal(copy.read_masks(band) > 0, expected)
+
+
+def test_a_raster_that_is_no_mask_of_the_place_is_refused(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", np.rint(ramp() * 10_000).astype("uint16"))
+    plan = {"probability": tmp_path / "p.tif", "model": lambda batch: batch[:, 0], "read": ReadOptions(scale=1e-4)}
+    geocloud.mask_scene(scene, tmp_path / "m.tif", **plan)
+    for raster, mask in ((tmp_path / "m.tif", scene), (scene, tmp_path / "p.tif")):
+        with pytest.raises(BandError, match=rf"{mask.name}: holds \d+, wanted a mask: 0 clear, 1 cloud"):
+            geocloud.apply_mask(raster, mask, tmp_path / "out.tif")
+    grid = geobox()
+    far = replace(grid, transform=grid.transform @ grid.transform.translation(500, 0))
+    raster = write_tif(tmp_path / "far.tif", ramp(), far)
+    with pytest.raises(GridError, match=r"m\.tif: no pixel with data in common with .*far\.tif"):
+        geocloud.apply_mask(raster, tmp_path / "m.tif", tmp_path / "out.tif")
+    assert not (tmp_path / "out.tif").exists()
+    own = write_tif(tmp_path / "own.tif", np.where(ramp()[:1] > 0.3501, 1, 0).astype("uint8"))
+    geocloud.apply_mask(scene, own, tmp_path / "out.tif")
+    np.testing.assert_array_equal(read_tif(tmp_path / "out.tif") == 0, np.repeat(read_tif(own) == 1, 4, 0))
+
+
+def test_complex_values_are_refused(tmp_path):
+    scene = write_tif(tmp_path / "s.tif", ramp())
+    geocloud.mask_scene(scene, tmp_path / "m.tif", model=bright)
+    path = write_tif(tmp_path / "c.tif", ramp()[:1].astype("complex64"))
+    with pytest.raises(BandError, match=r"c\.tif: complex64 values; wanted integers or floats"):
+        geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif")
+
+
+def test_a_colour_table_is_kept(tmp_path):
+    geocloud.mask_scene(write_tif(tmp_path / "s.tif", ramp()), tmp_path / "m.tif", model=bright)
+    path, colours = write_tif(tmp_path / "p.tif", (ramp()[:1] * 100).astype("uint8")), {7: (10, 20, 30, 255)}
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, colours)
+    geocloud.apply_mask(path, tmp_path / "m.tif", tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as copy:
+        assert copy.colormap(1)[7] == colours[7]

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from geocloud.errors import GridError, OptionError, OutputExistsError
+from geocloud.options import MaskOptions
 from geocloud.pipeline import mask_scene
 from geocloud.preview.draw import preview_scene
 from geocloud.preview.render import Overview, outline, overlay, render
@@ -121,3 +122,11 @@ def test_what_makes_no_sense_is_refused(scene, tmp_path):
     preview_scene(scene, tmp_path / "p.png", **PLAIN)
     with pytest.raises(OutputExistsError):
         preview_scene(scene, tmp_path / "p.png", **PLAIN)
+
+
+def test_mask_and_scene_from_south_to_north(tmp_path):
+    for name, grid, rows in (("north", geobox(), slice(None)), ("south", geobox().flip(), slice(None, None, -1))):
+        path = write_tif(tmp_path / f"{name}.tif", ramp()[:, rows].copy(), grid)
+        mask_scene(path, tmp_path / "m.tif", model=bright, options=MaskOptions(overwrite=True))
+        preview_scene(path, tmp_path / f"{name}.png", mask=tmp_path / "m.tif", **PLAIN)
+    np.testing.assert_array_equal(pixels(tmp_path / "south.png"), pixels(tmp_path / "north.png"))

@@ -147,7 +147,9 @@ def test_a_pixel_size_that_cannot_be_one_is_refused():
         find_factors((5e-5, 5e-5), 30)
 
 
-@pytest.mark.parametrize(("pixel", "wanted"), [((10, 10), "coarse"), ((10, 10), 0), ((10, 10), "nan"), (None, 30)])
+@pytest.mark.parametrize(
+    ("pixel", "wanted"), [((10, 10), "coarse"), ((10, 10), 0), ((10, 10), "nan"), ((10, 10), 301), (None, 30)]
+)
 def test_resolutions_that_make_no_sense_are_refused(pixel, wanted):
     with pytest.raises(OptionError, match="resolution"):
         find_factors(pixel, 30, wanted)

@@ -106,3 +106,19 @@ def test_a_mask_from_elsewhere_is_refused(product, tmp_path):
     with open_scene(product) as scene, pytest.raises(GridError, match=r"mask\.tif"):
         cut_geotiffs(scene, tmp_path / "t", path)
     assert not (tmp_path / "t").exists()
+
+
+def test_mask_and_scene_from_south_to_north(tmp_path):
+    mask = blobs(missing=0.1)[None]
+    for name, grid, rows in (("north", geobox(), slice(None)), ("south", geobox().flip(), slice(None, None, -1))):
+        (tmp_path / name).mkdir()
+        scene = write_tif(tmp_path / name / "s.tif", ramp()[:, rows].copy(), grid)
+        own = write_tif(tmp_path / name / "m.tif", mask[:, rows].copy(), grid, nodata=255)
+        with open_scene(scene) as opened:
+            cut_geotiffs(opened, tmp_path / name, own, 32, 8)
+    north = sorted((tmp_path / "north").rglob("*_*.tif"))
+    assert len(north) == 2 * 4 * 5
+    for path in north:
+        np.testing.assert_array_equal(
+            read_tif(tmp_path / "south" / path.relative_to(tmp_path / "north")), read_tif(path)
+        )

@@ -164,13 +164,16 @@ def _read_mask(scene: Scene, path: str | Path, window: Window) -> NDArray[np.uin
     """
     with open_raster(str(path), str(path)) as dataset:
         own = GeoBox.of(dataset)
-        if own.shape != scene.grid.shape or (own.crs is not None and not own.agrees_with(scene.grid)):
-            raise GridError(f"{path}: its grid differs from the scene's ({own.height}×{own.width}, {own.crs})")
+        south_up = own.agrees_with(scene.grid.flip())
+        if own.shape != scene.grid.shape or not (own.crs is None or south_up or own.agrees_with(scene.grid)):
+            raise GridError(f"{path}: its grid ({own}) differs from the scene's ({scene.grid})")
+        if south_up:
+            window = Window(window.col_off, own.height - window.row_off - window.height, window.width, window.height)
         values = dataset.read(1, window=window, boundless=True, fill_value=0)
         inside = dataset.read_masks(1, window=window, boundless=True) > 0
         shadows = "GEOCLOUD_SHADOW_THRESHOLD" in dataset.tags()
     mask = np.where(shadows & (values == SHADOW), SHADOW, values > 0)
-    return np.where(inside, mask, NO_DATA).astype("uint8")
+    return np.where(inside, mask, NO_DATA).astype("uint8")[:: -1 if south_up else 1]
 
 
 def _write(

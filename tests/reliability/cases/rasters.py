@@ -124,7 +124,7 @@ def a_virtual_raster_whose_source_is_gone(folder):
     return vrt(folder, "gone.tif")
 
 
-@refused("are no reflectance")
+@refused("values; wanted integers or floats")
 def complex_numbers(folder):
     return [stack(folder, (ramp() * 100).astype("complex64")), "--scale", "0.01"]
 
