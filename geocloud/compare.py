@@ -286,5 +286,5 @@ def _write_picture(own: Any, other: Any, result: Comparison, path: Path, overwri
     for colour, here in zip(COLOURS.values(), classes, strict=True):
         pixels[here & (a != NO_DATA) & (b != NO_DATA)] = (*colour, 255)
     with Staging([path], overwrite) as staging:
-        staging.place(path).write_bytes(encode(pixels, "png"))
+        staging.write(path, encode(pixels, "png"))
         staging.publish()

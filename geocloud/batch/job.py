@@ -167,8 +167,8 @@ def describe(result: MaskResult, overview: Overview, files: dict[str, Path], nam
     with Staging([files[kind] for kind in ("quicklook", "item") if kind in files], overwrite=True) as staging:
         if "quicklook" in files:
             look = side_by_side([picture, overlay(picture, mask)])
-            staging.place(files["quicklook"]).write_bytes(encode(look, "jpeg"))
-        staging.place_text(files["item"], json.dumps(make_item(result, grid, footprint, files, name), indent=1))
+            staging.write(files["quicklook"], encode(look, "jpeg"))
+        staging.write(files["item"], json.dumps(make_item(result, grid, footprint, files, name), indent=1))
         staging.publish()
     write_thumbnails(files["item"].parent, name, picture, mask)
     return {"transform": tuple(grid.transform)[:6], "footprint": footprint and shapely.to_geojson(footprint)}

@@ -174,7 +174,7 @@ def write_report(entries: Entries, folder: Path) -> Path:
             about = {"title": folder.resolve().name, "version": version("geocloud"), "portions": count}
             about |= {"states": entries.counts(), "portion": PORTION, "overview": bool(picture)}
             _script(made / "about.js", "about", about)
-            staging.place(path).write_bytes(page.joinpath(REPORT).read_bytes())
+            staging.write(path, page.joinpath(REPORT).read_bytes())
             parts.mkdir(exist_ok=True)
             for old in (*parts.glob("scenes-*.js"), parts / "overview.svg"):
                 old.unlink(missing_ok=True)

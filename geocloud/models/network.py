@@ -14,10 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geocloud.bands import BANDS
@@ -25,8 +26,12 @@ from geocloud.errors import CheckpointError, DeviceError
 from geocloud.models.devices import DEVICES, Precision
 from geocloud.models.fast import FastUNet
 from geocloud.models.metadata import KEY, ModelMetadata, read_safetensors
-from geocloud.models.predictor import Floats, Predictor
 from geocloud.models.unet import UNet
+
+if TYPE_CHECKING:
+    from geocloud.models.predictor import Predictor
+
+Floats = NDArray[np.float32]
 
 NETWORKS: dict[str, Any] = {
     "fast": FastUNet,
@@ -159,6 +164,8 @@ def prepare(
 
 def by_torch(network: Network, device: str = "auto", precision: str = Precision.AUTO) -> Predictor:
     """A predictor that runs a network in torch. Raises DeviceError if this machine lacks the device or precision."""
+    from geocloud.models.predictor import Predictor  # loads rasterio, which the network itself does not need
+
     place = find_device(device)
     dtype = find_dtype(place, Precision(precision))
     network = copy.deepcopy(network).to(place)

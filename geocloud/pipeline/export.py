@@ -24,6 +24,6 @@ def export_model(model: str | Path, output: str | Path, overwrite: bool = False)
         from geocloud.models.network import Network
 
         data = to_onnx(Network.load(path))
-        staging.place(output).write_bytes(data)
+        staging.write(output, data)
         staging.publish()
     return len(data)

@@ -126,7 +126,7 @@ def copy_bands(
                     raise BandError(
                         f"{mask}: holds {other[0]:g}, wanted a mask: 0 clear, 1 cloud, 2 shadow, 255 no data"
                     )
-                known += np.count_nonzero(values != NO_DATA)
+                known += int((values != NO_DATA).sum())
                 gone = np.isin(values, (*codes, NO_DATA))
                 for position, (source, index) in enumerate(readers, 1):
                     values = _read(source, index, part).astype(dtype, copy=False)

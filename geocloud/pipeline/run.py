@@ -132,7 +132,7 @@ class MaskRun:
             result = replace(result, polygon_count=self._write_polygons(plan.polygons, result))
         if plan.probability:
             names = ("cloud", "cloud shadow")[: self.thresholds.classes]
-            self._staging.place_text(plan.styles[plan.probability], styles.probability_qml())
+            self._staging.write(plan.styles[plan.probability], styles.probability_qml())
             write_cog(
                 self._as_stored(self._percent),
                 place(plan.probability),
@@ -140,8 +140,8 @@ class MaskRun:
                 tags=tags,
                 resampling=Resampling.average,
             )
-        self._staging.place_text(plan.styles[plan.mask], styles.mask_qml(codes))
-        self._staging.place_text(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml(codes))
+        self._staging.write(plan.styles[plan.mask], styles.mask_qml(codes))
+        self._staging.write(plan.mask.with_name(plan.mask.name + ".aux.xml"), styles.mask_aux_xml(codes))
         mask, colours = self._as_stored(self._mask), styles.colours(codes)
         write_cog(mask, place(plan.mask), descriptions=["cloud mask"], tags=tags, colours=colours)
         if plan.masked:
@@ -186,7 +186,7 @@ class MaskRun:
         metadata = {"layer": polygons.LAYER, "title": f"Clouds of {result.scene}", "abstract": _abstract(result)}
         vector.write_layer([frame], self._staging.place(path), **metadata, qml=qml)
         if path in self._plan.styles:
-            self._staging.place_text(self._plan.styles[path], qml)
+            self._staging.write(self._plan.styles[path], qml)
         return len(frame)
 
     def _as_stored(self, raster: Path) -> Path:

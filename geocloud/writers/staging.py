@@ -69,7 +69,7 @@ class Staging:
     """
 
     def __init__(self, destinations: list[Path], overwrite: bool = False) -> None:
-        if len({path.resolve() for path in destinations}) < len(destinations):
+        if len({os.path.realpath(path) for path in destinations}) < len(destinations):
             raise OutputError(f"two outputs are the same file: {', '.join(str(p) for p in destinations)}")
         for path in destinations:
             if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
@@ -89,9 +89,9 @@ class Staging:
         try:
             for path in destinations:
                 self._folder(path.parent)
-        except OSError as error:
+        except OutputError:
             self.close()
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+            raise
 
     def __enter__(self) -> Staging:
         return self
@@ -102,15 +102,16 @@ class Staging:
     def place(self, destination: Path) -> Path:
         """Path of a file to write, which `publish` moves to ``destination`` or, for a symbolic link, to its target."""
         if destination.is_symlink():
-            destination = destination.resolve()
+            destination = Path(os.path.realpath(destination))
         staged = self._folder(destination.parent) / destination.name
         self._staged[staged] = destination
         return staged
 
-    def place_text(self, destination: Path, text: str) -> None:
-        """Writes a text file, which `publish` moves to ``destination``."""
+    def write(self, destination: Path, content: str | bytes) -> None:
+        """Writes a file, which `publish` moves to ``destination``. Raises OutputError."""
+        staged = self.place(destination)
         try:
-            self.place(destination).write_text(text, encoding="utf-8")
+            staged.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
             raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
 
@@ -142,7 +143,10 @@ class Staging:
 
     def _folder(self, parent: Path) -> Path:
         if parent not in self._folders:
-            made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+            try:
+                made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+            except OSError as error:
+                raise OutputError(f"{parent}: cannot be written to ({error.strerror})") from error
             lock = FileLock(made / LOCK, thread_local=False)
             with suppress(NotImplementedError):  # the file system has no locks
                 lock.acquire()
@@ -185,7 +189,7 @@ class OutputPlan:
 
     def refuse(self, sources: Iterable[str | Path]) -> None:
         """Raises OutputError if a result would overwrite one of the scene's own files."""
-        taken = {Path(source).resolve() for source in sources}
+        taken = {os.path.realpath(source) for source in sources}
         for path in self.results:
-            if path.resolve() in taken:
+            if os.path.realpath(path) in taken:
                 raise OutputError(f"{path}: is the scene itself; give the result another name")

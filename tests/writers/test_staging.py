@@ -27,7 +27,7 @@ def test_a_name_that_no_disk_takes_is_refused_at_once(tmp_path, length):
     with pytest.raises(OutputError, match=f"a name of {length} bytes, too long"):
         Staging([tmp_path / ("ä" * 4 + "x" * (length - 12) + ".tif")])
     with Staging([tmp_path / ("x" * 235 + ".tif")]) as staging:
-        staging.place_text(tmp_path / ("x" * 235 + ".tif.aux.xml"), "beside it")
+        staging.write(tmp_path / ("x" * 235 + ".tif.aux.xml"), "beside it")
         staging.publish()
 
 
@@ -62,3 +62,13 @@ def test_impossible_destinations(tmp_path):
         Staging([tmp_path / "no" / "a.tif"])
     with pytest.raises(OutputError, match="same file"):
         Staging([tmp_path / "a.tif", tmp_path / "x" / ".." / "a.tif"])
+
+
+def test_a_link_to_a_folder_that_does_not_exist_is_refused(tmp_path):
+    (tmp_path / "link.tif").symlink_to(tmp_path / "nowhere" / "t.tif")
+    (tmp_path / "loop.tif").symlink_to(tmp_path / "loop.tif")
+    with (
+        Staging([tmp_path / "link.tif", tmp_path / "loop.tif"]) as staging,
+        pytest.raises(OutputError, match="nowhere: cannot be written to"),
+    ):
+        staging.write(tmp_path / "link.tif", "")
