@@ -22,11 +22,10 @@ from typing import Any
 
 from measure import in_turn
 
-from geocloud.models.devices import cuda_devices
+from geocloud.models.devices import Precision, cuda_devices
 
 HERE = Path(__file__).parent
 FULL = (7600, 7700)
-TYPES = ("float32", "bfloat16")
 OPENVINO = "from geocloud.models.runtime import import_openvino; import_openvino()"  # without telemetry
 Row = dict[str, Any]
 Commands = dict[str, tuple[list[str], float]]
@@ -141,9 +140,15 @@ def start(bench: Bench) -> list[Row]:
 
 
 def runtimes(bench: Bench) -> list[Row]:
-    """The default network alone, in all installed runtimes."""
-    wanted = [("openvino", precision) for precision in ("auto", *TYPES)]
-    wanted += [(runtime, precision) for runtime in ("torch", "compile") for precision in TYPES]
+    """The default network alone, in all installed runtimes, and in bfloat16 if the CPU has instructions for it."""
+    import torch
+
+    from geocloud.models.network import find_dtype
+
+    fastest = str(find_dtype(torch.device("cpu"), Precision.AUTO)).removeprefix("torch.")
+    types = dict.fromkeys(("float32", fastest))
+    wanted = [("openvino", precision) for precision in ("auto", *types)]
+    wanted += [(runtime, precision) for runtime in ("torch", "compile") for precision in types]
     wanted += [("onnxruntime", "float32")] if find_spec("onnxruntime") and find_spec("onnx") else []
     rows = []
     for runtime, precision in wanted:
