@@ -43,6 +43,9 @@ class Predictor:
         precision: Data type in which it computes.
         batch: Tiles per call of the function.
         workers: Number of threads that may call the function at the same time.
+
+    Raises:
+        OptionError: ``batch`` or ``workers`` is below 1.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Predictor:
         batch: int = 4,
         workers: int = 1,
     ) -> None:
+        if batch < 1 or workers < 1:
+            raise OptionError(f"batch {batch}, workers {workers}: wanted 1 or more")
         self.metadata = facts = metadata or ModelMetadata(optional_nir=True)
         self.name, self.classes, self.pixel_size = facts.name, facts.classes, facts.pixel_size
         self.threshold, self.shadow_threshold = facts.threshold, facts.shadow_threshold
@@ -71,7 +76,7 @@ class Predictor:
         while first < len(reflectance):
             part = reflectance[first : first + self.batch]
             try:
-                probability = np.asarray(self._function(part), "float32")
+                probability = np.array(self._function(part), "float32")  # a copy: a function may reuse its result
                 parts.append(probability if probability.ndim == 4 else probability[:, None])
                 first += len(part)
             except (RuntimeError, MemoryError) as error:

@@ -147,6 +147,18 @@ def test_a_plain_function_is_a_model_with_the_metadata_that_are_given():
     assert alone.predict_array(ramp()).shape == (1, 90, 110)
 
 
+def test_a_function_may_reuse_its_result():
+    result = np.empty((1, 64, 64), "float32")
+
+    def red(batch):
+        np.copyto(result, batch[:, 0])
+        return result
+
+    np.testing.assert_array_equal(Predictor(red, batch=1)(tiles(3))[:, 0], tiles(3)[:, 0])
+    with pytest.raises(OptionError, match="batch 0"):
+        Predictor(red, batch=0)
+
+
 def test_digital_numbers_are_not_taken_for_reflectance():
     model = predictor()
     with pytest.raises(OptionError, match="median of red values 9000: wanted reflectance"):
