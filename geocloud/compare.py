@@ -128,7 +128,7 @@ class Comparison:
     counts: tuple[tuple[int, ...], ...]
     """Pixels by class in the reference (rows) and in the mask (columns), in the order of ``classes``."""
     classes: tuple[int, ...] = (CLEAR, CLOUD, SHADOW)
-    """Compared classes: clear, cloud, shadow, and snow (3) and thin cirrus (4) if both rasters have them."""
+    """Compared classes: clear, cloud, and shadow (2), snow (3) and thin cirrus (4) if both rasters have them."""
 
     def percent(self, of_mask: bool, code: int = CLOUD) -> float:
         """Percentage of pixels in a class, in the mask if ``of_mask``, else in the reference."""
@@ -157,14 +157,11 @@ class Comparison:
 
     def to_text(self) -> str:
         """A table and scores as text."""
-        table = np.array(self.counts)
-        shown = [code for code in self.classes if code != SHADOW or table[SHADOW].any() or table[:, SHADOW].any()]
         lines = [f"reference: {self.reference} ({FLAGS[self.kind].title})"]
-        lines += [f"{'pixels':>18}" + "".join(f"{'mask ' + CLASSES[code]:>14}" for code in shown)]
-        for row in shown:
-            pixels = (self.counts[self.classes.index(row)][self.classes.index(col)] for col in shown)
-            lines += [f"{'reference ' + CLASSES[row]:>18}" + "".join(f"{count:>14,}" for count in pixels)]
-        for code in shown[1:]:
+        lines += [f"{'pixels':>18}" + "".join(f"{'mask ' + CLASSES[code]:>14}" for code in self.classes)]
+        for code, row in zip(self.classes, self.counts, strict=True):
+            lines += [f"{'reference ' + CLASSES[code]:>18}" + "".join(f"{count:>14,}" for count in row)]
+        for code in self.classes[1:]:
             scores = ", ".join(f"{k} {'none' if v is None else f'{v:.3f}'}" for k, v in self.scores(code).items())
             both = f"mask {self.percent(True, code):.1f} %, reference {self.percent(False, code):.1f} %"
             lines += [f"{CLASSES[code]}: {both}; {scores}"]
@@ -206,7 +203,7 @@ def compare_masks(
                 raise BandError(f"{dataset.name}: holds {dataset.dtypes[0]}, wanted whole numbers")
         grid = GeoBox.of(own)
         common = set(_told(own, "geocloud")) & set(_told(other, kind))
-        classes = (CLEAR, CLOUD, SHADOW, *(code for code in (SNOW, CIRRUS) if code in common))
+        classes = (CLEAR, CLOUD, *(code for code in (SHADOW, SNOW, CIRRUS) if code in common))
         outside = next(value for value in (255, 0, 1) if FLAGS[kind].decode(np.array([value]))[0] == NO_DATA)
         with on_grid(other, grid, outside) as aligned:
             counts = np.zeros((len(CLASSES), len(CLASSES)), "int64")
@@ -260,9 +257,10 @@ def _told(dataset: Any, kind: str) -> tuple[int, ...]:
 def _codes(
     dataset: Any, kind: str, classes: tuple[int, ...], window: Window, shape: tuple[int, int] | None = None
 ) -> Mask:
-    """Mask codes of a window. Classes not compared: snow → clear, thin cirrus → clear in masks, cloud in products."""
+    """Mask codes of a window. Of the classes not compared, shadow and snow become clear, and thin cirrus becomes clear
+    in masks and cloud in products."""
     codes = FLAGS[kind].decode(dataset.read(1, window=window, out_shape=shape, resampling=Resampling.nearest))
-    for code, other in ((SNOW, CLEAR), (CIRRUS, CLEAR if kind == "geocloud" else CLOUD)):
+    for code, other in ((SHADOW, CLEAR), (SNOW, CLEAR), (CIRRUS, CLEAR if kind == "geocloud" else CLOUD)):
         if code not in classes:
             codes[codes == code] = other
     return codes

@@ -12,6 +12,7 @@ from safe import numbers, write_safe
 
 from geocloud.compare import COLOURS, FLAGS, compare_masks, find_flags, find_kind
 from geocloud.errors import GridError, OptionError, SceneNotFoundError
+from geocloud.writers.styles import CLASSES
 
 TRUTH = np.random.default_rng(3).choice([0, 1, 2, 255], (90, 110), p=[0.5, 0.3, 0.1, 0.1]).astype("uint8")
 """Clear, cloud, shadow, no data."""
@@ -31,7 +32,7 @@ def encode(kind, folder, codes=TRUTH, grid=None):
     name, dtype, values = ENCODED[kind]
     table = np.zeros(256, dtype)
     table[[0, 1, 2, 255]] = values
-    tags = {"GEOCLOUD_MODEL": "x"} if kind == "geocloud" else {}
+    tags = {"GEOCLOUD_MODEL": "x", "GEOCLOUD_SHADOW_PERCENT": "1"} if kind == "geocloud" else {}
     return write_tif(folder / name, table[codes][None], grid or geobox(*codes.shape), tags=tags)
 
 
@@ -69,26 +70,27 @@ FURTHER = {
 
 
 @pytest.mark.parametrize("kind", FURTHER)
-@pytest.mark.parametrize("told", [(), (3,), (3, 4)])
-def test_snow_and_cirrus_are_compared_where_both_tell_them(tmp_path, kind, told):
+@pytest.mark.parametrize("told", [(), (2,), (2, 3), (2, 3, 4)])
+def test_classes_are_compared_where_both_tell_them(tmp_path, kind, told):
     name, dtype, values = FURTHER[kind]
     rng = np.random.default_rng(5)
     truth = rng.choice(list(values), (90, 110)).astype("uint8")
-    codes = np.where(rng.random((90, 110)) < 0.3, rng.choice([0, 1, 2, *told], (90, 110)), truth).astype("uint8")
-    codes[np.isin(codes, [3, 4]) & ~np.isin(codes, told)] = 0
+    codes = np.where(rng.random((90, 110)) < 0.3, rng.choice([0, 1, *told], (90, 110)), truth).astype("uint8")
+    codes[np.isin(codes, [2, 3, 4]) & ~np.isin(codes, told)] = 0
     table = np.zeros(256, dtype)
     table[list(values)] = list(values.values())
-    tags = {"GEOCLOUD_MODEL": "x"} | {f"GEOCLOUD_{ {3: 'SNOW', 4: 'CIRRUS'}[code] }_PERCENT": "1" for code in told}
+    tags = {"GEOCLOUD_MODEL": "x"} | {f"GEOCLOUD_{CLASSES[code].upper()}_PERCENT": "1" for code in told}
     mask = write_tif(tmp_path / "own.tif", codes[None], tags=tags)
     result = compare_masks(mask, write_tif(tmp_path / name, table[truth][None]))
-    shared = [0, 1, 2, *(code for code in told if code in values)]
-    folded = {3: 0, 4: 1}  # snow counts as clear, and a product's cirrus as cloud
+    shared = [0, 1, *(code for code in told if code in values)]
+    folded = {2: 0, 3: 0, 4: 1}  # shadow and snow count as clear, and a product's cirrus as cloud
     expected_truth = np.array([code if code in shared else folded.get(code, code) for code in range(256)])[truth]
     expected_codes = np.where(np.isin(codes, [*shared, 255]), codes, 0)
     expected = [[int(((row == expected_truth) & (expected_codes == col)).sum()) for col in shared] for row in shared]
     assert list(result.classes) == shared and [list(row) for row in result.counts] == expected
     facts = json.loads(result.to_json())
     assert ("snow" in facts) == (3 in shared) and ("cirrus" in facts) == (4 in shared)
+    assert ("shadow" in facts) == (2 in shared)
     if 3 in shared:
         assert facts["snow"]["recall"] == pytest.approx(expected[3][3] / sum(expected[3]))
         assert "mask snow" in result.to_text()

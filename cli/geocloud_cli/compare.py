@@ -37,8 +37,8 @@ def compare(
 ) -> None:
     """Compare MASK.tif with REFERENCE: Landsat's QA_PIXEL, pixel_qa or BQA, Sentinel-2's SCL or MSK_CLDPRB, Fmask of
     HLS or python-fmask, or another mask by geocloud. A SCENE is masked first and, without REFERENCE, compared with its
-    product's own flags. Snow and thin cirrus are compared if both have these classes. A reference on another grid is
-    resampled to the mask's, nearest neighbour.
+    product's own flags. Shadow, snow and thin cirrus are compared if both have these classes. A reference on another
+    grid is resampled to the mask's, nearest neighbour.
 
     KIND is qa_pixel, pixel_qa, bqa, scl, cldprb, hls, fmask or geocloud.
 
