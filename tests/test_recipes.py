@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import accuracy
 from geocloud.errors import DatasetError
 from geocloud.training.data.chips import CLEAR, CLOUD, UNKNOWN
-from recipes import bundled
+from recipes import bundled, release
 from recipes.material import HELD_OUT, SHARES, SOURCES, catalogue, training_groups, validation_chips
 
 pytestmark = pytest.mark.slow
@@ -148,6 +148,7 @@ def test_a_folder_without_the_data_is_refused_in_words(tmp_path):
 def test_a_short_run_and_its_scores(data, tmp_path, monkeypatch, capsys):
     """Runs both scripts as described in their help."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(release, "SAMPLES", 5)
     settings = ("steps=3", "batch=2", "options={width=4,levels=2}", "augment={size=64}")
     small = ["--from-scratch", *(word for setting in settings for word in ("--set", setting))]
 
