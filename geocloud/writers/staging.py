@@ -31,7 +31,7 @@ LONGEST_NAME = 255 - 2 * len(".aux.xml")
 """Maximum length of a file name in bytes: 255, minus the suffix of a sidecar and of its own sidecar."""
 
 ORPHAN_AGE = 24 * 3600
-"""Age in seconds from which a folder of another machine, or one without a lock, counts as abandoned."""
+"""Age in seconds from which a folder of another machine counts as abandoned."""
 
 
 def sweep(folder: Path) -> None:
@@ -40,10 +40,9 @@ def sweep(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as files:  # Path.glob would list a million masks
         folders = [Path(file) for file in files if file.name.startswith(STAGING_PREFIX) and file.is_dir()]
     for left in folders:
-        lock = left / LOCK
         with suppress(OSError, Timeout, NotImplementedError):
-            if lock.exists() and left.name.startswith(_prefix()):
-                with FileLock(lock, timeout=0):
+            if left.name.startswith(_prefix()):
+                with FileLock(left / LOCK, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
                 shutil.rmtree(left, ignore_errors=True)  # Windows cannot delete the lock while it is open
             elif time.time() - left.stat().st_mtime > ORPHAN_AGE:
@@ -142,15 +141,17 @@ class Staging:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self, parent: Path) -> Path:
-        if parent not in self._folders:
+        while parent not in self._folders:
             try:
-                made = self._folders[parent] = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+                made = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
             except OSError as error:
                 raise OutputError(f"{parent}: cannot be written to ({error.strerror})") from error
             lock = FileLock(made / LOCK, thread_local=False)
-            with suppress(NotImplementedError):  # the file system has no locks
-                lock.acquire()
-                self._locks.append(lock)
+            with suppress(FileNotFoundError):  # `sweep` of another process has deleted the folder before it was locked
+                with suppress(NotImplementedError):  # the file system has no locks
+                    lock.acquire()
+                    self._locks.append(lock)
+                self._folders[parent] = made
         return self._folders[parent]
 
 

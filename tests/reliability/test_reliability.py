@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import console
@@ -23,7 +24,7 @@ from geocloud.models.network import Network
 from geocloud.models.predictor import load_model
 from geocloud.pipeline import MaskOptions, mask_scene
 from geocloud.tiling import mosaic
-from geocloud.writers.staging import STAGING_PREFIX, sweep
+from geocloud.writers.staging import STAGING_PREFIX, Staging, sweep
 
 SCENE = SAMPLES / "LC08_L1TP_999001_20240701_20240708_02_T1"
 PACKAGE = Path(geocloud.__file__).parent
@@ -61,6 +62,25 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_pat
         process.kill()
     sweep(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    """A process can be killed, or another can sweep, before a new staging folder is locked."""
+    make, made = tempfile.mkdtemp, []
+
+    def make_and_sweep(**options):
+        made.append(make(**options))
+        if len(made) == 1:
+            sweep(tmp_path)
+            assert not list(tmp_path.iterdir())
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_sweep)
+    with Staging([tmp_path / "m.txt"]) as staging:
+        staging.write(tmp_path / "m.txt", "whole")
+        sweep(tmp_path)
+        staging.publish()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.txt"]
 
 
 @pytest.mark.slow
