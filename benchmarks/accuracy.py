@@ -214,6 +214,7 @@ SHADOW_HEAD = (
     f"| shadow: precision, recall | own | chosen at {' | '.join(f'{t:g}' for t in SHADOW_THRESHOLDS)} |\n"
     f"|{'---|' * (2 + len(SHADOW_THRESHOLDS))}"
 )
+ALARMS_HEAD = "| clear ground | classified as cloud | in the half used for thresholds |\n|---|---|---|"
 
 
 def has_cloud(counts: dict[float, Confusion]) -> bool:
@@ -223,7 +224,7 @@ def has_cloud(counts: dict[float, Confusion]) -> bool:
 
 def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str, Scores], out: Path) -> list[str]:
     """Scores as lines of Markdown. Also writes the pictures."""
-    rows, shadow, alarms = [HEAD], [SHADOW_HEAD], ["| clear ground | called cloud |", "|---|---|"]
+    rows, shadow, alarms = [HEAD], [SHADOW_HEAD], [ALARMS_HEAD]
     for label in sorted({*chosen, *published}):
         one, other = chosen.get(label, Scores()), published.get(label, Scores())
         if has_cloud(other.cloud):
@@ -231,16 +232,18 @@ def report(candidate: Candidate, chosen: dict[str, Scores], published: dict[str,
             cells = [label, str(len(other.chips)), f"**{own['jaccard']:.3f}**"]
             cells += [f"{own[name]:.3f}" for name in SCORES[1:]]
             swept = [one.cloud.get(t, Confusion()) for t in (candidate.threshold, *THRESHOLDS)]
-            rows.append(f"| {' | '.join([*cells, *(f'{c.jaccard:.3f}' for c in swept)])} |")
+            swept_cells = (f"{c.jaccard:.3f}" if c.tp + c.fn else "–" for c in swept)
+            rows.append(f"| {' | '.join([*cells, *swept_cells])} |")
         if has_cloud(other.shadow):
             own_shadow = other.shadow[candidate.shadow_threshold]
             pairs = [c.scores() for c in (own_shadow, *(one.shadow.get(t, Confusion()) for t in SHADOW_THRESHOLDS))]
             cells = [f"{scores['precision']:.2f}, {scores['recall']:.2f}" for scores in pairs]
             shadow.append(f"| {' | '.join([label, *cells])} |")
-        for scores in (one, other):
-            for surface, c in scores.alarms.items():
-                if (label.split(",")[0] in SOURCES and ", " not in label) or label == f"catalogue, {RGB}":
-                    alarms.append(f"| {label}: {surface} | {100 * (1 - c.scores()['specificity']):.2f} % |")
+        for surface in one.alarms | other.alarms if label in (*SOURCES, f"catalogue, {RGB}") else ():
+            both = [scores.alarms.get(surface, Confusion()) for scores in (other, one)]
+            cells = [f"{100 * c.fp / (c.fp + c.tn):.2f} %" if c.fp + c.tn else "–" for c in both]
+            if set(cells) != {"–"}:
+                alarms.append(f"| {' | '.join([f'{label}: {surface}', *cells])} |")
         folder = out / candidate.name
         folder.mkdir(parents=True, exist_ok=True)
         worst = sorted(one.chips + other.chips, key=lambda item: -item[0])[:WORST]
