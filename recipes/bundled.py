@@ -19,11 +19,6 @@ from geocloud.training.train import Progress, train
 from recipes.material import AUGMENT, SHARES, Fold, training_groups
 from recipes.release import release
 
-START = {"fast": Path(__file__).with_name("fast-start.safetensors")}
-"""Initial weights by architecture: an earlier `fast` of 24 channels, pruned to the 16 that contribute most to later
-layers, and trained on these sets for 7 500 steps.
-"""
-
 RUN = TrainConfig(
     steps=18_000,
     batch=5,
@@ -42,6 +37,11 @@ RECIPES = {
     "attention-unet": replace(RUN, architecture="attention-unet", options={"width": 16}, steps=5_000),
 }
 """Training configuration of each bundled model."""
+
+START = {arch: Path(__file__).with_name(f"{arch}-start.safetensors") for arch in RECIPES}
+"""Initial weights. `fast`: an earlier `fast` of 24 channels, pruned to the 16 that contribute most to later layers, and
+trained on these sets for 7 500 steps. `unet` and `attention-unet`: the earlier bundled models.
+"""
 
 
 @click.command(help=__doc__)
@@ -72,7 +72,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     config = update(replace(RECIPES[arch], seed=seed), tomllib.loads("\n".join(changes)), "--set")
-    start = None if from_scratch or arch not in START else Network.load(START[arch])
+    start = None if from_scratch else Network.load(START[arch])
     for fold in [(k, folds) for k in range(folds)] if folds else [None]:
         train_model(data, out / f"fold{fold[0]}" if fold else out, arch, config, start, fold, device, resume)
 
